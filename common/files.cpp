@@ -1,0 +1,92 @@
+// Whole files in and out. See files.h.
+#include "common/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "common/error.h"
+
+namespace llmsql {
+namespace {
+
+class Descriptor {
+  public:
+    explicit Descriptor(int fd) : fd_(fd) {}
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    ~Descriptor() {
+        if (fd_ >= 0) ::close(fd_);
+    }
+    int get() const { return fd_; }
+    int release() { return std::exchange(fd_, -1); }
+
+  private:
+    int fd_;
+};
+
+Descriptor open_regular(const std::filesystem::path& path) {
+    Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (file.get() < 0) fail("{}: {}", path.string(), std::strerror(errno));
+    struct stat info {};
+    if (::fstat(file.get(), &info) != 0) fail("{}: {}", path.string(), std::strerror(errno));
+    if (S_ISDIR(info.st_mode)) fail("{}: is a directory, a file is needed here", path.string());
+    if (!S_ISREG(info.st_mode)) fail("{}: is not a regular file", path.string());
+    return file;
+}
+
+void write_all(int fd, std::string_view content, const std::filesystem::path& path) {
+    while (!content.empty()) {
+        const ssize_t written = ::write(fd, content.data(), content.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) fail("{}: cannot write: {}", path.string(), std::strerror(errno));
+        content.remove_prefix(static_cast<size_t>(written));
+    }
+}
+
+}  // namespace
+
+void require_readable_file(const std::filesystem::path& path) { open_regular(path); }
+
+std::string read_file(const std::filesystem::path& path) {
+    const Descriptor file = open_regular(path);
+    std::string content;
+    char buffer[1 << 16];
+    for (;;) {
+        const ssize_t got = ::read(file.get(), buffer, sizeof buffer);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) fail("{}: cannot read: {}", path.string(), std::strerror(errno));
+        if (got == 0) return content;
+        content.append(buffer, static_cast<size_t>(got));
+    }
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+    if (path == "-") {
+        write_all(STDOUT_FILENO, content, "standard output");
+        return;
+    }
+    if (std::filesystem::is_directory(path))
+        fail("{}: is a directory, a file name is needed here", path.string());
+    std::string temporary = path.string() + ".XXXXXX";
+    Descriptor file(::mkstemp(temporary.data()));
+    if (file.get() < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
+    try {
+        write_all(file.get(), content, path);
+        const mode_t mask = ::umask(0);
+        ::umask(mask);
+        if (::fchmod(file.get(), 0666 & ~mask) != 0 || ::fsync(file.get()) != 0 ||
+            ::close(file.release()) != 0 || std::rename(temporary.c_str(), path.c_str()) != 0)
+            fail("{}: cannot write: {}", path.string(), std::strerror(errno));
+    } catch (...) {
+        ::unlink(temporary.c_str());
+        throw;
+    }
+}
+
+}  // namespace llmsql

@@ -1,0 +1,71 @@
+// The number types of weights and activations, and how their bytes are laid out.
+//
+// Both sides of the project need these sizes: the importer packs weights and the compiler plans
+// activations with them, the runtime reads what they made. docs/model-db.md draws the layouts.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace llmsql {
+
+/// Weights per quantisation block, along a row.
+inline constexpr int64_t kBlock = 32;
+
+/// Rows of a matrix that are stored interleaved: the unit of packing, of checksums and of reading.
+inline constexpr int64_t kStripRows = 16;
+
+/// How a parameter is stored in model.db.
+enum class WeightType : uint8_t {
+    f32,
+    f16,
+    q8,  // blocks of 32: w = scale * code, code in [-127, 127], f16 scale
+    q4,  // blocks of 32: w = scale * code + offset, code in [0, 15], f16 scale and offset
+};
+
+/// How a tensor of activations is stored in the arena.
+enum class TensorType : uint8_t {
+    f32,
+    q8,  // blocks of 32: x = scale * code, f32 scale, and f32 scale * sum(codes) beside it
+};
+
+std::string_view name_of(WeightType type);
+std::string_view name_of(TensorType type);
+std::optional<WeightType> weight_type_named(std::string_view name);
+std::optional<TensorType> tensor_type_named(std::string_view name);
+
+/// The shape of a parameter: a vector of `cols`, or a matrix [rows, cols] (out, in).
+struct ParamShape {
+    std::optional<int64_t> rows;  // absent for a vector
+    int64_t cols = 0;
+
+    bool is_vector() const { return !rows.has_value(); }
+    int64_t row_count() const { return rows.value_or(1); }
+    bool operator==(const ParamShape&) const = default;
+};
+
+/// Strips in a matrix of `rows` rows; the last one is padded with zero rows.
+constexpr int64_t strip_count(int64_t rows) { return (rows + kStripRows - 1) / kStripRows; }
+
+/// Blocks in a row of `cols` weights; the last one is padded with zero weights.
+constexpr int64_t block_count(int64_t cols) { return (cols + kBlock - 1) / kBlock; }
+
+/// Bytes of one strip of a matrix whose rows have `cols` weights:
+///   f32, f16   [cols][16 rows]
+///   q8         per block: f16 scale[16], then int8 code[8][16 rows][4 cols]            (544 bytes)
+///   q4         per block: f16 scale[16], f16 offset[16], then uint8 code[4][16 rows][4 cols],
+///              low nibble column 4j+i, high nibble column 16+4j+i                      (320 bytes)
+size_t strip_bytes(WeightType type, int64_t cols);
+
+/// Bytes of a whole parameter: strips for a matrix, `cols` plain f32 for a vector.
+size_t param_bytes(WeightType type, const ParamShape& shape);
+
+/// Bytes that one token's row of `n` activations takes in the arena, a multiple of 64:
+///   f32   float[n]
+///   q8    int8 code[32 * blocks], then float scale[blocks], then float sum[blocks]
+///         where sum is scale * (the sum of the block's codes)
+size_t tensor_row_bytes(TensorType type, int64_t n);
+
+}  // namespace llmsql

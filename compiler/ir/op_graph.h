@@ -1,0 +1,58 @@
+// OpGraph: the forward pass of one model as operators over values, loops unrolled, dims concrete.
+//
+// Made by compiler/lower from the checked graph; rewritten by compiler/fuse; turned into statements
+// by compiler/emit. `llmsqlc --emit=graph` prints it:
+//
+//   v3 = rms_norm(v1, layer.0.attn_norm, 1e-05)        -- h  [T, 576]  layer 0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "operators/operators.h"
+
+namespace llmsql {
+
+/// A value with one row a token: [T, heads, width], or [T, width] where heads is 1.
+struct Value {
+    std::string name;  // the graph file's variable, "" for an intermediate
+    int64_t heads = 1;
+    int64_t width = 0;
+    int64_t elements() const { return heads * width; }
+};
+
+struct ValueRef {
+    int id = -1;  // index into OpGraph::values
+    bool operator==(const ValueRef&) const = default;
+};
+struct ParamRef {
+    int id = 0;  // catalogue id, from 1
+    bool operator==(const ParamRef&) const = default;
+};
+struct TokensRef {  // the token ids of the pass
+    bool operator==(const TokensRef&) const = default;
+};
+using Arg = std::variant<ValueRef, ParamRef, TokensRef, double>;
+
+struct Op {
+    const Operator* op = nullptr;
+    std::vector<Arg> args;  // in the signature's order, defaults filled in; an absent optional
+                            // parameter is left out
+    int result = -1;        // index into OpGraph::values
+    int layer = -1;         // index in the block being run, -1 outside
+    int cache = -1;         // for attention: which key-value cache, counted from 0
+};
+
+/// Ops in an order in which every operand is made before it is used. Views (heads) are ops too.
+struct OpGraph {
+    std::vector<Value> values;
+    std::vector<Op> ops;
+    int output = -1;  // the returned value: logits [T, n_vocab]
+};
+
+/// The text form of --emit=graph; `params` names the parameters.
+std::string to_text(const OpGraph& graph, const std::vector<struct Param>& params);
+
+}  // namespace llmsql

@@ -1,0 +1,47 @@
+// The front of the compiler as one call: a graph file and a model file in, a Model and its OpGraph
+// out. llmsqlc and llmsql-import both start here.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "compiler/ir/model.h"
+#include "compiler/ir/op_graph.h"
+
+namespace llmsql {
+
+/// Errors of a graph or model file, one "file:line:column: error: …" paragraph each (with the source
+/// line and a caret), joined by newlines into one llmsql::Error.
+///
+/// Reads a model file and the graph it names. `graph_dirs` are searched for "<graph>.graph" after
+/// the model file's own folder and its ../graphs.
+Model load_model(const std::filesystem::path& model_file,
+                 const std::vector<std::filesystem::path>& graph_dirs);
+
+/// Lowers the forward pass of `model` (loops unrolled, conditionals decided).
+OpGraph lower_model(const std::filesystem::path& model_file,
+                    const std::vector<std::filesystem::path>& graph_dirs, const Model& model);
+
+/// What the importer needs to instantiate a graph from a source's own metadata.
+struct SourceMetadata {
+    std::string architecture;  // GGUF's general.architecture
+    /// A number under a metadata key, if the source has it.
+    std::function<std::optional<double>(const std::string& key)> number;
+    /// The shape of a source tensor, outermost first ([rows, cols] or [cols]), if it exists.
+    std::function<std::optional<std::vector<int64_t>>(const std::string& tensor)> shape;
+};
+
+/// Instantiates a graph file from a GGUF's metadata: dims, constants, which optional parameters
+/// exist. Storage types are all f32 for vectors and f16 for matrices; the importer decides them.
+/// Tokenizer and chat are left empty.
+Model model_from_gguf(const std::filesystem::path& graph_file, const SourceMetadata& source,
+                      const std::string& name);
+
+/// The model file's text for a Model: what --write-model writes and load_model reads back equal.
+std::string to_toml(const Model& model);
+
+}  // namespace llmsql

@@ -1,0 +1,160 @@
+// The operator table. See operators.h for what each field means.
+#include "operators/operators.h"
+
+#include <algorithm>
+#include <array>
+
+namespace llmsql {
+namespace {
+
+constexpr std::array kOperators{
+    Operator{.name = "embed",
+             .sql = "llm_embed",
+             .min_args = 2,
+             .max_args = 2,
+             .locality = Locality::matrix,
+             .signature = "(weight: param[n, d], tokens: tokens) -> [T, d]",
+             .sql_form = "llm_embed(weight.data, :tokens)",
+             .summary = "Row tokens[t] of the weight for each token t."},
+    Operator{.name = "linear",
+             .sql = "llm_linear",
+             .min_args = 2,
+             .max_args = 3,
+             .locality = Locality::matrix,
+             .signature = "(x: [T, k], weight: param[n, k], bias: param[n]?) -> [T, n]",
+             .sql_form = "llm_linear(x.data, weight.data[, bias.data])",
+             .summary = "x times the transposed weight, plus the bias: y[t, i] = sum over j of "
+                        "x[t, j] * weight[i, j] + bias[i]. A q8 or q4 weight takes a q8 tensor, an "
+                        "f32 or f16 weight an f32 tensor."},
+    Operator{.name = "rms_norm",
+             .sql = "llm_rms_norm",
+             .min_args = 3,
+             .max_args = 3,
+             .locality = Locality::head,
+             .signature = "(x: [T, ..., d], weight: param[d], eps: number) -> [T, ..., d]",
+             .sql_form = "llm_rms_norm(x.data, weight.data, eps)",
+             .summary = "x / sqrt(mean(x * x) + eps) * weight over the last dimension (Zhang and "
+                        "Sennrich, 2019)."},
+    Operator{.name = "rope",
+             .sql = "llm_rope",
+             .min_args = 3,
+             .max_args = 3,
+             .locality = Locality::head,
+             .signature = "(x: [T, h, d], base: number) -> [T, h, d]",
+             .sql_form = "llm_rope(x.data, :position, base)",
+             .summary = "Rotary position embedding (Su et al., 2021) in the split-half form: "
+                        "elements i and i + d/2 are rotated by (position + t) * base^(-2i/d)."},
+    Operator{.name = "attention",
+             .sql = "llm_attention",
+             .min_args = 6,
+             .max_args = 7,
+             .locality = Locality::cache,
+             .aggregate = true,
+             .signature = "(q: [T, h, d], k: [T, g, d], v: [T, g, d], scale: number = 1 / sqrt(d), "
+                          "window: number = 0) -> [T, h*d]",
+             .sql_form = "llm_attention(q.data, kv.k, kv.v, kv.position, :position, scale[, window])",
+             .summary = "Causal attention of each query over the cache blocks that the statement "
+                        "selects: softmax(scale * q k) v, where query head i reads key-value head "
+                        "i * g / h and, with a window w > 0, only the last w positions, itself "
+                        "among them."},
+    Operator{.name = "add",
+             .sql = "llm_add",
+             .min_args = 2,
+             .max_args = 2,
+             .locality = Locality::element,
+             .signature = "(a: [...], b: [...]) -> [...]",
+             .sql_form = "llm_add(a.data, b.data)",
+             .summary = "a + b; written + in a graph file."},
+    Operator{.name = "mul",
+             .sql = "llm_mul",
+             .min_args = 2,
+             .max_args = 2,
+             .locality = Locality::element,
+             .signature = "(a: [...], b: [...]) -> [...]",
+             .sql_form = "llm_mul(a.data, b.data)",
+             .summary = "a * b, element by element; written * in a graph file."},
+    Operator{.name = "scale",
+             .sql = "llm_scale",
+             .min_args = 2,
+             .max_args = 2,
+             .locality = Locality::element,
+             .signature = "(x: [...], factor: number) -> [...]",
+             .sql_form = "llm_scale(x.data, factor)",
+             .summary = "x times a number; number * x in a graph file is the same."},
+    Operator{.name = "silu",
+             .sql = "llm_silu",
+             .min_args = 1,
+             .max_args = 1,
+             .locality = Locality::element,
+             .signature = "(x: [...]) -> [...]",
+             .sql_form = "llm_silu(x.data)",
+             .summary = "x / (1 + exp(-x))."},
+    Operator{.name = "gelu",
+             .sql = "llm_gelu",
+             .min_args = 1,
+             .max_args = 1,
+             .locality = Locality::element,
+             .signature = "(x: [...]) -> [...]",
+             .sql_form = "llm_gelu(x.data)",
+             .summary = "The tanh form of GELU: x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))."},
+    Operator{.name = "heads",
+             .locality = Locality::view,
+             .signature = "(x: [T, h*d], h: number) -> [T, h, d]",
+             .summary = "Views the last dimension as h heads of equal width."},
+    Operator{.sql = "llm_quantize",
+             .min_args = 1,
+             .max_args = 1,
+             .locality = Locality::plan,
+             .signature = "(x: [...]) -> [...]",
+             .sql_form = "llm_quantize(x.data)",
+             .summary = "x as int8 codes in blocks of 32 with an f32 scale each: scale = "
+                        "max|x| / 127. What a linear over q8 or q4 weights reads."},
+    Operator{.sql = "llm_concat",
+             .min_args = 1,
+             .max_args = 1,
+             .locality = Locality::plan,
+             .aggregate = true,
+             .signature = "(x: [T, n]) -> [T, sum of n over the rows]",
+             .sql_form = "llm_concat(llm_linear(x.data, weight.data))",
+             .summary = "The values of all selected rows side by side: several projections of one "
+                        "input in one scan."},
+    Operator{.sql = "llm_rows",
+             .min_args = 3,
+             .max_args = 3,
+             .locality = Locality::plan,
+             .signature = "(x: [T, ...], first: number, rows: number) -> [rows, ...]",
+             .sql_form = "llm_rows(x.data, :first, :rows)",
+             .summary = "Rows first to first + rows - 1 of a stored tensor: the tokens whose logits "
+                        "are wanted."},
+    Operator{.sql = "llm_shape",
+             .min_args = 1,
+             .max_args = 1,
+             .locality = Locality::inspect,
+             .signature = "(x: [...]) -> text",
+             .sql_form = "llm_shape(data)",
+             .summary = "The type and shape of a tensor, parameter or deferred value as text: "
+                        "'f32[12, 9, 64]'."},
+    Operator{.sql = "llm_stats",
+             .min_args = 1,
+             .max_args = 1,
+             .locality = Locality::inspect,
+             .signature = "(x: [...]) -> text",
+             .sql_form = "llm_stats(data)",
+             .summary = "Minimum, maximum, mean, root mean square and first elements as JSON."},
+};
+
+}  // namespace
+
+std::span<const Operator> operators() { return kOperators; }
+
+const Operator* find_operator(std::string_view name) {
+    const auto found = std::ranges::find(kOperators, name, &Operator::name);
+    return name.empty() || found == kOperators.end() ? nullptr : &*found;
+}
+
+const Operator* find_sql_operator(std::string_view sql_name) {
+    const auto found = std::ranges::find(kOperators, sql_name, &Operator::sql);
+    return sql_name.empty() || found == kOperators.end() ? nullptr : &*found;
+}
+
+}  // namespace llmsql
