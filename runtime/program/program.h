@@ -1,0 +1,69 @@
+// Program: a plan.sql opened over a model.db, ready to run. The runtime's front door.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/storage/model_db.h"
+#include "runtime/text/fragment.h"
+
+namespace llmsql {
+
+struct ProgramOptions {
+    int threads = 0;  // workers that compute; 0: as many as the process may use physical cores
+};
+
+struct ChatMessage {
+    std::string role;  // "system", "user", "assistant"
+    std::string content;
+};
+
+/// Not thread-safe: one thread at a time. Every error is an llmsql::Error; one that comes from a
+/// statement starts with the plan's name and line.
+class Program {
+  public:
+    /// Reads and checks the plan, runs its init section, prepares every statement.
+    Program(const std::filesystem::path& plan, const ModelDb& db, const ProgramOptions& options);
+    Program(const Program&) = delete;
+    Program& operator=(const Program&) = delete;
+    ~Program();
+
+    int context() const;      // positions the cache can hold
+    int chunk() const;        // the most tokens one pass takes
+    int logits_rows() const;  // the most rows one call of logits() takes
+    int64_t vocabulary() const;
+
+    /// One pass: computes `tokens` (1 to chunk() ids) at positions position, position + 1, … of a
+    /// sequence and appends them to its cache. `position` is at most the sequence's length so far;
+    /// what the cache held from there on is forgotten.
+    void forward(std::span<const int32_t> tokens, int position, int sequence = 0);
+
+    /// Logits f32[rows, vocabulary()] of rows first … first + rows - 1 of the last pass; valid until
+    /// the next call of forward or logits.
+    std::span<const float> logits(int first, int rows);
+
+    /// The largest position <= `position` from which forward may continue: `position` itself, or 0
+    /// where a windowed layer no longer holds what a pass from there would need.
+    int rewind(int position, int sequence = 0) const;
+
+    bool has_chat() const;
+
+    /// The chat section over these messages, as fragments for the tokenizer.
+    std::vector<Fragment> render_chat(std::span<const ChatMessage> messages);
+
+    /// The rows of the stop section.
+    std::vector<std::string> stop_pieces();
+
+    /// Bytes of weights that passes have used so far (for GB/s).
+    uint64_t weight_bytes_used() const;
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace llmsql
