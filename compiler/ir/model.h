@@ -1,6 +1,7 @@
 // What the compiler and the importer know of one concrete model: numbers, parameters, tokenizer.
 //
-// Made by the front (graph file + model file, see compiler/model/load.h); plain values from then on.
+// Made by the front (graph file + model file, see compiler/model/load.h); plain values from then
+// on.
 #pragma once
 
 #include <cstdint>
@@ -15,36 +16,44 @@ namespace llmsql {
 
 /// Where a parameter is found in one source format, and what is done to it on the way in.
 struct ParamSource {
-    std::string tensor;          // "blk.3.attn_q.weight", already with the block's index
-    std::string transform;       // "" or "unpermute"
-    std::vector<double> args;    // of the transform: unpermute's number of heads
+    std::string tensor;        // "blk.3.attn_q.weight", already with the block's index
+    std::string transform;     // "", "unpermute" (rows: interleaved to split-half rope) or "plus"
+    std::vector<double> args;  // of the transform: unpermute's number of heads, plus's addend
+    bool operator==(const ParamSource&) const = default;
 };
 
 /// One parameter of the concrete model: its catalogue entry and where to find it.
 struct Param : ParamEntry {
     std::optional<ParamSource> gguf;
     std::optional<ParamSource> hf;
+    bool optional = false;  // here only because the model has it: listed under "present"
+    bool operator==(const Param&) const = default;
 };
 
 /// The tokenizer's kind. Its tables live in model.db; a model file only says what it must be.
 struct TokenizerSpec {
     std::string kind;  // "bpe" (byte level) or "spm" (SentencePiece BPE by score)
     std::string pre;   // for bpe: "gpt2", "qwen2", "smollm"
+    bool operator==(const TokenizerSpec&) const = default;
 };
 
 struct ChatSpec {
     std::string query;              // SQL over message(id, role, content); empty for a base model
     std::vector<std::string> stop;  // pieces of control tokens that end a turn
+    bool operator==(const ChatSpec&) const = default;
 };
 
 /// A graph instantiated with a model file.
 struct Model {
-    std::string name;   // "smollm2-135m-instruct"
-    std::string graph;  // "llama"
+    std::string name;                       // "smollm2-135m-instruct"
+    std::string graph;                      // "llama"
     std::map<std::string, double> numbers;  // dims and constants by name
+    std::vector<std::string> dims;          // the dims among them, as the graph declares them
+    std::vector<std::string> constants;     // and the constants
     std::vector<Param> params;              // the catalogue; id = index + 1
     TokenizerSpec tokenizer;
     ChatSpec chat;
+    bool operator==(const Model&) const = default;
 };
 
 }  // namespace llmsql

@@ -14,8 +14,8 @@
 
 namespace llmsql {
 
-/// Errors of a graph or model file, one "file:line:column: error: …" paragraph each (with the source
-/// line and a caret), joined by newlines into one llmsql::Error.
+/// Errors of a graph or model file, one "file:line:column: error: …" paragraph each (with the
+/// source line and a caret), joined by newlines into one llmsql::Error.
 ///
 /// Reads a model file and the graph it names. `graph_dirs` are searched for "<graph>.graph" after
 /// the model file's own folder and its ../graphs.
@@ -41,7 +41,15 @@ struct SourceMetadata {
 Model model_from_gguf(const std::filesystem::path& graph_file, const SourceMetadata& source,
                       const std::string& name);
 
-/// The model file's text for a Model: what --write-model writes and load_model reads back equal.
+/// The model file's text for a Model: what --write-model writes and load_model reads back equal (a
+/// chat query without surrounding white space provided). The tokenizer's kind must be set.
 std::string to_toml(const Model& model);
+
+/// Checks a graph file alone; throws its errors as one llmsql::Error, as load_model does.
+void check_graph_file(const std::filesystem::path& graph_file);
+
+/// The text of --emit=ast: the graph file as it was understood, every operator in parentheses. It
+/// is itself a graph file. Only syntax errors are errors here.
+std::string ast_text(const std::filesystem::path& graph_file);
 
 }  // namespace llmsql
