@@ -46,6 +46,12 @@ std::optional<TensorType> tensor_type_named(std::string_view name) {
     return value_in<TensorType>(kTensorTypes, name);
 }
 
+bool is_plausible(const ParamShape& shape) {
+    constexpr int64_t kMost = int64_t{1} << 40;
+    const int64_t rows = shape.row_count();
+    return rows > 0 && shape.cols > 0 && rows <= kMost && shape.cols <= kMost / rows;
+}
+
 size_t strip_bytes(WeightType type, int64_t cols) {
     const auto columns = static_cast<size_t>(cols);
     const auto blocks = static_cast<size_t>(block_count(cols));

@@ -46,6 +46,9 @@ struct ParamShape {
     bool operator==(const ParamShape&) const = default;
 };
 
+/// Whether sizes computed from a shape cannot overflow: positive, and at most 2^40 elements.
+bool is_plausible(const ParamShape& shape);
+
 /// Strips in a matrix of `rows` rows; the last one is padded with zero rows.
 constexpr int64_t strip_count(int64_t rows) { return (rows + kStripRows - 1) / kStripRows; }
 

@@ -1,0 +1,344 @@
+// The kernels for x86-64 with AVX2, FMA and F16C. Same results as the portable ones to rounding.
+//
+// This file alone is compiled with those instruction sets enabled, so it must not define or
+// instantiate inline functions that other files share: it includes no standard containers.
+#include "runtime/kernels/kernels.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include "common/types.h"
+
+namespace llmsql {
+namespace {
+
+constexpr int64_t kHalf = 8;  // a strip's 16 rows are two vectors of 8
+
+__m256 load_halves(const void* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+}
+
+__m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+
+// Four neighbouring int8 codes in each of the eight lanes.
+__m256i broadcast4(const int8_t* codes) {
+    int32_t four;
+    __builtin_memcpy(&four, codes, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+// For the 8 rows that start at `half` of a strip and `Tokens` rows of x.
+template<int Tokens>
+void q8_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::byte* x,
+             int64_t x_stride, float* out, int64_t out_stride) {
+    constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256 sum[Tokens];
+    for (int t = 0; t < Tokens; ++t) sum[t] = _mm256_setzero_ps();
+    for (int64_t b = 0; b < blocks; ++b) {
+        const std::byte* block = strip + b * kBlockBytes;
+        const std::byte* codes = block + 2 * kStripRows + half * kHalf * 4;
+        __m256i dot[Tokens];
+        for (int t = 0; t < Tokens; ++t) dot[t] = _mm256_setzero_si256();
+        for (int64_t j = 0; j < kBlock / 4; ++j) {
+            const __m256i w = load_bytes(codes + j * kStripRows * 4);
+            const __m256i magnitude = _mm256_abs_epi8(w);
+            for (int t = 0; t < Tokens; ++t) {
+                const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
+                const __m256i pairs = _mm256_maddubs_epi16(
+                    magnitude, _mm256_sign_epi8(broadcast4(a + 4 * j), w));
+                dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(pairs, ones));
+            }
+        }
+        const __m256 scale = load_halves(block + half * kHalf * 2);
+        for (int t = 0; t < Tokens; ++t) {
+            const auto* scales = reinterpret_cast<const float*>(x + t * x_stride + blocks * kBlock);
+            sum[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]),
+                                     _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum[t]);
+        }
+    }
+    for (int t = 0; t < Tokens; ++t)
+        _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+}
+
+template<int Tokens>
+void q4_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::byte* x,
+             int64_t x_stride, float* out, int64_t out_stride) {
+    constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i nibble = _mm256_set1_epi8(15);
+    __m256 sum[Tokens];
+    for (int t = 0; t < Tokens; ++t) sum[t] = _mm256_setzero_ps();
+    for (int64_t b = 0; b < blocks; ++b) {
+        const std::byte* block = strip + b * kBlockBytes;
+        const std::byte* codes = block + 4 * kStripRows + half * kHalf * 4;
+        // A 16-bit lane takes 16 products of at most 15 * 127: 30480, no overflow.
+        __m256i pairs[Tokens];
+        for (int t = 0; t < Tokens; ++t) pairs[t] = _mm256_setzero_si256();
+        for (int64_t j = 0; j < kBlock / 8; ++j) {
+            const __m256i w = load_bytes(codes + j * kStripRows * 4);
+            const __m256i low = _mm256_and_si256(w, nibble);
+            const __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
+            for (int t = 0; t < Tokens; ++t) {
+                const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
+                pairs[t] = _mm256_add_epi16(pairs[t],
+                                            _mm256_maddubs_epi16(low, broadcast4(a + 4 * j)));
+                pairs[t] = _mm256_add_epi16(
+                    pairs[t], _mm256_maddubs_epi16(high, broadcast4(a + 16 + 4 * j)));
+            }
+        }
+        const __m256 scale = load_halves(block + half * kHalf * 2);
+        const __m256 offset = load_halves(block + 2 * kStripRows + half * kHalf * 2);
+        for (int t = 0; t < Tokens; ++t) {
+            const auto* scales = reinterpret_cast<const float*>(x + t * x_stride + blocks * kBlock);
+            const __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs[t], ones));
+            sum[t] = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum[t]);
+            sum[t] = _mm256_fmadd_ps(offset, _mm256_set1_ps(scales[blocks + b]), sum[t]);
+        }
+    }
+    for (int t = 0; t < Tokens; ++t)
+        _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+}
+
+struct F16Weights {
+    static __m256 load(const std::byte* strip, int64_t index) {
+        return load_halves(strip + 2 * index);
+    }
+};
+struct F32Weights {
+    static __m256 load(const std::byte* strip, int64_t index) {
+        return _mm256_loadu_ps(reinterpret_cast<const float*>(strip) + index);
+    }
+};
+
+template<class Weights, int Tokens>
+void float_rows(const std::byte* strip, int64_t half, int64_t cols, const float* x,
+                int64_t x_stride, float* out, int64_t out_stride) {
+    __m256 sum[Tokens];
+    for (int t = 0; t < Tokens; ++t) sum[t] = _mm256_setzero_ps();
+    for (int64_t c = 0; c < cols; ++c) {
+        const __m256 w = Weights::load(strip, c * kStripRows + half * kHalf);
+        for (int t = 0; t < Tokens; ++t)
+            sum[t] = _mm256_fmadd_ps(w, _mm256_set1_ps(x[t * x_stride + c]), sum[t]);
+    }
+    for (int t = 0; t < Tokens; ++t)
+        _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+}
+
+// Runs a kernel over groups of four tokens, the rest one by one: a token's sums are the same either
+// way. Rows is called as rows<Tokens>(half, x, out).
+template<class X, class Rows>
+void for_tokens(const X* x, int64_t x_stride, int64_t tokens, float* out, int64_t out_stride,
+                Rows rows) {
+    int64_t t = 0;
+    for (; t + 4 <= tokens; t += 4)
+        for (int64_t half = 0; half < 2; ++half)
+            rows.template operator()<4>(half, x + t * x_stride, out + t * out_stride);
+    for (; t < tokens; ++t)
+        for (int64_t half = 0; half < 2; ++half)
+            rows.template operator()<1>(half, x + t * x_stride, out + t * out_stride);
+}
+
+void linear_q8(const std::byte* strip, int64_t blocks, const std::byte* x, int64_t x_stride,
+               int64_t tokens, float* out, int64_t out_stride) {
+    for_tokens(x, x_stride, tokens, out, out_stride,
+               [&]<int Tokens>(int64_t half, const std::byte* first, float* to) {
+                   q8_rows<Tokens>(strip, half, blocks, first, x_stride, to, out_stride);
+               });
+}
+
+void linear_q4(const std::byte* strip, int64_t blocks, const std::byte* x, int64_t x_stride,
+               int64_t tokens, float* out, int64_t out_stride) {
+    for_tokens(x, x_stride, tokens, out, out_stride,
+               [&]<int Tokens>(int64_t half, const std::byte* first, float* to) {
+                   q4_rows<Tokens>(strip, half, blocks, first, x_stride, to, out_stride);
+               });
+}
+
+template<class Weights>
+void linear_float(const std::byte* strip, int64_t cols, const float* x, int64_t x_stride,
+                  int64_t tokens, float* out, int64_t out_stride) {
+    for_tokens(x, x_stride, tokens, out, out_stride,
+               [&]<int Tokens>(int64_t half, const float* first, float* to) {
+                   float_rows<Weights, Tokens>(strip, half, cols, first, x_stride, to, out_stride);
+               });
+}
+
+float horizontal_max(__m256 v) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    m = _mm_max_ss(m, _mm_movehdup_ps(m));
+    return _mm_cvtss_f32(m);
+}
+
+void quantize(const float* x, int64_t n, int8_t* codes, float* scales, float* sums) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    for (int64_t b = 0; b * kBlock < n; ++b) {
+        alignas(32) float padded[kBlock];
+        const float* in = x + b * kBlock;
+        if (n - b * kBlock < kBlock) {
+            for (int64_t i = 0; i < kBlock; ++i) padded[i] = b * kBlock + i < n ? in[i] : 0.0f;
+            in = padded;
+        }
+        __m256 largest = _mm256_setzero_ps();
+        __m256 unbounded = _mm256_setzero_ps();  // set where x is infinite or not a number
+        for (int64_t i = 0; i < kBlock; i += 8) {
+            const __m256 magnitude = _mm256_andnot_ps(sign, _mm256_loadu_ps(in + i));
+            largest = _mm256_max_ps(largest, magnitude);
+            unbounded = _mm256_or_ps(
+                unbounded, _mm256_cmp_ps(magnitude, _mm256_set1_ps(__FLT_MAX__), _CMP_NLE_UQ));
+        }
+        const bool finite = _mm256_movemask_ps(unbounded) == 0;
+        const float max = horizontal_max(largest);
+        const float scale = finite ? max / 127.0f : __builtin_nanf("");
+        const __m256 inverse = _mm256_set1_ps(finite && max > 0 ? 127.0f / max : 0.0f);
+        __m256i code[4];
+        __m256i total = _mm256_setzero_si256();
+        for (int64_t i = 0; i < 4; ++i) {
+            const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(in + 8 * i), inverse);
+            code[i] = finite ? _mm256_cvtps_epi32(scaled) : _mm256_setzero_si256();
+            total = _mm256_add_epi32(total, code[i]);
+        }
+        // Packing works within 128-bit lanes; the permutation puts the groups of four in order.
+        const __m256i words01 = _mm256_packs_epi32(code[0], code[1]);
+        const __m256i words23 = _mm256_packs_epi32(code[2], code[3]);
+        const __m256i bytes = _mm256_permutevar8x32_epi32(
+            _mm256_packs_epi16(words01, words23), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + b * kBlock), bytes);
+        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(total),
+                                    _mm256_extracti128_si256(total, 1));
+        sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+        sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
+        scales[b] = scale;
+        sums[b] = scale * static_cast<float>(_mm_cvtsi128_si32(sum));
+    }
+}
+
+// e^x as in kernels/math.h, eight at a time.
+__m256 exp8(__m256 x) {
+    const __m256 clamped =
+        _mm256_max_ps(_mm256_min_ps(_mm256_set1_ps(88.0f), x), _mm256_set1_ps(-87.0f));
+    const __m256 n = _mm256_round_ps(_mm256_mul_ps(clamped, _mm256_set1_ps(1.44269504f)),
+                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), clamped);
+    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
+    __m256 p = _mm256_set1_ps(1.0f / 5040);
+    for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
+        p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(c));
+    const __m256i power = _mm256_slli_epi32(
+        _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    const __m256 result = _mm256_mul_ps(p, _mm256_castsi256_ps(power));
+    const __m256 tiny = _mm256_cmp_ps(x, _mm256_set1_ps(-87.0f), _CMP_LT_OQ);
+    return _mm256_andnot_ps(tiny, result);
+}
+
+void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t* v, int64_t first,
+            int64_t last, AttentionState& state) {
+    __m256 score[4];
+    for (__m256& s : score) s = _mm256_setzero_ps();
+    for (int64_t d = 0; d < width; ++d) {
+        const __m256 q = _mm256_set1_ps(query[d]);
+        for (int64_t i = 0; i < 4; ++i)
+            score[i] = _mm256_fmadd_ps(q, load_halves(k + d * kBlock + 8 * i), score[i]);
+    }
+    // Positions outside [first, last) get no weight.
+    const __m256 minus_infinity = _mm256_set1_ps(-__builtin_inff());
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256 best = minus_infinity;
+    for (int i = 0; i < 4; ++i) {
+        const __m256i position = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * i));
+        const __m256i inside =
+            _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(first)),
+                                                   position),
+                                _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(last)),
+                                                   position));
+        score[i] = _mm256_blendv_ps(minus_infinity, score[i], _mm256_castsi256_ps(inside));
+        best = _mm256_max_ps(best, score[i]);
+    }
+    const float block_max = horizontal_max(best);
+    const float max = block_max > state.max ? block_max : state.max;
+    const __m256 top = _mm256_set1_ps(max);
+    const float shrink = _mm256_cvtss_f32(exp8(_mm256_set1_ps(state.max - max)));
+    state.max = max;
+
+    alignas(32) float weight[kBlock];
+    for (int i = 0; i < 4; ++i)
+        _mm256_store_ps(weight + 8 * i, exp8(_mm256_sub_ps(score[i], top)));
+    float sum = state.sum * shrink;
+    for (int64_t p = first; p < last; ++p) sum += weight[p];
+    state.sum = sum;
+
+    int64_t d = 0;
+    for (; d + 32 <= width; d += 32) {
+        __m256 value[4];
+        for (int i = 0; i < 4; ++i)
+            value[i] = _mm256_mul_ps(_mm256_loadu_ps(state.values + d + 8 * i),
+                                     _mm256_set1_ps(shrink));
+        for (int64_t p = first; p < last; ++p) {
+            const __m256 w = _mm256_set1_ps(weight[p]);
+            for (int i = 0; i < 4; ++i)
+                value[i] = _mm256_fmadd_ps(w, load_halves(v + p * width + d + 8 * i), value[i]);
+        }
+        for (int i = 0; i < 4; ++i) _mm256_storeu_ps(state.values + d + 8 * i, value[i]);
+    }
+    for (; d < width; ++d) {
+        float value = state.values[d] * shrink;
+        for (int64_t p = first; p < last; ++p)
+            value += weight[p] * _cvtsh_ss(v[p * width + d]);
+        state.values[d] = value;
+    }
+}
+
+// x / (1 + e^-u) over x[n], where u is a function of x.
+template<class Exponent>
+void gate(float* x, int64_t n, Exponent exponent) {
+    const __m256 one = _mm256_set1_ps(1.0f);
+    int64_t i = 0;
+    const auto eight = [&](__m256 v) {
+        const __m256 e = exp8(_mm256_xor_ps(exponent(v), _mm256_set1_ps(-0.0f)));
+        return _mm256_div_ps(v, _mm256_add_ps(one, e));
+    };
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(x + i, eight(_mm256_loadu_ps(x + i)));
+    if (i < n) {
+        alignas(32) float rest[8] = {};
+        for (int64_t r = i; r < n; ++r) rest[r - i] = x[r];
+        _mm256_store_ps(rest, eight(_mm256_load_ps(rest)));
+        for (int64_t r = i; r < n; ++r) x[r] = rest[r - i];
+    }
+}
+
+void silu(float* x, int64_t n) {
+    gate(x, n, [](__m256 v) { return v; });
+}
+
+void gelu(float* x, int64_t n) {
+    gate(x, n, [](__m256 v) {
+        const __m256 cube = _mm256_mul_ps(_mm256_mul_ps(v, v), v);
+        const __m256 u = _mm256_fmadd_ps(_mm256_set1_ps(0.044715f), cube, v);
+        return _mm256_mul_ps(u, _mm256_set1_ps(2.0f * 0.797884561f));
+    });
+}
+
+}  // namespace
+
+const Kernels* avx2_kernels() {
+    static const Kernels table{"avx2",   linear_q8, linear_q4, linear_float<F16Weights>,
+                               linear_float<F32Weights>, quantize, attend, silu, gelu};
+    __builtin_cpu_init();
+    const bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("f16c");
+    return able ? &table : nullptr;
+}
+
+}  // namespace llmsql
+
+#else
+
+namespace llmsql {
+
+const Kernels* avx2_kernels() { return nullptr; }
+
+}  // namespace llmsql
+
+#endif

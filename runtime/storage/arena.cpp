@@ -1,0 +1,101 @@
+// The arena of activations. See arena.h.
+#include "runtime/storage/arena.h"
+
+#include "common/error.h"
+
+namespace llmsql {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+constexpr int64_t kMostBytes = int64_t{1} << 40;
+
+bool overlap(const TensorPlace& a, const TensorPlace& b) {
+    return a.offset < b.offset + b.span() && b.offset < a.offset + a.span();
+}
+
+// Whether `slice` is a range of columns of `parent`: the same rows, within the parent's row.
+bool is_slice(const TensorPlace& slice, const TensorPlace& parent) {
+    return slice.type == TensorType::f32 && parent.type == TensorType::f32 &&
+           slice.stride == parent.stride && slice.rows == parent.rows &&
+           slice.offset >= parent.offset &&
+           slice.offset + slice.row_bytes() <= parent.offset + parent.row_bytes();
+}
+
+// Two slices of one row that share no element.
+bool disjoint_columns(const TensorPlace& a, const TensorPlace& b) {
+    if (a.stride != b.stride || a.rows != b.rows) return false;
+    const int64_t apart = b.offset > a.offset ? b.offset - a.offset : a.offset - b.offset;
+    const TensorPlace& first = b.offset > a.offset ? a : b;
+    const TensorPlace& second = b.offset > a.offset ? b : a;
+    return apart < a.stride && first.row_bytes() <= apart &&
+           apart + second.row_bytes() <= a.stride;
+}
+
+}  // namespace
+
+int64_t TensorPlace::row_bytes() const {
+    if (type == TensorType::f32) return elements() * 4;
+    return static_cast<int64_t>(tensor_row_bytes(type, elements()));
+}
+
+Arena::Arena(int64_t bytes)
+    : memory_(static_cast<size_t>(bytes < 0 ? 0 : bytes), "the activation arena") {}
+
+void Arena::declare(TensorPlace place) {
+    const auto refuse = [&](const char* why) {
+        fail("tensor {} '{}': {}", place.id, place.name, why);
+    };
+    if (places_.contains(place.id)) refuse("its id is used twice");
+    if (place.rows < 1 || place.rows > (1 << 20)) refuse("rows must be 1 to 2^20");
+    if (place.heads < 1 || place.width < 1 || place.heads > kMostBytes / place.width / 4)
+        refuse("heads and width must be positive, and not absurd");
+    if (place.stride < place.row_bytes() || place.stride > kMostBytes / place.rows)
+        refuse("the stride is less than a row, or absurd");
+    if (place.stride % 4 != 0 || place.offset % 4 != 0 ||
+        (place.type == TensorType::q8 &&
+         (place.stride % kAlignment != 0 || place.offset % kAlignment != 0)))
+        refuse("stride and offset are not aligned");
+    if (place.offset < 0 || place.offset > static_cast<int64_t>(memory_.size()) - place.span())
+        refuse("it lies outside the arena");
+    const int64_t id = place.id;
+    places_.emplace(id, std::move(place));
+    neighbours_.clear();
+}
+
+const TensorPlace& Arena::place(int64_t id) const {
+    const auto found = places_.find(id);
+    if (found == places_.end()) fail("there is no tensor {}", id);
+    return found->second;
+}
+
+int64_t Arena::rows_held(int64_t id) const {
+    const auto found = held_.find(id);
+    if (found == held_.end())
+        fail("tensor {} '{}' is read before this pass has written it, or after its place was "
+             "given to another",
+             id, place(id).name);
+    return found->second;
+}
+
+const Arena::Neighbours& Arena::neighbours(const TensorPlace& place) {
+    const auto [entry, made] = neighbours_.try_emplace(place.id);
+    if (!made) return entry->second;
+    for (const auto& [id, other] : places_) {
+        if (id == place.id || !overlap(place, other)) continue;
+        if (is_slice(other, place)) entry->second.written.push_back(id);
+        else if (!is_slice(place, other) && !disjoint_columns(place, other))
+            entry->second.lost.push_back(id);
+    }
+    return entry->second;
+}
+
+void Arena::note_written(int64_t id, int64_t rows) {
+    const Neighbours& touched = neighbours(place(id));
+    held_[id] = rows;
+    for (const int64_t other : touched.lost) held_.erase(other);
+    for (const int64_t slice : touched.written) held_[slice] = rows;
+}
+
+void Arena::begin_pass() { held_.clear(); }
+
+}  // namespace llmsql

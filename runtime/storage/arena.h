@@ -1,0 +1,70 @@
+// Arena: the activations of a pass, each tensor at the place that the plan gave it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/types.h"
+#include "runtime/storage/anonymous_memory.h"
+
+namespace llmsql {
+
+/// A row of the `tensor` table.
+struct TensorPlace {
+    int64_t id = 0;
+    std::string name;
+    TensorType type = TensorType::f32;
+    int64_t rows = 0;    // the most tokens it can hold
+    int64_t heads = 0;   // elements a token: heads * width
+    int64_t width = 0;
+    int64_t stride = 0;  // bytes from one token to the next
+    int64_t offset = 0;  // bytes into the arena
+
+    int64_t elements() const { return heads * width; }
+    /// Bytes of one token's elements.
+    int64_t row_bytes() const;
+    /// Bytes from the first token's first to the last token's last.
+    int64_t span() const { return (rows - 1) * stride + row_bytes(); }
+};
+
+/// Not thread-safe, but that several threads may write one tensor's data.
+class Arena {
+  public:
+    explicit Arena(int64_t bytes);
+
+    /// Adds a tensor; fails on a used id or a place that does not fit or is not aligned.
+    void declare(TensorPlace place);
+
+    const std::map<int64_t, TensorPlace>& places() const { return places_; }
+    const TensorPlace& place(int64_t id) const;  // fails on an unknown id
+    std::byte* data(const TensorPlace& place) const { return memory_.data() + place.offset; }
+
+    /// Tokens that the tensor holds now. Fails if this pass has not written it, or its place has
+    /// since been written as another tensor.
+    int64_t rows_held(int64_t id) const;
+
+    /// Notes that `id` now holds `rows` tokens. What shares bytes with it holds nothing any more,
+    /// but for column slices: a tensor within a row of the one written, at the same stride, is
+    /// written with it, and writing such a slice leaves its parent and its other slices alone.
+    void note_written(int64_t id, int64_t rows);
+
+    /// Forgets what every tensor holds: a new pass begins.
+    void begin_pass();
+
+  private:
+    struct Neighbours {
+        std::vector<int64_t> lost;     // overlapped: hold nothing after a write
+        std::vector<int64_t> written;  // slices of it: written with it
+    };
+    const Neighbours& neighbours(const TensorPlace& place);
+
+    AnonymousMemory memory_;
+    std::map<int64_t, TensorPlace> places_;
+    std::map<int64_t, int64_t> held_;  // rows by id; absent: nothing
+    std::map<int64_t, Neighbours> neighbours_;
+};
+
+}  // namespace llmsql

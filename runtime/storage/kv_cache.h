@@ -1,0 +1,96 @@
+// KvCache: keys and values of past positions, f16, in blocks of 32 positions.
+//
+// A block of one layer is, for each key-value head, K as [width][32 positions] followed by V as
+// [32 positions][width], so that scores and weighted sums both run along vectors. Blocks are at
+// absolute positions: which block a position lies in does not depend on how passes were cut, which
+// is what makes results independent of the chunk.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "runtime/storage/anonymous_memory.h"
+
+namespace llmsql {
+
+inline constexpr int64_t kKvBlock = 32;
+
+/// A row of the `kv_layer` table.
+struct KvLayer {
+    int64_t heads = 0;   // key-value heads
+    int64_t width = 0;   // elements of one head
+    int64_t window = 0;  // positions that attention looks back on, itself counted; 0: all
+};
+
+/// One block, as operators receive it. `k` and `v` address head 0; heads follow at head_stride.
+struct KvBlock {
+    int64_t sequence = 0, layer = 0;
+    int64_t position = 0;  // of its first row: a multiple of 32
+    const uint16_t* k = nullptr;
+    const uint16_t* v = nullptr;
+    int64_t head_stride = 0;  // in elements: 2 * width * 32
+};
+
+/// Not thread-safe, but that several threads may store rows of one append().
+class KvCache {
+  public:
+    struct Config {
+        int64_t context = 0;    // positions a sequence can hold
+        int64_t chunk = 1;      // most positions that one append adds
+        int64_t sequences = 1;  // sequences numbered 0 … sequences - 1
+    };
+    explicit KvCache(Config config) : config_(config) {}
+
+    const Config& config() const { return config_; }
+    void set_chunk(int64_t chunk) { config_.chunk = chunk; }
+
+    /// Layers are declared in order, before anything is stored.
+    void declare(int64_t layer, KvLayer shape);
+    const std::vector<KvLayer>& layers() const { return layers_; }
+
+    /// Positions held: [first_held, length). first_held is 0 but in a windowed layer.
+    int64_t length(int64_t sequence, int64_t layer) const;
+    int64_t first_held(int64_t sequence, int64_t layer) const;
+
+    /// Makes room for `count` rows at `position` (at most the present length: what was there is
+    /// forgotten). Fails when the context is full or the position would leave a gap.
+    void append(int64_t sequence, int64_t layer, int64_t position, int64_t count);
+
+    /// Stores one position's key or value f32[heads][width] after append() made room for it.
+    void store_key(int64_t sequence, int64_t layer, int64_t position, int64_t head,
+                   const float* key);
+    void store_value(int64_t sequence, int64_t layer, int64_t position, int64_t head,
+                     const float* value);
+
+    /// The block that starts at `position` (a multiple of 32 in [first_held, length)).
+    KvBlock block(int64_t sequence, int64_t layer, int64_t position) const;
+
+    /// Cuts every layer of a sequence to `length` positions at most.
+    void truncate(int64_t sequence, int64_t length);
+
+    /// The largest p <= position such that a pass may start at p: position itself, or 0 if some
+    /// layer's window no longer reaches back far enough.
+    int64_t rewind(int64_t sequence, int64_t position) const;
+
+    /// Bytes that one sequence takes when its context is full.
+    int64_t bytes_per_sequence() const;
+
+  private:
+    struct Stored {
+        AnonymousMemory memory;
+        int64_t length = 0;  // positions [0, length) have been stored
+        int64_t end = 0;     // the largest length ever: what the ring has overwritten follows
+    };
+    int64_t block_elements(const KvLayer& layer) const { return layer.heads * layer.width * 64; }
+    int64_t blocks_kept(const KvLayer& layer) const;
+    uint16_t* block_data(const Stored& stored, int64_t layer, int64_t position) const;
+    const Stored* find(int64_t sequence, int64_t layer) const;
+    Stored& stored(int64_t sequence, int64_t layer);
+
+    Config config_;
+    std::vector<KvLayer> layers_;
+    std::map<int64_t, std::vector<Stored>> sequences_;
+};
+
+}  // namespace llmsql

@@ -1,0 +1,99 @@
+// Opening a model.db. See model_db.h; the format is docs/model-db.md.
+#include "runtime/storage/model_db.h"
+
+#include <sys/stat.h>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "common/model_format.h"
+#include "runtime/storage/sqlite.h"
+
+namespace llmsql {
+namespace {
+
+int64_t pragma(sqlite3* db, const char* sql, const std::string& where) {
+    const Statement statement = prepare(db, sql, where);
+    return step(statement.get(), where) ? sqlite3_column_int64(statement.get(), 0) : 0;
+}
+
+// A log or journal beside the file means that it is being written, or that a writer died: what a
+// read-only connection would see of it is not what was imported.
+void refuse_companions(const std::filesystem::path& path) {
+    for (const char* suffix : {"-wal", "-journal"}) {
+        struct stat info {};
+        const std::string companion = path.string() + suffix;
+        if (::stat(companion.c_str(), &info) == 0 && info.st_size > 0)
+            fail("{}: a {} file lies beside it, so the database is being written or a writer "
+                 "died; open it once with sqlite3 to recover it, or import it again",
+                 path.string(), suffix);
+    }
+}
+
+}  // namespace
+
+ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
+    require_readable_file(path);
+    refuse_companions(path);
+    const std::string name = path.string();
+    sqlite3* raw = nullptr;
+    const int code =
+        sqlite3_open_v2(name.c_str(), &raw, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+    Connection connection(raw);
+    if (code != SQLITE_OK)
+        fail("{}: {}", name, raw ? sqlite3_errmsg(raw) : sqlite3_errstr(code));
+    // The database comes from elsewhere: nothing in its schema may run code.
+    sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+    sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+    sqlite3_extended_result_codes(raw, 1);
+
+    const std::string not_ours = name + ": not a model database (llmsql-import makes one)";
+    if (pragma(raw, "PRAGMA application_id", not_ours) != kModelApplicationId)
+        fail("{}", not_ours);
+    const int64_t version = pragma(raw, "PRAGMA user_version", name);
+    if (version != kModelFormatVersion)
+        fail("{}: model database format {}, this program reads format {}; import the model again",
+             name, version, kModelFormatVersion);
+    // One read transaction for life: a writer is told BUSY, and what was checked stays so.
+    step(prepare(raw, "BEGIN", name).get(), name);
+    step(prepare(raw, "SELECT 1 FROM llm_meta LIMIT 1", name).get(), name);
+    db_ = connection.release();
+}
+
+ModelDb::~ModelDb() { sqlite3_close_v2(db_); }
+
+std::optional<std::string> ModelDb::meta(const std::string& key) const {
+    const std::string where = path_.string();
+    const Statement query = prepare(db_, "SELECT value FROM llm_meta WHERE key = ?", where);
+    sqlite3_bind_text(query.get(), 1, key.c_str(), -1, SQLITE_STATIC);
+    if (!step(query.get(), where) || sqlite3_column_type(query.get(), 0) == SQLITE_NULL)
+        return std::nullopt;
+    return column_text(query.get(), 0);
+}
+
+std::vector<ParamEntry> ModelDb::catalogue() const {
+    const std::string where = path_.string();
+    const Statement query =
+        prepare(db_, "SELECT id, name, type, rows, cols FROM llm_param ORDER BY id", where);
+    std::vector<ParamEntry> entries;
+    while (step(query.get(), where)) {
+        const std::string type = column_text(query.get(), 2);
+        ParamEntry entry;
+        entry.name = column_text(query.get(), 1);
+        if (sqlite3_column_int64(query.get(), 0) != static_cast<int64_t>(entries.size()) + 1)
+            fail("{}: llm_param: ids must run from 1 without a gap, import the model again", where);
+        const auto weight_type = weight_type_named(type);
+        if (!weight_type)
+            fail("{}: parameter {} has the unknown type '{}'", where, entry.name, type);
+        entry.type = *weight_type;
+        if (sqlite3_column_type(query.get(), 3) != SQLITE_NULL)
+            entry.shape.rows = sqlite3_column_int64(query.get(), 3);
+        entry.shape.cols = sqlite3_column_int64(query.get(), 4);
+        if (!is_plausible(entry.shape))
+            fail("{}: parameter {} has the impossible shape {}", where, entry.name,
+                 describe(entry));
+        entries.push_back(std::move(entry));
+    }
+    return entries;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,60 @@
+// RAII for the SQLite C API, and its errors as Errors.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/error.h"
+
+namespace llmsql {
+
+struct StatementFinalizer {
+    void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+};
+using Statement = std::unique_ptr<sqlite3_stmt, StatementFinalizer>;
+
+struct ConnectionCloser {
+    void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+};
+using Connection = std::unique_ptr<sqlite3, ConnectionCloser>;
+
+/// Prepares one statement that stays for long; `where` starts the error's text.
+inline Statement prepare(sqlite3* db, std::string_view sql, std::string_view where) {
+    sqlite3_stmt* raw = nullptr;
+    if (sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
+                           &raw, nullptr) != SQLITE_OK)
+        fail("{}: {}", where, sqlite3_errmsg(db));
+    return Statement(raw);
+}
+
+/// Steps to the next row: true if there is one. Errors start with `where`.
+inline bool step(sqlite3_stmt* statement, std::string_view where) {
+    const int code = sqlite3_step(statement);
+    if (code == SQLITE_ROW) return true;
+    if (code == SQLITE_DONE) return false;
+    fail("{}: {}", where, sqlite3_errmsg(sqlite3_db_handle(statement)));
+}
+
+inline std::string column_text(sqlite3_stmt* statement, int column) {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, column));
+    const int bytes = sqlite3_column_bytes(statement, column);
+    return text ? std::string(text, static_cast<size_t>(bytes)) : std::string();
+}
+
+/// Resets a statement and its bindings when a scope ends.
+class ResetAtExit {
+  public:
+    explicit ResetAtExit(sqlite3_stmt* statement) : statement_(statement) {}
+    ResetAtExit(const ResetAtExit&) = delete;
+    ResetAtExit& operator=(const ResetAtExit&) = delete;
+    ~ResetAtExit() { sqlite3_reset(statement_); }
+
+  private:
+    sqlite3_stmt* statement_;
+};
+
+}  // namespace llmsql

@@ -1,0 +1,49 @@
+// Workers: the threads that compute a pass, made once.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace llmsql {
+
+/// Physical cores that this process may run on: its affinity mask and its cgroup's CPU quota
+/// respected, never less than 1.
+int usable_cores();
+
+/// One caller at a time: run() must not be called from two threads at once, nor from a task.
+class Workers {
+  public:
+    /// `threads` workers in all, the caller of run() being one of them; 0 means usable_cores().
+    explicit Workers(int threads);
+    Workers(const Workers&) = delete;
+    Workers& operator=(const Workers&) = delete;
+    ~Workers();
+
+    int count() const { return static_cast<int>(threads_.size()) + 1; }
+
+    /// Calls task(item, worker) once for every item in [0, items), worker in [0, count()). Items are
+    /// taken in rising order from one counter, so a worker that is slow takes fewer. Returns when
+    /// all are done; rethrows the first exception, after which items not yet begun are skipped.
+    void run(int64_t items, const std::function<void(int64_t item, int worker)>& task);
+
+  private:
+    void serve(int worker);
+    void take_items(int worker);
+
+    std::vector<std::thread> threads_;
+    const std::function<void(int64_t, int)>* task_ = nullptr;
+    int64_t items_ = 0;
+    std::atomic<int64_t> next_{0};
+    std::atomic<uint32_t> round_{0};    // rises by one for each run; workers wait on it
+    std::atomic<int> busy_{0};          // workers still in the current round
+    std::atomic<bool> stopping_{false};
+    std::mutex failure_mutex_;
+    std::exception_ptr failure_;
+};
+
+}  // namespace llmsql
