@@ -23,18 +23,18 @@ enum class Locality {
 };
 
 struct Operator {
-    std::string_view name;       // in the graph language; empty for plan and inspect
-    std::string_view sql;        // the SQL function; empty for views
+    std::string_view name = {};      // in the graph language; empty for plan and inspect
+    std::string_view sql = {};       // the SQL function; empty for views
     int min_args = 0, max_args = 0;  // of the SQL function
     Locality locality = Locality::element;
-    bool aggregate = false;      // an aggregate over rows rather than a scalar function
+    bool aggregate = false;  // an aggregate over rows rather than a scalar function
     /// The shape rule, as a signature. Dimensions are names that unify across arguments; `...` is
     /// any run of dimensions, the same wherever it stands; `h*d` a product; an argument
     /// `h: number` fixes the dimension h. `?` marks an optional argument, `= text` its default, a
     /// graph-language expression over the rule's dimensions.
-    std::string_view signature;
-    std::string_view sql_form;   // how it is written in a plan
-    std::string_view summary;    // what it computes: one or two sentences, with the formula
+    std::string_view signature = {};
+    std::string_view sql_form = {};  // how it is written in a plan
+    std::string_view summary = {};   // what it computes: one or two sentences, with the formula
 };
 
 /// The whole table, in the order of the documentation.
