@@ -8,7 +8,7 @@ namespace llmsql {
 /// Neighbouring fragments are tokenised as one text, except that control tokens are only recognised
 /// inside markup: what a user types can never become one.
 struct Fragment {
-    std::string text;    // bytes, not necessarily valid UTF-8
+    std::string text;  // bytes, not necessarily valid UTF-8
     bool markup = false;
 };
 

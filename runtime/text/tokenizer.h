@@ -1,0 +1,81 @@
+// Tokenizer: text to token ids and back, over a model.db's tables.
+//
+// Two kinds (llm_meta's tokenizer.kind):
+//   bpe   byte-level BPE: the text is cut into words (pre_tokenizer.h), each word's bytes are
+//   merged
+//         by rank (Sennrich et al. 2016; over bytes as in GPT-2, Radford et al. 2019)
+//   spm   SentencePiece's BPE (Kudo and Richardson 2018): spaces become U+2581, the neighbours that
+//         form the best-scored token merge, characters that are no token fall back to byte tokens
+//
+// In both, special tokens are cut out first, the longest at each position from left to right. Where
+// special tokens overlap, llama.cpp takes the longest in the whole text first; tokens of real
+// models overlap only in runs of one character, where the two agree.
+//
+// Text that isn't valid UTF-8 is tokenised too and keeps its bytes (llama.cpp replaces them by
+// U+FFFD for bpe): see PreTokenizer::split for bpe; for spm each such byte falls back by itself.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/text/fragment.h"
+#include "runtime/text/merge.h"
+#include "runtime/text/pre_tokenizer.h"
+#include "runtime/text/vocabulary.h"
+
+namespace llmsql {
+
+/// Not thread-safe. `db` must outlive it.
+class Tokenizer {
+  public:
+    /// Fails on an unknown kind or pre-tokenizer, naming the database.
+    explicit Tokenizer(const ModelDb& db);
+
+    /// The fragments as one text, control tokens recognised inside markup only. With
+    /// `start_of_text` the model's start token comes first, if the model wants one and the markup
+    /// hasn't written it already. Fails on texts of 1 GiB or more.
+    std::vector<int32_t> encode(std::span<const Fragment> fragments, bool start_of_text);
+    std::vector<int32_t> encode(std::string_view text, bool start_of_text);
+
+    /// The bytes that a token stands for in a text. A control token's are its name, which is not
+    /// printed in generated text.
+    std::string text_of(int32_t token) const;
+    bool is_control(int32_t token) const;
+
+    /// The id of the token with exactly this piece, of any kind.
+    std::optional<int32_t> find_piece(std::string_view piece) const;
+
+    std::optional<int32_t> start_token() const { return start_; }  // the model's bos
+    std::optional<int32_t> end_token() const { return end_; }      // the model's eos
+    bool adds_start_token() const { return adds_start_; }
+
+    /// Bytes of encoded texts that the model has no token for and that were left out, as llama.cpp
+    /// and Hugging Face's tokenizers do (SmolLM2's vocabulary lacks 21 of the 256 bytes; none of
+    /// them is in everyday text).
+    uint64_t bytes_left_out() const { return bytes_left_out_; }
+
+  private:
+    std::optional<int32_t> meta_token(const std::string& key) const;
+    void encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out);
+    void encode_word(std::string_view word, std::vector<int32_t>& out);
+    void encode_by_score(std::string_view text, std::vector<int32_t>& out);
+    void append_bytes(std::string_view bytes, std::vector<int32_t>& out);
+
+    const ModelDb& db_;
+    Vocabulary vocabulary_;
+    std::optional<PreTokenizer> pre_tokenizer_;  // of bpe
+    std::array<int32_t, 256> byte_tokens_;       // -1 where the model has none
+    std::optional<int32_t> start_, end_, unknown_;
+    bool adds_start_ = false;
+    bool adds_space_ = false;
+    MergeCache cache_;
+    std::vector<Symbol> symbols_;  // of the word being merged
+    uint64_t bytes_left_out_ = 0;
+};
+
+}  // namespace llmsql
