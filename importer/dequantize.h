@@ -1,0 +1,32 @@
+// Rows of GGUF tensors, as numbers and as the blocks that model.db stores.
+//
+// A row keeps its codes and scales where the target type can hold them (Q4_0, Q4_1 and Q4_K in q4;
+// Q4_0, Q5_0 and Q8_0 in q8; F16 in f16); everything else goes through f32. What each way loses is
+// stated in docs/model-db.md, "What import rounds".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "importer/ggml_types.h"
+#include "importer/pack.h"
+
+namespace llmsql {
+
+/// The values of a row of out.size() weights: whole blocks of the type.
+void dequantize_row(GgmlType type, const std::byte* row, std::span<float> out);
+
+/// A row of `cols` weights as the target type stores it: f32 and f16 `cols` values, q8 and q4
+/// block_count(cols) blocks. False if the target cannot hold it: a value that is not finite, a
+/// scale or value beyond f16. `scratch` is room for `cols` floats.
+bool convert_row(GgmlType type, const std::byte* row, std::span<float> scratch,
+                 std::span<float> out);
+bool convert_row(GgmlType type, const std::byte* row, std::span<float> scratch,
+                 std::span<uint16_t> out);
+bool convert_row(GgmlType type, const std::byte* row, std::span<float> scratch,
+                 std::span<Q8Block> out);
+bool convert_row(GgmlType type, const std::byte* row, std::span<float> scratch,
+                 std::span<Q4Block> out);
+
+}  // namespace llmsql

@@ -1,0 +1,71 @@
+// The table of GGUF's tensor types. See ggml_types.h.
+#include "importer/ggml_types.h"
+
+#include <algorithm>
+#include <array>
+
+namespace llmsql {
+namespace {
+
+// Types that the importer cannot read are here by name and size, so that a file that holds some can
+// still be checked, and used where a graph does not need those tensors.
+constexpr std::array kTypes{
+    GgmlTypeInfo{0, "F32", 1, 4, true},
+    GgmlTypeInfo{1, "F16", 1, 2, true},
+    GgmlTypeInfo{2, "Q4_0", 32, 18, true},
+    GgmlTypeInfo{3, "Q4_1", 32, 20, true},
+    GgmlTypeInfo{6, "Q5_0", 32, 22, true},
+    GgmlTypeInfo{7, "Q5_1", 32, 24, true},
+    GgmlTypeInfo{8, "Q8_0", 32, 34, true},
+    GgmlTypeInfo{10, "Q2_K", 256, 84},
+    GgmlTypeInfo{11, "Q3_K", 256, 110},
+    GgmlTypeInfo{12, "Q4_K", 256, 144, true},
+    GgmlTypeInfo{13, "Q5_K", 256, 176, true},
+    GgmlTypeInfo{14, "Q6_K", 256, 210, true},
+    GgmlTypeInfo{16, "IQ2_XXS", 256, 66},
+    GgmlTypeInfo{17, "IQ2_XS", 256, 74},
+    GgmlTypeInfo{18, "IQ3_XXS", 256, 98},
+    GgmlTypeInfo{19, "IQ1_S", 256, 50},
+    GgmlTypeInfo{20, "IQ4_NL", 32, 18},
+    GgmlTypeInfo{21, "IQ3_S", 256, 110},
+    GgmlTypeInfo{22, "IQ2_S", 256, 82},
+    GgmlTypeInfo{23, "IQ4_XS", 256, 136},
+    GgmlTypeInfo{24, "I8", 1, 1},
+    GgmlTypeInfo{25, "I16", 1, 2},
+    GgmlTypeInfo{26, "I32", 1, 4},
+    GgmlTypeInfo{27, "I64", 1, 8},
+    GgmlTypeInfo{28, "F64", 1, 8},
+    GgmlTypeInfo{29, "IQ1_M", 256, 56},
+    GgmlTypeInfo{30, "BF16", 1, 2, true},
+    GgmlTypeInfo{34, "TQ1_0", 256, 54},
+    GgmlTypeInfo{35, "TQ2_0", 256, 66},
+    GgmlTypeInfo{39, "MXFP4", 32, 17},
+};
+
+}  // namespace
+
+const GgmlTypeInfo* find_ggml_type(uint32_t number) {
+    const auto found = std::ranges::find(kTypes, number, &GgmlTypeInfo::number);
+    return found == kTypes.end() ? nullptr : &*found;
+}
+
+const GgmlTypeInfo& info_of(GgmlType type) {
+    return *std::ranges::find(kTypes, static_cast<uint32_t>(type), &GgmlTypeInfo::number);
+}
+
+int64_t ggml_row_bytes(GgmlType type, int64_t weights) {
+    const GgmlTypeInfo& info = info_of(type);
+    return weights / info.block_weights * info.block_bytes;
+}
+
+std::string readable_ggml_types() {
+    std::string names;
+    for (const GgmlTypeInfo& type : kTypes) {
+        if (!type.readable) continue;
+        if (!names.empty()) names += ", ";
+        names += type.name;
+    }
+    return names;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,415 @@
+// Reads GGUF files. See gguf.h.
+#include "importer/gguf.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "common/error.h"
+
+static_assert(std::endian::native == std::endian::little,
+              "GGUF and model.db are little-endian; a big-endian machine needs byte swaps here");
+
+namespace llmsql {
+namespace {
+
+constexpr size_t kBufferBytes = 64 * 1024;
+
+// More than any real model has, and few enough that the directory stays small in memory whatever
+// the file says.
+constexpr uint64_t kMostKeys = 65536;
+constexpr uint64_t kMostTensors = 65536;
+constexpr uint64_t kLongestKey = 1024;
+constexpr uint64_t kLongestTensorName = 256;
+constexpr uint64_t kLongestText = 4 * 1024 * 1024;  // of a string that is read whole
+constexpr uint64_t kLargestAlignment = 1 << 20;
+
+/// Bytes of a number; 0 for strings, arrays and what is no type.
+size_t fixed_size(uint32_t type) {
+    switch (static_cast<GgufValueType>(type)) {
+        case GgufValueType::u8:
+        case GgufValueType::i8:
+        case GgufValueType::boolean:
+            return 1;
+        case GgufValueType::u16:
+        case GgufValueType::i16:
+            return 2;
+        case GgufValueType::u32:
+        case GgufValueType::i32:
+        case GgufValueType::f32:
+            return 4;
+        case GgufValueType::u64:
+        case GgufValueType::i64:
+        case GgufValueType::f64:
+            return 8;
+        case GgufValueType::string:
+        case GgufValueType::array:
+            return 0;
+    }
+    return 0;
+}
+
+double read_number(ByteScanner& scanner, GgufValueType type) {
+    switch (type) {
+        case GgufValueType::u8:
+        case GgufValueType::boolean:
+            return scanner.get<uint8_t>();
+        case GgufValueType::i8:
+            return scanner.get<int8_t>();
+        case GgufValueType::u16:
+            return scanner.get<uint16_t>();
+        case GgufValueType::i16:
+            return scanner.get<int16_t>();
+        case GgufValueType::u32:
+            return scanner.get<uint32_t>();
+        case GgufValueType::i32:
+            return scanner.get<int32_t>();
+        case GgufValueType::f32:
+            return static_cast<double>(scanner.get<float>());
+        case GgufValueType::u64:
+            return static_cast<double>(scanner.get<uint64_t>());
+        case GgufValueType::i64:
+            return static_cast<double>(scanner.get<int64_t>());
+        case GgufValueType::f64:
+            return scanner.get<double>();
+        case GgufValueType::string:
+        case GgufValueType::array:
+            break;
+    }
+    return 0;
+}
+
+/// For messages: other programs' strings may hold anything, a terminal should not see it.
+std::string printable(std::string_view text) {
+    std::string result;
+    for (const char c : text.substr(0, 100))
+        result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+    return result;
+}
+
+}  // namespace
+
+RandomAccessFile::RandomAccessFile(const std::filesystem::path& path) : name_(path.string()) {
+    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd_ < 0) fail("{}: {}", name_, std::strerror(errno));
+    struct stat info {};
+    const int status = ::fstat(fd_, &info);
+    if (status != 0 || !S_ISREG(info.st_mode)) {
+        ::close(fd_);
+        if (status == 0 && S_ISDIR(info.st_mode))
+            fail("{}: is a directory, a file is needed here", name_);
+        fail("{}: is not a regular file", name_);
+    }
+    size_ = static_cast<uint64_t>(info.st_size);
+}
+
+RandomAccessFile::~RandomAccessFile() {
+    ::close(fd_);
+}
+
+void RandomAccessFile::read(uint64_t offset, void* into, size_t bytes) const {
+    auto* out = static_cast<std::byte*>(into);
+    while (bytes > 0) {
+        const ssize_t got = ::pread(fd_, out, bytes, static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) fail("{}: cannot read: {}", name_, std::strerror(errno));
+        if (got == 0) fail("{}: the file ends at byte {}, in the middle of data", name_, offset);
+        out += got;
+        offset += static_cast<uint64_t>(got);
+        bytes -= static_cast<size_t>(got);
+    }
+}
+
+ByteScanner::ByteScanner(const RandomAccessFile& file, uint64_t offset)
+    : file_(&file), start_(offset) {}
+
+void ByteScanner::read(void* into, size_t bytes) {
+    if (bytes > remaining())
+        fail("{}: the file ends at byte {}, in the middle of its header", file_->name(),
+             file_->size());
+    auto* out = static_cast<std::byte*>(into);
+    while (bytes > 0) {
+        if (used_ == buffer_.size()) {
+            start_ += used_;
+            used_ = 0;
+            buffer_.resize(std::min<uint64_t>(kBufferBytes, file_->size() - start_));
+            file_->read(start_, buffer_.data(), buffer_.size());
+        }
+        const size_t part = std::min(bytes, buffer_.size() - used_);
+        std::memcpy(out, buffer_.data() + used_, part);
+        out += part;
+        used_ += part;
+        bytes -= part;
+    }
+}
+
+void ByteScanner::skip(uint64_t bytes) {
+    if (bytes > remaining())
+        fail("{}: the file ends at byte {}, in the middle of its header", file_->name(),
+             file_->size());
+    if (bytes <= buffer_.size() - used_) {
+        used_ += bytes;
+    } else {
+        start_ += used_ + bytes;
+        used_ = 0;
+        buffer_.clear();
+    }
+}
+
+Gguf::Gguf(const std::filesystem::path& path) : file_(path) {
+    ByteScanner scanner(file_, 0);
+    char magic[4] = {};
+    if (file_.size() >= sizeof magic) scanner.read(magic, sizeof magic);
+    if (std::memcmp(magic, "GGUF", 4) != 0)
+        fail("{}: is not a GGUF file (it does not start with \"GGUF\")", name());
+    const auto version = scanner.get<uint32_t>();
+    if ((version & 0xffff) == 0 && version != 0)
+        fail("{}: is a big-endian GGUF file; only little-endian ones can be read", name());
+    if (version != 2 && version != 3)
+        fail("{}: is a GGUF file of version {}; versions 2 and 3 can be read", name(), version);
+    const auto tensor_count = scanner.get<uint64_t>();
+    const auto key_count = scanner.get<uint64_t>();
+    if (tensor_count > kMostTensors)
+        fail("{}: claims {} tensors, more than any model has: the file is damaged", name(),
+             tensor_count);
+    if (key_count > kMostKeys)
+        fail("{}: claims {} metadata keys, more than any model has: the file is damaged", name(),
+             key_count);
+    read_metadata(scanner, key_count);
+    if (number("split.count").value_or(1) > 1)
+        fail("{}: is one part of a model split over several files; merge them first", name());
+    read_directory(scanner, tensor_count);
+    check_layout();
+}
+
+std::string Gguf::read_short_string(ByteScanner& scanner, uint64_t longest,
+                                    const char* what) const {
+    const uint64_t at = scanner.position();
+    const auto length = scanner.get<uint64_t>();
+    if (length > longest)
+        fail(
+            "{}: {} at byte {} claims {} bytes, more than the {} there may be: the file is damaged",
+            name(), what, at, length, longest);
+    std::string text(length, '\0');
+    scanner.read(text.data(), text.size());
+    return text;
+}
+
+void Gguf::read_metadata(ByteScanner& scanner, uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) {
+        const std::string key = read_short_string(scanner, kLongestKey, "a metadata key");
+        const auto type = scanner.get<uint32_t>();
+        if (!metadata_.emplace(key, read_value(scanner, type, key)).second)
+            fail("{}: has the metadata key {} twice", name(), printable(key));
+    }
+}
+
+Gguf::Value Gguf::read_value(ByteScanner& scanner, uint32_t type, const std::string& key) const {
+    switch (static_cast<GgufValueType>(type)) {
+        case GgufValueType::boolean: {
+            const auto value = scanner.get<uint8_t>();
+            if (value > 1)
+                fail("{}: metadata {}: {} is not a bool (at byte {})", name(), printable(key),
+                     value, scanner.position() - 1);
+            return value == 1;
+        }
+        case GgufValueType::string: {
+            const auto length = scanner.get<uint64_t>();
+            const GgufString string{scanner.position(), length};
+            if (length > scanner.remaining())
+                fail("{}: metadata {}: a string at byte {} claims {} bytes, more than the file has",
+                     name(), printable(key), string.offset, length);
+            scanner.skip(length);
+            return string;
+        }
+        case GgufValueType::array:
+            return read_array(scanner, key);
+        default:
+            break;
+    }
+    if (fixed_size(type) == 0)
+        fail("{}: metadata {}: unknown value type {} (at byte {})", name(), printable(key), type,
+             scanner.position() - 4);
+    return read_number(scanner, static_cast<GgufValueType>(type));
+}
+
+GgufArray Gguf::read_array(ByteScanner& scanner, const std::string& key) const {
+    const auto type = scanner.get<uint32_t>();
+    const auto count = scanner.get<uint64_t>();
+    const GgufArray array{static_cast<GgufValueType>(type), count, scanner.position()};
+    if (array.type == GgufValueType::array)
+        fail("{}: metadata {}: an array of arrays (at byte {}) cannot be read", name(),
+             printable(key), array.offset);
+    const bool strings = array.type == GgufValueType::string;
+    const uint64_t least = strings ? sizeof(uint64_t) : fixed_size(type);
+    if (least == 0)
+        fail("{}: metadata {}: unknown element type {} (at byte {})", name(), printable(key), type,
+             array.offset);
+    if (count > scanner.remaining() / least)
+        fail("{}: metadata {}: an array at byte {} claims {} elements, more than the file has",
+             name(), printable(key), array.offset, count);
+    if (!strings) {
+        scanner.skip(count * least);
+        return array;
+    }
+    for (uint64_t i = 0; i < count; ++i) {
+        const auto length = scanner.get<uint64_t>();
+        if (length > scanner.remaining())
+            fail("{}: metadata {}: element {} at byte {} claims {} bytes, more than the file has",
+                 name(), printable(key), i, scanner.position(), length);
+        scanner.skip(length);
+    }
+    return array;
+}
+
+void Gguf::read_directory(ByteScanner& scanner, uint64_t count) {
+    tensors_.reserve(count);
+    for (uint64_t i = 0; i < count; ++i) {
+        GgufTensor tensor;
+        tensor.name = read_short_string(scanner, kLongestTensorName, "a tensor's name");
+        const std::string shown = printable(tensor.name);
+        const auto dims = scanner.get<uint32_t>();
+        if (dims < 1 || dims > 4)
+            fail("{}: tensor {}: {} dimensions, GGUF knows 1 to 4 (at byte {})", name(), shown,
+                 dims, scanner.position() - 4);
+        uint64_t elements = 1;
+        for (uint32_t d = 0; d < dims; ++d) {
+            const auto size = scanner.get<uint64_t>();
+            // 8 weights a byte is less than any type takes: more than that cannot be in the file.
+            if (size == 0 || size > file_.size() * 8 / elements)
+                fail("{}: tensor {}: dimension {} is {}, which the file's {} bytes cannot hold",
+                     name(), shown, d, size, file_.size());
+            elements *= size;
+            tensor.shape.insert(tensor.shape.begin(), static_cast<int64_t>(size));
+        }
+        const auto type = scanner.get<uint32_t>();
+        tensor.type = find_ggml_type(type);
+        if (!tensor.type)
+            fail("{}: tensor {}: unknown type {} (at byte {}); the types that can be read are {}",
+                 name(), shown, type, scanner.position() - 4, readable_ggml_types());
+        if (tensor.shape.back() % tensor.type->block_weights != 0)
+            fail("{}: tensor {}: rows of {} weights are no multiple of {}'s blocks of {}", name(),
+                 shown, tensor.shape.back(), tensor.type->name, tensor.type->block_weights);
+        tensor.bytes = elements / static_cast<uint64_t>(tensor.type->block_weights) *
+                       static_cast<uint64_t>(tensor.type->block_bytes);
+        tensor.offset = scanner.get<uint64_t>();  // from the data's start, see below
+        tensors_.push_back(std::move(tensor));
+    }
+
+    const auto alignment_given = number("general.alignment").value_or(32);
+    if (!(alignment_given >= 1 && alignment_given <= kLargestAlignment) ||
+        !std::has_single_bit(static_cast<uint64_t>(alignment_given)) ||
+        alignment_given != static_cast<double>(static_cast<uint64_t>(alignment_given)))
+        fail("{}: general.alignment is {}, it must be a power of two up to {}", name(),
+             alignment_given, kLargestAlignment);
+    const auto alignment = static_cast<uint64_t>(alignment_given);
+    const uint64_t data = (scanner.position() + alignment - 1) / alignment * alignment;
+    for (GgufTensor& tensor : tensors_) {
+        const std::string shown = printable(tensor.name);
+        if (tensor.offset % alignment != 0)
+            fail("{}: tensor {}: its offset {} is not aligned to {} bytes", name(), shown,
+                 tensor.offset, alignment);
+        if (data > file_.size() || tensor.offset > file_.size() - data ||
+            tensor.bytes > file_.size() - data - tensor.offset)
+            fail(
+                "{}: tensor {}: its {} bytes at offset {} of the data reach past the file's end at "
+                "byte {}: the file is truncated or damaged",
+                name(), shown, tensor.bytes, tensor.offset, file_.size());
+        tensor.offset += data;
+    }
+}
+
+void Gguf::check_layout() {
+    std::ranges::sort(tensors_, {}, &GgufTensor::offset);
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+        const GgufTensor& tensor = tensors_[i];
+        if (!tensor_index_.emplace(tensor.name, i).second)
+            fail("{}: has the tensor {} twice", name(), printable(tensor.name));
+        if (i > 0 && tensors_[i - 1].offset + tensors_[i - 1].bytes > tensor.offset)
+            fail("{}: the tensors {} and {} overlap at byte {}", name(),
+                 printable(tensors_[i - 1].name), printable(tensor.name), tensor.offset);
+    }
+}
+
+const GgufTensor* Gguf::find_tensor(const std::string& name) const {
+    const auto found = tensor_index_.find(name);
+    return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
+}
+
+const Gguf::Value* Gguf::find(const std::string& key) const {
+    const auto found = metadata_.find(key);
+    return found == metadata_.end() ? nullptr : &found->second;
+}
+
+std::optional<double> Gguf::number(const std::string& key) const {
+    const Value* value = find(key);
+    if (!value) return std::nullopt;
+    if (const auto* number = std::get_if<double>(value)) return *number;
+    if (const auto* flag = std::get_if<bool>(value)) return *flag ? 1 : 0;
+    return std::nullopt;
+}
+
+std::optional<bool> Gguf::flag(const std::string& key) const {
+    const Value* value = find(key);
+    if (!value) return std::nullopt;
+    if (const auto* flag = std::get_if<bool>(value)) return *flag;
+    fail("{}: metadata {} is not a bool", name(), key);
+}
+
+std::optional<std::string> Gguf::text(const std::string& key) const {
+    const Value* value = find(key);
+    if (!value) return std::nullopt;
+    const auto* string = std::get_if<GgufString>(value);
+    if (!string) fail("{}: metadata {} is not a string", name(), key);
+    if (string->length > kLongestText)
+        fail("{}: metadata {} is {} bytes long, more than the {} that can be read", name(), key,
+             string->length, kLongestText);
+    std::string text(string->length, '\0');
+    file_.read(string->offset, text.data(), text.size());
+    return text;
+}
+
+std::optional<GgufArray> Gguf::array(const std::string& key) const {
+    const Value* value = find(key);
+    if (!value) return std::nullopt;
+    if (const auto* array = std::get_if<GgufArray>(value)) return *array;
+    fail("{}: metadata {} is not an array", name(), key);
+}
+
+GgufArrayReader::GgufArrayReader(const Gguf& gguf, const GgufArray& array, std::string key)
+    : gguf_(&gguf), array_(array), key_(std::move(key)), scanner_(gguf.file(), array.offset) {}
+
+void GgufArrayReader::advance() {
+    if (next_ == array_.count)
+        fail("{}: metadata {} has only {} elements", gguf_->name(), key_, array_.count);
+    ++next_;
+}
+
+std::string_view GgufArrayReader::next_string() {
+    if (array_.type != GgufValueType::string)
+        fail("{}: metadata {} is not an array of strings", gguf_->name(), key_);
+    advance();
+    const auto length = scanner_.get<uint64_t>();
+    if (length > kBufferBytes)
+        fail("{}: metadata {}: element {} is {} bytes long, more than the {} that can be read",
+             gguf_->name(), key_, next_ - 1, length, kBufferBytes);
+    string_.resize(length);
+    scanner_.read(string_.data(), string_.size());
+    return string_;
+}
+
+double GgufArrayReader::next_number() {
+    if (array_.type == GgufValueType::string)
+        fail("{}: metadata {} is not an array of numbers", gguf_->name(), key_);
+    advance();
+    return read_number(scanner_, array_.type);
+}
+
+}  // namespace llmsql

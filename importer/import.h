@@ -1,0 +1,49 @@
+// A whole import: a GGUF and a graph or model file in, a model database out.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "common/types.h"
+#include "importer/tokenizer.h"
+
+namespace llmsql {
+
+struct ImportOptions {
+    std::filesystem::path source;
+    std::filesystem::path output;
+
+    // One of the two: what to make of the source, or a graph to instantiate from its metadata.
+    std::optional<std::filesystem::path> model_file;
+    std::optional<std::filesystem::path> graph_file;
+
+    // With a graph file.
+    std::optional<WeightType> weights;  // how all matrices are stored; absent: by their source type
+    std::string name;                   // empty: from the source's file name
+    std::optional<std::filesystem::path> write_model;
+};
+
+struct ImportResult {
+    std::string name;
+    int64_t parameters = 0;
+    uint64_t bytes_in = 0, bytes_out = 0;
+};
+
+struct ImportWatcher {
+    std::function<void(const std::string&)> note;                 // one line worth telling
+    std::function<void(uint64_t done, uint64_t total)> progress;  // bytes of tensors
+    const std::atomic<bool>* cancelled = nullptr;                 // set: stop and leave nothing
+};
+
+/// Writes options.output (and options.write_model) or throws an Error and leaves no file behind.
+ImportResult import_model(const ImportOptions& options, const ImportWatcher& watcher);
+
+/// "smollm2-135m-instruct" of "SmolLM2-135M-Instruct.Q4_1.gguf": the file's name in lower case,
+/// without extension and quantisation.
+std::string model_name_of(const std::filesystem::path& source);
+
+}  // namespace llmsql

@@ -1,0 +1,132 @@
+// llmsql-import: makes a model database from a GGUF.
+//
+//   llmsql-import SRC.gguf --model models/x.toml -o x.db
+//   llmsql-import SRC.gguf --graph graphs/llama.graph --weights auto|q8|q4|f16|f32 -o x.db
+//                 [--write-model x.toml] [--name NAME]
+//
+// Exit code 0, 1 for an error (one line on stderr, no file left), 2 for a wrong command line.
+#include <fmt/format.h>
+#include <unistd.h>
+#include <CLI/CLI.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "importer/import.h"
+
+namespace {
+
+std::atomic<bool> cancelled = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
+
+void cancel(int) {
+    cancelled = true;
+}
+
+/// Interruptions end an import between two writes; a file size limit is an error of write(), not
+/// the end of the process: both so that the temporary file is removed.
+void handle_signals() {
+    struct sigaction action {};
+    action.sa_handler = cancel;
+    action.sa_flags = SA_RESTART;
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+    std::signal(SIGXFSZ, SIG_IGN);
+}
+
+class ProgressBar {
+  public:
+    ProgressBar() : shown_(isatty(STDERR_FILENO) != 0) {}
+    ~ProgressBar() { clear(); }
+
+    void update(uint64_t done, uint64_t total) {
+        const int percent = total == 0 ? 100 : static_cast<int>(done * 100 / total);
+        if (!shown_ || percent == percent_) return;
+        percent_ = percent;
+        const int filled = percent * kWidth / 100;
+        fmt::print(stderr, "\r[{:=<{}}{: <{}}] {:3} %", "", filled, "", kWidth - filled, percent);
+        std::fflush(stderr);
+    }
+
+    void clear() {
+        if (percent_ >= 0) fmt::print(stderr, "\r{: <{}}\r", "", kWidth + 8);
+        percent_ = -1;
+    }
+
+  private:
+    static constexpr int kWidth = 50;
+    bool shown_;
+    int percent_ = -1;
+};
+
+std::string amount(double value) {
+    if (value >= 1e9) return fmt::format("{:.2f} G", value / 1e9);
+    if (value >= 1e6) return fmt::format("{:.1f} M", value / 1e6);
+    return fmt::format("{:.1f} k", value / 1e3);
+}
+
+void run(const llmsql::ImportOptions& options) {
+    const auto start = std::chrono::steady_clock::now();
+    ProgressBar bar;
+    const llmsql::ImportWatcher watcher{
+        .note =
+            [&](const std::string& line) {
+                bar.clear();
+                fmt::print(stderr, "llmsql-import: note: {}\n", line);
+            },
+        .progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); },
+        .cancelled = &cancelled};
+    const llmsql::ImportResult result = llmsql::import_model(options, watcher);
+    bar.clear();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    fmt::print(stderr, "{}: {} parameters, {}B → {}B, {:.1f} s\n", result.name,
+               amount(static_cast<double>(result.parameters)),
+               amount(static_cast<double>(result.bytes_in)),
+               amount(static_cast<double>(result.bytes_out)), seconds.count());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    llmsql::ImportOptions options;
+    std::string source, output, model, graph, weights = "auto", write_model;
+    CLI::App app("Makes a model database from a GGUF file.", "llmsql-import");
+    app.add_option("SRC.gguf", source, "The model to import")->required();
+    app.add_option("-o,--output", output, "The database to write")->required();
+    auto* by_model = app.add_option("--model", model, "A model file: store the model as it says");
+    auto* by_graph =
+        app.add_option("--graph", graph, "A graph file: take its numbers from the source");
+    by_graph->excludes(by_model);
+    app.add_option("--weights", weights,
+                   "With --graph, how matrices are stored; auto: by their type in the source")
+        ->check(CLI::IsMember({"auto", "q8", "q4", "f16", "f32"}))
+        ->needs(by_graph);
+    app.add_option("--write-model", write_model, "With --graph, the model file to write")
+        ->needs(by_graph);
+    app.add_option("--name", options.name, "With --graph, the model's name")->needs(by_graph);
+    try {
+        app.parse(argc, argv);
+        if (!*by_model && !*by_graph) throw CLI::RequiredError("--model or --graph");
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
+    options.source = source;
+    options.output = output;
+    if (*by_model) options.model_file = model;
+    if (*by_graph) options.graph_file = graph;
+    options.weights = llmsql::weight_type_named(weights);
+    if (!write_model.empty()) options.write_model = write_model;
+    handle_signals();
+    try {
+        run(options);
+        return 0;
+    } catch (const std::bad_alloc&) {
+        fmt::print(stderr, "llmsql-import: out of memory\n");
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "llmsql-import: {}\n", error.what());
+    }
+    return 1;
+}

@@ -1,0 +1,257 @@
+// Writes model databases. See model_writer.h; docs/model-db.md is the format.
+//
+// The database is written without a journal and without flushing, as fast as SQLite can append,
+// into a temporary file that nobody else knows; only the finished file, flushed once, gets the
+// output's name.
+#include "importer/model_writer.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "common/error.h"
+#include "common/model_format.h"
+
+namespace llmsql {
+namespace {
+
+constexpr const char* kSettings = R"(
+PRAGMA auto_vacuum = NONE;
+PRAGMA encoding = 'UTF-8';
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -16384;
+)";
+
+constexpr const char* kSchema = R"(
+BEGIN;
+CREATE TABLE llm_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE llm_param(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+                       rows INTEGER, cols INTEGER NOT NULL, tile_rows INTEGER NOT NULL);
+CREATE TABLE llm_tile (id INTEGER PRIMARY KEY, param INTEGER NOT NULL, first_row INTEGER NOT NULL,
+                       checksums BLOB NOT NULL, data BLOB NOT NULL);
+CREATE TABLE llm_token(id INTEGER PRIMARY KEY, piece BLOB NOT NULL, kind INTEGER NOT NULL,
+                       score REAL NOT NULL);
+CREATE TABLE llm_merge(left INTEGER, right INTEGER, rank INTEGER NOT NULL, merged INTEGER NOT NULL,
+                       PRIMARY KEY(left, right)) WITHOUT ROWID;
+)";
+
+// Made last: while rows are inserted in order, tables only grow at their ends and the pages of a
+// tile lie one after the other.
+constexpr const char* kIndexes = R"(
+CREATE INDEX llm_tile_param   ON llm_tile(param, first_row);
+CREATE INDEX llm_token_piece  ON llm_token(piece);
+CREATE INDEX llm_token_special ON llm_token(kind) WHERE kind IN (3, 4);
+COMMIT;
+)";
+
+constexpr int kOpcodesBetweenChecks = 100000;
+
+int is_cancelled(void* cancelled) {
+    return static_cast<const std::atomic<bool>*>(cancelled)->load() ? 1 : 0;
+}
+
+}  // namespace
+
+int64_t tile_rows_of(WeightType type, const ParamShape& shape) {
+    if (shape.is_vector()) return 1;
+    const size_t strips = kTileBytes / strip_bytes(type, shape.cols);
+    return kStripRows * static_cast<int64_t>(std::max<size_t>(strips, 1));
+}
+
+ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled)
+    : output_(output), cancelled_(&cancelled) {
+    if (std::filesystem::is_directory(output))
+        fail("{}: is a directory, a file name is needed here", output.string());
+    refuse_neighbours();
+    temporary_ = std::filesystem::absolute(output).string() + ".XXXXXX";
+    const int fd = ::mkostemp(temporary_.data(), O_CLOEXEC);
+    if (fd < 0) {
+        temporary_.clear();
+        fail("{}: cannot create: {}", output.string(), std::strerror(errno));
+    }
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    ::fchmod(fd, 0666 & ~mask);
+    ::close(fd);
+    try {
+        open();
+    } catch (...) {
+        remove_temporary();
+        throw;
+    }
+}
+
+ModelWriter::~ModelWriter() {
+    remove_temporary();
+}
+
+void ModelWriter::open() {
+    const int code = sqlite3_open_v2(temporary_.c_str(), &db_,
+                                     SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+    if (code != SQLITE_OK) fail_write(code);
+    sqlite3_progress_handler(db_, kOpcodesBetweenChecks, is_cancelled,
+                             const_cast<std::atomic<bool>*>(cancelled_));
+    execute(fmt::format("PRAGMA page_size = {};", kModelPageBytes));
+    execute(kSettings);
+    execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};",
+                        kModelApplicationId, kModelFormatVersion));
+    execute(kSchema);
+    meta_ = prepare("INSERT INTO llm_meta(key, value) VALUES (?, ?)");
+    param_ = prepare(
+        "INSERT INTO llm_param(id, name, type, rows, cols, tile_rows) "
+        "VALUES (?, ?, ?, ?, ?, ?)");
+    tile_ = prepare(
+        "INSERT INTO llm_tile(id, param, first_row, checksums, data) "
+        "VALUES (?, ?, ?, ?, ?)");
+    token_ = prepare("INSERT INTO llm_token(id, piece, kind, score) VALUES (?, ?, ?, ?)");
+    merge_ = prepare(
+        "INSERT OR IGNORE INTO llm_merge(left, right, rank, merged) "
+        "VALUES (?, ?, ?, ?)");
+}
+
+/// A journal that another database left beside the output would be rolled back into the new one.
+void ModelWriter::refuse_neighbours() const {
+    for (const char* suffix : {"-journal", "-wal"}) {
+        const std::string neighbour = output_.string() + suffix;
+        if (std::filesystem::exists(neighbour))
+            fail(
+                "{}: {} is beside it, so a program is writing to it or crashed; "
+                "choose another output, or open and close the database once with sqlite3",
+                output_.string(), neighbour);
+    }
+}
+
+void ModelWriter::fail_write(int code) const {
+    switch (code & 0xff) {
+        case SQLITE_INTERRUPT:
+            fail("{}: interrupted, nothing was written", output_.string());
+        case SQLITE_FULL:
+            fail("{}: cannot write: the disk is full", output_.string());
+        case SQLITE_IOERR:
+            fail("{}: cannot write: {}", output_.string(),
+                 std::strerror(sqlite3_system_errno(db_)));
+        default:
+            fail("{}: cannot write: {}", output_.string(), sqlite3_errmsg(db_));
+    }
+}
+
+void ModelWriter::execute(const std::string& sql) {
+    const int code = sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr);
+    if (code != SQLITE_OK) fail_write(code);
+}
+
+ModelWriter::Statement ModelWriter::prepare(const char* sql) {
+    sqlite3_stmt* statement = nullptr;
+    const int code = sqlite3_prepare_v2(db_, sql, -1, &statement, nullptr);
+    if (code != SQLITE_OK) fail_write(code);
+    return Statement(statement);
+}
+
+void ModelWriter::step(Statement& statement) {
+    if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
+    const int code = sqlite3_step(statement.get());
+    if (code != SQLITE_DONE) fail_write(code);
+    sqlite3_reset(statement.get());
+}
+
+void ModelWriter::meta(std::string_view key, std::string_view value) {
+    sqlite3_bind_text64(meta_.get(), 1, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8);
+    sqlite3_bind_text64(meta_.get(), 2, value.data(), value.size(), SQLITE_STATIC, SQLITE_UTF8);
+    step(meta_);
+}
+
+void ModelWriter::meta(std::string_view key, int64_t value) {
+    sqlite3_bind_text64(meta_.get(), 1, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8);
+    sqlite3_bind_int64(meta_.get(), 2, value);
+    step(meta_);
+}
+
+void ModelWriter::param(int64_t id, const ParamEntry& entry) {
+    sqlite3_stmt* statement = param_.get();
+    const std::string_view type = name_of(entry.type);
+    sqlite3_bind_int64(statement, 1, id);
+    sqlite3_bind_text64(statement, 2, entry.name.data(), entry.name.size(), SQLITE_STATIC,
+                        SQLITE_UTF8);
+    sqlite3_bind_text64(statement, 3, type.data(), type.size(), SQLITE_STATIC, SQLITE_UTF8);
+    if (entry.shape.rows)
+        sqlite3_bind_int64(statement, 4, *entry.shape.rows);
+    else
+        sqlite3_bind_null(statement, 4);
+    sqlite3_bind_int64(statement, 5, entry.shape.cols);
+    sqlite3_bind_int64(statement, 6, tile_rows_of(entry.type, entry.shape));
+    step(param_);
+}
+
+void ModelWriter::tile(int64_t param, int64_t first_row, std::span<const std::byte> data,
+                       size_t strips) {
+    std::vector<uint64_t> checksums(strips);
+    const size_t bytes = data.size() / strips;
+    for (size_t i = 0; i < strips; ++i) checksums[i] = hash64(data.data() + i * bytes, bytes);
+    sqlite3_stmt* statement = tile_.get();
+    sqlite3_bind_int64(statement, 1, next_tile_++);
+    sqlite3_bind_int64(statement, 2, param);
+    sqlite3_bind_int64(statement, 3, first_row);
+    sqlite3_bind_blob64(statement, 4, checksums.data(), checksums.size() * sizeof(uint64_t),
+                        SQLITE_STATIC);
+    sqlite3_bind_blob64(statement, 5, data.data(), data.size(), SQLITE_STATIC);
+    step(tile_);
+}
+
+void ModelWriter::token(int64_t id, std::string_view piece, int kind, double score) {
+    sqlite3_stmt* statement = token_.get();
+    sqlite3_bind_int64(statement, 1, id);
+    if (piece.empty())  // a null pointer would be NULL
+        sqlite3_bind_zeroblob(statement, 2, 0);
+    else
+        sqlite3_bind_blob64(statement, 2, piece.data(), piece.size(), SQLITE_STATIC);
+    sqlite3_bind_int(statement, 3, kind);
+    sqlite3_bind_double(statement, 4, score);
+    step(token_);
+}
+
+void ModelWriter::merge(int64_t left, int64_t right, int64_t rank, int64_t merged) {
+    sqlite3_stmt* statement = merge_.get();
+    sqlite3_bind_int64(statement, 1, left);
+    sqlite3_bind_int64(statement, 2, right);
+    sqlite3_bind_int64(statement, 3, rank);
+    sqlite3_bind_int64(statement, 4, merged);
+    step(merge_);
+}
+
+uint64_t ModelWriter::finish() {
+    execute(kIndexes);
+    for (Statement* statement : {&meta_, &param_, &tile_, &token_, &merge_}) statement->reset();
+    if (const int code = sqlite3_close(db_); code != SQLITE_OK) fail_write(code);
+    db_ = nullptr;
+    const int fd = ::open(temporary_.c_str(), O_RDONLY | O_CLOEXEC);
+    struct stat info {};
+    const bool flushed = fd >= 0 && ::fstat(fd, &info) == 0 && ::fsync(fd) == 0;
+    const int why = errno;
+    if (fd >= 0) ::close(fd);
+    if (!flushed) fail("{}: cannot write: {}", output_.string(), std::strerror(why));
+    refuse_neighbours();
+    if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
+    if (std::rename(temporary_.c_str(), output_.c_str()) != 0)
+        fail("{}: cannot write: {}", output_.string(), std::strerror(errno));
+    temporary_.clear();
+    return static_cast<uint64_t>(info.st_size);
+}
+
+void ModelWriter::remove_temporary() noexcept {
+    for (Statement* statement : {&meta_, &param_, &tile_, &token_, &merge_}) statement->reset();
+    sqlite3_close(db_);
+    db_ = nullptr;
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+    temporary_.clear();
+}
+
+}  // namespace llmsql

@@ -1,0 +1,74 @@
+// ModelWriter: writes a model database (docs/model-db.md) that is there entirely or not at all.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/catalogue.h"
+
+namespace llmsql {
+
+/// Rows of a parameter's tiles: whole strips, as many as fit; 1 for a vector.
+int64_t tile_rows_of(WeightType type, const ParamShape& shape);
+
+/// Not thread-safe: one thread at a time. Errors name the output and leave nothing behind.
+class ModelWriter {
+  public:
+    /// Creates a new file under a temporary name beside `output`. Once `cancelled` is set (a signal
+    /// handler may), the next write fails with "interrupted".
+    ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled);
+    ModelWriter(const ModelWriter&) = delete;
+    ModelWriter& operator=(const ModelWriter&) = delete;
+
+    /// Removes the temporary file, unless finish() has made it the output.
+    ~ModelWriter();
+
+    void meta(std::string_view key, std::string_view value);
+    void meta(std::string_view key, int64_t value);
+
+    /// The id of a parameter is its place in the catalogue, from 1.
+    void param(int64_t id, const ParamEntry& entry);
+
+    /// The next tile of a parameter: `strips` strips, or a whole vector, in `data`. Tiles get ids
+    /// in the order of the calls.
+    void tile(int64_t param, int64_t first_row, std::span<const std::byte> data, size_t strips);
+
+    void token(int64_t id, std::string_view piece, int kind, double score);
+
+    /// Of two merges of one pair the first stays.
+    void merge(int64_t left, int64_t right, int64_t rank, int64_t merged);
+
+    /// Indexes, flushes to the disk and renames to the output. Returns the file's bytes.
+    uint64_t finish();
+
+  private:
+    struct StatementDeleter {
+        void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+    };
+    using Statement = std::unique_ptr<sqlite3_stmt, StatementDeleter>;
+
+    void open();
+    void refuse_neighbours() const;
+    void execute(const std::string& sql);
+    Statement prepare(const char* sql);
+    void step(Statement& statement);
+    [[noreturn]] void fail_write(int code) const;
+    void remove_temporary() noexcept;
+
+    std::filesystem::path output_;
+    const std::atomic<bool>* cancelled_;
+    std::string temporary_;  // empty once there is none
+    sqlite3* db_ = nullptr;
+    Statement meta_, param_, tile_, token_, merge_;
+    int64_t next_tile_ = 1;
+};
+
+}  // namespace llmsql

@@ -1,0 +1,237 @@
+// Converts and stores parameters. See store.h.
+#include "importer/store.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include "common/error.h"
+#include "common/half.h"
+#include "common/model_format.h"
+#include "importer/dequantize.h"
+
+namespace llmsql {
+namespace {
+
+// Bounds the memory that a row takes on its way: 16 rows of a strip, as read and as written.
+constexpr size_t kLargestStrip = 16 << 20;
+
+std::string text_of(std::span<const int64_t> shape) {
+    return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+/// Without outermost ones, which say nothing: [1, 64] has the values of [64].
+std::vector<int64_t> essential(std::vector<int64_t> shape) {
+    while (shape.size() > 1 && shape.front() == 1) shape.erase(shape.begin());
+    return shape;
+}
+
+/// One element of a row as a type stores it, and how many make up a row.
+template<class Element>
+size_t elements_of_row(int64_t cols) {
+    return static_cast<size_t>(cols);
+}
+template<>
+size_t elements_of_row<Q8Block>(int64_t cols) {
+    return static_cast<size_t>(block_count(cols));
+}
+template<>
+size_t elements_of_row<Q4Block>(int64_t cols) {
+    return static_cast<size_t>(block_count(cols));
+}
+
+template<class Element>
+void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
+                  const std::function<void(uint64_t)>& progress) {
+    const int64_t rows = *entry.shape.rows, cols = entry.shape.cols;
+    const size_t strip_size = strip_bytes(entry.type, cols);
+    const int64_t tile_rows = tile_rows_of(entry.type, entry.shape);
+    std::vector<std::byte> tile;
+    std::vector<Element> row(elements_of_row<Element>(cols));
+    std::vector<float> scratch(static_cast<size_t>(cols));
+    for (int64_t tile_row = 0; tile_row < rows; tile_row += tile_rows) {
+        const int64_t tile_end = std::min(rows, tile_row + tile_rows);
+        const auto strips = static_cast<size_t>(strip_count(tile_end - tile_row));
+        tile.assign(strips * strip_size, std::byte{});
+        for (size_t s = 0; s < strips; ++s) {
+            const int64_t first = tile_row + static_cast<int64_t>(s) * kStripRows;
+            const int64_t count = std::min(kStripRows, tile_end - first);
+            const std::byte* from = source.read(first, count);
+            for (int64_t r = 0; r < count; ++r) {
+                if (!convert_row(source.type(), from, std::span(scratch), std::span(row)))
+                    fail("tensor {}: row {} has a value that {} cannot hold", source.tensor().name,
+                         first + r, name_of(entry.type));
+                pack_row(std::span<const Element>(row), r, tile.data() + s * strip_size);
+                from += source.row_bytes();
+            }
+        }
+        writer.tile(id, tile_row, tile, strips);
+        progress(source.tensor().bytes * static_cast<uint64_t>(tile_end - tile_row) /
+                 static_cast<uint64_t>(rows));
+    }
+}
+
+void store_vector(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
+                  const std::function<void(uint64_t)>& progress) {
+    std::vector<float> values(static_cast<size_t>(entry.shape.cols));
+    // Read as one row, or value by value where they are permuted.
+    const auto width = source.row_bytes() /
+                       static_cast<size_t>(info_of(source.type()).block_bytes) *
+                       static_cast<size_t>(info_of(source.type()).block_weights);
+    for (size_t at = 0; at < values.size(); at += width) {
+        const std::byte* row = source.read(static_cast<int64_t>(at / width), 1);
+        if (!convert_row(source.type(), row, {}, std::span(values).subspan(at, width)))
+            fail("tensor {} has a value that is not a finite number", source.tensor().name);
+    }
+    writer.tile(id, 0, std::as_bytes(std::span(values)), 1);
+    progress(source.tensor().bytes);
+}
+
+}  // namespace
+
+RowSource::RowSource(const Gguf& gguf, const Param& param) : gguf_(&gguf) {
+    if (!param.gguf) fail("the graph does not say where a GGUF holds the parameter {}", param.name);
+    where_ = fmt::format("{}: tensor {}", gguf.name(), param.gguf->tensor);
+    std::vector<int64_t> expected;
+    if (param.shape.rows) expected.push_back(*param.shape.rows);
+    expected.push_back(param.shape.cols);
+    tensor_ = gguf.find_tensor(param.gguf->tensor);
+    if (!tensor_)
+        fail("{} is missing; the model needs it with the shape {} (parameter {})", where_,
+             text_of(expected), param.name);
+    if (essential(tensor_->shape) != essential(expected))
+        fail("{} has the shape {}, the model needs {} (parameter {})", where_,
+             text_of(tensor_->shape), text_of(expected), param.name);
+    if (!tensor_->type->readable)
+        fail("{} is of the type {}, which cannot be read; the types that can are {}", where_,
+             tensor_->type->name, readable_ggml_types());
+    const size_t held = param.shape.is_vector() ? param_bytes(WeightType::f32, param.shape)
+                                                : strip_bytes(param.type, param.shape.cols);
+    if (held > kLargestStrip)
+        fail("{}: rows of {} values are longer than llmsql can store", where_, param.shape.cols);
+
+    source_type_ = type_ = static_cast<GgmlType>(tensor_->type->number);
+    rows_ = param.shape.row_count();
+    cols_ = param.shape.cols;
+    apply_transform(*param.gguf);
+    source_row_bytes_ = static_cast<size_t>(ggml_row_bytes(source_type_, cols_));
+    row_bytes_ = static_cast<size_t>(ggml_row_bytes(type_, cols_));
+}
+
+void RowSource::apply_transform(const ParamSource& source) {
+    if (source.transform.empty()) return;
+    const double arg = source.args.size() == 1 ? source.args[0] : std::nan("");
+    if (source.transform == "unpermute") {
+        if (cols_ > 1 && rows_ == 1) {  // a vector: each value is a row
+            std::swap(rows_, cols_);
+            if (info_of(source_type_).block_weights != 1)
+                fail("{}: a vector of {} cannot be unpermuted", where_, tensor_->type->name);
+        }
+        if (!(arg >= 1 && arg <= static_cast<double>(rows_)) || arg != std::floor(arg) ||
+            rows_ % (2 * static_cast<int64_t>(arg)) != 0)
+            fail("{}: its {} rows are not {} heads of an even number of rows", where_, rows_, arg);
+        heads_ = static_cast<int64_t>(arg);
+    } else if (source.transform == "plus") {
+        if (!std::isfinite(arg)) fail("{}: the transform plus needs one number", where_);
+        plus_ = static_cast<float>(arg);
+        type_ = GgmlType::f32;
+    } else {
+        fail("{}: the graph's transform {} is not known here", where_, source.transform);
+    }
+}
+
+int64_t RowSource::source_row(int64_t row) const {
+    if (heads_ == 0) return row;
+    const int64_t d = rows_ / heads_, head = row / d, in_head = row % d;
+    const int64_t half = in_head / (d / 2), i = in_head % (d / 2);
+    return head * d + 2 * i + half;
+}
+
+const std::byte* RowSource::read(int64_t first, int64_t count) {
+    const auto offset = [&](int64_t row) {
+        return tensor_->offset + static_cast<uint64_t>(row) * source_row_bytes_;
+    };
+    buffer_.resize(static_cast<size_t>(count) * source_row_bytes_);
+    if (heads_ == 0) {
+        gguf_->file().read(offset(first), buffer_.data(), buffer_.size());
+    } else {
+        for (int64_t r = 0; r < count; ++r)
+            gguf_->file().read(offset(source_row(first + r)),
+                               buffer_.data() + static_cast<size_t>(r) * source_row_bytes_,
+                               source_row_bytes_);
+    }
+    if (!plus_) return buffer_.data();
+    shift(count);
+    return shifted_.data();
+}
+
+void RowSource::shift(int64_t count) {
+    shifted_.resize(static_cast<size_t>(count) * row_bytes_);
+    std::vector<float> row(static_cast<size_t>(cols_));
+    for (size_t r = 0; r < static_cast<size_t>(count); ++r) {
+        dequantize_row(source_type_, buffer_.data() + r * source_row_bytes_, std::span(row));
+        for (float& value : row) value += *plus_;
+        std::memcpy(shifted_.data() + r * row_bytes_, row.data(), row_bytes_);
+    }
+}
+
+bool RowSource::fits_f16() {
+    if (type_ == GgmlType::f16) return true;
+    std::vector<float> row(static_cast<size_t>(cols_));
+    for (int64_t first = 0; first < rows_; first += kStripRows) {
+        const int64_t count = std::min(kStripRows, rows_ - first);
+        const std::byte* from = read(first, count);
+        for (int64_t r = 0; r < count; ++r) {
+            dequantize_row(type_, from + static_cast<size_t>(r) * row_bytes_, std::span(row));
+            for (const float value : row)
+                if ((f32_to_f16(value) & 0x7fff) >= 0x7c00) return false;
+        }
+    }
+    return true;
+}
+
+WeightType natural_type(GgmlType type) {
+    switch (type) {
+        case GgmlType::q4_0:
+        case GgmlType::q4_1:
+        case GgmlType::q4_k:
+            return WeightType::q4;
+        case GgmlType::q5_0:
+        case GgmlType::q5_1:
+        case GgmlType::q5_k:
+        case GgmlType::q6_k:
+        case GgmlType::q8_0:
+            return WeightType::q8;
+        case GgmlType::f16:
+        case GgmlType::bf16:
+            return WeightType::f16;
+        case GgmlType::f32:
+            return WeightType::f32;
+    }
+    return WeightType::f32;
+}
+
+void store_param(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
+                 const std::function<void(uint64_t)>& progress) {
+    if (entry.shape.is_vector()) {
+        store_vector(source, id, entry, writer, progress);
+        return;
+    }
+    switch (entry.type) {
+        case WeightType::f32:
+            store_matrix<float>(source, id, entry, writer, progress);
+            return;
+        case WeightType::f16:
+            store_matrix<uint16_t>(source, id, entry, writer, progress);
+            return;
+        case WeightType::q8:
+            store_matrix<Q8Block>(source, id, entry, writer, progress);
+            return;
+        case WeightType::q4:
+            store_matrix<Q4Block>(source, id, entry, writer, progress);
+            return;
+    }
+}
+
+}  // namespace llmsql
