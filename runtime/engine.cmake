@@ -1,1 +1,36 @@
-# sources follow
+# What runs a plan: program/ storage/ tables/ ops/ kernels/ workers/
+target_sources(llmsql_runtime PRIVATE
+  kernels/avx2/kernels.cpp
+  kernels/dispatch.cpp
+  kernels/portable/kernels.cpp
+  ops/arguments.cpp
+  ops/attention.cpp
+  ops/element.cpp
+  ops/evaluate.cpp
+  ops/expr.cpp
+  ops/functions.cpp
+  ops/head.cpp
+  ops/inspect.cpp
+  ops/matrix.cpp
+  ops/place.cpp
+  program/plan_file.cpp
+  program/program.cpp
+  program/sandbox.cpp
+  storage/arena.cpp
+  storage/kv_cache.cpp
+  storage/model_db.cpp
+  storage/weights.cpp
+  tables/kv.cpp
+  tables/param.cpp
+  tables/table.cpp
+  tables/tensor.cpp
+  workers/workers.cpp)
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  # Only reached after the processor has been asked; see kernels/dispatch.cpp.
+  set_source_files_properties(kernels/avx2/kernels.cpp PROPERTIES
+                              COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+endif()
+# The arithmetic is worth its optimisation in every build type.
+set_source_files_properties(kernels/portable/kernels.cpp ops/element.cpp ops/head.cpp
+                            PROPERTIES COMPILE_OPTIONS "-O3")

@@ -29,7 +29,9 @@ inline float exp_f32(float x) {
 }
 
 /// x / (1 + e^-x).
-inline float silu_f32(float x) { return x / (1.0f + exp_f32(-x)); }
+inline float silu_f32(float x) {
+    return x / (1.0f + exp_f32(-x));
+}
 
 /// x / 2 * (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), as x / (1 + e^-2u).
 inline float gelu_f32(float x) {

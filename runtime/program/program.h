@@ -42,8 +42,8 @@ class Program {
     /// what the cache held from there on is forgotten.
     void forward(std::span<const int32_t> tokens, int position, int sequence = 0);
 
-    /// Logits f32[rows, vocabulary()] of rows first … first + rows - 1 of the last pass; valid until
-    /// the next call of forward or logits.
+    /// Logits f32[rows, vocabulary()] of rows first … first + rows - 1 of the last pass; valid
+    /// until the next call of forward or logits.
     std::span<const float> logits(int first, int rows);
 
     /// The largest position <= `position` from which forward may continue: `position` itself, or 0

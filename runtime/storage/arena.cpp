@@ -27,8 +27,7 @@ bool disjoint_columns(const TensorPlace& a, const TensorPlace& b) {
     const int64_t apart = b.offset > a.offset ? b.offset - a.offset : a.offset - b.offset;
     const TensorPlace& first = b.offset > a.offset ? a : b;
     const TensorPlace& second = b.offset > a.offset ? b : a;
-    return apart < a.stride && first.row_bytes() <= apart &&
-           apart + second.row_bytes() <= a.stride;
+    return apart < a.stride && first.row_bytes() <= apart && apart + second.row_bytes() <= a.stride;
 }
 
 }  // namespace
@@ -71,9 +70,10 @@ const TensorPlace& Arena::place(int64_t id) const {
 int64_t Arena::rows_held(int64_t id) const {
     const auto found = held_.find(id);
     if (found == held_.end())
-        fail("tensor {} '{}' is read before this pass has written it, or after its place was "
-             "given to another",
-             id, place(id).name);
+        fail(
+            "tensor {} '{}' is read before this pass has written it, or after its place was "
+            "given to another",
+            id, place(id).name);
     return found->second;
 }
 
@@ -82,7 +82,8 @@ const Arena::Neighbours& Arena::neighbours(const TensorPlace& place) {
     if (!made) return entry->second;
     for (const auto& [id, other] : places_) {
         if (id == place.id || !overlap(place, other)) continue;
-        if (is_slice(other, place)) entry->second.written.push_back(id);
+        if (is_slice(other, place))
+            entry->second.written.push_back(id);
         else if (!is_slice(place, other) && !disjoint_columns(place, other))
             entry->second.lost.push_back(id);
     }
@@ -96,6 +97,8 @@ void Arena::note_written(int64_t id, int64_t rows) {
     for (const int64_t slice : touched.written) held_[slice] = rows;
 }
 
-void Arena::begin_pass() { held_.clear(); }
+void Arena::begin_pass() {
+    held_.clear();
+}
 
 }  // namespace llmsql

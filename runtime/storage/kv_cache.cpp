@@ -69,9 +69,10 @@ void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t 
     if (count < 1 || count > config_.chunk)
         fail("a pass may add 1 to {} positions, not {}", config_.chunk, count);
     if (position + count > config_.context)
-        fail("the context is full: it holds {} positions, and this pass would need {}; compile "
-             "the plan with a larger --context",
-             config_.context, position + count);
+        fail(
+            "the context is full: it holds {} positions, and this pass would need {}; compile "
+            "the plan with a larger --context",
+            config_.context, position + count);
     if (!held) {
         std::vector<Stored> fresh(layers_.size());
         for (size_t i = 0; i < layers_.size(); ++i) {
@@ -118,7 +119,15 @@ KvBlock KvCache::block(int64_t sequence, int64_t layer, int64_t position) const 
     const Stored* held = find(sequence, layer);
     const KvLayer& shape = layers_[static_cast<size_t>(layer)];
     const uint16_t* k = block_data(*held, layer, position);
-    return {sequence, layer, position, k, k + shape.width * kKvBlock, 2 * shape.width * kKvBlock};
+    return {.sequence = sequence,
+            .layer = layer,
+            .position = position,
+            .rows = std::min(kKvBlock, held->length - position),
+            .heads = shape.heads,
+            .width = shape.width,
+            .k = k,
+            .v = k + shape.width * kKvBlock,
+            .head_stride = 2 * shape.width * kKvBlock};
 }
 
 void KvCache::truncate(int64_t sequence, int64_t length) {
@@ -131,8 +140,7 @@ int64_t KvCache::rewind(int64_t sequence, int64_t position) const {
     for (int64_t layer = 0; layer < static_cast<int64_t>(layers_.size()); ++layer) {
         const int64_t window = layers_[static_cast<size_t>(layer)].window;
         if (position > length(sequence, layer)) return 0;
-        if (window > 0 &&
-            std::max<int64_t>(0, position - window + 1) < first_held(sequence, layer))
+        if (window > 0 && std::max<int64_t>(0, position - window + 1) < first_held(sequence, layer))
             return 0;
     }
     return position;

@@ -27,6 +27,8 @@ struct KvLayer {
 struct KvBlock {
     int64_t sequence = 0, layer = 0;
     int64_t position = 0;  // of its first row: a multiple of 32
+    int64_t rows = 0;      // positions stored in it, from the first on
+    int64_t heads = 0, width = 0;
     const uint16_t* k = nullptr;
     const uint16_t* v = nullptr;
     int64_t head_stride = 0;  // in elements: 2 * width * 32

@@ -23,9 +23,10 @@ void refuse_companions(const std::filesystem::path& path) {
         struct stat info {};
         const std::string companion = path.string() + suffix;
         if (::stat(companion.c_str(), &info) == 0 && info.st_size > 0)
-            fail("{}: a {} file lies beside it, so the database is being written or a writer "
-                 "died; open it once with sqlite3 to recover it, or import it again",
-                 path.string(), suffix);
+            fail(
+                "{}: a {} file lies beside it, so the database is being written or a writer "
+                "died; open it once with sqlite3 to recover it, or import it again",
+                path.string(), suffix);
     }
 }
 
@@ -39,16 +40,14 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     const int code =
         sqlite3_open_v2(name.c_str(), &raw, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
     Connection connection(raw);
-    if (code != SQLITE_OK)
-        fail("{}: {}", name, raw ? sqlite3_errmsg(raw) : sqlite3_errstr(code));
+    if (code != SQLITE_OK) fail("{}: {}", name, raw ? sqlite3_errmsg(raw) : sqlite3_errstr(code));
     // The database comes from elsewhere: nothing in its schema may run code.
     sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
     sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     sqlite3_extended_result_codes(raw, 1);
 
     const std::string not_ours = name + ": not a model database (llmsql-import makes one)";
-    if (pragma(raw, "PRAGMA application_id", not_ours) != kModelApplicationId)
-        fail("{}", not_ours);
+    if (pragma(raw, "PRAGMA application_id", not_ours) != kModelApplicationId) fail("{}", not_ours);
     const int64_t version = pragma(raw, "PRAGMA user_version", name);
     if (version != kModelFormatVersion)
         fail("{}: model database format {}, this program reads format {}; import the model again",
@@ -59,7 +58,9 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     db_ = connection.release();
 }
 
-ModelDb::~ModelDb() { sqlite3_close_v2(db_); }
+ModelDb::~ModelDb() {
+    sqlite3_close_v2(db_);
+}
 
 std::optional<std::string> ModelDb::meta(const std::string& key) const {
     const std::string where = path_.string();

@@ -16,8 +16,8 @@ namespace llmsql {
 /// Not thread-safe: one thread at a time. Errors name the file and what is wrong with it.
 class ModelDb {
   public:
-    /// Opens read-only and immutable-in-practice: refuses a file that is not a model database, is of
-    /// another format version, or has a write-ahead log or hot journal beside it.
+    /// Opens read-only and immutable-in-practice: refuses a file that is not a model database, is
+    /// of another format version, or has a write-ahead log or hot journal beside it.
     explicit ModelDb(const std::filesystem::path& path);
     ModelDb(const ModelDb&) = delete;
     ModelDb& operator=(const ModelDb&) = delete;

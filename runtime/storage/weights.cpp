@@ -44,8 +44,7 @@ std::span<const std::byte> column_blob(sqlite3_stmt* statement, int column) {
 AnonymousMemory load_param(sqlite3* db, sqlite3_stmt* tiles, const std::string& where, int id,
                            const ParamEntry& entry) {
     const size_t bytes = param_bytes(entry.type, entry.shape);
-    const size_t unit =
-        entry.shape.is_vector() ? bytes : strip_bytes(entry.type, entry.shape.cols);
+    const size_t unit = entry.shape.is_vector() ? bytes : strip_bytes(entry.type, entry.shape.cols);
     AnonymousMemory memory(bytes, "the model's weights");
     madvise(memory.data(), memory.size(), MADV_HUGEPAGE);  // fewer TLB misses; only a hint
     const std::span<std::byte> param(memory.data(), bytes);
@@ -77,7 +76,8 @@ WeightPool::WeightPool(const ModelDb& db) {
     std::vector<ParamEntry> entries = db.catalogue();
     const Statement tiles = prepare(
         db.handle(),
-        "SELECT first_row, checksums, data FROM llm_tile WHERE param = ? ORDER BY first_row", where);
+        "SELECT first_row, checksums, data FROM llm_tile WHERE param = ? ORDER BY first_row",
+        where);
     weights_.reserve(entries.size());
     for (ParamEntry& entry : entries) {
         const int id = static_cast<int>(weights_.size()) + 1;

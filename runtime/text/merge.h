@@ -16,8 +16,8 @@ struct Symbol {
 
 /// What two neighbouring symbols may become.
 struct Merge {
-    int32_t token = -1;
-    double order = 0;  // the lowest merges first, at equal order the leftmost
+    int32_t token = -1;  // negative: none
+    double order = 0;    // the lowest merges first, at equal order the leftmost
 };
 
 /// The merge of two neighbours whose text is [begin, end), if the vocabulary has one. It must
@@ -29,8 +29,8 @@ using FindMerge =
 /// `end` is the word's length.
 void merge_symbols(std::vector<Symbol>& symbols, uint32_t end, const FindMerge& find);
 
-/// Remembers lookups: a fixed number of places, a newer entry takes an older one's. What common
-/// words need stays in it, and no text, however long, makes it grow.
+/// Remembers lookups: a fixed number of places (0.4 MB), a newer entry takes an older one's. What
+/// common words need stays in it, and no text, however long, makes it grow.
 class MergeCache {
   public:
     MergeCache() : places_(kPlaces) {}
@@ -41,21 +41,19 @@ class MergeCache {
         const uint64_t key = (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) |
                              static_cast<uint32_t>(right);
         Place& place = places_[(key * 0x9E3779B97F4A7C15u) >> (64 - kBits)];
-        if (!place.used || place.key != key) {
-            const std::optional<Merge> found = look_up();
-            place = {key, found.value_or(Merge{}), true};
-        }
+        if (place.merge.token == kEmpty || place.key != key)
+            place = {key, look_up().value_or(Merge{})};
         if (place.merge.token < 0) return std::nullopt;
         return place.merge;
     }
 
   private:
-    static constexpr int kBits = 13;
+    static constexpr int kBits = 14;
     static constexpr size_t kPlaces = size_t{1} << kBits;
+    static constexpr int32_t kEmpty = -2;  // -1: looked up, and there is no such merge
     struct Place {
         uint64_t key = 0;
-        Merge merge;
-        bool used = false;
+        Merge merge{kEmpty, 0};
     };
     std::vector<Place> places_;
 };

@@ -26,9 +26,10 @@ class Workers {
 
     int count() const { return static_cast<int>(threads_.size()) + 1; }
 
-    /// Calls task(item, worker) once for every item in [0, items), worker in [0, count()). Items are
-    /// taken in rising order from one counter, so a worker that is slow takes fewer. Returns when
-    /// all are done; rethrows the first exception, after which items not yet begun are skipped.
+    /// Calls task(item, worker) once for every item in [0, items), worker in [0, count()). Items
+    /// are taken in rising order from one counter, so a worker that is slow takes fewer. Returns
+    /// when all are done; rethrows the first exception, after which items not yet begun are
+    /// skipped.
     void run(int64_t items, const std::function<void(int64_t item, int worker)>& task);
 
   private:
@@ -39,8 +40,8 @@ class Workers {
     const std::function<void(int64_t, int)>* task_ = nullptr;
     int64_t items_ = 0;
     std::atomic<int64_t> next_{0};
-    std::atomic<uint32_t> round_{0};    // rises by one for each run; workers wait on it
-    std::atomic<int> busy_{0};          // workers still in the current round
+    std::atomic<uint32_t> round_{0};  // rises by one for each run; workers wait on it
+    std::atomic<int> busy_{0};        // workers still in the current round
     std::atomic<bool> stopping_{false};
     std::mutex failure_mutex_;
     std::exception_ptr failure_;

@@ -19,7 +19,9 @@ __m256 load_halves(const void* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
 
-__m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+__m256i load_bytes(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
 
 // Four neighbouring int8 codes in each of the eight lanes.
 __m256i broadcast4(const int8_t* codes) {
@@ -46,8 +48,8 @@ void q8_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::by
             const __m256i magnitude = _mm256_abs_epi8(w);
             for (int t = 0; t < Tokens; ++t) {
                 const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
-                const __m256i pairs = _mm256_maddubs_epi16(
-                    magnitude, _mm256_sign_epi8(broadcast4(a + 4 * j), w));
+                const __m256i pairs =
+                    _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(broadcast4(a + 4 * j), w));
                 dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(pairs, ones));
             }
         }
@@ -58,8 +60,7 @@ void q8_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::by
                                      _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum[t]);
         }
     }
-    for (int t = 0; t < Tokens; ++t)
-        _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+    for (int t = 0; t < Tokens; ++t) _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
 }
 
 template<int Tokens>
@@ -82,10 +83,10 @@ void q4_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::by
             const __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
             for (int t = 0; t < Tokens; ++t) {
                 const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
+                pairs[t] =
+                    _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(low, broadcast4(a + 4 * j)));
                 pairs[t] = _mm256_add_epi16(pairs[t],
-                                            _mm256_maddubs_epi16(low, broadcast4(a + 4 * j)));
-                pairs[t] = _mm256_add_epi16(
-                    pairs[t], _mm256_maddubs_epi16(high, broadcast4(a + 16 + 4 * j)));
+                                            _mm256_maddubs_epi16(high, broadcast4(a + 16 + 4 * j)));
             }
         }
         const __m256 scale = load_halves(block + half * kHalf * 2);
@@ -97,8 +98,7 @@ void q4_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::by
             sum[t] = _mm256_fmadd_ps(offset, _mm256_set1_ps(scales[blocks + b]), sum[t]);
         }
     }
-    for (int t = 0; t < Tokens; ++t)
-        _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+    for (int t = 0; t < Tokens; ++t) _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
 }
 
 struct F16Weights {
@@ -122,8 +122,7 @@ void float_rows(const std::byte* strip, int64_t half, int64_t cols, const float*
         for (int t = 0; t < Tokens; ++t)
             sum[t] = _mm256_fmadd_ps(w, _mm256_set1_ps(x[t * x_stride + c]), sum[t]);
     }
-    for (int t = 0; t < Tokens; ++t)
-        _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+    for (int t = 0; t < Tokens; ++t) _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
 }
 
 // Runs a kernel over groups of four tokens, the rest one by one: a token's sums are the same either
@@ -206,8 +205,8 @@ void quantize(const float* x, int64_t n, int8_t* codes, float* scales, float* su
         const __m256i bytes = _mm256_permutevar8x32_epi32(
             _mm256_packs_epi16(words01, words23), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + b * kBlock), bytes);
-        __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(total),
-                                    _mm256_extracti128_si256(total, 1));
+        __m128i sum =
+            _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
         scales[b] = scale;
@@ -226,8 +225,8 @@ __m256 exp8(__m256 x) {
     __m256 p = _mm256_set1_ps(1.0f / 5040);
     for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
         p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(c));
-    const __m256i power = _mm256_slli_epi32(
-        _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    const __m256i power =
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     const __m256 result = _mm256_mul_ps(p, _mm256_castsi256_ps(power));
     const __m256 tiny = _mm256_cmp_ps(x, _mm256_set1_ps(-87.0f), _CMP_LT_OQ);
     return _mm256_andnot_ps(tiny, result);
@@ -248,11 +247,9 @@ void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t
     __m256 best = minus_infinity;
     for (int i = 0; i < 4; ++i) {
         const __m256i position = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * i));
-        const __m256i inside =
-            _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(first)),
-                                                   position),
-                                _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(last)),
-                                                   position));
+        const __m256i inside = _mm256_andnot_si256(
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(first)), position),
+            _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(last)), position));
         score[i] = _mm256_blendv_ps(minus_infinity, score[i], _mm256_castsi256_ps(inside));
         best = _mm256_max_ps(best, score[i]);
     }
@@ -263,8 +260,7 @@ void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t
     state.max = max;
 
     alignas(32) float weight[kBlock];
-    for (int i = 0; i < 4; ++i)
-        _mm256_store_ps(weight + 8 * i, exp8(_mm256_sub_ps(score[i], top)));
+    for (int i = 0; i < 4; ++i) _mm256_store_ps(weight + 8 * i, exp8(_mm256_sub_ps(score[i], top)));
     float sum = state.sum * shrink;
     for (int64_t p = first; p < last; ++p) sum += weight[p];
     state.sum = sum;
@@ -273,8 +269,8 @@ void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t
     for (; d + 32 <= width; d += 32) {
         __m256 value[4];
         for (int i = 0; i < 4; ++i)
-            value[i] = _mm256_mul_ps(_mm256_loadu_ps(state.values + d + 8 * i),
-                                     _mm256_set1_ps(shrink));
+            value[i] =
+                _mm256_mul_ps(_mm256_loadu_ps(state.values + d + 8 * i), _mm256_set1_ps(shrink));
         for (int64_t p = first; p < last; ++p) {
             const __m256 w = _mm256_set1_ps(weight[p]);
             for (int i = 0; i < 4; ++i)
@@ -284,8 +280,7 @@ void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t
     }
     for (; d < width; ++d) {
         float value = state.values[d] * shrink;
-        for (int64_t p = first; p < last; ++p)
-            value += weight[p] * _cvtsh_ss(v[p * width + d]);
+        for (int64_t p = first; p < last; ++p) value += weight[p] * _cvtsh_ss(v[p * width + d]);
         state.values[d] = value;
     }
 }
@@ -323,8 +318,9 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static const Kernels table{"avx2",   linear_q8, linear_q4, linear_float<F16Weights>,
-                               linear_float<F32Weights>, quantize, attend, silu, gelu};
+    static const Kernels table{
+        "avx2", linear_q8, linear_q4, linear_float<F16Weights>, linear_float<F32Weights>, quantize,
+        attend, silu,      gelu};
     __builtin_cpu_init();
     const bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                       __builtin_cpu_supports("f16c");
@@ -337,7 +333,9 @@ const Kernels* avx2_kernels() {
 
 namespace llmsql {
 
-const Kernels* avx2_kernels() { return nullptr; }
+const Kernels* avx2_kernels() {
+    return nullptr;
+}
 
 }  // namespace llmsql
 

@@ -1,0 +1,104 @@
+// Signals, standard streams and /proc.
+#include "runtime/cli/console.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "common/error.h"
+
+namespace llmsql {
+namespace {
+
+volatile std::sig_atomic_t caught = 0;
+
+void on_signal(int signal) {
+    caught = signal;
+}
+
+}  // namespace
+
+void prepare_console() {
+    // A file opened while descriptor 1 is closed would get its number, and text meant for standard
+    // output would go into that file. Opened for reading, writing to it still fails.
+    for (int fd = 0; fd <= 2; ++fd)
+        if (::fcntl(fd, F_GETFD) == -1 && ::open("/dev/null", O_RDONLY) < 0)
+            fail("/dev/null: {}", std::strerror(errno));
+
+    struct sigaction action {};
+    action.sa_handler = on_signal;  // without SA_RESTART: a read at the prompt ends
+    ::sigaction(SIGINT, &action, nullptr);
+    ::sigaction(SIGTERM, &action, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+}
+
+int interrupt() {
+    return caught;
+}
+void forget_interrupt() {
+    caught = 0;
+}
+
+void print(std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0 && errno == EAGAIN) {  // somebody made the pipe non-blocking
+            struct pollfd ready {
+                STDOUT_FILENO, POLLOUT, 0
+            };
+            ::poll(&ready, 1, -1);
+            continue;
+        }
+        if (written < 0 && (errno == EPIPE || errno == EBADF)) throw OutputClosed();
+        if (written < 0) fail("standard output: {}", std::strerror(errno));
+        text.remove_prefix(static_cast<size_t>(written));
+    }
+}
+
+void print_notice(std::string_view text) {
+    fmt::print(stderr, "llmsql-run: {}\n", text);
+}
+
+std::optional<std::string> read_line() {
+    static std::string buffer;  // read but not yet returned
+    while (true) {
+        const size_t newline = buffer.find('\n');
+        if (newline != std::string::npos) {
+            std::string line = buffer.substr(0, newline);
+            buffer.erase(0, newline + 1);
+            if (line.ends_with('\r')) line.pop_back();
+            return line;
+        }
+        char bytes[4096];
+        const ssize_t count = ::read(STDIN_FILENO, bytes, sizeof(bytes));
+        if (count < 0 && errno == EINTR && !interrupt()) continue;
+        if (count < 0 && errno != EINTR) fail("standard input: {}", std::strerror(errno));
+        if (count < 0) return std::nullopt;
+        if (count == 0) {
+            if (buffer.empty()) return std::nullopt;
+            return std::exchange(buffer, {});  // a last line without a newline
+        }
+        buffer.append(bytes, static_cast<size_t>(count));
+    }
+}
+
+bool is_terminal() {
+    return ::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO);
+}
+
+uint64_t peak_resident_bytes() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("VmHWM:")) return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
+    return 0;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,40 @@
+// What llmsql-run needs of the operating system: signals, standard output, lines, memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace llmsql {
+
+/// Standard output is closed: its reader has gone. There is nobody to tell, so main exits silently.
+class OutputClosed : public std::runtime_error {
+  public:
+    OutputClosed() : std::runtime_error("standard output is closed") {}
+};
+
+/// Makes sure that descriptors 0 to 2 are taken, catches SIGINT and SIGTERM, ignores SIGPIPE.
+void prepare_console();
+
+/// The signal that asked to stop since the last forget_interrupt(), or 0.
+int interrupt();
+void forget_interrupt();
+
+/// Writes all of `text` to standard output. Throws OutputClosed; other failures are Errors.
+void print(std::string_view text);
+
+/// One line to stderr, after the program's name.
+void print_notice(std::string_view text);
+
+/// The next line of standard input without its newline; nothing at its end or after a signal.
+std::optional<std::string> read_line();
+
+/// Whether a person is at both ends.
+bool is_terminal();
+
+/// The most memory this process has had resident, in bytes (VmHWM), or 0 where it can't be told.
+uint64_t peak_resident_bytes();
+
+}  // namespace llmsql

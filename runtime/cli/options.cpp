@@ -1,0 +1,201 @@
+// The command line by CLI11: names and meanings as llama.cpp's users know them.
+#include "runtime/cli/options.h"
+
+#include <CLI/CLI.hpp>
+
+#include <charconv>
+#include <iostream>
+#include <limits>
+
+#include "common/error.h"
+#include "common/files.h"
+
+namespace llmsql {
+namespace {
+
+/// A mistake on the command line: status 2.
+class UsageError : public Error {
+  public:
+    using Error::Error;
+};
+
+std::vector<int32_t> parse_tokens(const std::string& text) {
+    std::vector<int32_t> tokens;
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    while (true) {
+        while (at != end && *at == ' ') ++at;
+        int32_t token = 0;
+        const auto [after, error] = std::from_chars(at, end, token);
+        if (error != std::errc() || token < 0)
+            throw UsageError("--tokens: '" + text + "' is not a list of ids like 1,504,29");
+        tokens.push_back(token);
+        at = after;
+        while (at != end && *at == ' ') ++at;
+        if (at == end) return tokens;
+        if (*at++ != ',')
+            throw UsageError("--tokens: '" + text + "' is not a list of ids like 1,504,29");
+    }
+}
+
+struct Given {
+    std::vector<std::string> positional;
+    std::string prompt, file, system, perplexity, tokenize, tokens, logits;
+    int context = 0, batch = 0;
+    int64_t keep = 0;
+    bool chat = false;
+};
+
+/// Which of the things that exclude each other the command asks for.
+Mode mode_of(const CLI::App& app, const Given& given) {
+    const auto has = [&](const char* name) { return app.count(name) > 0; };
+    int ways = 0;
+    Mode mode = Mode::chat;
+    const auto choose = [&](const char* name, Mode chosen) {
+        if (!has(name)) return;
+        ++ways;
+        mode = chosen;
+    };
+    choose("--prompt", given.chat ? Mode::answer : Mode::complete);
+    choose("--file", given.chat ? Mode::answer : Mode::complete);
+    choose("--perplexity", Mode::perplexity);
+    choose("--tokenize", Mode::tokenize);
+    choose("--tokens", Mode::logits);
+    if (ways > 1)
+        throw UsageError("only one of -p, -f, --perplexity, --tokenize and --tokens can be given");
+    if (has("--tokens") != has("--logits"))
+        throw UsageError("--tokens IDS and --logits FILE belong together");
+    const bool talks = mode == Mode::chat || mode == Mode::answer;
+    if (given.chat && !talks) throw UsageError("--chat goes with -p, -f or nothing");
+    if (has("--system") && !talks) throw UsageError("--system goes with --chat");
+    return mode;
+}
+
+void check(bool good, const char* message) {
+    if (!good) throw UsageError(message);
+}
+
+Options options_of(const CLI::App& app, const Given& given, Options options) {
+    options.mode = mode_of(app, given);
+    if (options.mode == Mode::tokenize) {
+        check(!given.positional.empty(), "which database? llmsql-run DB --tokenize FILE");
+        options.db = given.positional.back();
+    } else {
+        check(given.positional.size() == 2, "a plan and a database are needed: llmsql-run PLAN DB");
+        options.plan = given.positional[0];
+        options.db = given.positional[1];
+    }
+    if (app.count("--system") > 0) options.system = given.system;
+    if (app.count("--ctx-size") > 0) options.context = given.context;
+    if (app.count("--batch-size") > 0) options.batch = given.batch;
+    if (app.count("--keep") > 0) options.keep = given.keep;
+    if (options.mode == Mode::perplexity) options.file = given.perplexity;
+    if (options.mode == Mode::tokenize) options.file = given.tokenize;
+    if (options.mode == Mode::logits) {
+        options.tokens = parse_tokens(given.tokens);
+        options.logits = given.logits;
+    }
+    check(options.predict >= -1, "-n: a number of tokens, or -1 for no limit");
+    check(!options.context || *options.context >= 1, "-c: at least 1 token");
+    check(!options.batch || *options.batch >= 1, "-b: at least 1 token");
+    check(!options.keep || *options.keep >= -1, "--keep: a number of tokens, or -1 for the prompt");
+    check(app.count("--threads") == 0 || options.threads >= 1, "-t: at least 1 thread");
+    check(options.sampler.temperature >= 0, "--temp: 0 or more");
+    check(options.sampler.top_p >= 0 && options.sampler.top_p <= 1, "--top-p: from 0 to 1");
+    check(options.sampler.min_p >= 0 && options.sampler.min_p <= 1, "--min-p: from 0 to 1");
+    check(options.sampler.repeat_penalty > 0, "--repeat-penalty: more than 0");
+    check(options.seed >= -1, "--seed: a number, or -1 for a different one each time");
+
+    options.prompt = given.prompt;
+    if (app.count("--file") > 0) {
+        options.prompt = read_file(given.file);
+        if (options.prompt.ends_with('\n')) options.prompt.pop_back();
+    }
+    return options;
+}
+
+}  // namespace
+
+CommandLine read_command_line(int argc, char** argv) {
+    Given given;
+    Options options;
+    CLI::App app(
+        "Runs a plan made by llmsqlc over a model database made by llmsql-import.\n"
+        "With -p or -f: goes on with the text, which is printed in front of the continuation.\n"
+        "With --chat and -p or -f: prints one answer. With neither: a conversation, a line a turn.",
+        "llmsql-run");
+    app.usage("Usage: llmsql-run PLAN DB [options]\n       llmsql-run DB --tokenize FILE");
+    app.set_version_flag("--version", "llmsql-run " LLMSQL_VERSION);
+    app.add_option("files", given.positional, "PLAN (a plan.sql) and DB (a model.db)")
+        ->expected(0, 2)
+        ->type_name("PLAN DB");
+
+    app.add_option("-p,--prompt", given.prompt, "the prompt, taken literally")->type_name("TEXT");
+    app.add_option("-f,--file", given.file,
+                   "read the prompt from a file (one final newline dropped)")
+        ->type_name("FILE");
+    app.add_flag("--chat", given.chat, "put the prompt into the model's chat template");
+    app.add_option("--system", given.system, "the conversation's system message")
+        ->type_name("TEXT");
+    app.add_option("-n,--predict,--n-predict", options.predict,
+                   "most tokens to generate (default -1: no limit)")
+        ->type_name("N");
+    app.add_option("-c,--ctx-size", given.context,
+                   "tokens of context to use (default: the plan's; with --perplexity 512)")
+        ->type_name("N");
+    app.add_option("--keep", given.keep,
+                   "when the context is full, keep the first N tokens (-1: the prompt's) and the "
+                   "newer half of the rest, and go on (default: stop)")
+        ->type_name("N");
+    app.add_option("--stop", options.stops, "stop at this text, which isn't printed (repeatable)")
+        ->type_name("TEXT")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.add_flag("--ignore-eos", options.ignore_end, "never pick the tokens that end a text");
+    app.add_option("-t,--threads", options.threads, "threads that compute (default: the cores)")
+        ->type_name("N");
+    app.add_option("-b,--batch-size", given.batch, "most tokens a pass (default: the plan's chunk)")
+        ->type_name("N");
+
+    app.add_option("--temp,--temperature", options.sampler.temperature,
+                   "temperature (default 0.8; 0: always the likeliest token)")
+        ->type_name("X");
+    app.add_option("--top-k", options.sampler.top_k,
+                   "pick among the K likeliest (default 40; 0: all)")
+        ->type_name("K");
+    app.add_option("--top-p", options.sampler.top_p,
+                   "pick among the likeliest that together reach P (default 0.95; 1: all)")
+        ->type_name("P");
+    app.add_option(
+           "--min-p", options.sampler.min_p,
+           "pick among those at least P times as likely as the likeliest (default 0.05; 0: all)")
+        ->type_name("P");
+    app.add_option("--repeat-penalty", options.sampler.repeat_penalty,
+                   "make the last 64 tokens less likely (default 1: no)")
+        ->type_name("X");
+    app.add_option("-s,--seed", options.seed, "seed of the random numbers (default -1: any)")
+        ->type_name("N");
+
+    app.add_option("--perplexity", given.perplexity, "measure the perplexity of a text")
+        ->type_name("FILE");
+    app.add_option("--tokenize", given.tokenize, "print a text's token ids on one line")
+        ->type_name("FILE");
+    app.add_option("--tokens", given.tokens, "ids to compute logits for: 1,504,29")
+        ->type_name("IDS");
+    app.add_option("--logits", given.logits, "write them here as .npy, f32 [ids, vocabulary]")
+        ->type_name("FILE");
+
+    try {
+        app.parse(argc, argv);
+        return {options_of(app, given, std::move(options)), 0};
+    } catch (const CLI::Success& done) {  // --help, --version
+        return {std::nullopt, app.exit(done)};
+    } catch (const CLI::ParseError& error) {
+        std::cerr << "llmsql-run: " << error.what() << " (llmsql-run --help lists the options)\n";
+    } catch (const UsageError& error) {
+        std::cerr << "llmsql-run: " << error.what() << " (llmsql-run --help lists the options)\n";
+    }
+    return {std::nullopt, 2};
+}
+
+}  // namespace llmsql

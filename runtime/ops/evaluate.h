@@ -1,0 +1,36 @@
+// Evaluating deferred values into their places, shared out among the workers.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "runtime/ops/expr.h"
+#include "runtime/storage/kv_cache.h"
+#include "runtime/workers/workers.h"
+
+namespace llmsql {
+
+/// What evaluation needs besides the expression. One evaluation at a time.
+struct Evaluator {
+    explicit Evaluator(int threads)
+        : workers(threads), scratch(static_cast<size_t>(workers.count())) {}
+
+    Workers workers;
+    std::vector<Scratch> scratch;  // one a worker
+    uint64_t weight_bytes = 0;     // read by all evaluations so far
+};
+
+/// Evaluates `expr` into a tensor. Fails where shapes or types do not fit, or where the tensor's
+/// place is read by the expression other than element by element or head by head.
+void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace& place,
+                   std::byte* data);
+
+/// Evaluates keys and values and stores them in the cache from `position` on.
+void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& v, KvCache& cache,
+                         int64_t sequence, int64_t layer, int64_t position);
+
+/// Evaluates all of an expression into f32[rows][elements], on the calling thread.
+std::vector<float> evaluate_to_vector(const ExprPtr& expr);
+
+}  // namespace llmsql

@@ -1,0 +1,59 @@
+// The operators' SQL functions: what each family provides, and their registration.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <memory>
+#include <string>
+
+#include "runtime/ops/arguments.h"
+
+namespace llmsql {
+
+class RopeTables;
+
+/// What operators keep between calls. Outlives the connection they are registered on.
+class OperatorState {
+  public:
+    OperatorState();
+    ~OperatorState();
+    RopeTables& rope() { return *rope_; }
+
+  private:
+    std::unique_ptr<RopeTables> rope_;
+};
+
+/// One call of an aggregate: its rows, then its result.
+class Aggregate {
+  public:
+    virtual ~Aggregate() = default;
+    virtual void step(const Arguments& row) = 0;
+    virtual ExprPtr finish() = 0;
+};
+
+// element.cpp
+ExprPtr op_add(OperatorState&, const Arguments&);
+ExprPtr op_mul(OperatorState&, const Arguments&);
+ExprPtr op_scale(OperatorState&, const Arguments&);
+ExprPtr op_silu(OperatorState&, const Arguments&);
+ExprPtr op_gelu(OperatorState&, const Arguments&);
+// matrix.cpp
+ExprPtr op_embed(OperatorState&, const Arguments&);
+ExprPtr op_linear(OperatorState&, const Arguments&);
+// head.cpp
+ExprPtr op_rms_norm(OperatorState&, const Arguments&);
+ExprPtr op_rope(OperatorState&, const Arguments&);
+// place.cpp
+ExprPtr op_quantize(OperatorState&, const Arguments&);
+ExprPtr op_rows(OperatorState&, const Arguments&);
+std::unique_ptr<Aggregate> op_concat();
+// attention.cpp
+std::unique_ptr<Aggregate> op_attention();
+// inspect.cpp
+std::string op_shape(const Arguments&);
+std::string op_stats(const Arguments&);
+
+/// Registers every operator of the operator table on a connection.
+void register_operators(sqlite3* db, OperatorState& state);
+
+}  // namespace llmsql

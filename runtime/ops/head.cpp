@@ -1,0 +1,142 @@
+// Head operators: rms_norm and rope, over the last dimension of each token and head.
+#include <cmath>
+#include <mutex>
+#include <numeric>
+#include <tuple>
+
+#include "common/error.h"
+#include "runtime/ops/functions.h"
+#include "runtime/ops/rope_tables.h"
+
+namespace llmsql {
+namespace {
+
+void require_no_matrix(const Arguments& arguments, const Expr& x) {
+    if (x.scans_matrix() || x.is_heavy())
+        arguments.refuse("its operand must not hold llm_linear or llm_attention: store that first");
+}
+
+// What both have in common: whole heads, read at the place where they are written.
+class HeadExpr : public UnaryExpr {
+  public:
+    using UnaryExpr::UnaryExpr;
+    int64_t granule() const override { return std::lcm(x->granule(), width); }
+    void visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const override {
+        x->visit_tensors([&](const TensorExpr& tensor, Reach reach) {
+            visit(tensor, reach == Reach::element ? Reach::head : reach);
+        });
+    }
+};
+
+class RmsNormExpr final : public HeadExpr {
+  public:
+    RmsNormExpr(ExprPtr x, const Weight& weight, float eps)
+        : HeadExpr(std::move(x)), weight_(weight), eps_(eps) {}
+
+    void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
+        x->eval(block, scratch, out, out_stride);
+        const float* weight = weight_.vector().data();
+        for (int64_t r = 0; r < block.rows; ++r)
+            for (int64_t c = 0; c < block.cols; c += width) {
+                float* head = out + r * out_stride + c;
+                const float scale =
+                    1.0f / std::sqrt(sum_of_squares(head) / static_cast<float>(width) + eps_);
+                for (int64_t i = 0; i < width; ++i) head[i] = head[i] * scale * weight[i];
+            }
+    }
+
+  private:
+    // Sixteen partial sums in a fixed order, so that the loop vectorises and stays exact.
+    float sum_of_squares(const float* head) const {
+        constexpr int64_t kLanes = 16;
+        float lanes[kLanes] = {};
+        int64_t i = 0;
+        for (; i + kLanes <= width; i += kLanes)
+            for (int64_t lane = 0; lane < kLanes; ++lane)
+                lanes[lane] += head[i + lane] * head[i + lane];
+        for (; i < width; ++i) lanes[i % kLanes] += head[i] * head[i];
+        for (int64_t half = kLanes / 2; half > 0; half /= 2)
+            for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+        return lanes[0];
+    }
+
+    const Weight& weight_;
+    const float eps_;
+};
+
+class RopeExpr final : public HeadExpr {
+  public:
+    RopeExpr(ExprPtr x, std::shared_ptr<const RopeTable> table)
+        : HeadExpr(std::move(x)), table_(std::move(table)) {}
+
+    void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
+        x->eval(block, scratch, out, out_stride);
+        const int64_t half = width / 2;
+        for (int64_t r = 0; r < block.rows; ++r) {
+            const float* cosine = table_->cosine(block.row + r);
+            const float* sine = table_->sine(block.row + r);
+            for (int64_t c = 0; c < block.cols; c += width) {
+                float* a = out + r * out_stride + c;
+                float* b = a + half;
+                for (int64_t i = 0; i < half; ++i) {
+                    const float x0 = a[i], x1 = b[i];
+                    a[i] = x0 * cosine[i] - x1 * sine[i];
+                    b[i] = x0 * sine[i] + x1 * cosine[i];
+                }
+            }
+        }
+    }
+
+  private:
+    const std::shared_ptr<const RopeTable> table_;
+};
+
+}  // namespace
+
+RopeTable::RopeTable(double base, int64_t half, int64_t position, int64_t rows)
+    : half_(half), values_(static_cast<size_t>(2 * half * rows)) {
+    for (int64_t i = 0; i < half; ++i) {
+        const double frequency =
+            std::pow(base, -static_cast<double>(i) / static_cast<double>(half));
+        for (int64_t r = 0; r < rows; ++r) {
+            const double angle = static_cast<double>(position + r) * frequency;
+            values_[static_cast<size_t>(r * 2 * half + i)] = static_cast<float>(std::cos(angle));
+            values_[static_cast<size_t>((r * 2 + 1) * half + i)] =
+                static_cast<float>(std::sin(angle));
+        }
+    }
+}
+
+std::shared_ptr<const RopeTable> RopeTables::get(double base, int64_t half, int64_t position,
+                                                 int64_t rows) {
+    const Key wanted{base, half, position, rows};
+    for (const auto& [key, table] : recent_)
+        if (key == wanted) return table;
+    auto table = std::make_shared<const RopeTable>(base, half, position, rows);
+    recent_.emplace_front(wanted, table);
+    if (recent_.size() > kKept) recent_.pop_back();
+    return table;
+}
+
+ExprPtr op_rms_norm(OperatorState&, const Arguments& arguments) {
+    ExprPtr x = arguments.tensor(0);
+    require_no_matrix(arguments, *x);
+    const double eps = arguments.number(2);
+    if (eps < 0) arguments.refuse("eps must not be negative");
+    const Weight& weight = arguments.vector(1, x->width);
+    return std::make_shared<RmsNormExpr>(std::move(x), weight, static_cast<float>(eps));
+}
+
+ExprPtr op_rope(OperatorState& state, const Arguments& arguments) {
+    ExprPtr x = arguments.tensor(0);
+    require_no_matrix(arguments, *x);
+    const int64_t position = arguments.integer(1);
+    const double base = arguments.number(2);
+    if (x->width % 2 != 0) arguments.refuse("a head's width must be even: " + describe_shape(*x));
+    if (position < 0 || position > (int64_t{1} << 40) || base <= 0)
+        arguments.refuse("the position must not be negative, and the base positive");
+    auto table = state.rope().get(base, x->width / 2, position, x->rows);
+    return std::make_shared<RopeExpr>(std::move(x), std::move(table));
+}
+
+}  // namespace llmsql

@@ -1,0 +1,164 @@
+// Matrix operators: embed picks rows of a parameter, linear multiplies by one.
+#include <algorithm>
+
+#include "common/half.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/ops/functions.h"
+
+namespace llmsql {
+namespace {
+
+template<class T>
+T load(const std::byte* p) {
+    T value;
+    std::memcpy(&value, p, sizeof value);
+    return value;
+}
+
+// One weight of a strip: row `r` of its 16, column `c`.
+float strip_weight(const std::byte* strip, WeightType type, int64_t r, int64_t c) {
+    const int64_t plain = c * kStripRows + r;
+    const int64_t block = c / kBlock, in_block = c % kBlock;
+    switch (type) {
+        case WeightType::f32:
+            return load<float>(strip + plain * 4);
+        case WeightType::f16:
+            return f16_to_f32(load<uint16_t>(strip + plain * 2));
+        case WeightType::q8: {
+            const std::byte* at = strip + block * kStripRows * (2 + kBlock);
+            const auto code = load<int8_t>(at + 2 * kStripRows +
+                                           (in_block / 4 * kStripRows + r) * 4 + in_block % 4);
+            return f16_to_f32(load<uint16_t>(at + 2 * r)) * static_cast<float>(code);
+        }
+        case WeightType::q4: {
+            const std::byte* at = strip + block * kStripRows * (2 + 2 + kBlock / 2);
+            const int64_t half = in_block % 16;
+            const auto byte =
+                load<uint8_t>(at + 4 * kStripRows + (half / 4 * kStripRows + r) * 4 + half % 4);
+            const int code = in_block < 16 ? byte & 15 : byte >> 4;
+            return f16_to_f32(load<uint16_t>(at + 2 * r)) * static_cast<float>(code) +
+                   f16_to_f32(load<uint16_t>(at + 2 * kStripRows + 2 * r));
+        }
+    }
+    return 0;
+}
+
+class EmbedExpr final : public Expr {
+  public:
+    EmbedExpr(const Weight& weight, std::vector<int32_t> tokens)
+        : Expr(static_cast<int64_t>(tokens.size()), 1, weight.entry.shape.cols),
+          weight_(weight),
+          tokens_(std::move(tokens)) {}
+
+    void eval(const Block& block, Scratch&, float* out, int64_t out_stride) const override {
+        for (int64_t r = 0; r < block.rows; ++r) {
+            const int64_t token = tokens_[static_cast<size_t>(block.row + r)];
+            const std::byte* strip = weight_.strip(token / kStripRows);
+            for (int64_t c = 0; c < block.cols; ++c)
+                out[r * out_stride + c] =
+                    strip_weight(strip, weight_.entry.type, token % kStripRows, block.col + c);
+        }
+    }
+    void visit_tensors(const std::function<void(const TensorExpr&, Reach)>&) const override {}
+
+  private:
+    const Weight& weight_;
+    const std::vector<int32_t> tokens_;
+};
+
+class LinearExpr final : public Expr {
+  public:
+    LinearExpr(std::shared_ptr<const TensorExpr> x, const Weight& weight, const Weight* bias)
+        : Expr(x->rows, 1, *weight.entry.shape.rows),
+          x_(std::move(x)),
+          weight_(weight),
+          bias_(bias) {}
+
+    int64_t granule() const override { return kStripRows; }
+    bool scans_matrix() const override { return true; }
+    uint64_t weight_bytes() const override {
+        return param_bytes(weight_.entry.type, weight_.entry.shape);
+    }
+
+    void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
+        for (int64_t c = 0; c < block.cols; c += kStripRows) {
+            const std::byte* strip = weight_.strip((block.col + c) / kStripRows);
+            const int64_t filled = std::min(kStripRows, block.cols - c);
+            if (filled == kStripRows) {
+                multiply(strip, block, out + c, out_stride);
+            } else {  // the last strip's padding rows have no place in the result
+                const Scratch::Frame frame(scratch);
+                float* padded = scratch.take(block.rows * kStripRows);
+                multiply(strip, block, padded, kStripRows);
+                for (int64_t r = 0; r < block.rows; ++r)
+                    std::copy_n(padded + r * kStripRows, filled, out + r * out_stride + c);
+            }
+        }
+        if (!bias_) return;
+        const float* bias = bias_->vector().data() + block.col;
+        for (int64_t r = 0; r < block.rows; ++r)
+            for (int64_t c = 0; c < block.cols; ++c) out[r * out_stride + c] += bias[c];
+    }
+
+    void visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const override {
+        visit(*x_, Reach::row);
+    }
+
+  private:
+    void multiply(const std::byte* strip, const Block& block, float* out,
+                  int64_t out_stride) const {
+        const int64_t cols = weight_.entry.shape.cols;
+        const std::byte* x = x_->row_data(block.row);
+        const auto* floats = reinterpret_cast<const float*>(x);
+        const int64_t stride = x_->place.stride;
+        const auto float_stride = stride / static_cast<int64_t>(sizeof(float));
+        const Kernels& k = kernels();
+        switch (weight_.entry.type) {
+            case WeightType::q8:
+                return k.linear_q8(strip, block_count(cols), x, stride, block.rows, out,
+                                   out_stride);
+            case WeightType::q4:
+                return k.linear_q4(strip, block_count(cols), x, stride, block.rows, out,
+                                   out_stride);
+            case WeightType::f16:
+                return k.linear_f16(strip, cols, floats, float_stride, block.rows, out, out_stride);
+            case WeightType::f32:
+                return k.linear_f32(strip, cols, floats, float_stride, block.rows, out, out_stride);
+        }
+    }
+
+    const std::shared_ptr<const TensorExpr> x_;
+    const Weight& weight_;
+    const Weight* const bias_;
+};
+
+bool is_quantized(WeightType type) {
+    return type == WeightType::q8 || type == WeightType::q4;
+}
+
+}  // namespace
+
+ExprPtr op_embed(OperatorState&, const Arguments& arguments) {
+    const Weight& weight = arguments.matrix(0);
+    std::vector<int32_t> tokens = arguments.tokens(1);
+    const int64_t rows = *weight.entry.shape.rows;
+    for (const int32_t token : tokens)
+        if (token < 0 || token >= rows)
+            arguments.refuse(fmt::format("there is no token {}: {} has {} rows", token,
+                                         weight.entry.name, rows));
+    return std::make_shared<EmbedExpr>(weight, std::move(tokens));
+}
+
+ExprPtr op_linear(OperatorState&, const Arguments& arguments) {
+    const Weight& weight = arguments.matrix(1);
+    auto x =
+        arguments.stored(0, is_quantized(weight.entry.type) ? TensorType::q8 : TensorType::f32);
+    if (x->elements() != weight.entry.shape.cols)
+        arguments.refuse(fmt::format("{} is {}, so it does not take {}", weight.entry.name,
+                                     describe(weight.entry), describe_shape(*x)));
+    const Weight* bias =
+        arguments.count() > 2 ? &arguments.vector(2, *weight.entry.shape.rows) : nullptr;
+    return std::make_shared<LinearExpr>(std::move(x), weight, bias);
+}
+
+}  // namespace llmsql

@@ -1,0 +1,204 @@
+// Cutting a plan into sections and statements. See plan_file.h.
+#include "runtime/program/plan_file.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <string_view>
+
+#include "common/error.h"
+#include "common/files.h"
+
+namespace llmsql {
+namespace {
+
+constexpr std::string_view kFirstLine = "-- llmsql plan ";
+constexpr std::string_view kVersion = "1";
+constexpr std::string_view kMarker = "--@ ";
+
+struct KnownSection {
+    std::string_view name;
+    bool required;
+    std::string_view parameters;
+};
+constexpr std::array kSections{
+    KnownSection{"init", true, ""},
+    KnownSection{"forward", true, ":tokens :position :sequence"},
+    KnownSection{"logits", true, ":first :rows"},
+    KnownSection{"chat", false, ""},
+    KnownSection{"stop", false, ""},
+};
+
+std::vector<std::string> words(std::string_view text) {
+    std::vector<std::string> found;
+    size_t at = 0;
+    while ((at = text.find_first_not_of(" \t\r", at)) != std::string_view::npos) {
+        const size_t end = std::min(text.find_first_of(" \t\r", at), text.size());
+        found.emplace_back(text.substr(at, end - at));
+        at = end;
+    }
+    return found;
+}
+
+// Walks over the text once, character by character, knowing comments, strings and quoted names.
+class Cutter {
+  public:
+    Cutter(std::string_view text, const std::filesystem::path& path)
+        : text_(text), path_(path.string()) {}
+
+    std::vector<PlanSection> cut() {
+        while (at_ < text_.size()) {
+            if (ended_) {
+                skip_blank_after_end();
+                continue;
+            }
+            if (starts_with("--"))
+                comment();
+            else if (starts_with("/*"))
+                block_comment();
+            else if (const char c = text_[at_]; c == '\'' || c == '"' || c == '`' || c == '[')
+                quoted(c == '[' ? ']' : c);
+            else if (c == ';')
+                end_statement();
+            else {
+                if (start_ == npos && !is_space(c)) begin_statement();
+                advance();
+            }
+        }
+        if (!ended_) refuse(line_, "the plan is truncated: its last line must be '--@ end N'");
+        return std::move(sections_);
+    }
+
+  private:
+    static constexpr size_t npos = std::string_view::npos;
+
+    static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+    bool starts_with(std::string_view what) const { return text_.substr(at_).starts_with(what); }
+
+    [[noreturn]] void refuse(int line, const std::string& why) const {
+        fail("{}:{}: {}", path_, line, why);
+    }
+
+    void advance() {
+        if (text_[at_] == '\n') ++line_;
+        ++at_;
+    }
+
+    void comment() {
+        const bool at_line_start = at_ == 0 || text_[at_ - 1] == '\n';
+        const size_t end = std::min(text_.find('\n', at_), text_.size());
+        const std::string_view line = text_.substr(at_, end - at_);
+        if (at_line_start && line.starts_with(kMarker)) {
+            if (start_ != npos)
+                refuse(statement_line_,
+                       "this statement is not ended by ';' before the next section");
+            marker(words(line.substr(kMarker.size())));
+        }
+        at_ = end;
+    }
+
+    void marker(const std::vector<std::string>& what) {
+        if (what.empty()) refuse(line_, "'--@' must be followed by a section's name");
+        if (what[0] == "end") return end_of_plan(what);
+        const auto known = std::ranges::find(kSections, what[0], &KnownSection::name);
+        if (known == kSections.end()) refuse(line_, "there is no section '" + what[0] + "'");
+        for (const PlanSection& section : sections_)
+            if (section.name == what[0])
+                refuse(line_, "the section '" + what[0] + "' stands twice");
+        PlanSection section{what[0], {what.begin() + 1, what.end()}, line_, {}};
+        if (section.parameters != words(known->parameters))
+            refuse(line_, fmt::format("the section '{}' has the parameters '{}'", section.name,
+                                      known->parameters));
+        sections_.push_back(std::move(section));
+    }
+
+    void end_of_plan(const std::vector<std::string>& what) {
+        size_t count = 0, wanted = 0;
+        for (const PlanSection& section : sections_) count += section.statements.size();
+        const std::string number = what.size() == 2 ? what[1] : "";
+        const auto [end, error] =
+            std::from_chars(number.data(), number.data() + number.size(), wanted);
+        if (error != std::errc() || *end != '\0')
+            refuse(line_, "'--@ end' must be followed by the number of statements");
+        if (wanted != count)
+            refuse(line_, fmt::format("the plan says it has {} statements, but {} are here (after "
+                                      "editing a plan, correct this number)",
+                                      wanted, count));
+        ended_ = true;
+    }
+
+    void skip_blank_after_end() {
+        if (starts_with("--") || is_space(text_[at_])) {
+            at_ = std::min(text_.find('\n', at_), text_.size());
+            if (at_ < text_.size()) advance();
+            return;
+        }
+        refuse(line_, "nothing may follow '--@ end'");
+    }
+
+    void block_comment() {
+        const size_t end = text_.find("*/", at_ + 2);
+        if (end == npos) refuse(line_, "this comment is not ended by '*/'");
+        while (at_ < end + 2) advance();
+    }
+
+    void quoted(char quote) {
+        if (start_ == npos) begin_statement();
+        const int line = line_;
+        for (advance(); at_ < text_.size(); advance())
+            if (text_[at_] == quote) {
+                advance();
+                return;  // a doubled quote opens the next part of the same string at once
+            }
+        refuse(line, "this quote is not closed");
+    }
+
+    void begin_statement() {
+        if (sections_.empty()) refuse(line_, "a statement stands before the first '--@' section");
+        start_ = at_;
+        statement_line_ = line_;
+    }
+
+    void end_statement() {
+        if (start_ != npos) {
+            sections_.back().statements.push_back(
+                {std::string(text_.substr(start_, at_ - start_)), statement_line_});
+            start_ = npos;
+        }
+        advance();
+    }
+
+    std::string_view text_;
+    std::string path_;
+    std::vector<PlanSection> sections_;
+    size_t at_ = 0, start_ = npos;
+    int line_ = 1, statement_line_ = 0;
+    bool ended_ = false;
+};
+
+}  // namespace
+
+const PlanSection* PlanFile::find(const std::string& name) const {
+    const auto found = std::ranges::find(sections, name, &PlanSection::name);
+    return found == sections.end() ? nullptr : &*found;
+}
+
+PlanFile read_plan(const std::filesystem::path& path) {
+    const std::string text = read_file(path);
+    const std::string first = text.substr(0, text.find('\n'));
+    const std::vector<std::string> header =
+        words(first.starts_with(kFirstLine) ? first.substr(kFirstLine.size()) : "");
+    if (header.empty() || text.find('\0') != std::string::npos)
+        fail("{}: not a plan: its first line must be '{}{} …' (llmsqlc makes plans)", path.string(),
+             kFirstLine, kVersion);
+    if (header[0] != kVersion)
+        fail("{}: plan format {}, this program runs format {}; compile the plan again",
+             path.string(), header[0], kVersion);
+    PlanFile plan{path, Cutter(text, path).cut()};
+    for (const KnownSection& known : kSections)
+        if (known.required && !plan.find(std::string(known.name)))
+            fail("{}: the section '--@ {}' is missing", path.string(), known.name);
+    return plan;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,34 @@
+// PlanFile: a plan.sql cut into sections and statements, before any of it runs.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace llmsql {
+
+struct PlanStatement {
+    std::string sql;  // without the comments before it
+    int line = 0;     // of its first word, from 1
+};
+
+struct PlanSection {
+    std::string name;                     // "init", "forward", "logits", "chat", "stop"
+    std::vector<std::string> parameters;  // ":tokens", …
+    int line = 0;
+    std::vector<PlanStatement> statements;
+};
+
+struct PlanFile {
+    std::filesystem::path path;
+    std::vector<PlanSection> sections;
+
+    const PlanSection* find(const std::string& name) const;
+};
+
+/// Reads and cuts a plan (docs/plan-format.md). Fails on what is not a plan, on another version, on
+/// a truncated plan (no `--@ end`, or another number of statements than it says), and on unknown,
+/// repeated or missing sections.
+PlanFile read_plan(const std::filesystem::path& path);
+
+}  // namespace llmsql

@@ -1,0 +1,308 @@
+// Opening and running a plan. See program.h.
+#include "runtime/program/program.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "common/error.h"
+#include "runtime/program/engine.h"
+#include "runtime/program/plan_file.h"
+#include "runtime/program/sandbox.h"
+#include "runtime/storage/sqlite.h"
+#include "runtime/tables/table.h"
+
+namespace llmsql {
+namespace {
+
+// A prepared statement of the plan and where it stands in the file.
+struct Prepared {
+    Statement statement;
+    std::string where;  // "plan.sql:123"
+    bool writes = false;
+};
+
+}  // namespace
+
+struct Program::State {
+    State(const std::filesystem::path& path, const ModelDb& db, const ProgramOptions& options)
+        : plan(read_plan(path)), engine(db, options.threads) {}
+
+    // Declared so that the statements go first, then the connection, then what its tables point to.
+    PlanFile plan;
+    Engine engine;
+    Connection connection;
+    std::unique_ptr<Sandbox> sandbox;
+    std::vector<Prepared> forward, logits, chat, stop;
+    int64_t vocabulary = 0;
+    int chunk = 0, logits_rows = 0;
+    int64_t pass_rows = 0;  // of the last pass
+
+    sqlite3* db() const { return connection.get(); }
+    std::string where(const PlanStatement& statement) const {
+        return plan.path.string() + ":" + std::to_string(statement.line);
+    }
+
+    void open_connection();
+    Prepared prepare_statement(const PlanStatement& statement);
+    void run_init();
+    void check_tables();
+    std::vector<Prepared> prepare_section(const char* name, Sandbox::Phase phase);
+    void run(const Prepared& prepared);
+    ExprPtr run_logits_query(const Prepared& prepared);
+    int64_t logits_width();
+};
+
+void Program::State::open_connection() {
+    sqlite3* raw = nullptr;
+    const int code =
+        sqlite3_open_v2(":memory:", &raw,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+    connection.reset(raw);
+    if (code != SQLITE_OK) fail("SQLite: {}", sqlite3_errstr(code));
+    sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+    sqlite3_exec(raw, "PRAGMA temp_store = MEMORY", nullptr, nullptr, nullptr);
+    sqlite3_limit(raw, SQLITE_LIMIT_ATTACHED, 0);
+    register_operators(raw, engine.operators);
+    register_tables(raw, engine);
+    if (sqlite3_exec(raw,
+                     "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)",
+                     nullptr, nullptr, nullptr) != SQLITE_OK)
+        fail("SQLite: {}", sqlite3_errmsg(raw));
+    sandbox = std::make_unique<Sandbox>(raw);
+}
+
+Prepared Program::State::prepare_statement(const PlanStatement& statement) {
+    const std::string place = where(statement);
+    sqlite3_stmt* raw = nullptr;
+    const int code =
+        sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
+                           SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
+    Prepared prepared{Statement(raw), place, false};
+    if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
+    if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
+    if (!raw || sqlite3_stmt_isexplain(raw))
+        fail("{}: a plan may not do this here: EXPLAIN", place);
+    prepared.writes = sqlite3_column_count(raw) == 0;
+    return prepared;
+}
+
+void Program::State::run_init() {
+    sandbox->enter(Sandbox::Phase::init);
+    for (const PlanStatement& statement : plan.find("init")->statements) {
+        const Prepared prepared = prepare_statement(statement);
+        while (step(prepared.statement.get(), prepared.where)) {
+        }
+    }
+}
+
+// What init must have made, and whether it is the database's.
+void Program::State::check_tables() {
+    const std::string name = plan.path.string();
+    if (!engine.arena || engine.arena->places().empty()) fail("{}: init declares no tensors", name);
+    if (engine.model.empty()) fail("{}: init declares no parameters", name);
+    const std::string declared = catalogue_checksum(engine.declared);
+    const std::string stored = engine.db.meta("catalogue").value_or("?");
+    if (declared != stored || engine.catalogue != stored)
+        fail(
+            "{}: its {} parameters have the catalogue checksum {} (it says {}), but {} holds the "
+            "model '{}' with {}: compile the plan for this model",
+            name, engine.declared.size(), declared, engine.catalogue, engine.db.path().string(),
+            engine.db.meta("model").value_or("?"), stored);
+    if (const auto actual = catalogue_checksum(engine.db.catalogue()); actual != stored)
+        fail("{}: its catalogue has the checksum {}, but it says {}: import the model again",
+             engine.db.path().string(), actual, stored);
+
+    // Tensors of a pass hold a chunk; those of the logits section, fewer rows.
+    const auto rows = [](const auto& entry) { return entry.second.rows; };
+    const auto& places = engine.arena->places();
+    chunk = static_cast<int>(rows(*std::ranges::max_element(places, {}, rows)));
+    logits_rows = static_cast<int>(rows(*std::ranges::min_element(places, {}, rows)));
+    if (engine.cache) engine.cache->set_chunk(chunk);
+}
+
+std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox::Phase phase) {
+    std::vector<Prepared> prepared;
+    const PlanSection* section = plan.find(name);
+    if (!section) return prepared;
+    for (const PlanStatement& statement : section->statements) {
+        sandbox->enter(phase);
+        prepared.push_back(prepare_statement(statement));
+        sqlite3_stmt* raw = prepared.back().statement.get();
+        for (int i = 1; i <= sqlite3_bind_parameter_count(raw); ++i) {
+            const char* parameter = sqlite3_bind_parameter_name(raw, i);
+            if (!parameter ||
+                std::ranges::find(section->parameters, parameter) == section->parameters.end())
+                fail("{}: the section '{}' has no parameter '{}'", prepared.back().where, name,
+                     parameter ? parameter : "?");
+        }
+    }
+    sandbox->enter(Sandbox::Phase::off);
+    return prepared;
+}
+
+void Program::State::run(const Prepared& prepared) {
+    const uint64_t before = engine.writes;
+    const ResetAtExit reset(prepared.statement.get());
+    while (step(prepared.statement.get(), prepared.where)) {
+    }
+    if (prepared.writes && engine.writes == before)
+        fail("{}: the statement stored nothing: no row of its tables matched", prepared.where);
+}
+
+ExprPtr Program::State::run_logits_query(const Prepared& prepared) {
+    sqlite3_stmt* query = prepared.statement.get();
+    const ResetAtExit reset(query);
+    ExprPtr expr;
+    if (step(query, prepared.where) && sqlite3_column_count(query) == 1)
+        expr = value_expr(sqlite3_column_value(query, 0));
+    const auto* tensor = dynamic_cast<const TensorExpr*>(expr.get());
+    if (!tensor || tensor->place.type != TensorType::f32)
+        fail("{}: this query must yield one f32 tensor, the logits", prepared.where);
+    return expr;
+}
+
+int64_t Program::State::logits_width() {
+    const Prepared& query = logits.back();
+    engine.shapes_only = true;
+    ExprPtr expr;
+    try {
+        expr = run_logits_query(query);
+    } catch (...) {
+        engine.shapes_only = false;
+        throw;
+    }
+    engine.shapes_only = false;
+    return expr->elements();
+}
+
+Program::Program(const std::filesystem::path& plan, const ModelDb& db,
+                 const ProgramOptions& options)
+    : state_(std::make_unique<State>(plan, db, options)) {
+    State& state = *state_;
+    state.open_connection();
+    state.run_init();
+    state.check_tables();
+    state.forward = state.prepare_section("forward", Sandbox::Phase::pass);
+    state.logits = state.prepare_section("logits", Sandbox::Phase::pass);
+    state.chat = state.prepare_section("chat", Sandbox::Phase::text);
+    state.stop = state.prepare_section("stop", Sandbox::Phase::text);
+    if (state.logits.empty() || state.logits.back().writes)
+        fail("{}: the section 'logits' must end in a SELECT of the logits", plan.string());
+    if (state.chat.size() > 1)
+        fail("{}: the section 'chat' must be one query", state.chat[1].where);
+    state.vocabulary = state.logits_width();
+    state.engine.weights.emplace(db);
+}
+
+Program::~Program() = default;
+
+int Program::context() const {
+    const auto& cache = state_->engine.cache;
+    return cache ? static_cast<int>(cache->config().context) : 1 << 20;
+}
+int Program::chunk() const {
+    return state_->chunk;
+}
+int Program::logits_rows() const {
+    return state_->logits_rows;
+}
+int64_t Program::vocabulary() const {
+    return state_->vocabulary;
+}
+uint64_t Program::weight_bytes_used() const {
+    return state_->engine.evaluator.weight_bytes;
+}
+
+void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {
+    State& state = *state_;
+    const std::string name = state.plan.path.string();
+    if (tokens.empty() || tokens.size() > static_cast<size_t>(chunk()))
+        fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), tokens.size());
+    state.engine.arena->begin_pass();
+    state.pass_rows = 0;
+    for (const Prepared& prepared : state.forward) {
+        sqlite3_stmt* statement = prepared.statement.get();
+        for (int i = 1; i <= sqlite3_bind_parameter_count(statement); ++i) {
+            const std::string_view parameter = sqlite3_bind_parameter_name(statement, i);
+            if (parameter == ":tokens")
+                sqlite3_bind_blob(statement, i, tokens.data(),
+                                  static_cast<int>(tokens.size_bytes()), SQLITE_STATIC);
+            else
+                sqlite3_bind_int64(statement, i, parameter == ":position" ? position : sequence);
+        }
+        state.run(prepared);
+    }
+    state.pass_rows = static_cast<int64_t>(tokens.size());
+}
+
+std::span<const float> Program::logits(int first, int rows) {
+    State& state = *state_;
+    if (first < 0 || rows < 1 || rows > state.logits_rows || first + rows > state.pass_rows)
+        fail("{}: logits of rows {} to {}, but the last pass has {} and {} can be had at once",
+             state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
+    for (const Prepared& prepared : state.logits) {
+        sqlite3_stmt* statement = prepared.statement.get();
+        for (int i = 1; i <= sqlite3_bind_parameter_count(statement); ++i) {
+            const std::string_view parameter = sqlite3_bind_parameter_name(statement, i);
+            sqlite3_bind_int64(statement, i, parameter == ":first" ? first : rows);
+        }
+        if (&prepared != &state.logits.back()) state.run(prepared);
+    }
+    const Prepared& query = state.logits.back();
+    const ExprPtr expr = state.run_logits_query(query);
+    if (expr->rows != rows || expr->elements() != state.vocabulary)
+        fail("{}: the logits are {}, {} rows of {} were asked for", query.where,
+             describe_shape(*expr), rows, state.vocabulary);
+    int64_t stride = 0;
+    const float* values = expr->direct(0, 0, stride);
+    if (rows > 1 && stride != state.vocabulary)
+        fail("{}: the rows of logits must lie side by side", query.where);
+    return {values, static_cast<size_t>(rows * state.vocabulary)};
+}
+
+int Program::rewind(int position, int sequence) const {
+    const auto& cache = state_->engine.cache;
+    return cache ? static_cast<int>(cache->rewind(sequence, position)) : position;
+}
+
+bool Program::has_chat() const {
+    return !state_->chat.empty();
+}
+
+std::vector<Fragment> Program::render_chat(std::span<const ChatMessage> messages) {
+    State& state = *state_;
+    if (!has_chat())
+        fail("{}: this model has no chat template: give a prompt with -p",
+             state.plan.path.string());
+    step(prepare(state.db(), "DELETE FROM temp.message", "message").get(), "message");
+    const Statement insert =
+        prepare(state.db(), "INSERT INTO temp.message(role, content) VALUES (?, ?)", "message");
+    for (const ChatMessage& message : messages) {
+        const ResetAtExit reset(insert.get());
+        sqlite3_bind_text(insert.get(), 1, message.role.data(),
+                          static_cast<int>(message.role.size()), SQLITE_STATIC);
+        sqlite3_bind_text(insert.get(), 2, message.content.data(),
+                          static_cast<int>(message.content.size()), SQLITE_STATIC);
+        step(insert.get(), "message");
+    }
+    const Prepared& query = state.chat.front();
+    const ResetAtExit reset(query.statement.get());
+    std::vector<Fragment> fragments;
+    while (step(query.statement.get(), query.where))
+        for (int i = 0; i < sqlite3_column_count(query.statement.get()); ++i)
+            if (std::string text = column_text(query.statement.get(), i); !text.empty())
+                fragments.push_back({std::move(text), i % 2 == 0});
+    return fragments;
+}
+
+std::vector<std::string> Program::stop_pieces() {
+    std::vector<std::string> pieces;
+    for (const Prepared& prepared : state_->stop) {
+        const ResetAtExit reset(prepared.statement.get());
+        while (step(prepared.statement.get(), prepared.where))
+            pieces.push_back(column_text(prepared.statement.get(), 0));
+    }
+    return pieces;
+}
+
+}  // namespace llmsql

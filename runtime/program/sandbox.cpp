@@ -1,0 +1,125 @@
+// The authorizer of a plan's connection. See sandbox.h.
+#include "runtime/program/sandbox.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "common/error.h"
+#include "operators/operators.h"
+
+namespace llmsql {
+namespace {
+
+constexpr std::array<std::string_view, 5> kTables{"param", "tensor", "slot", "kv_layer", "kv"};
+
+constexpr std::array<std::string_view, 24> kTextFunctions{
+    "char",    "coalesce", "count", "format",     "group_concat", "ifnull", "iif",     "instr",
+    "length",  "like",     "lower", "ltrim",      "max",          "min",    "nullif",  "printf",
+    "replace", "round",    "rtrim", "row_number", "substr",       "trim",   "unicode", "upper"};
+
+template<class List>
+bool contains(const List& list, std::string_view name) {
+    return std::ranges::find(list, name) != list.end();
+}
+
+const char* name_of_action(int action) {
+    switch (action) {
+        case SQLITE_ATTACH:
+            return "ATTACH";
+        case SQLITE_DETACH:
+            return "DETACH";
+        case SQLITE_PRAGMA:
+            return "PRAGMA";
+        case SQLITE_TRANSACTION:
+            return "a transaction statement";
+        case SQLITE_SAVEPOINT:
+            return "SAVEPOINT";
+        case SQLITE_DELETE:
+            return "deleting from";
+        case SQLITE_UPDATE:
+            return "updating";
+        case SQLITE_INSERT:
+            return "inserting into";
+        case SQLITE_READ:
+            return "reading";
+        case SQLITE_FUNCTION:
+            return "the function";
+        case SQLITE_RECURSIVE:
+            return "a recursive query";
+        case SQLITE_CREATE_VTABLE:
+            return "creating the virtual table";
+        case SQLITE_CREATE_TABLE:
+        case SQLITE_CREATE_TEMP_TABLE:
+            return "creating the table";
+        case SQLITE_CREATE_VIEW:
+        case SQLITE_CREATE_TEMP_VIEW:
+            return "creating the view";
+        case SQLITE_CREATE_TRIGGER:
+        case SQLITE_CREATE_TEMP_TRIGGER:
+            return "creating the trigger";
+        case SQLITE_DROP_TABLE:
+        case SQLITE_DROP_TEMP_TABLE:
+        case SQLITE_DROP_VTABLE:
+            return "dropping";
+        default:
+            return "this kind of statement";
+    }
+}
+
+}  // namespace
+
+Sandbox::Sandbox(sqlite3* db) {
+    sqlite3_set_authorizer(db, authorize, this);
+}
+
+void Sandbox::enter(Phase phase) {
+    phase_ = phase;
+    refusal_.clear();
+}
+
+// The meaning of a and b depends on the action: see SQLite's list of authorizer action codes.
+bool Sandbox::admits(int action, const std::string& a, const std::string& b,
+                     const std::string& database) const {
+    const bool ours = database == "temp" && contains(kTables, a);
+    switch (action) {
+        case SQLITE_SELECT:
+            return true;
+        case SQLITE_CREATE_VTABLE:
+            return phase_ == Phase::init && ours && b == "llm_" + a;
+        case SQLITE_INSERT:
+            // Creating a table writes its row in the schema.
+            if (phase_ == Phase::init) return ours || a == "sqlite_temp_master";
+            return phase_ == Phase::pass && ours && (a == "slot" || a == "kv");
+        case SQLITE_UPDATE:
+        case SQLITE_READ:
+            if (phase_ == Phase::init)
+                return a == "sqlite_temp_master" || (action == SQLITE_READ && ours);
+            if (action == SQLITE_UPDATE) return false;
+            if (phase_ == Phase::pass) return ours;
+            return database == "temp" && a == "message";
+        case SQLITE_FUNCTION:
+            if (phase_ == Phase::pass) return find_sql_operator(b) != nullptr;
+            return phase_ == Phase::text && contains(kTextFunctions, b);
+        default:
+            return false;
+    }
+}
+
+int Sandbox::authorize(void* self, int action, const char* a, const char* b, const char* database,
+                       const char*) {
+    auto& sandbox = *static_cast<Sandbox*>(self);
+    if (sandbox.phase_ == Phase::off) return SQLITE_OK;
+    const std::string first = a ? a : "", second = b ? b : "", where = database ? database : "";
+    // A subquery or common table expression is read under its own name, in no database.
+    if (action == SQLITE_READ && !database) return SQLITE_OK;
+    if (sandbox.admits(action, first, second, where)) return SQLITE_OK;
+    if (sandbox.refusal_.empty()) {
+        const std::string& object = action == SQLITE_FUNCTION ? second : first;
+        sandbox.refusal_ = fmt::format("a plan may not do this here: {}{}{}",
+                                       name_of_action(action), object.empty() ? "" : " ", object);
+    }
+    return SQLITE_DENY;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,41 @@
+// Sandbox: what a plan's statements may do, by section. A plan is a program from somebody else.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <string>
+
+namespace llmsql {
+
+/// Guards one connection while statements are prepared on it. Admits exactly what plans are made
+/// of and refuses the rest; SQLite then fails the statement, and refusal() says why.
+class Sandbox {
+  public:
+    enum class Phase {
+        off,   // the runtime's own statements
+        init,  // CREATE VIRTUAL TABLE of ours in temp, INSERT into them
+        pass,  // forward and logits: SELECT from our tables, INSERT into slot and kv, our functions
+        text,  // chat and stop: SELECT over `message` with SQLite's text functions
+    };
+
+    /// The connection must not outlive the sandbox.
+    explicit Sandbox(sqlite3* db);
+    Sandbox(const Sandbox&) = delete;
+    Sandbox& operator=(const Sandbox&) = delete;
+
+    void enter(Phase phase);
+
+    /// Why the last statement was refused; empty if it was not.
+    const std::string& refusal() const { return refusal_; }
+
+  private:
+    static int authorize(void* self, int action, const char* a, const char* b, const char* database,
+                         const char* trigger);
+    bool admits(int action, const std::string& a, const std::string& b,
+                const std::string& database) const;
+
+    Phase phase_ = Phase::off;
+    std::string refusal_;
+};
+
+}  // namespace llmsql

@@ -1,0 +1,133 @@
+// `kv_layer` and `kv`: the shape of the key-value cache, and its blocks.
+#include "common/error.h"
+#include "runtime/program/engine.h"
+#include "runtime/tables/table.h"
+
+namespace llmsql {
+namespace {
+
+KvCache& cache_of(Engine& engine) {
+    if (!engine.cache) fail("there is no `kv` table: the plan's init must create it first");
+    return *engine.cache;
+}
+
+class KvLayerTable final : public Table {
+  public:
+    explicit KvLayerTable(Engine& engine) : engine_(engine) {}
+
+    const char* declaration() const override {
+        return "CREATE TABLE x(layer INTEGER, heads INTEGER, width INTEGER, window INTEGER)";
+    }
+
+    std::vector<int64_t> select(const Ranges& ranges) const override {
+        std::vector<int64_t> layers;
+        const auto count = static_cast<int64_t>(cache_of(engine_).layers().size());
+        for (int64_t layer = 0; layer < count; ++layer)
+            if (ranges[0].contains(layer)) layers.push_back(layer);
+        return layers;
+    }
+
+    void column(int64_t row, int column, sqlite3_context* context) const override {
+        const KvLayer& layer = engine_.cache->layers()[static_cast<size_t>(row)];
+        const int64_t values[] = {row, layer.heads, layer.width, layer.window};
+        sqlite3_result_int64(context, values[column]);
+    }
+
+    void insert(std::span<sqlite3_value*> values) override {
+        cache_of(engine_).declare(integer_value(values[0], "kv_layer.layer"),
+                                  {.heads = integer_value(values[1], "kv_layer.heads"),
+                                   .width = integer_value(values[2], "kv_layer.width"),
+                                   .window = integer_value(values[3], "kv_layer.window")});
+    }
+
+  private:
+    Engine& engine_;
+};
+
+// A row is one block of one layer of one sequence; its key packs the three.
+class KvTable final : public Table {
+  public:
+    explicit KvTable(Engine& engine) : engine_(engine) {}
+
+    const char* declaration() const override {
+        return "CREATE TABLE x(sequence INTEGER, layer INTEGER, position INTEGER, k, v)";
+    }
+    int integer_columns() const override { return 3; }
+
+    std::vector<int64_t> select(const Ranges& ranges) const override {
+        const KvCache& cache = *engine_.cache;
+        const auto layers = static_cast<int64_t>(cache.layers().size());
+        const auto within = [](const Ranges::Range& range, int64_t count) {
+            return std::pair(std::max<int64_t>(0, range.low), std::min(count - 1, range.high));
+        };
+        const auto [sequence_low, sequence_high] = within(ranges[0], cache.config().sequences);
+        const auto [layer_low, layer_high] = within(ranges[1], layers);
+        std::vector<int64_t> keys;
+        for (int64_t sequence = sequence_low; sequence <= sequence_high; ++sequence)
+            for (int64_t layer = layer_low; layer <= layer_high; ++layer) {
+                const int64_t low = std::max(ranges[2].low, cache.first_held(sequence, layer));
+                const int64_t length = cache.length(sequence, layer);
+                for (int64_t position = (low + kKvBlock - 1) / kKvBlock * kKvBlock;
+                     position < length && position <= ranges[2].high; position += kKvBlock)
+                    keys.push_back(((sequence * layers + layer) << kPositionBits) | position);
+            }
+        return keys;
+    }
+
+    void column(int64_t row, int column, sqlite3_context* context) const override {
+        const auto layers = static_cast<int64_t>(engine_.cache->layers().size());
+        const int64_t position = row & ((int64_t{1} << kPositionBits) - 1);
+        const int64_t layer = (row >> kPositionBits) % layers;
+        const int64_t sequence = (row >> kPositionBits) / layers;
+        switch (column) {
+            case 0:
+                return sqlite3_result_int64(context, sequence);
+            case 1:
+                return sqlite3_result_int64(context, layer);
+            case 2:
+                return sqlite3_result_int64(context, position);
+            default:
+                sqlite3_result_pointer(
+                    context, new KvBlock(engine_.cache->block(sequence, layer, position)),
+                    kBlockPointer, [](void* block) { delete static_cast<KvBlock*>(block); });
+        }
+    }
+
+    void insert(std::span<sqlite3_value*> values) override {
+        const int64_t sequence = integer_value(values[0], "kv.sequence");
+        const int64_t layer = integer_value(values[1], "kv.layer");
+        const int64_t position = integer_value(values[2], "kv.position");
+        const ExprPtr k = value_expr(values[3]), v = value_expr(values[4]);
+        if (!k || !v)
+            fail("cache layer {}: {} is not the result of an operator", layer, k ? "v" : "k");
+        evaluate_into_cache(engine_.evaluator, k, v, *engine_.cache, sequence, layer, position);
+        ++engine_.writes;
+    }
+
+  private:
+    static constexpr int kPositionBits = 32;
+    Engine& engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<Table> make_kv_layer_table(Engine& engine, const ModuleArguments&) {
+    return std::make_unique<KvLayerTable>(engine);
+}
+
+std::unique_ptr<Table> make_kv_table(Engine& engine, const ModuleArguments& arguments) {
+    if (engine.cache) fail("the plan declares its cache twice");
+    KvCache::Config config;
+    config.context = arguments.integer("context");
+    config.sequences = arguments.integer("sequences");
+    if (config.context < 1 || config.context > (1 << 20))
+        fail("llm_kv: context={} must be 1 to 2^20", config.context);
+    if (config.sequences < 1 || config.sequences > 1024)
+        fail("llm_kv: sequences={} must be 1 to 1024", config.sequences);
+    const std::string type = arguments.text("type");
+    if (type != "f16") fail("llm_kv: type='{}' is not known, f16 is", type);
+    engine.cache.emplace(config);
+    return std::make_unique<KvTable>(engine);
+}
+
+}  // namespace llmsql

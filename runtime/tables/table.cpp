@@ -1,0 +1,310 @@
+// The bridge between SQLite's virtual table interface and Table. See table.h.
+#include "runtime/tables/table.h"
+
+#include <charconv>
+#include <cmath>
+#include <new>
+#include <string_view>
+
+#include "common/error.h"
+
+namespace llmsql {
+namespace {
+
+using MakeTable = std::unique_ptr<Table> (*)(Engine&, const ModuleArguments&);
+
+// What sqlite3_create_module_v2 keeps for a module.
+struct Module {
+    Engine* engine;
+    MakeTable make;
+};
+
+struct VirtualTable : sqlite3_vtab {
+    std::unique_ptr<Table> table;
+};
+
+struct Cursor : sqlite3_vtab_cursor {
+    std::vector<int64_t> rows;
+    size_t next = 0;
+};
+
+Table& table_of(sqlite3_vtab* vtab) {
+    return *static_cast<VirtualTable*>(vtab)->table;
+}
+Cursor& cursor_of(sqlite3_vtab_cursor* cursor) {
+    return *static_cast<Cursor*>(cursor);
+}
+
+template<class Body>
+int guarded(char** message, Body body) {
+    try {
+        return body();
+    } catch (const std::bad_alloc&) {
+        return SQLITE_NOMEM;
+    } catch (const std::exception& error) {
+        sqlite3_free(*message);
+        *message = sqlite3_mprintf("%s", error.what());
+        return SQLITE_ERROR;
+    }
+}
+
+int connect(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** result,
+            char** message) {
+    return guarded(message, [&] {
+        const Module& module = *static_cast<Module*>(aux);
+        const ModuleArguments arguments(argc, argv);
+        auto made = std::make_unique<VirtualTable>();
+        made->table = module.make(*module.engine, arguments);
+        arguments.require_all_used();
+        const int code = sqlite3_declare_vtab(db, made->table->declaration());
+        if (code == SQLITE_OK) *result = made.release();
+        return code;
+    });
+}
+
+int disconnect(sqlite3_vtab* vtab) {
+    delete static_cast<VirtualTable*>(vtab);
+    return SQLITE_OK;
+}
+
+// Every constraint on an integer column is taken: it becomes two characters of idxStr, the column
+// and the operator, and its value an argument of filter.
+int best_index(sqlite3_vtab* vtab, sqlite3_index_info* info) {
+    const int columns = table_of(vtab).integer_columns();
+    std::string plan;
+    bool equality = false;
+    for (int i = 0; i < info->nConstraint; ++i) {
+        const auto& constraint = info->aConstraint[i];
+        if (!constraint.usable || constraint.iColumn < 0 || constraint.iColumn >= columns) continue;
+        char op = 0;
+        switch (constraint.op) {
+            case SQLITE_INDEX_CONSTRAINT_EQ:
+                op = '=';
+                break;
+            case SQLITE_INDEX_CONSTRAINT_GT:
+                op = '>';
+                break;
+            case SQLITE_INDEX_CONSTRAINT_GE:
+                op = 'g';
+                break;
+            case SQLITE_INDEX_CONSTRAINT_LT:
+                op = '<';
+                break;
+            case SQLITE_INDEX_CONSTRAINT_LE:
+                op = 'l';
+                break;
+            default:
+                continue;
+        }
+        plan += static_cast<char>('0' + constraint.iColumn);
+        plan += op;
+        equality = equality || op == '=';
+        info->aConstraintUsage[i].argvIndex = static_cast<int>(plan.size() / 2);
+        info->aConstraintUsage[i].omit = 1;
+    }
+    info->idxStr = sqlite3_mprintf("%s", plan.c_str());
+    if (!info->idxStr) return SQLITE_NOMEM;
+    info->needToFreeIdxStr = 1;
+    info->estimatedCost = equality ? 1 : plan.empty() ? 1000 : 10;
+    info->estimatedRows = equality ? 1 : plan.empty() ? 1000 : 10;
+    return SQLITE_OK;
+}
+
+int open_cursor(sqlite3_vtab*, sqlite3_vtab_cursor** result) {
+    auto* cursor = new (std::nothrow) Cursor;
+    *result = cursor;
+    return cursor ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+int close_cursor(sqlite3_vtab_cursor* cursor) {
+    delete static_cast<Cursor*>(cursor);
+    return SQLITE_OK;
+}
+
+// Narrows a range by one comparison, with SQL's meaning for numbers that are not integers; NULL and
+// text compare equal to or less than no integer.
+void narrow(Ranges::Range& range, char op, sqlite3_value* value) {
+    constexpr auto kMin = std::numeric_limits<int64_t>::min();
+    constexpr auto kMax = std::numeric_limits<int64_t>::max();
+    const auto nothing = [&] { range = {1, 0}; };
+    const int type = sqlite3_value_numeric_type(value);
+    int64_t low = kMin, high = kMax;
+    if (type == SQLITE_INTEGER) {
+        const int64_t bound = sqlite3_value_int64(value);
+        if (op == '=') low = high = bound;
+        if (op == 'g') low = bound;
+        if (op == 'l') high = bound;
+        if (op == '>') {
+            if (bound == kMax) return nothing();
+            low = bound + 1;
+        }
+        if (op == '<') {
+            if (bound == kMin) return nothing();
+            high = bound - 1;
+        }
+    } else if (type == SQLITE_FLOAT) {
+        const double bound = sqlite3_value_double(value);
+        if (!(std::fabs(bound) < 9e18)) return nothing();
+        const double up = std::ceil(bound), down = std::floor(bound);
+        if (op == '=' && up != down) return nothing();
+        if (op == '=' || op == 'g') low = static_cast<int64_t>(up);
+        if (op == '=' || op == 'l') high = static_cast<int64_t>(down);
+        if (op == '>') low = static_cast<int64_t>(down) + 1;
+        if (op == '<') high = static_cast<int64_t>(up) - 1;
+    } else {
+        return nothing();
+    }
+    range.low = std::max(range.low, low);
+    range.high = std::min(range.high, high);
+}
+
+int filter(sqlite3_vtab_cursor* base, int, const char* plan, int count, sqlite3_value** values) {
+    return guarded(&base->pVtab->zErrMsg, [&] {
+        Ranges ranges;
+        for (int i = 0; i < count; ++i)
+            narrow(ranges.columns[static_cast<size_t>(plan[2 * i] - '0')], plan[2 * i + 1],
+                   values[i]);
+        Cursor& cursor = cursor_of(base);
+        cursor.rows = table_of(base->pVtab).select(ranges);
+        cursor.next = 0;
+        return SQLITE_OK;
+    });
+}
+
+int next_row(sqlite3_vtab_cursor* cursor) {
+    ++cursor_of(cursor).next;
+    return SQLITE_OK;
+}
+
+int at_end(sqlite3_vtab_cursor* base) {
+    const Cursor& cursor = cursor_of(base);
+    return cursor.next >= cursor.rows.size();
+}
+
+int read_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
+    return guarded(&base->pVtab->zErrMsg, [&] {
+        const Cursor& cursor = cursor_of(base);
+        table_of(base->pVtab).column(cursor.rows[cursor.next], column, context);
+        return SQLITE_OK;
+    });
+}
+
+int read_rowid(sqlite3_vtab_cursor* base, sqlite3_int64* rowid) {
+    const Cursor& cursor = cursor_of(base);
+    *rowid = cursor.rows[cursor.next];
+    return SQLITE_OK;
+}
+
+// argv: the old rowid (NULL for an INSERT), the new rowid, then the columns.
+int update(sqlite3_vtab* vtab, int argc, sqlite3_value** argv, sqlite3_int64* rowid) {
+    return guarded(&vtab->zErrMsg, [&] {
+        if (argc < 2 || sqlite3_value_type(argv[0]) != SQLITE_NULL)
+            fail("rows of this table can be inserted, not changed or deleted");
+        table_of(vtab).insert({argv + 2, static_cast<size_t>(argc - 2)});
+        *rowid = 0;
+        return SQLITE_OK;
+    });
+}
+
+constexpr sqlite3_module kModule = [] {
+    sqlite3_module module{};
+    module.iVersion = 1;
+    module.xCreate = connect;
+    module.xConnect = connect;
+    module.xBestIndex = best_index;
+    module.xDisconnect = disconnect;
+    module.xDestroy = disconnect;
+    module.xOpen = open_cursor;
+    module.xClose = close_cursor;
+    module.xFilter = filter;
+    module.xNext = next_row;
+    module.xEof = at_end;
+    module.xColumn = read_column;
+    module.xRowid = read_rowid;
+    module.xUpdate = update;
+    return module;
+}();
+
+std::string unquote(std::string_view text) {
+    if (text.size() < 2 || text.front() != '\'' || text.back() != '\'') return std::string(text);
+    std::string plain;
+    for (size_t i = 1; i + 1 < text.size(); ++i) {
+        plain += text[i];
+        if (text[i] == '\'') ++i;  // a doubled quote
+    }
+    return plain;
+}
+
+std::string_view trim(std::string_view text) {
+    const size_t first = text.find_first_not_of(" \t\r\n");
+    if (first == std::string_view::npos) return {};
+    return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+}  // namespace
+
+ModuleArguments::ModuleArguments(int argc, const char* const* argv) : module_(argv[0]) {
+    for (int i = 3; i < argc; ++i) {  // after module, database and table names
+        const std::string_view argument = argv[i];
+        const size_t equals = argument.find('=');
+        if (trim(argument).empty()) continue;
+        if (equals == std::string_view::npos)
+            fail("{}: '{}' is not of the form key=value", module_, argument);
+        const std::string key(trim(argument.substr(0, equals)));
+        if (!values_.emplace(key, unquote(trim(argument.substr(equals + 1)))).second)
+            fail("{}: '{}' is given twice", module_, key);
+    }
+}
+
+const std::string& ModuleArguments::value(const std::string& key) const {
+    const auto found = values_.find(key);
+    if (found == values_.end()) fail("{}: '{}' is missing", module_, key);
+    used_[key] = true;
+    return found->second;
+}
+
+int64_t ModuleArguments::integer(const std::string& key) const {
+    const std::string& text = value(key);
+    int64_t number = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc() || stop != end)
+        fail("{}: {} = '{}' is not an integer", module_, key, text);
+    return number;
+}
+
+std::string ModuleArguments::text(const std::string& key) const {
+    return value(key);
+}
+
+void ModuleArguments::require_all_used() const {
+    for (const auto& [key, text] : values_)
+        if (!used_.contains(key)) fail("{}: there is no argument '{}'", module_, key);
+}
+
+int64_t integer_value(sqlite3_value* value, const char* what) {
+    if (sqlite3_value_type(value) != SQLITE_INTEGER) fail("{} must be an integer", what);
+    return sqlite3_value_int64(value);
+}
+
+std::string text_value(sqlite3_value* value, const char* what) {
+    if (sqlite3_value_type(value) != SQLITE_TEXT) fail("{} must be text", what);
+    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
+    return {text, static_cast<size_t>(sqlite3_value_bytes(value))};
+}
+
+void register_tables(sqlite3* db, Engine& engine) {
+    constexpr std::pair<const char*, MakeTable> kTables[] = {
+        {"llm_param", make_param_table}, {"llm_tensor", make_tensor_table},
+        {"llm_slot", make_slot_table},   {"llm_kv_layer", make_kv_layer_table},
+        {"llm_kv", make_kv_table},
+    };
+    for (const auto& [name, make] : kTables) {
+        const int code =
+            sqlite3_create_module_v2(db, name, &kModule, new Module{&engine, make},
+                                     [](void* module) { delete static_cast<Module*>(module); });
+        if (code != SQLITE_OK) fail("cannot register {}: {}", name, sqlite3_errmsg(db));
+    }
+}
+
+}  // namespace llmsql

@@ -1,0 +1,119 @@
+// `tensor` and `slot`: the activations, and the way to write them.
+#include "common/error.h"
+#include "runtime/program/engine.h"
+#include "runtime/tables/table.h"
+
+namespace llmsql {
+namespace {
+
+Arena& arena_of(Engine& engine) {
+    if (!engine.arena) fail("there is no `tensor` table: the plan's init must create it first");
+    return *engine.arena;
+}
+
+class TensorTable final : public Table {
+  public:
+    explicit TensorTable(Engine& engine) : engine_(engine) {}
+
+    const char* declaration() const override {
+        return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, heads INTEGER, "
+               "width INTEGER, stride INTEGER, offset INTEGER, data)";
+    }
+
+    std::vector<int64_t> select(const Ranges& ranges) const override {
+        std::vector<int64_t> ids;
+        const auto& places = engine_.arena->places();
+        for (auto at = places.lower_bound(ranges[0].low);
+             at != places.end() && at->first <= ranges[0].high; ++at)
+            ids.push_back(at->first);
+        return ids;
+    }
+
+    void column(int64_t row, int column, sqlite3_context* context) const override {
+        const Arena& arena = *engine_.arena;
+        const TensorPlace& place = arena.place(row);
+        switch (column) {
+            case 0:
+                return sqlite3_result_int64(context, place.id);
+            case 1:
+                return sqlite3_result_text(context, place.name.c_str(), -1, SQLITE_TRANSIENT);
+            case 2:
+                return sqlite3_result_text(context, name_of(place.type).data(), -1, SQLITE_STATIC);
+            case 3:
+                return sqlite3_result_int64(context, place.rows);
+            case 4:
+                return sqlite3_result_int64(context, place.heads);
+            case 5:
+                return sqlite3_result_int64(context, place.width);
+            case 6:
+                return sqlite3_result_int64(context, place.stride);
+            case 7:
+                return sqlite3_result_int64(context, place.offset);
+            default: {
+                const int64_t rows = engine_.shapes_only ? place.rows : arena.rows_held(row);
+                return result_expr(context,
+                                   std::make_shared<TensorExpr>(place, arena.data(place), rows));
+            }
+        }
+    }
+
+    void insert(std::span<sqlite3_value*> values) override {
+        TensorPlace place;
+        place.id = integer_value(values[0], "tensor.id");
+        place.name = text_value(values[1], "tensor.name");
+        const std::string type = text_value(values[2], "tensor.type");
+        const auto tensor_type = tensor_type_named(type);
+        if (!tensor_type) fail("tensor {} has the unknown type '{}'", place.id, type);
+        place.type = *tensor_type;
+        place.rows = integer_value(values[3], "tensor.rows");
+        place.heads = integer_value(values[4], "tensor.heads");
+        place.width = integer_value(values[5], "tensor.width");
+        place.stride = integer_value(values[6], "tensor.stride");
+        place.offset = integer_value(values[7], "tensor.offset");
+        arena_of(engine_).declare(std::move(place));
+    }
+
+  private:
+    Engine& engine_;
+};
+
+class SlotTable final : public Table {
+  public:
+    explicit SlotTable(Engine& engine) : engine_(engine) {}
+
+    const char* declaration() const override { return "CREATE TABLE x(id INTEGER, data)"; }
+    std::vector<int64_t> select(const Ranges&) const override { return {}; }  // write only
+    void column(int64_t, int, sqlite3_context*) const override {}
+
+    void insert(std::span<sqlite3_value*> values) override {
+        const int64_t id = integer_value(values[0], "slot.id");
+        const ExprPtr expr = value_expr(values[1]);
+        Arena& arena = arena_of(engine_);
+        const TensorPlace& place = arena.place(id);
+        if (!expr)
+            fail("what is stored in tensor {} '{}' is not the result of an operator", id,
+                 place.name);
+        evaluate_into(engine_.evaluator, expr, place, arena.data(place));
+        arena.note_written(id, expr->rows);
+        ++engine_.writes;
+    }
+
+  private:
+    Engine& engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<Table> make_tensor_table(Engine& engine, const ModuleArguments& arguments) {
+    if (engine.arena) fail("the plan declares its tensors twice");
+    const int64_t bytes = arguments.integer("arena");
+    if (bytes < 0 || bytes > (int64_t{1} << 40)) fail("llm_tensor: arena={} is absurd", bytes);
+    engine.arena.emplace(bytes);
+    return std::make_unique<TensorTable>(engine);
+}
+
+std::unique_ptr<Table> make_slot_table(Engine& engine, const ModuleArguments&) {
+    return std::make_unique<SlotTable>(engine);
+}
+
+}  // namespace llmsql
