@@ -193,7 +193,7 @@ def log_softmax(logits):
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def perplexity(config, weights, tokens, context, bos=None):
+def perplexity(config, weights, tokens, context, bos=None, **rounding):
     """As llama-perplexity has it: the text cut into windows of `context` tokens (the rest dropped),
     the first of each replaced by bos where the model starts texts with one; in each window the
     tokens after the first half are scored."""
@@ -203,7 +203,7 @@ def perplexity(config, weights, tokens, context, bos=None):
         if bos is not None:
             window[0] = bos
         first = context // 2
-        logits = forward(config, weights, window, rows=slice(first, context - 1))
+        logits = forward(config, weights, window, rows=slice(first, context - 1), **rounding)
         scored = window[first + 1:]
         total -= log_softmax(logits)[np.arange(len(scored)), scored].sum()
         count += len(scored)
@@ -218,6 +218,8 @@ def main():
     parser.add_argument("--tokens-file", help="ids in a file, separated by commas or spaces")
     parser.add_argument("--logits", help="write all logits to this .npy file")
     parser.add_argument("--kv-f16", action="store_true", help="keys and values as float16")
+    parser.add_argument("--q8-activations", action="store_true",
+                        help="activations that enter a matrix through int8")
     parser.add_argument("--perplexity", type=int, metavar="CONTEXT")
     parser.add_argument("--bos", type=int, help="for --perplexity: the first token of each window")
     args = parser.parse_args()
@@ -226,10 +228,12 @@ def main():
     if not tokens:
         parser.error("no tokens")
     config, weights = load_gguf(args.model)
+    rounding = {"kv_f16": args.kv_f16, "quantized": set(weights) if args.q8_activations else set()}
     if args.perplexity:
-        print(f"perplexity: {perplexity(config, weights, tokens, args.perplexity, args.bos):.4f}")
+        value = perplexity(config, weights, tokens, args.perplexity, args.bos, **rounding)
+        print(f"perplexity: {value:.4f}")
         return
-    logits = forward(config, weights, tokens, kv_f16=args.kv_f16)
+    logits = forward(config, weights, tokens, **rounding)
     if args.logits:
         np.save(args.logits, logits.astype(np.float32))
     else:
