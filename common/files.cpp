@@ -74,6 +74,15 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
     }
     if (std::filesystem::is_directory(path))
         fail("{}: is a directory, a file name is needed here", path.string());
+    // A device or a pipe is written to, not replaced by a file of the same name.
+    std::error_code ignored;
+    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+        Descriptor device(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+        if (device.get() < 0) fail("{}: cannot open: {}", path.string(), std::strerror(errno));
+        write_all(device.get(), content, path);
+        return;
+    }
     std::string temporary = path.string() + ".XXXXXX";
     Descriptor file(::mkstemp(temporary.data()));
     if (file.get() < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));

@@ -14,7 +14,8 @@ std::string read_file(const std::filesystem::path& path);
 void require_readable_file(const std::filesystem::path& path);
 
 /// Writes beside `path` under a temporary name, flushes to the disk, and renames: after a failure
-/// or a kill, what was at `path` before is still there, whole. "-" writes to standard output.
+/// or a kill, what was at `path` before is still there, whole. "-" writes to standard output, and
+/// an existing device or pipe is written to as it is.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 }  // namespace llmsql

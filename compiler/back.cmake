@@ -1,1 +1,14 @@
-# sources follow
+# The back half of the compiler: statements, memory, SQL text; and the llmsqlc program.
+target_sources(llmsql_compiler PRIVATE
+  ir/op_graph.cpp ir/plan.cpp ir/text.cpp
+  fuse/split.cpp fuse/storage.cpp fuse/fuse.cpp
+  memory/arena.cpp memory/verify.cpp
+  emit/compile.cpp emit/comments.cpp emit/operators_page.cpp emit/sql_text.cpp emit/statements.cpp)
+
+add_executable(llmsqlc main.cpp)
+target_link_libraries(llmsqlc PRIVATE llmsql_compiler CLI11::CLI11)
+target_compile_definitions(llmsqlc PRIVATE
+  LLMSQL_VERSION="${PROJECT_VERSION}"
+  LLMSQL_GRAPHS="${CMAKE_INSTALL_PREFIX}/share/llmsql/graphs")
+install(TARGETS llmsqlc RUNTIME DESTINATION bin)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/graphs DESTINATION share/llmsql FILES_MATCHING PATTERN "*.graph")

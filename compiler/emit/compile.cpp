@@ -1,0 +1,193 @@
+// Putting plan.sql together. See compile.h.
+#include "compiler/emit/compile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "common/error.h"
+#include "compiler/emit/sql_text.h"
+#include "compiler/emit/statements.h"
+#include "compiler/memory/arena.h"
+#include "compiler/memory/verify.h"
+
+namespace llmsql {
+namespace {
+
+int64_t cache_bytes(const Plan& plan) {
+    int64_t bytes = 0;
+    for (const PlanCache& cache : plan.caches) {
+        int64_t blocks = (plan.context + kCacheBlock - 1) / kCacheBlock;
+        if (cache.window > 0) {  // what a pass of `chunk` tokens can look back on, and itself
+            const int64_t positions = cache.window + plan.chunk - 1;
+            blocks = std::min(blocks, (positions + kCacheBlock - 2) / kCacheBlock + 1);
+        }
+        bytes += blocks * kCacheBlock * cache.heads * cache.width * 2 /*k, v*/ * 2 /*f16*/;
+    }
+    return bytes;
+}
+
+class Text {
+  public:
+    Text(const Model& model, const Plan& plan) : model_(model), plan_(plan) {}
+
+    std::string run() {
+        head();
+        section("init");
+        params();
+        tensors();
+        caches();
+        section("forward :tokens :position :sequence");
+        statements(plan_.forward);
+        section("logits :first :rows");
+        statements(plan_.logits);
+        add("\n-- logits  f32{}\n", output_shape());
+        statement(fmt::format("SELECT data FROM tensor WHERE id = {};\n", plan_.output));
+        chat();
+        add("\n--@ end {}\n", count_);
+        return std::move(text_);
+    }
+
+  private:
+    template<class... Args>
+    void add(fmt::format_string<Args...> format, Args&&... args) {
+        text_ += fmt::format(format, std::forward<Args>(args)...);
+    }
+
+    void section(const char* heading) { add("\n--@ {}\n", heading); }
+
+    void statement(const std::string& sql) {
+        text_ += sql;
+        ++count_;
+    }
+
+    template<class Rows, class Print>
+    void insert(const char* into, const Rows& rows, Print print) {
+        std::string sql = fmt::format("INSERT INTO {} VALUES\n", into);
+        for (size_t i = 0; i < rows.size(); ++i)
+            sql += fmt::format("  ({}){}\n", print(rows[i], i), i + 1 == rows.size() ? ";" : ",");
+        statement(sql);
+    }
+
+    std::string output_shape() const {
+        return fmt::format("[rows, {}]", plan_.tensor(plan_.output).shape.width);
+    }
+
+    void head() {
+        add("-- llmsql plan 1 · {} · {} · context {} · chunk {} · logits rows {}\n",
+            one_line(model_.name), one_line(model_.graph), plan_.context, plan_.chunk,
+            plan_.logits_rows);
+        constexpr std::array kTypes{WeightType::q4, WeightType::q8, WeightType::f16,
+                                    WeightType::f32};
+        std::array<int64_t, kTypes.size()> by_type{};
+        int64_t total = 0;
+        for (const Param& param : model_.params) {
+            const auto bytes = static_cast<int64_t>(param_bytes(param.type, param.shape));
+            by_type[static_cast<size_t>(std::ranges::find(kTypes, param.type) - kTypes.begin())] +=
+                bytes;
+            total += bytes;
+        }
+        std::string parts;
+        for (size_t i = 0; i < kTypes.size(); ++i)
+            if (by_type[i] > 0)
+                parts += fmt::format("{}{} {}", parts.empty() ? "" : " + ", name_of(kTypes[i]),
+                                     bytes_text(by_type[i]));
+        add("-- weights: {} stored ({})\n", bytes_text(total), parts);
+        add("-- memory: activations {}, key-value cache {} when the context is full\n",
+            bytes_text(plan_.arena_bytes), bytes_text(cache_bytes(plan_)));
+    }
+
+    void params() {
+        const std::vector<ParamEntry> entries(model_.params.begin(), model_.params.end());
+        statement(fmt::format(
+            "CREATE VIRTUAL TABLE temp.param USING llm_param(model={}, catalogue='{}');\n",
+            sql_literal(model_.name, "the model's name"), catalogue_checksum(entries)));
+        insert("param(id, name, type, rows, cols)", entries, [](const ParamEntry& p, size_t i) {
+            return fmt::format("{}, {}, '{}', {}, {}", i + 1,
+                               sql_literal(p.name, "a parameter's name"), name_of(p.type),
+                               p.shape.rows ? std::to_string(*p.shape.rows) : "NULL", p.shape.cols);
+        });
+    }
+
+    void tensors() {
+        statement(fmt::format("CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena={});\n",
+                              plan_.arena_bytes));
+        statement("CREATE VIRTUAL TABLE temp.slot USING llm_slot();\n");
+        insert("tensor(id, name, type, rows, heads, width, stride, offset)", plan_.tensors,
+               [](const PlanTensor& t, size_t i) {
+                   return fmt::format("{}, {}, '{}', {}, {}, {}, {}, {}", i + 1,
+                                      sql_literal(t.name, "a variable's name"), name_of(t.type),
+                                      t.rows, t.shape.heads, t.shape.width, t.stride, t.offset);
+               });
+    }
+
+    void caches() {
+        statement("CREATE VIRTUAL TABLE temp.kv_layer USING llm_kv_layer();\n");
+        statement(fmt::format(
+            "CREATE VIRTUAL TABLE temp.kv USING llm_kv(context={}, type='f16', sequences=1);\n",
+            plan_.context));
+        if (plan_.caches.empty()) return;
+        insert("kv_layer(layer, heads, width, window)", plan_.caches,
+               [](const PlanCache& c, size_t i) {
+                   return fmt::format("{}, {}, {}, {}", i, c.heads, c.width, c.window);
+               });
+    }
+
+    void statements(const std::vector<PlanStatement>& statements) {
+        int layer = -1;
+        bool first = true;
+        for (const PlanStatement& s : statements) {
+            if (s.layer != layer && s.layer >= 0)
+                add("\n-- layer {}\n", s.layer);
+            else if (s.layer != layer)
+                add("\n-- after the layers\n");
+            else if (!first)
+                text_ += "\n";
+            layer = s.layer;
+            first = false;
+            add("-- {}\n", statement_comment(plan_, model_.params, s));
+            statement(statement_sql(plan_, model_.params, s));
+        }
+    }
+
+    void chat() {
+        if (!model_.chat.query.empty()) {
+            section("chat");
+            statement(single_statement(model_.chat.query, "the chat query") + "\n");
+        }
+        if (!model_.chat.stop.empty()) {
+            section("stop");
+            std::string sql = "VALUES ";
+            for (const std::string& piece : model_.chat.stop)
+                sql += fmt::format("{}({})", &piece == &model_.chat.stop.front() ? "" : ", ",
+                                   sql_string(piece));
+            statement(sql + ";\n");
+        }
+    }
+
+    const Model& model_;
+    const Plan& plan_;
+    std::string text_;
+    int count_ = 0;  // statements so far
+};
+
+}  // namespace
+
+Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes) {
+    Plan plan = fuse(graph, model.params, sizes);
+    plan_arena(plan);
+    const std::vector<std::string> faults = verify_arena(plan);
+    if (!faults.empty())
+        fail(
+            "a defect of the compiler: its memory plan does not hold: {} ({} such); please report "
+            "it with the graph and model file",
+            faults.front(), faults.size());
+    return plan;
+}
+
+std::string plan_text(const Model& model, const Plan& plan) {
+    return Text(model, plan).run();
+}
+
+}  // namespace llmsql

@@ -1,0 +1,21 @@
+// One statement of a plan as SQL, and as the comment above it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compiler/ir/model.h"
+#include "compiler/ir/plan.h"
+
+namespace llmsql {
+
+/// "INSERT INTO slot(id, data)\nSELECT … FROM … WHERE …;\n", as docs/plan-format.md has it.
+std::string statement_sql(const Plan& plan, const std::vector<Param>& params,
+                          const PlanStatement& statement);
+
+/// What the statement computes, in the graph file's names: "x = x + linear(a, ffn_down)  f32[T,
+/// 576], in place". Without the leading dashes.
+std::string statement_comment(const Plan& plan, const std::vector<Param>& params,
+                              const PlanStatement& statement);
+
+}  // namespace llmsql

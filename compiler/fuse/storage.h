@@ -1,0 +1,46 @@
+// Which values of a graph are stored, and in which form: the decisions behind the statements.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "compiler/fuse/split.h"
+#include "compiler/ir/model.h"
+#include "compiler/ir/op_graph.h"
+#include "compiler/ir/plan.h"
+
+namespace llmsql {
+
+/// What one statement may evaluate at most, in operators: far below SQLite's limits of 64 joined
+/// tables and 1000 levels of nesting, and enough for any feed-forward.
+inline constexpr int kMostNested = 16;
+
+/// How one value of the graph is kept, and, for a value that is not stored, what its expression
+/// holds.
+struct ValueStorage {
+    int op = -1;  // index into OpGraph::ops of what makes it; -1 for views and dead values
+    int uses = 0;
+    bool in_logits = false;  // made in the logits section
+    bool crosses = false;    // made in forward, read in logits
+
+    bool stored = false;    // has a statement of its own in the section that makes it
+    bool as_f32 = false;    // stored as f32
+    bool as_q8 = false;     // stored quantised
+    bool rows_f32 = false;  // crossing: its wanted rows are stored as f32 in logits
+    bool rows_q8 = false;   // crossing: its wanted rows are stored quantised in logits
+
+    bool has_linear = false, has_embed = false, has_attention = false;
+    std::optional<RowShape> head_shape;  // of the head operators in it, all alike
+    int size = 0;                        // operators in the expression
+};
+
+/// Decides for every value. A value is stored if it is read more than once, as a linear's input or
+/// attention's query, across the cut, as the output, or where nesting does not allow it inside its
+/// reader.
+std::vector<ValueStorage> decide_storage(const OpGraph& graph, const std::vector<Param>& params,
+                                         const Split& split);
+
+/// The shape of the row that the expression of value `v` computes.
+RowShape expression_shape(const OpGraph& graph, const ValueStorage& storage, int v);
+
+}  // namespace llmsql

@@ -1,0 +1,40 @@
+// The text form of an OpGraph. See op_graph.h.
+#include "compiler/ir/op_graph.h"
+
+#include <fmt/format.h>
+
+#include "compiler/ir/model.h"
+#include "compiler/ir/text.h"
+
+namespace llmsql {
+namespace {
+
+std::string arg_text(const Arg& arg, const std::vector<Param>& params) {
+    if (const auto* value = std::get_if<ValueRef>(&arg)) return fmt::format("v{}", value->id);
+    if (const auto* param = std::get_if<ParamRef>(&arg))
+        return params.at(static_cast<size_t>(param->id - 1)).name;
+    if (const auto* number = std::get_if<double>(&arg)) return real_text(*number);
+    return "tokens";
+}
+
+}  // namespace
+
+std::string to_text(const OpGraph& graph, const std::vector<Param>& params) {
+    std::string text;
+    for (const Op& op : graph.ops) {
+        std::string line = fmt::format("v{} = {}(", op.result, op.op->name);
+        for (size_t i = 0; i < op.args.size(); ++i)
+            line += (i ? ", " : "") + arg_text(op.args[i], params);
+        line += ")";
+        const Value& value = graph.values.at(static_cast<size_t>(op.result));
+        text += fmt::format("{:<56} -- ", line);
+        if (!value.name.empty()) text += value.name + "  ";
+        text += shape_text(value.heads, value.width);
+        if (op.layer >= 0) text += fmt::format("  layer {}", op.layer);
+        if (op.cache >= 0) text += fmt::format("  cache {}", op.cache);
+        text += "\n";
+    }
+    return text + fmt::format("return v{}\n", graph.output);
+}
+
+}  // namespace llmsql

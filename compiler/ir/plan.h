@@ -1,0 +1,100 @@
+// Plan: the SQL program before it is text: statements over stored tensors, and where those lie.
+//
+// Made by compiler/fuse (what each statement computes), completed by compiler/memory (strides and
+// offsets), checked by its verifier, printed by compiler/emit. Plain values, no invariants of their
+// own beyond what is said here.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/types.h"
+#include "operators/operators.h"
+
+namespace llmsql {
+
+/// Positions in one block of the key-value cache: a row of the table kv.
+inline constexpr int64_t kCacheBlock = 32;
+
+/// What one token's row looks like: `heads` times `width` elements.
+struct RowShape {
+    int64_t heads = 1;
+    int64_t width = 0;
+    int64_t elements() const { return heads * width; }
+    bool operator==(const RowShape&) const = default;
+};
+
+/// What a statement evaluates: calls of operators over stored tensors, parameters and numbers.
+struct PlanExpr {
+    enum class Kind : uint8_t { call, tensor, param, number };
+
+    Kind kind = Kind::number;
+    const Operator* op = nullptr;  // call
+    /// The operator's arguments in its signature's order. What every call of an operator has in
+    /// common is left out: embed's tokens, attention's k and v (the statement's cache) and
+    /// llm_rows' first and rows.
+    std::vector<PlanExpr> args;
+    int id = 0;    // tensor: an id of Plan::tensor(); param: a catalogue id
+    int last = 0;  // param: the last id of a range under llm_concat, else equal to id
+    double number = 0;
+
+    static PlanExpr call(const Operator* op, std::vector<PlanExpr> args);
+    static PlanExpr tensor(int id);
+    static PlanExpr param(int first, int last);
+    static PlanExpr constant(double number);
+
+    /// True for a call of the operator with this graph name, or else this SQL name.
+    bool calls(std::string_view name) const;
+};
+
+/// One INSERT: into a tensor, or of keys and values into a cache.
+struct PlanStatement {
+    int target = 0;   // the tensor that is written; 0 for an append to a cache
+    PlanExpr data;    // what is written, or the keys
+    PlanExpr values;  // of an append: the values beside the keys in `data`
+    int cache = -1;   // the cache that is appended to, or that attention reads
+    int layer = -1;   // of the graph file's block, for the reader of the plan
+
+    bool appends() const { return target == 0; }
+};
+
+/// A stored tensor, or a view: columns of a stored tensor under a shape of its own.
+struct PlanTensor {
+    std::string name;  // the graph file's variable, or what made it
+    TensorType type = TensorType::f32;
+    int64_t rows = 0;  // the most tokens it holds
+    RowShape shape;
+    int view_of = 0;           // 0, or the id of the stored tensor that it views
+    int64_t first_column = 0;  // of a view, in elements
+    int64_t stride = 0;        // bytes from one row to the next, set by compiler/memory
+    int64_t offset = 0;        // bytes into the arena, set by compiler/memory
+
+    /// Bytes of one row that a write touches: an f32 row is not padded, for it may be a slice.
+    int64_t row_bytes() const;
+};
+
+/// One key-value cache: what one attention of the graph looks back on.
+struct PlanCache {
+    int64_t heads = 0;
+    int64_t width = 0;
+    int64_t window = 0;  // 0: the whole context
+};
+
+struct Plan {
+    std::vector<PlanTensor> tensors;  // id = index + 1
+    std::vector<PlanStatement> forward;
+    std::vector<PlanStatement> logits;  // reads tensors of `forward` through llm_rows only
+    std::vector<PlanCache> caches;      // as many as there are appends
+    int output = 0;                     // the tensor of logits, written by the section of that name
+    int64_t context = 0;
+    int64_t chunk = 0;        // rows of the tensors of `forward`
+    int64_t logits_rows = 0;  // rows of the tensors of `logits`
+    int64_t arena_bytes = 0;  // set by compiler/memory
+
+    PlanTensor& tensor(int id) { return tensors[static_cast<size_t>(id - 1)]; }
+    const PlanTensor& tensor(int id) const { return tensors[static_cast<size_t>(id - 1)]; }
+};
+
+}  // namespace llmsql

@@ -1,0 +1,19 @@
+// Small pieces of text that several passes print alike.
+#pragma once
+
+#include <string>
+
+namespace llmsql {
+
+/// The shortest decimal that reads back as the same double, the same in every locale, and with a
+/// point or an exponent so that SQL takes it for a REAL: "1e-05", "0.125", "100000.0". Fails for
+/// infinities and NaN.
+std::string real_text(double number);
+
+/// "[T, 9, 64]", or "[T, 576]" where heads is 1.
+std::string shape_text(long long heads, long long width);
+
+/// What follows the last dot of a parameter's name: "attn_q" of "layer.3.attn_q".
+std::string last_name(const std::string& param);
+
+}  // namespace llmsql

@@ -1,0 +1,166 @@
+// llmsqlc: compiles a model file and its graph into plan.sql.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "compiler/emit/compile.h"
+#include "compiler/emit/operators_page.h"
+#include "compiler/model/load.h"
+
+namespace {
+
+using namespace llmsql;
+namespace fs = std::filesystem;
+
+constexpr int kFailure = 1, kUsage = 2;
+
+struct Options {
+    fs::path input;
+    std::string output;
+    std::string emit;
+    std::string graph_dir;
+    PlanSizes sizes;
+};
+
+constexpr char kFooter[] = R"(examples:
+  llmsqlc models/qwen2.toml -o plan.sql            the plan that llmsql-run runs
+  llmsqlc models/qwen2.toml -o plan.sql --context 4096
+  llmsqlc models/qwen2.toml --emit=graph           the operators, loops unrolled
+  llmsqlc graphs/llama.graph                       check a graph file alone
+
+The graph that a model file names is looked for in the model file's folder, in graphs/ beside that
+folder, in --graph-dir, and where llmsql is installed.)";
+
+void declare(CLI::App& app, Options& options) {
+    app.set_version_flag("--version", "llmsqlc " LLMSQL_VERSION);
+    app.footer(kFooter);
+    app.add_option("file", options.input,
+                   "a model file (.toml), or a graph file (.graph) to check");
+    app.add_option("-o,--output", options.output, "where to write; - is standard output")
+        ->type_name("FILE");
+    app.add_option("-c,--context", options.sizes.context,
+                   "positions that the key-value cache can hold")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--chunk", options.sizes.chunk,
+                   "most tokens of one pass: more read prompts faster and take more memory")
+        ->type_name("N")
+        ->check(CLI::Range(1, 4096))
+        ->capture_default_str();
+    app.add_option("--logits-rows", options.sizes.logits_rows,
+                   "most tokens whose logits are computed at a time")
+        ->type_name("N")
+        ->check(CLI::Range(1, 4096))
+        ->capture_default_str();
+    app.add_option(
+           "--emit", options.emit,
+           "print this instead: ast (the graph file as parsed), graph (operators), sql (the "
+           "plan), operators (the reference page)")
+        ->type_name("WHAT")
+        ->check(CLI::IsMember({"ast", "graph", "sql", "operators"}));
+    app.add_option("--graph-dir", options.graph_dir, "where else to look for graph files")
+        ->type_name("DIR");
+}
+
+/// The folders that load_model searches after the model file's own and its ../graphs.
+std::vector<fs::path> graph_dirs(const Options& options) {
+    std::vector<fs::path> dirs;
+    if (!options.graph_dir.empty()) {
+        if (!fs::is_directory(options.graph_dir))
+            fail("--graph-dir {}: there is no such folder", options.graph_dir);
+        dirs.emplace_back(options.graph_dir);
+    }
+    dirs.emplace_back(LLMSQL_GRAPHS);
+    return dirs;
+}
+
+bool is_graph_file(const fs::path& path) {
+    return path.extension() == ".graph";
+}
+
+/// The graph file of --emit=ast: the input itself, or the one that the model file names.
+fs::path graph_file(const Options& options, const std::vector<fs::path>& dirs) {
+    if (is_graph_file(options.input)) return options.input;
+    const fs::path name = load_model(options.input, dirs).graph + ".graph";
+    const fs::path folder = options.input.parent_path();
+    for (const fs::path& candidate : {folder / name, folder / ".." / "graphs" / name})
+        if (fs::exists(candidate)) return candidate;
+    for (const fs::path& dir : dirs)
+        if (fs::exists(dir / name)) return dir / name;
+    fail("{}: its graph file {} is not there any more", options.input.string(), name.string());
+}
+
+/// Whether an error says by itself where it is: "file:line:column: error: …".
+bool has_position(std::string_view message) {
+    const size_t mark = message.find(": error: ");
+    if (mark == std::string_view::npos) return false;
+    size_t at = mark;
+    for (int number = 0; number < 2; ++number) {
+        const size_t end = at;
+        while (at > 0 && message[at - 1] >= '0' && message[at - 1] <= '9') --at;
+        if (at == end || at == 0 || message[--at] != ':') return false;
+    }
+    return true;
+}
+
+std::string produce(const Options& options) {
+    if (options.emit == "operators") return operators_page();
+    const std::vector<fs::path> dirs = graph_dirs(options);
+    if (options.emit == "ast") return ast_text(graph_file(options, dirs));
+    const Model model = load_model(options.input, dirs);
+    const OpGraph graph = lower_model(options.input, dirs, model);
+    if (options.emit == "graph") return to_text(graph, model.params);
+    return plan_text(model, make_plan(model, graph, options.sizes));
+}
+
+/// What is wrong with how the options go together, or nothing.
+std::string misuse(const Options& options) {
+    if (options.emit == "operators") return "";
+    if (options.input.empty()) return "a model file or a graph file is needed";
+    if (is_graph_file(options.input)) {
+        if (!options.emit.empty() && options.emit != "ast")
+            return "--emit=" + options.emit + " needs a model file, not a graph file";
+        if (!options.output.empty() && options.emit.empty())
+            return "a plan needs a model file; a graph file alone can only be checked";
+    } else if (options.output.empty() && options.emit.empty()) {
+        return "nothing to write: say -o plan.sql, or --emit=sql to see it";
+    }
+    return "";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    Options options;
+    CLI::App app("Compiles a model file and its graph into an SQL program for llmsql-run.",
+                 "llmsqlc");
+    declare(app, options);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& e) {
+        return app.exit(e) == 0 ? 0 : kUsage;
+    }
+    if (const std::string wrong = misuse(options); !wrong.empty()) {
+        fmt::print(stderr, "llmsqlc: {}\nRun with --help for more information.\n", wrong);
+        return kUsage;
+    }
+    try {
+        if (is_graph_file(options.input) && options.emit.empty()) {
+            check_graph_file(options.input);
+            fmt::print("{}: ok\n", options.input.string());
+            return 0;
+        }
+        const std::string text = produce(options);
+        write_file_atomically(options.output.empty() ? "-" : options.output, text);
+        return 0;
+    } catch (const std::exception& e) {
+        fmt::print(stderr, "{}{}\n", has_position(e.what()) ? "" : "llmsqlc: ", e.what());
+    }
+    return kFailure;
+}
