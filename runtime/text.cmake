@@ -2,6 +2,19 @@
 target_sources(llmsql_runtime PRIVATE
   text/merge.cpp
   text/pre_tokenizer.cpp
+  text/sampler.cpp
+  text/stop_filter.cpp
   text/tokenizer.cpp
   text/utf8.cpp
   text/vocabulary.cpp)
+
+add_executable(llmsql-run
+  cli/chat.cpp
+  cli/console.cpp
+  cli/generate.cpp
+  cli/logits.cpp
+  cli/main.cpp
+  cli/options.cpp
+  cli/perplexity.cpp)
+target_link_libraries(llmsql-run PRIVATE llmsql_runtime CLI11::CLI11)
+target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")

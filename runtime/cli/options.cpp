@@ -39,7 +39,7 @@ std::vector<int32_t> parse_tokens(const std::string& text) {
 }
 
 struct Given {
-    std::vector<std::string> positional;
+    std::string first, second;  // the positional arguments
     std::string prompt, file, system, perplexity, tokenize, tokens, logits;
     int context = 0, batch = 0;
     int64_t keep = 0;
@@ -78,12 +78,12 @@ void check(bool good, const char* message) {
 Options options_of(const CLI::App& app, const Given& given, Options options) {
     options.mode = mode_of(app, given);
     if (options.mode == Mode::tokenize) {
-        check(!given.positional.empty(), "which database? llmsql-run DB --tokenize FILE");
-        options.db = given.positional.back();
+        check(app.count("PLAN") > 0, "which database? llmsql-run DB --tokenize FILE");
+        options.db = app.count("DB") > 0 ? given.second : given.first;
     } else {
-        check(given.positional.size() == 2, "a plan and a database are needed: llmsql-run PLAN DB");
-        options.plan = given.positional[0];
-        options.db = given.positional[1];
+        check(app.count("DB") > 0, "a plan and a database are needed: llmsql-run PLAN DB");
+        options.plan = given.first;
+        options.db = given.second;
     }
     if (app.count("--system") > 0) options.system = given.system;
     if (app.count("--ctx-size") > 0) options.context = given.context;
@@ -124,11 +124,9 @@ CommandLine read_command_line(int argc, char** argv) {
         "With -p or -f: goes on with the text, which is printed in front of the continuation.\n"
         "With --chat and -p or -f: prints one answer. With neither: a conversation, a line a turn.",
         "llmsql-run");
-    app.usage("Usage: llmsql-run PLAN DB [options]\n       llmsql-run DB --tokenize FILE");
     app.set_version_flag("--version", "llmsql-run " LLMSQL_VERSION);
-    app.add_option("files", given.positional, "PLAN (a plan.sql) and DB (a model.db)")
-        ->expected(0, 2)
-        ->type_name("PLAN DB");
+    app.add_option("PLAN", given.first, "the plan; not needed with --tokenize");
+    app.add_option("DB", given.second, "the model database");
 
     app.add_option("-p,--prompt", given.prompt, "the prompt, taken literally")->type_name("TEXT");
     app.add_option("-f,--file", given.file,

@@ -1,0 +1,95 @@
+// Logits to a .npy file; the format is NumPy's NEP 1.
+#include "runtime/cli/logits.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "common/error.h"
+#include "runtime/cli/console.h"
+#include "runtime/cli/generate.h"
+
+namespace llmsql {
+
+static_assert(std::endian::native == std::endian::little, "rows are written as they lie in memory");
+
+NpyWriter::NpyWriter(std::filesystem::path path, int64_t rows, int64_t cols)
+    : path_(std::move(path)), temporary_(path_) {
+    temporary_ += fmt::format(".tmp{}", ::getpid());
+    if (std::filesystem::is_directory(path_)) fail("{}: is a directory", path_.string());
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd_ < 0) fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
+    // Magic, version 1.0, the header's length; the header is padded so that the data is aligned.
+    std::string header =
+        fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
+    constexpr size_t kPrefix = 10;
+    const size_t padded = (kPrefix + header.size() + 1 + 63) / 64 * 64 - kPrefix;
+    header.resize(padded - 1, ' ');
+    header += '\n';
+    std::string start = "\x93NUMPY";
+    start += {'\x01', '\x00', static_cast<char>(padded & 0xFF), static_cast<char>(padded >> 8)};
+    start += header;
+    write_bytes(start.data(), start.size());
+}
+
+NpyWriter::~NpyWriter() {
+    if (fd_ < 0) return;
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
+}
+
+void NpyWriter::write(std::span<const float> values) {
+    write_bytes(values.data(), values.size_bytes());
+}
+
+void NpyWriter::write_bytes(const void* data, size_t bytes) {
+    const auto* at = static_cast<const char*>(data);
+    while (bytes > 0) {
+        const ssize_t written = ::write(fd_, at, bytes);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
+        at += written;
+        bytes -= static_cast<size_t>(written);
+    }
+}
+
+void NpyWriter::commit() {
+    if (::fsync(fd_) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0)
+        fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
+    ::close(fd_);
+    fd_ = -1;
+}
+
+int run_logits(Program& program, const Options& options) {
+    const std::span<const int32_t> tokens = options.tokens;
+    const int64_t vocabulary = program.vocabulary();
+    for (const int32_t token : tokens)
+        if (token >= vocabulary)
+            fail("--tokens: there is no token {}, the vocabulary has {}", token, vocabulary);
+    if (tokens.size() > static_cast<size_t>(program.context()))
+        fail("--tokens: {} tokens, the context holds {}", tokens.size(), program.context());
+
+    NpyWriter out(options.logits, static_cast<int64_t>(tokens.size()), vocabulary);
+    const size_t batch = batch_size(program, options);
+    for (size_t position = 0; position < tokens.size();) {
+        if (interrupt()) return status_after_signals();
+        const auto pass = tokens.subspan(position, std::min(batch, tokens.size() - position));
+        program.forward(pass, static_cast<int>(position));
+        const int rows = static_cast<int>(pass.size());
+        for (int first = 0; first < rows;) {
+            const int count = std::min(program.logits_rows(), rows - first);
+            out.write(program.logits(first, count));
+            first += count;
+        }
+        position += pass.size();
+    }
+    out.commit();
+    return 0;
+}
+
+}  // namespace llmsql

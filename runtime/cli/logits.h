@@ -1,0 +1,39 @@
+// Token ids in, logits out: to check a graph against another implementation.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+
+#include "runtime/cli/options.h"
+#include "runtime/program/program.h"
+
+namespace llmsql {
+
+/// A NumPy file (.npy, format 1.0) of an f32 matrix, written row by row under a temporary name and
+/// renamed when it is whole.
+class NpyWriter {
+  public:
+    NpyWriter(std::filesystem::path path, int64_t rows, int64_t cols);
+    NpyWriter(const NpyWriter&) = delete;
+    NpyWriter& operator=(const NpyWriter&) = delete;
+    ~NpyWriter();  // removes what was not committed
+
+    void write(std::span<const float> values);
+
+    /// All rows are written: flushes to the disk and renames.
+    void commit();
+
+  private:
+    void write_bytes(const void* data, size_t bytes);
+
+    std::filesystem::path path_;
+    std::filesystem::path temporary_;
+    int fd_ = -1;
+};
+
+/// Mode::logits: one sequence of the given ids from position 0, a row of logits for each. Returns
+/// the exit status.
+int run_logits(Program& program, const Options& options);
+
+}  // namespace llmsql

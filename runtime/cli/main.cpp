@@ -1,0 +1,67 @@
+// llmsql-run: runs a plan over a model database. What it can do is in options.cpp; each mode has a
+// file beside this one.
+#include <exception>
+#include <new>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "runtime/cli/chat.h"
+#include "runtime/cli/console.h"
+#include "runtime/cli/generate.h"
+#include "runtime/cli/logits.h"
+#include "runtime/cli/options.h"
+#include "runtime/cli/perplexity.h"
+#include "runtime/program/program.h"
+#include "runtime/text/tokenizer.h"
+
+namespace llmsql {
+namespace {
+
+/// Mode::tokenize: as `llama-tokenize --ids --no-parse-special --no-escape`, without its brackets.
+int run_tokenize(Tokenizer& tokenizer, const Options& options) {
+    const Fragment fragment{read_file(options.file), false};
+    std::string line;
+    for (const int32_t token : encode_noting(tokenizer, std::span(&fragment, 1)))
+        line += fmt::format("{}{}", line.empty() ? "" : " ", token);
+    print(line + "\n");
+    return 0;
+}
+
+int run(const Options& options) {
+    const ModelDb db(options.db);
+    if (options.mode == Mode::logits) {
+        Program program(options.plan, db, {options.threads});
+        return run_logits(program, options);
+    }
+    Tokenizer tokenizer(db);
+    if (options.mode == Mode::tokenize) return run_tokenize(tokenizer, options);
+    Program program(options.plan, db, {options.threads});
+    switch (options.mode) {
+        case Mode::complete:
+            return run_complete(program, tokenizer, options);
+        case Mode::answer:
+            return run_answer(program, tokenizer, options);
+        case Mode::perplexity:
+            return run_perplexity(program, tokenizer, options);
+        default:
+            return run_chat(program, tokenizer, options);
+    }
+}
+
+}  // namespace
+}  // namespace llmsql
+
+int main(int argc, char** argv) {
+    try {
+        llmsql::prepare_console();
+        const llmsql::CommandLine command = llmsql::read_command_line(argc, argv);
+        return command.options ? llmsql::run(*command.options) : command.status;
+    } catch (const llmsql::OutputClosed&) {
+        return 1;
+    } catch (const std::bad_alloc&) {
+        llmsql::print_notice("out of memory");
+    } catch (const std::exception& error) {
+        llmsql::print_notice(error.what());
+    }
+    return 1;
+}

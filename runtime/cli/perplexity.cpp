@@ -1,0 +1,93 @@
+// Perplexity over windows of a text.
+#include "runtime/cli/perplexity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "runtime/cli/console.h"
+#include "runtime/cli/generate.h"
+
+namespace llmsql {
+namespace {
+
+constexpr int kDefaultWindow = 512;
+
+/// -log softmax(logits)[token], summed in double.
+double surprise(std::span<const float> logits, int32_t token) {
+    const float most = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
+    const double nats = std::log(sum) + most - logits[static_cast<size_t>(token)];
+    if (!std::isfinite(nats))
+        fail("a logit is not a number: the model's weights or the plan are broken");
+    return nats;
+}
+
+/// The sum over the rows of one pass, which holds window positions [position, position + rows),
+/// that predict a token to be scored: positions `first` to the window's last but one.
+double score_pass(Program& program, std::span<const int32_t> window, int position, int rows,
+                  int first) {
+    const auto vocabulary = static_cast<size_t>(program.vocabulary());
+    const int end = std::min(position + rows, static_cast<int>(window.size()) - 1);
+    double sum = 0;
+    for (int at = std::max(position, first); at < end;) {
+        const int count = std::min(program.logits_rows(), end - at);
+        const auto logits = program.logits(at - position, count);
+        for (int i = 0; i < count; ++i)
+            sum += surprise(logits.subspan(static_cast<size_t>(i) * vocabulary, vocabulary),
+                            window[static_cast<size_t>(at + i + 1)]);
+        at += count;
+    }
+    return sum;
+}
+
+}  // namespace
+
+int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& options) {
+    const int size = options.context.value_or(kDefaultWindow);
+    if (size < 4) fail("-c {}: a window needs at least 4 tokens", size);
+    if (size > program.context())
+        fail("-c {}: the plan's context is {} tokens; llmsqlc --context {} makes a larger one",
+             size, program.context(), size);
+    std::string text = read_file(options.file);
+    if (text.ends_with('\n')) text.pop_back();  // as llama-perplexity does
+    const Fragment fragment{std::move(text), false};
+    const std::vector<int32_t> tokens = encode_noting(tokenizer, std::span(&fragment, 1));
+    if (tokens.size() < 2 * static_cast<size_t>(size))
+        fail(
+            "{}: {} tokens are too few, perplexity with windows of {} needs {} (a smaller -c needs "
+            "fewer)",
+            options.file.string(), tokens.size(), size, 2 * size);
+
+    const size_t windows = tokens.size() / static_cast<size_t>(size);
+    const int first = size / 2;
+    const int batch = static_cast<int>(batch_size(program, options));
+    double sum = 0;
+    int64_t count = 0;
+    for (size_t w = 0; w < windows; ++w) {
+        const auto begin = tokens.begin() + static_cast<ptrdiff_t>(w) * size;
+        std::vector<int32_t> window(begin, begin + size);
+        if (tokenizer.adds_start_token()) window.front() = *tokenizer.start_token();
+        for (int position = 0; position < size; position += batch) {
+            if (interrupt()) {
+                fmt::print(stderr, "\n");
+                return status_after_signals();
+            }
+            const int rows = std::min(batch, size - position);
+            program.forward(
+                std::span(window).subspan(static_cast<size_t>(position), static_cast<size_t>(rows)),
+                position);
+            sum += score_pass(program, window, position, rows, first);
+        }
+        count += size - 1 - first;
+        fmt::print(stderr, "[{}]{:.4f},", w + 1, std::exp(sum / static_cast<double>(count)));
+    }
+    fmt::print(stderr, "\n");
+    print(fmt::format("perplexity: {:.4f}\n", std::exp(sum / static_cast<double>(count))));
+    return 0;
+}
+
+}  // namespace llmsql
