@@ -1,0 +1,285 @@
+// GGUF's types read as numbers and stored as model.db's: exact where that is promised, within the
+// bounds that docs/model-db.md states elsewhere.
+#include "importer/dequantize.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <random>
+
+#include "common/files.h"
+#include "common/half.h"
+#include "importer/quantize.h"
+
+namespace llmsql::test {
+namespace {
+
+struct Recorded {
+    std::vector<std::byte> row;
+    std::vector<float> values;
+};
+
+/// Blocks of every type and their values by an independent implementation
+/// (tests/reference/make_gguf_blocks.py).
+std::map<GgmlType, Recorded> recorded() {
+    const std::string file = read_file(LLMSQL_SOURCE_DIR "/tests/fixtures/gguf-blocks.bin");
+    std::map<GgmlType, Recorded> all;
+    size_t at = 0;
+    const auto take = [&](void* into, size_t bytes) {
+        ASSERT_LE(at + bytes, file.size());
+        std::memcpy(into, file.data() + at, bytes);
+        at += bytes;
+    };
+    while (at < file.size()) {
+        uint32_t header[2] = {};
+        take(header, sizeof header);
+        const auto type = static_cast<GgmlType>(header[0]);
+        Recorded record;
+        record.row.resize(static_cast<size_t>(ggml_row_bytes(type, header[1])));
+        record.values.resize(header[1]);
+        take(record.row.data(), record.row.size());
+        take(record.values.data(), record.values.size() * sizeof(float));
+        all[type] = std::move(record);
+    }
+    return all;
+}
+
+/// A row converted to a stored type, as values; fails the test if the type cannot hold it.
+template<class Element>
+std::vector<float> stored(GgmlType type, const std::vector<std::byte>& row, size_t weights,
+                          std::vector<Element>* elements = nullptr) {
+    constexpr bool kBlocks = std::is_same_v<Element, Q8Block> || std::is_same_v<Element, Q4Block>;
+    std::vector<Element> out(kBlocks ? (weights + 31) / 32 : weights);
+    std::vector<float> scratch(weights), values(weights);
+    EXPECT_TRUE(convert_row(type, row.data(), std::span(scratch), std::span(out)));
+    for (size_t i = 0; i < weights; ++i) {
+        if constexpr (std::is_same_v<Element, Q8Block>)
+            values[i] = f16_to_f32(out[i / 32].scale) * out[i / 32].codes[i % 32];
+        else if constexpr (std::is_same_v<Element, Q4Block>)
+            values[i] = f16_to_f32(out[i / 32].scale) * out[i / 32].codes[i % 32] +
+                        f16_to_f32(out[i / 32].offset);
+        else if constexpr (std::is_same_v<Element, uint16_t>)
+            values[i] = f16_to_f32(out[i]);
+        else
+            values[i] = out[i];
+    }
+    if (elements) *elements = out;
+    return values;
+}
+
+std::vector<std::byte> bytes_of_floats(const std::vector<float>& values) {
+    const auto bytes = std::as_bytes(std::span(values));
+    return {bytes.begin(), bytes.end()};
+}
+
+// The bounds of docs/model-db.md, "What import rounds", for a block of f32 values.
+float q8_bound(std::span<const float> block) {
+    float largest = 0;
+    for (const float x : block) largest = std::max(largest, std::fabs(x));
+    return largest / 254 * (1 + 0x1p-10f) + 0x1p-25f;
+}
+float q4_bound(std::span<const float> block) {
+    const auto [low, high] = std::ranges::minmax(block);
+    const float range = high - low + std::fabs(low) * 0x1p-10f + 0x1p-24f;
+    return range / 30 * (1 + 0x1p-9f) + 0x1p-24f;
+}
+
+TEST(Dequantize, EveryTypeMeansWhatTheReferenceSays) {
+    const auto all = recorded();
+    EXPECT_EQ(all.size(), 11u);
+    for (const auto& [type, record] : all) {
+        std::vector<float> values(record.values.size());
+        dequantize_row(type, record.row.data(), std::span(values));
+        EXPECT_EQ(values, record.values) << info_of(type).name;
+    }
+}
+
+TEST(Dequantize, ExactTypesKeepEveryValue) {
+    const auto all = recorded();
+    const auto check = [&](GgmlType type, const std::vector<float>& values) {
+        EXPECT_EQ(values, all.at(type).values) << info_of(type).name;
+    };
+    for (const GgmlType type : {GgmlType::q4_0, GgmlType::q4_1})
+        check(type, stored<Q4Block>(type, all.at(type).row, 512));
+    for (const GgmlType type : {GgmlType::q4_0, GgmlType::q5_0, GgmlType::q8_0})
+        check(type, stored<Q8Block>(type, all.at(type).row, 512));
+    check(GgmlType::f16, stored<uint16_t>(GgmlType::f16, all.at(GgmlType::f16).row, 512));
+    for (const auto& [type, record] : all) check(type, stored<float>(type, record.row, 512));
+}
+
+TEST(Dequantize, ExactTypesKeepCodesAndScales) {
+    // One block written out by hand: d = 2, weight j has the code j % 16 (Q4), j (Q8).
+    std::vector<std::byte> q4_0(18), q4_1(20), q8_0(34);
+    const uint16_t two = f32_to_f16(2), minus_three = f32_to_f16(-3);
+    std::memcpy(q4_0.data(), &two, 2);
+    std::memcpy(q4_1.data(), &two, 2);
+    std::memcpy(q4_1.data() + 2, &minus_three, 2);
+    std::memcpy(q8_0.data(), &two, 2);
+    for (size_t j = 0; j < 16; ++j)
+        q4_0[2 + j] = q4_1[4 + j] = static_cast<std::byte>(j | (15 - j) << 4);
+    for (size_t j = 0; j < 32; ++j) q8_0[2 + j] = static_cast<std::byte>(j * 8 - 127);
+
+    std::vector<Q4Block> q4;
+    const auto values = stored<Q4Block>(GgmlType::q4_0, q4_0, 32, &q4);
+    EXPECT_EQ(q4[0].scale, two);
+    EXPECT_EQ(q4[0].offset, f32_to_f16(-16));
+    EXPECT_EQ(values[0], -16);
+    EXPECT_EQ(values[15], 14);
+    EXPECT_EQ(values[16], 14);
+    EXPECT_EQ(values[31], -16);
+    stored<Q4Block>(GgmlType::q4_1, q4_1, 32, &q4);
+    EXPECT_EQ(q4[0].scale, two);
+    EXPECT_EQ(q4[0].offset, minus_three);
+    for (size_t j = 0; j < 16; ++j) {
+        EXPECT_EQ(q4[0].codes[j], j);
+        EXPECT_EQ(q4[0].codes[16 + j], 15 - j);
+    }
+    std::vector<Q8Block> q8;
+    stored<Q8Block>(GgmlType::q8_0, q8_0, 32, &q8);
+    EXPECT_EQ(q8[0].scale, two);
+    for (int j = 0; j < 32; ++j) EXPECT_EQ(q8[0].codes[j], j * 8 - 127);
+}
+
+// Kernels may take a code's absolute value: q8 has no -128.
+TEST(Dequantize, ACodeOfMinus128IsQuantisedAnew) {
+    std::vector<std::byte> row(2 * 34);
+    const uint16_t one = f32_to_f16(1);
+    for (size_t b = 0; b < 2; ++b) std::memcpy(row.data() + b * 34, &one, 2);
+    row[2 + 5] = std::byte{0x80};  // block 0, weight 5: -128
+    row[2 + 6] = std::byte{100};
+    row[34 + 2 + 5] = std::byte{0x81};  // block 1, weight 5: -127
+    std::vector<Q8Block> blocks;
+    const auto values = stored<Q8Block>(GgmlType::q8_0, row, 64, &blocks);
+    EXPECT_EQ(blocks[0].codes[5], -127);
+    EXPECT_NEAR(values[5], -128, 128.0 / 254 * 1.001);
+    EXPECT_NEAR(values[6], 100, 128.0 / 254 * 1.001);
+    EXPECT_EQ(blocks[1].scale, one);
+    EXPECT_EQ(values[37], -127);
+}
+
+TEST(Dequantize, Q4KKeepsItsCodesAndRoundsScalesToF16) {
+    const Recorded record = recorded().at(GgmlType::q4_k);
+    const auto values = stored<Q4Block>(GgmlType::q4_k, record.row, 512);
+    for (size_t first = 0; first < 512; first += 32) {
+        // Scale and offset are each off by 2^-11 of themselves at most (2^-25 where subnormal), and
+        // are at most as large as the block's range and its value at code 0.
+        const auto block = std::span(record.values).subspan(first, 32);
+        float largest = 0;
+        for (const float x : block) largest = std::max(largest, std::fabs(x));
+        const auto* bytes = reinterpret_cast<const uint8_t*>(record.row.data()) + first / 256 * 144;
+        uint16_t d, dmin;
+        std::memcpy(&d, bytes, 2);
+        std::memcpy(&dmin, bytes + 2, 2);
+        const float scale = 63 * std::fabs(f16_to_f32(d)),
+                    offset = 63 * std::fabs(f16_to_f32(dmin));
+        for (size_t i = 0; i < 32; ++i)
+            EXPECT_LE(std::fabs(values[first + i] - block[i]),
+                      (15 * scale + offset) * 0x1.02p-11f + 16 * 0x1p-25f);
+    }
+}
+
+TEST(Dequantize, OtherTypesStayWithinTheStatedBounds) {
+    for (const auto& [type, record] : recorded()) {
+        const auto q8 = stored<Q8Block>(type, record.row, 512);
+        for (size_t i = 0; i < 512; ++i) {
+            const auto block = std::span(record.values).subspan(i / 32 * 32, 32);
+            ASSERT_LE(std::fabs(q8[i] - record.values[i]), q8_bound(block))
+                << info_of(type).name << " weight " << i;
+        }
+        if (type == GgmlType::q4_k) continue;
+        const auto q4 = stored<Q4Block>(type, record.row, 512);
+        for (size_t i = 0; i < 512; ++i) {
+            const auto block = std::span(record.values).subspan(i / 32 * 32, 32);
+            ASSERT_LE(std::fabs(q4[i] - record.values[i]), q4_bound(block))
+                << info_of(type).name << " weight " << i;
+        }
+        const auto f16 = stored<uint16_t>(type, record.row, 512);
+        for (size_t i = 0; i < 512; ++i)
+            ASSERT_LE(std::fabs(f16[i] - record.values[i]),
+                      std::max(std::fabs(record.values[i]) * 0x1p-11f, 0x1p-25f));
+    }
+}
+
+TEST(Quantize, ErrorsStayWithinTheBoundsAtEveryMagnitude) {
+    std::mt19937 random(7);
+    std::normal_distribution<float> normal;
+    for (int exponent = -45; exponent <= 15; ++exponent) {
+        for (int round = 0; round < 40; ++round) {
+            std::vector<float> block(round % 32 + 1);  // and blocks that are not full
+            const float shift = round % 3 == 0 ? 0 : normal(random) * 3;
+            for (float& x : block) x = std::ldexp((normal(random) + shift) / 16, exponent);
+            const auto q8 = quantize_q8(block);
+            const auto q4 = quantize_q4(block);
+            ASSERT_TRUE(q8 && q4);
+            for (size_t i = 0; i < block.size(); ++i) {
+                ASSERT_LE(std::fabs(f16_to_f32(q8->scale) * q8->codes[i] - block[i]),
+                          q8_bound(block))
+                    << "q8, 2^" << exponent;
+                ASSERT_LE(std::fabs(f16_to_f32(q4->scale) * q4->codes[i] + f16_to_f32(q4->offset) -
+                                    block[i]),
+                          q4_bound(block))
+                    << "q4, 2^" << exponent;
+                ASSERT_GE(q8->codes[i], -127);
+                ASSERT_LE(q4->codes[i], 15);
+            }
+            for (size_t i = block.size(); i < 32; ++i) {
+                ASSERT_EQ(q8->codes[i], 0);
+                ASSERT_EQ(q4->codes[i], 0);
+            }
+        }
+    }
+}
+
+TEST(Quantize, KeepsWhatItCan) {
+    const std::vector<float> zeros(32, 0.0f);
+    EXPECT_EQ(quantize_q8(zeros), Q8Block{});
+    EXPECT_EQ(quantize_q4(zeros), Q4Block{});
+    const std::vector<float> constant(32, -0.75f);
+    const auto q4 = quantize_q4(constant);
+    ASSERT_TRUE(q4);
+    EXPECT_EQ(f16_to_f32(q4->offset), -0.75f);
+    std::vector<float> ramp(16);
+    for (int i = 0; i < 16; ++i) ramp[i] = static_cast<float>(i) * 0.5f - 3;
+    const auto exact = quantize_q4(ramp);
+    ASSERT_TRUE(exact);
+    for (int i = 0; i < 16; ++i) EXPECT_EQ(exact->codes[i], i);
+}
+
+TEST(Quantize, RefusesWhatTheTypeCannotHold) {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+    for (const float bad : {kInfinity, -kInfinity, kNan}) {
+        const auto row = bytes_of_floats({1, bad, 2});
+        std::vector<float> scratch(3), floats(3);
+        std::vector<uint16_t> halves(3);
+        std::vector<Q8Block> q8(1);
+        std::vector<Q4Block> q4(1);
+        EXPECT_FALSE(convert_row(GgmlType::f32, row.data(), scratch, std::span(floats)));
+        EXPECT_FALSE(convert_row(GgmlType::f32, row.data(), scratch, std::span(halves)));
+        EXPECT_FALSE(convert_row(GgmlType::f32, row.data(), scratch, std::span(q8)));
+        EXPECT_FALSE(convert_row(GgmlType::f32, row.data(), scratch, std::span(q4)));
+    }
+    EXPECT_TRUE(quantize_q8(std::vector<float>{65504 * 127.0f}));
+    EXPECT_FALSE(quantize_q8(std::vector<float>{65600 * 127.0f}));
+    EXPECT_FALSE(quantize_q4(std::vector<float>{-70000, 0}));
+    EXPECT_FALSE(quantize_q4(std::vector<float>{0, 16 * 65504.0f}));
+    // A scale that is infinite makes a quantised source's block useless, whatever the target.
+    std::vector<std::byte> row(34, std::byte{1});
+    const uint16_t infinite = 0x7c00;
+    std::memcpy(row.data(), &infinite, 2);
+    std::vector<float> scratch(32);
+    std::vector<Q8Block> q8(1);
+    EXPECT_FALSE(convert_row(GgmlType::q8_0, row.data(), scratch, std::span(q8)));
+    std::vector<Q4Block> q4(1);
+    EXPECT_FALSE(convert_row(GgmlType::q4_0, row.data(), scratch, std::span(q4)));
+    const auto large = bytes_of_floats({65504, 65520});
+    std::vector<uint16_t> halves(2);
+    EXPECT_FALSE(convert_row(GgmlType::f32, large.data(), scratch, std::span(halves)));
+}
+
+}  // namespace
+}  // namespace llmsql::test

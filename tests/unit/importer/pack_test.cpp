@@ -1,0 +1,143 @@
+// Strips: every byte where docs/model-db.md says, and rows come back as they went in.
+#include "importer/pack.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "common/half.h"
+
+namespace llmsql::test {
+namespace {
+
+template<class T>
+T at(const std::vector<std::byte>& strip, size_t offset) {
+    T value;
+    std::memcpy(&value, strip.data() + offset, sizeof value);
+    return value;
+}
+
+std::vector<std::byte> empty_strip(WeightType type, int64_t cols) {
+    return std::vector<std::byte>(strip_bytes(type, cols));
+}
+
+TEST(Pack, PlainValuesAreColumnByColumn) {
+    auto floats = empty_strip(WeightType::f32, 5);
+    auto halves = empty_strip(WeightType::f16, 5);
+    const std::vector<float> row{1, 2, 3, 4, 5};
+    const std::vector<uint16_t> half_row{11, 12, 13, 14, 15};
+    pack_row(std::span(row), 7, floats.data());
+    pack_row(std::span(half_row), 15, halves.data());
+    for (size_t c = 0; c < 5; ++c) {
+        EXPECT_EQ(at<float>(floats, (c * 16 + 7) * 4), row[c]);
+        EXPECT_EQ(at<uint16_t>(halves, (c * 16 + 15) * 2), half_row[c]);
+    }
+    // The other rows keep their zeros.
+    for (size_t c = 0; c < 5; ++c)
+        for (size_t r = 0; r < 16; ++r)
+            if (r != 7) {
+                EXPECT_EQ(at<float>(floats, (c * 16 + r) * 4), 0);
+            }
+}
+
+TEST(Pack, Q8BlocksLieAsDocumented) {
+    auto strip = empty_strip(WeightType::q8, 64);
+    ASSERT_EQ(strip.size(), 2u * 544);
+    std::vector<Q8Block> row(2);
+    row[0].scale = 0x1234;
+    row[1].scale = 0x4321;
+    for (int i = 0; i < 32; ++i) {
+        row[0].codes[i] = static_cast<int8_t>(i - 100);
+        row[1].codes[i] = static_cast<int8_t>(i + 60);
+    }
+    constexpr size_t r = 9;
+    pack_row(std::span<const Q8Block>(row), r, strip.data());
+    for (size_t b = 0; b < 2; ++b) {
+        EXPECT_EQ(at<uint16_t>(strip, b * 544 + 2 * r), row[b].scale);
+        for (size_t c = 0; c < 32; ++c)  // code[8][16 rows][4 columns] behind 16 scales
+            EXPECT_EQ(at<int8_t>(strip, b * 544 + 32 + c / 4 * 64 + r * 4 + c % 4),
+                      row[b].codes[c]);
+    }
+}
+
+TEST(Pack, Q4BlocksLieAsDocumented) {
+    auto strip = empty_strip(WeightType::q4, 33);  // one column in the second block
+    ASSERT_EQ(strip.size(), 2u * 320);
+    std::vector<Q4Block> row(2);
+    row[0] = {0x1234, 0xabcd, {}};
+    row[1] = {0x0101, 0x8202, {}};
+    for (size_t i = 0; i < 32; ++i) row[0].codes[i] = static_cast<uint8_t>(i * 7 % 16);
+    row[1].codes[0] = 13;
+    constexpr size_t r = 3;
+    pack_row(std::span<const Q4Block>(row), r, strip.data());
+    for (size_t b = 0; b < 2; ++b) {
+        EXPECT_EQ(at<uint16_t>(strip, b * 320 + 2 * r), row[b].scale);
+        EXPECT_EQ(at<uint16_t>(strip, b * 320 + 32 + 2 * r), row[b].offset);
+        for (size_t j = 0; j < 4; ++j) {
+            for (size_t i = 0; i < 4; ++i) {
+                const auto byte = at<uint8_t>(strip, b * 320 + 64 + j * 64 + r * 4 + i);
+                EXPECT_EQ(byte & 15, row[b].codes[4 * j + i]);
+                EXPECT_EQ(byte >> 4, row[b].codes[16 + 4 * j + i]);
+            }
+        }
+    }
+}
+
+template<class Element, class Make>
+void round_trip(WeightType type, size_t elements, int64_t cols, Make make) {
+    std::vector<std::vector<Element>> rows(16, std::vector<Element>(elements));
+    auto strip = empty_strip(type, cols);
+    for (auto& row : rows) std::ranges::generate(row, make);
+    // In any order: a row leaves the others alone.
+    for (int r = 15; r >= 0; --r) pack_row(std::span<const Element>(rows[r]), r, strip.data());
+    for (int r = 0; r < 16; ++r) {
+        std::vector<Element> back(elements);
+        unpack_row(strip.data(), r, std::span(back));
+        ASSERT_EQ(back, rows[r]) << name_of(type) << " cols " << cols << " row " << r;
+    }
+}
+
+TEST(Pack, RoundTripsRowsOfAnyLength) {
+    std::mt19937 random(1);
+    for (const int64_t cols : {1, 31, 32, 33, 100, 576}) {
+        const auto blocks = static_cast<size_t>(block_count(cols));
+        round_trip<float>(WeightType::f32, cols, cols,
+                          [&] { return float(random() % 1000) - 500; });
+        round_trip<uint16_t>(WeightType::f16, cols, cols,
+                             [&] { return static_cast<uint16_t>(random()); });
+        round_trip<Q8Block>(WeightType::q8, blocks, cols, [&] {
+            Q8Block block{.scale = static_cast<uint16_t>(random())};
+            for (auto& code : block.codes) code = static_cast<int8_t>(random());
+            return block;
+        });
+        round_trip<Q4Block>(WeightType::q4, blocks, cols, [&] {
+            Q4Block block{static_cast<uint16_t>(random()), static_cast<uint16_t>(random()), {}};
+            for (auto& code : block.codes) code = random() % 16;
+            return block;
+        });
+    }
+}
+
+TEST(Pack, ValuesAreScaleTimesCodePlusOffset) {
+    auto strip = empty_strip(WeightType::q4, 40);
+    std::vector<Q4Block> row(2, Q4Block{f32_to_f16(0.5f), f32_to_f16(-4), {}});
+    row[0].codes[17] = 15;
+    row[1].codes[7] = 1;
+    pack_row(std::span<const Q4Block>(row), 2, strip.data());
+    const auto values = unpack_values(WeightType::q4, strip.data(), 40, 2);
+    ASSERT_EQ(values.size(), 40u);
+    EXPECT_EQ(values[0], -4);
+    EXPECT_EQ(values[17], 3.5f);
+    EXPECT_EQ(values[39], -3.5f);
+
+    auto q8 = empty_strip(WeightType::q8, 40);
+    std::vector<Q8Block> q8_row(2, Q8Block{f32_to_f16(0.25f), {}});
+    q8_row[1].codes[7] = -127;
+    pack_row(std::span<const Q8Block>(q8_row), 0, q8.data());
+    EXPECT_EQ(unpack_values(WeightType::q8, q8.data(), 40, 0)[39], -31.75f);
+}
+
+}  // namespace
+}  // namespace llmsql::test
