@@ -77,18 +77,18 @@ bool reads_place_of(const Plan& plan, const PlanExpr& e, const PlanTensor& targe
 }  // namespace
 
 std::string statement_comment(const Plan& plan, const std::vector<Param>& params,
-                              const PlanStatement& statement) {
+                              const PlanStatement& statement, std::string_view rows) {
     const Formula formula(plan, params, statement);
     if (statement.appends()) {
         const PlanCache& cache = plan.caches[static_cast<size_t>(statement.cache)];
         return one_line(fmt::format("cache {}: {}, {}  f16{}", statement.cache,
                                     formula.text(statement.data), formula.text(statement.values),
-                                    shape_text(cache.heads, cache.width)));
+                                    shape_text(rows, cache.heads, cache.width)));
     }
     const PlanTensor& target = plan.tensor(statement.target);
     return one_line(fmt::format("{} = {}  {}{}{}", target.name, formula.text(statement.data),
                                 name_of(target.type),
-                                shape_text(target.shape.heads, target.shape.width),
+                                shape_text(rows, target.shape.heads, target.shape.width),
                                 reads_place_of(plan, statement.data, target) ? ", in place" : ""));
 }
 

@@ -39,9 +39,9 @@ class Text {
         tensors();
         caches();
         section("forward :tokens :position :sequence");
-        statements(plan_.forward);
+        statements(plan_.forward, "T");
         section("logits :first :rows");
-        statements(plan_.logits);
+        statements(plan_.logits, "rows");
         add("\n-- logits  f32{}\n", output_shape());
         statement(fmt::format("SELECT data FROM tensor WHERE id = {};\n", plan_.output));
         chat();
@@ -134,7 +134,7 @@ class Text {
                });
     }
 
-    void statements(const std::vector<PlanStatement>& statements) {
+    void statements(const std::vector<PlanStatement>& statements, std::string_view rows) {
         int layer = -1;
         bool first = true;
         for (const PlanStatement& s : statements) {
@@ -146,7 +146,7 @@ class Text {
                 text_ += "\n";
             layer = s.layer;
             first = false;
-            add("-- {}\n", statement_comment(plan_, model_.params, s));
+            add("-- {}\n", statement_comment(plan_, model_.params, s, rows));
             statement(statement_sql(plan_, model_.params, s));
         }
     }

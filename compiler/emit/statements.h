@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "compiler/ir/model.h"
@@ -14,8 +15,8 @@ std::string statement_sql(const Plan& plan, const std::vector<Param>& params,
                           const PlanStatement& statement);
 
 /// What the statement computes, in the graph file's names: "x = x + linear(a, ffn_down)  f32[T,
-/// 576], in place". Without the leading dashes.
+/// 576], in place". Without the leading dashes; `rows` is what the section calls its rows.
 std::string statement_comment(const Plan& plan, const std::vector<Param>& params,
-                              const PlanStatement& statement);
+                              const PlanStatement& statement, std::string_view rows);
 
 }  // namespace llmsql

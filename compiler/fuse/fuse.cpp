@@ -81,6 +81,8 @@ class Fuser {
             const auto result = static_cast<size_t>(split_.base[static_cast<size_t>(o->result)]);
             if (name.empty() && of(operand).uses == 1) name = names_[result];
         }
+        std::string& output = names_[static_cast<size_t>(split_.output)];
+        if (output.empty()) output = "logits";
         for (const Op& o : graph_.ops) {
             std::string& name = names_[static_cast<size_t>(o.result)];
             if (name.empty()) name = o.op->name;

@@ -29,7 +29,7 @@ std::string to_text(const OpGraph& graph, const std::vector<Param>& params) {
         const Value& value = graph.values.at(static_cast<size_t>(op.result));
         text += fmt::format("{:<56} -- ", line);
         if (!value.name.empty()) text += value.name + "  ";
-        text += shape_text(value.heads, value.width);
+        text += shape_text("T", value.heads, value.width);
         if (op.layer >= 0) text += fmt::format("  layer {}", op.layer);
         if (op.cache >= 0) text += fmt::format("  cache {}", op.cache);
         text += "\n";

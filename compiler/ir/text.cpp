@@ -17,9 +17,9 @@ std::string real_text(double number) {
     return text;
 }
 
-std::string shape_text(long long heads, long long width) {
-    if (heads == 1) return fmt::format("[T, {}]", width);
-    return fmt::format("[T, {}, {}]", heads, width);
+std::string shape_text(std::string_view rows, int64_t heads, int64_t width) {
+    if (heads == 1) return fmt::format("[{}, {}]", rows, width);
+    return fmt::format("[{}, {}, {}]", rows, heads, width);
 }
 
 std::string last_name(const std::string& param) {

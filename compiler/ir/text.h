@@ -1,7 +1,9 @@
 // Small pieces of text that several passes print alike.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace llmsql {
 
@@ -10,8 +12,8 @@ namespace llmsql {
 /// infinities and NaN.
 std::string real_text(double number);
 
-/// "[T, 9, 64]", or "[T, 576]" where heads is 1.
-std::string shape_text(long long heads, long long width);
+/// "[T, 9, 64]", or "[T, 576]" where heads is 1; `rows` is what to call the first dimension.
+std::string shape_text(std::string_view rows, int64_t heads, int64_t width);
 
 /// What follows the last dot of a parameter's name: "attn_q" of "layer.3.attn_q".
 std::string last_name(const std::string& param);
