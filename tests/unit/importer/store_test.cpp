@@ -1,0 +1,218 @@
+// Parameters from tensors to tiles: order of rows, shapes, types.
+#include "importer/store.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+
+#include "common/half.h"
+#include "importer/dequantize.h"
+#include "tests/unit/importer/gguf_builder.h"
+#include "tests/unit/importer/sql.h"
+
+namespace llmsql::test {
+namespace {
+
+constexpr uint32_t kF32 = 0, kF16 = 1, kQ4_0 = 2, kBf16 = 30;
+
+Param matrix(const std::string& tensor, int64_t rows, int64_t cols, WeightType type,
+             std::string transform = "", std::vector<double> args = {}) {
+    Param param;
+    param.name = "p";
+    param.type = type;
+    param.shape = {rows, cols};
+    param.gguf = ParamSource{tensor, std::move(transform), std::move(args)};
+    return param;
+}
+
+Param vector(const std::string& tensor, int64_t cols, std::string transform = "",
+             std::vector<double> args = {}) {
+    Param param = matrix(tensor, 1, cols, WeightType::f32, std::move(transform), std::move(args));
+    param.shape.rows.reset();
+    return param;
+}
+
+class StoreTest : public testing::Test {
+  protected:
+    /// What the database holds of one parameter after an import: its values row by row.
+    std::vector<std::vector<float>> stored(const GgufBuilder& builder, const Param& param) {
+        const Gguf gguf(folder_.write("x.gguf", builder.build()));
+        RowSource source(gguf, param);
+        uint64_t progress = 0;
+        ModelWriter writer(folder_ / "x.db", cancelled_);
+        writer.param(1, param);
+        store_param(source, 1, param, writer, [&](uint64_t bytes) { progress += bytes; });
+        writer.finish();
+        EXPECT_LE(progress, source.tensor().bytes);
+        EXPECT_GE(progress + 100, source.tensor().bytes);
+        const std::string bytes =
+            Sql(folder_ / "x.db").blob("SELECT data FROM llm_tile ORDER BY first_row");
+        std::vector<std::vector<float>> rows;
+        if (param.shape.is_vector()) {
+            rows.emplace_back(bytes.size() / 4);
+            std::memcpy(rows[0].data(), bytes.data(), bytes.size());
+            return rows;
+        }
+        EXPECT_EQ(bytes.size(), param_bytes(param.type, param.shape));
+        const auto* strips = reinterpret_cast<const std::byte*>(bytes.data());
+        for (int64_t r = 0; r < *param.shape.rows; ++r)
+            rows.push_back(unpack_values(
+                param.type,
+                strips + static_cast<size_t>(r / 16) * strip_bytes(param.type, param.shape.cols),
+                param.shape.cols, r % 16));
+        return rows;
+    }
+
+    std::string error_for(const GgufBuilder& builder, const Param& param) {
+        const Gguf gguf(folder_.write("x.gguf", builder.build()));
+        return error_of([&] { RowSource source(gguf, param); });
+    }
+
+    static std::vector<float> count(size_t n) {
+        std::vector<float> values(n);
+        for (size_t i = 0; i < n; ++i) values[i] = static_cast<float>(i);
+        return values;
+    }
+
+    TemporaryFolder folder_;
+    std::atomic<bool> cancelled_ = false;
+};
+
+#define EXPECT_CONTAINS(text, part) \
+    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
+
+TEST_F(StoreTest, StoresMatricesAndVectors) {
+    // 50 rows, cols no multiple of a block: several strips, the last one not full.
+    GgufBuilder builder;
+    builder.tensor("m", {33, 50}, kF32, bytes_of(count(1650)))
+        .tensor("v", {5}, kF32, bytes_of(count(5)));
+    for (const WeightType type : {WeightType::f32, WeightType::f16}) {
+        const auto rows = stored(builder, matrix("m", 50, 33, type));
+        for (size_t r = 0; r < 50; ++r)
+            for (size_t c = 0; c < 33; ++c) ASSERT_EQ(rows[r][c], static_cast<float>(r * 33 + c));
+    }
+    for (const WeightType type : {WeightType::q8, WeightType::q4}) {
+        const auto rows = stored(builder, matrix("m", 50, 33, type));
+        for (size_t r = 0; r < 50; ++r)
+            for (size_t c = 0; c < 33; ++c)
+                ASSERT_NEAR(rows[r][c], static_cast<float>(r * 33 + c),
+                            type == WeightType::q8 ? 6.6 : 1.5);
+    }
+    EXPECT_EQ(stored(builder, vector("v", 5))[0], count(5));
+}
+
+TEST_F(StoreTest, CutsTilesBetweenStrips) {
+    // f32 rows of 1024: a strip is 64 KiB, a tile 4 of them; 100 rows make 7 strips, 2 tiles.
+    GgufBuilder builder;
+    builder.tensor("m", {1024, 100}, kF32, bytes_of(count(102400)));
+    const Param param = matrix("m", 100, 1024, WeightType::f32);
+    const Gguf gguf(folder_.write("x.gguf", builder.build()));
+    RowSource source(gguf, param);
+    ModelWriter writer(folder_ / "x.db", cancelled_);
+    store_param(source, 1, param, writer, [](uint64_t) {});
+    writer.finish();
+    const Sql sql(folder_ / "x.db");
+    EXPECT_EQ(
+        sql.text("SELECT id, param, first_row, length(checksums), length(data) FROM llm_tile"),
+        "1|1|0|32|262144;2|1|64|24|196608");
+    const std::string second = sql.blob("SELECT data FROM llm_tile WHERE id = 2");
+    const auto row_96 = unpack_values(
+        WeightType::f32, reinterpret_cast<const std::byte*>(second.data()) + 131072, 1024, 96 % 16);
+    EXPECT_EQ(row_96[5], 96 * 1024 + 5);
+    // Rows 100 to 111 are padding.
+    const auto padding = unpack_values(
+        WeightType::f32, reinterpret_cast<const std::byte*>(second.data()) + 131072, 1024, 4);
+    EXPECT_EQ(padding, std::vector<float>(1024));
+}
+
+// The conversion to GGUF reshapes q to [heads, 2, d/2, cols] and swaps the middle axes; that is
+// done here, and has to be undone.
+TEST_F(StoreTest, UnpermutesHeads) {
+    constexpr size_t kHeads = 3, kHalf = 4, kCols = 32, kRows = kHeads * 2 * kHalf;
+    std::vector<uint8_t> canonical(kRows * 18), permuted;
+    for (size_t r = 0; r < kRows; ++r) {
+        const uint16_t scale = f32_to_f16(static_cast<float>(r + 1));
+        std::memcpy(&canonical[r * 18], &scale, 2);
+        for (size_t i = 2; i < 18; ++i)
+            canonical[r * 18 + i] = static_cast<uint8_t>(r * 31 + i * 7);
+    }
+    for (size_t h = 0; h < kHeads; ++h)
+        for (size_t i = 0; i < kHalf; ++i)
+            for (size_t a = 0; a < 2; ++a) {
+                const size_t row = (h * 2 + a) * kHalf + i;
+                permuted.insert(permuted.end(), &canonical[row * 18], &canonical[row * 18] + 18);
+            }
+    GgufBuilder builder;
+    builder.tensor("q", {kCols, kRows}, kQ4_0, bytes_of(permuted));
+    const auto rows = stored(builder, matrix("q", kRows, kCols, WeightType::q4, "unpermute",
+                                             {static_cast<double>(kHeads)}));
+    for (size_t r = 0; r < kRows; ++r) {
+        std::vector<float> expected(kCols);
+        dequantize_row(GgmlType::q4_0, reinterpret_cast<std::byte*>(&canonical[r * 18]),
+                       std::span(expected));
+        EXPECT_EQ(rows[r], expected) << "row " << r;  // to the bit
+    }
+    // A bias is permuted like the rows: one head of 8.
+    GgufBuilder bias;
+    bias.tensor("b", {8}, kF32, bytes_of(std::vector<float>{0, 4, 1, 5, 2, 6, 3, 7}));
+    EXPECT_EQ(stored(bias, vector("b", 8, "unpermute", {1}))[0], count(8));
+}
+
+TEST_F(StoreTest, AddsWhatTheGraphSays) {
+    GgufBuilder builder;
+    builder
+        .tensor("m", {2, 2}, kF16,
+                bytes_of(std::vector<uint16_t>{0, f32_to_f16(1), f32_to_f16(2), f32_to_f16(3)}))
+        .tensor("v", {3}, kF32, bytes_of(count(3)));
+    EXPECT_EQ(stored(builder, vector("v", 3, "plus", {1}))[0], (std::vector<float>{1, 2, 3}));
+    const auto rows = stored(builder, matrix("m", 2, 2, WeightType::f32, "plus", {0.5}));
+    EXPECT_EQ(rows, (std::vector<std::vector<float>>{{0.5f, 1.5f}, {2.5f, 3.5f}}));
+}
+
+TEST_F(StoreTest, ChecksShapesAndTypes) {
+    GgufBuilder builder;
+    builder.tensor("m", {3, 8}, kF32, bytes_of(count(24)))
+        .tensor("one", {3, 1}, kF32, bytes_of(count(3)))
+        .tensor("iq", {32, 2}, 20, std::string(36, ' '));
+    EXPECT_EQ(error_for(builder, matrix("m", 8, 3, WeightType::f32)), "");
+    EXPECT_EQ(error_for(builder, vector("one", 3)), "");
+    EXPECT_CONTAINS(error_for(builder, matrix("m", 3, 8, WeightType::f32)),
+                    "tensor m has the shape [8, 3], the model needs [3, 8]");
+    EXPECT_CONTAINS(error_for(builder, vector("m", 24)),
+                    "has the shape [8, 3], the model needs [24]");
+    EXPECT_CONTAINS(error_for(builder, matrix("none", 3, 8, WeightType::f32)),
+                    "tensor none is missing; the model needs it with the shape [3, 8]");
+    EXPECT_CONTAINS(error_for(builder, matrix("iq", 2, 32, WeightType::q4)),
+                    "tensor iq is of the type IQ4_NL, which cannot be read; the types that can are "
+                    "F32, F16, Q4_0");
+    for (const double heads : {0.0, 3.0, 8.0, 1.5, -2.0, 1e300})
+        EXPECT_CONTAINS(
+            error_for(builder, matrix("m", 8, 3, WeightType::f32, "unpermute", {heads})),
+            "heads of an even number of rows");
+    EXPECT_CONTAINS(error_for(builder, matrix("m", 8, 3, WeightType::f32, "unpermute")), "heads");
+    EXPECT_CONTAINS(error_for(builder, matrix("m", 8, 3, WeightType::f32, "reverse")),
+                    "transform reverse is not known");
+    Param nowhere = matrix("m", 8, 3, WeightType::f32);
+    nowhere.gguf.reset();
+    EXPECT_CONTAINS(error_for(builder, nowhere), "does not say where");
+}
+
+TEST_F(StoreTest, FindsWhatF16CannotHold) {
+    const auto bf16 = [](float value) {
+        return static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16);
+    };
+    GgufBuilder builder;
+    builder.tensor("small", {2, 1}, kBf16, bytes_of(std::vector<uint16_t>{bf16(1), bf16(-60000)}))
+        .tensor("large", {2, 1}, kBf16, bytes_of(std::vector<uint16_t>{bf16(1), bf16(-70000)}));
+    const Gguf gguf(folder_.write("x.gguf", builder.build()));
+    EXPECT_TRUE(RowSource(gguf, matrix("small", 1, 2, WeightType::f16)).fits_f16());
+    EXPECT_FALSE(RowSource(gguf, matrix("large", 1, 2, WeightType::f16)).fits_f16());
+    const std::string error =
+        error_of([&] { stored(builder, matrix("large", 1, 2, WeightType::f16)); });
+    EXPECT_CONTAINS(error, "tensor large: row 0 has a value that f16 cannot hold");
+    EXPECT_EQ(folder_.files(), std::vector<std::string>{"x.gguf"});
+}
+
+}  // namespace
+}  // namespace llmsql::test
