@@ -2,10 +2,11 @@
 """Records what llama.cpp makes of a real model: tests/fixtures/reference/NAME.json with greedy
 continuations, chat prompts and the perplexity of tests/fixtures/perplexity.txt.
 
-    record_llama_cpp.py NAME MODEL.gguf LLAMA_PERPLEXITY
+    record_llama_cpp.py NAME MODEL.gguf LLAMA_BIN
 
-NAME is the model's name in downloads/ (smollm2, …), LLAMA_PERPLEXITY the program. Needs the PyPI
-packages llama-cpp-python, gguf, jinja2 and numpy. After recording, the continuations are checked
+NAME is the model's name in downloads/ (smollm2, …), LLAMA_BIN the folder of llama.cpp's programs
+(llama-perplexity and llama-quantize). Needs the PyPI packages llama-cpp-python, gguf, jinja2 and
+numpy. After recording, the continuations are checked
 against numpy_model.py (teacher-forced) and differences printed.
 """
 
@@ -15,6 +16,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 import gguf
 import jinja2
@@ -65,8 +67,24 @@ def render(template, messages):
                                                     tools=None)
 
 
+def perplexity(programs, path):
+    run = subprocess.run([f"{programs}/llama-perplexity", "-m", path, "-f",
+                          FIXTURES / "perplexity.txt", "-c", "512", "-t", "2"],
+                         capture_output=True, text=True, check=True)
+    return float(re.search(r"Final estimate: PPL = ([0-9.]+)", run.stdout + run.stderr)[1])
+
+
+def perplexity_f32(programs, path):
+    """Of the same weights written out as F32: llama.cpp without its rounding of activations."""
+    with tempfile.TemporaryDirectory() as folder:
+        expanded = f"{folder}/f32.gguf"
+        subprocess.run([f"{programs}/llama-quantize", "--allow-requantize", path, expanded, "F32"],
+                       capture_output=True, check=True)
+        return perplexity(programs, expanded)
+
+
 def main():
-    name, path, perplexity_program = sys.argv[1:]
+    name, path, programs = sys.argv[1:]
     reader = gguf.GGUFReader(path)
     field = lambda key: reader.fields[key].contents() if key in reader.fields else None
     add_bos = bool(field("tokenizer.ggml.add_bos_token"))
@@ -92,12 +110,10 @@ def main():
                                "continuation": ids, "gaps": gaps,
                                "text": model.detokenize(ids).decode(errors="replace")})
 
-    run = subprocess.run([perplexity_program, "-m", path, "-f", FIXTURES / "perplexity.txt", "-c",
-                          "512", "-t", "2"], capture_output=True, text=True, check=True)
-    estimate = re.search(r"Final estimate: PPL = ([0-9.]+)", run.stdout + run.stderr)
     text = (FIXTURES / "perplexity.txt").read_text()
     record["perplexity"] = {"text": "perplexity.txt", "context": 512,
-                            "tokens": len(tokenize(text, False)), "value": float(estimate[1])}
+                            "tokens": len(tokenize(text, False)), "value": perplexity(programs, path),
+                            "value_f32": perplexity_f32(programs, path)}
 
     out = FIXTURES / "reference" / f"{name}.json"
     out.parent.mkdir(exist_ok=True)

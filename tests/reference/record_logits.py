@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Records the logits of the tiny models by numpy_model.py: tests/fixtures/tiny-*.npz, each with
 
+    config           numpy_model.Config as JSON
     tokens           int32[100]: the prompt
     rows             int32[8]: the positions whose logits are recorded
     logits           f32[8, n_vocab]: everything in float64
@@ -8,6 +9,9 @@
 
 Needs the PyPI packages gguf and numpy.
 """
+
+import dataclasses
+import json
 
 import numpy as np
 
@@ -28,6 +32,7 @@ def main():
         exact = forward(config, weights, tokens, rows=ROWS)
         kv_f16 = forward(config, weights, tokens, rows=ROWS, kv_f16=True)
         np.savez_compressed(path.with_suffix(".npz"), tokens=tokens,
+                            config=json.dumps(dataclasses.asdict(config)),
                             rows=np.array(ROWS, dtype=np.int32), logits=exact.astype(np.float32),
                             logits_kv_f16=kv_f16.astype(np.float32))
         print(f"{path.stem}: spread {exact.std():.2f}, largest {abs(exact).max():.2f}, "
