@@ -1,0 +1,52 @@
+// The checker's order of work. See check.h.
+#include "compiler/check/check.h"
+
+#include <fmt/format.h>
+
+#include "compiler/check/declarations.h"
+
+namespace llmsql {
+namespace {
+
+void check_used(const ast::Parameter& param, const std::string& block,
+                const std::set<std::string>& used, Diagnostics& errors) {
+    const std::string name = block.empty() ? param.name.text : block + "." + param.name.text;
+    if (!used.contains(name))
+        errors.error(param.name.at,
+                     fmt::format("parameter '{}' is never used in forward", param.name.text));
+}
+
+}  // namespace
+
+void check_graph(const ast::Graph& graph, Diagnostics& errors) {
+    Scope scope;
+    ExpressionChecker expressions(errors);
+    check_declarations(graph, scope, expressions, errors);
+    const ast::Forward* forward = nullptr;
+    for (const auto& item : graph.items) {
+        const auto* found = std::get_if<ast::Forward>(&item);
+        if (found == nullptr) continue;
+        if (forward != nullptr) {
+            errors.error(found->at, fmt::format("a second forward; the first is in line {}",
+                                                forward->at.line));
+            continue;
+        }
+        forward = found;
+    }
+    if (forward == nullptr) {
+        errors.error(graph.name.at, fmt::format("graph '{}' has no forward", graph.name.text));
+        return;
+    }
+    check_forward(*forward, scope, expressions, errors);
+    if (!errors.empty()) return;  // what is misspelt elsewhere would seem unused
+    for (const auto& item : graph.items) {
+        if (const auto* param = std::get_if<ast::Parameter>(&item))
+            check_used(*param, "", expressions.used(), errors);
+        if (const auto* block = std::get_if<ast::Block>(&item))
+            for (const auto& inner : block->items)
+                if (const auto* param = std::get_if<ast::Parameter>(&inner))
+                    check_used(*param, block->name.text, expressions.used(), errors);
+    }
+}
+
+}  // namespace llmsql

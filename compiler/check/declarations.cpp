@@ -1,0 +1,316 @@
+// Checking declarations. See declarations.h.
+#include "compiler/check/declarations.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "compiler/check/scalar.h"
+
+namespace llmsql {
+namespace {
+
+constexpr std::array kFormats{"gguf", "hf"};
+constexpr std::array kTransforms{"unpermute", "plus"};
+
+/// Reports dims, constants and lets that are defined by one another. Returns their names, so that a
+/// use of a later one among them is not reported again.
+std::set<std::string> find_cycles(const ast::Graph& graph, Diagnostics& errors) {
+    std::map<std::string, std::vector<std::string>> uses;
+    std::vector<ast::Name> order;
+    for (const auto& item : graph.items) {
+        if (const auto* number = std::get_if<ast::Number>(&item); number && number->value) {
+            order.push_back(number->name);
+            uses.emplace(number->name.text, names_in(*number->value));
+        } else if (const auto* let = std::get_if<ast::Let>(&item)) {
+            order.push_back(let->name);
+            uses.emplace(let->name.text, names_in(let->value));
+        }
+    }
+    std::set<std::string> reported;
+    std::set<std::string> finished;
+    for (const ast::Name& start : order) {
+        // Depth first with a stack of its own: a file may chain thousands of names.
+        std::vector<std::pair<std::string, size_t>> path{{start.text, 0}};
+        while (!path.empty()) {
+            auto& [name, next] = path.back();
+            const auto found = uses.find(name);
+            if (finished.contains(name) || found == uses.end() || next == found->second.size()) {
+                finished.insert(name);
+                path.pop_back();
+                continue;
+            }
+            const std::string used = found->second[next++];
+            const auto again =
+                std::ranges::find(path, used, &std::pair<std::string, size_t>::first);
+            if (again == path.end()) {
+                path.emplace_back(used, 0);
+                continue;
+            }
+            std::string circle;
+            for (auto each = again; each != path.end(); ++each) {
+                circle += each->first + " -> ";
+                reported.insert(each->first);
+            }
+            const auto named = std::ranges::find(order, used, &ast::Name::text);
+            errors.error(named->at,
+                         fmt::format("'{}' is defined by itself: {}{}", used, circle, used));
+        }
+    }
+    return reported;
+}
+
+class DeclarationChecker {
+  public:
+    DeclarationChecker(Scope& scope, ExpressionChecker& expressions, Diagnostics& errors)
+        : scope_(scope), expressions_(expressions), errors_(errors) {}
+
+    void run(const ast::Graph& graph) {
+        check_formats(graph.annotations);
+        for (const ast::Annotation& annotation : graph.annotations)
+            for (const ast::Expr& arg : annotation.args)
+                if (arg.kind != ast::Expr::Kind::text)
+                    errors_.error(arg.at, "a text is needed here: the architecture's name");
+        circular_ = find_cycles(graph, errors_);
+        for (const auto& item : graph.items)
+            std::visit([this](const auto& each) { later(each); }, item);
+        for (const auto& item : graph.items) {
+            std::visit([this](const auto& each) { declare(each); }, item);
+            ++order_;
+        }
+        scope_.later.clear();
+    }
+
+  private:
+    void later(const ast::Number& number) {
+        scope_.later.emplace(number.name.text, number.name.at);
+    }
+    void later(const ast::Let& let) { scope_.later.emplace(let.name.text, let.name.at); }
+    void later(const ast::Parameter& param) {
+        scope_.later.emplace(param.name.text, param.name.at);
+    }
+    void later(const ast::Require&) {}
+    void later(const ast::Block&) {}
+    void later(const ast::Forward&) {}
+
+    /// False, and an error, if the name is taken.
+    bool is_new(const ast::Name& name) {
+        std::optional<Position> taken;
+        if (const auto found = scope_.globals.find(name.text); found != scope_.globals.end())
+            taken = found->second.at;
+        if (const auto found = scope_.blocks.find(name.text); found != scope_.blocks.end())
+            taken = found->second.at;
+        if (scope_.inside != nullptr) {
+            if (name.text == "index") {
+                errors_.error(name.at, "'index' is the number of the repetition of a block");
+                return false;
+            }
+            const auto found = scope_.inside->members.find(name.text);
+            if (found != scope_.inside->members.end()) taken = found->second.at;
+        }
+        if (!taken) return true;
+        errors_.error(name.at,
+                      fmt::format("'{}' is already declared, in line {}", name.text, taken->line));
+        return false;
+    }
+
+    /// An unknown value in place of what a circle would define, so that nothing else is reported.
+    bool is_circular(const std::string& name) const { return circular_.contains(name); }
+
+    void declare(const ast::Number& number) {
+        check_formats(number.annotations);
+        for (const ast::Annotation& annotation : number.annotations)
+            for (const ast::Expr& arg : annotation.args) check_number_source(arg);
+        const char* what = number.is_dim ? "dim" : "constant";
+        if (number.value && !is_circular(number.name.text))
+            expressions_.need_number(*number.value, scope_);
+        if (!is_new(number.name)) return;
+        scope_.later.erase(number.name.text);
+        const Type type = number.is_dim ? Type::number(Dimension::named(number.name.text, order_))
+                                        : Type::number();
+        scope_.globals.emplace(number.name.text, Symbol{type, number.name.at, what});
+    }
+
+    void declare(const ast::Let& let) {
+        const Type type = is_circular(let.name.text) ? Type{} : check_value(let.value);
+        if (!is_new(let.name)) return;
+        scope_.later.erase(let.name.text);
+        scope_.globals.emplace(let.name.text, Symbol{type, let.name.at, "let"});
+    }
+
+    Type check_value(const ast::Expr& value) {
+        Type type = expressions_.check(value, scope_);
+        if (type.kind == Type::Kind::number || type.kind == Type::Kind::truth ||
+            type.kind == Type::Kind::unknown)
+            return type;
+        errors_.error(value.at, fmt::format("a number or a condition is needed here, not {}",
+                                            describe(type)));
+        return {};
+    }
+
+    void declare(const ast::Require& require) {
+        expressions_.need_truth(require.condition, scope_);
+    }
+
+    void declare(const ast::Parameter& param) {
+        const Type type = check_parameter(param);
+        if (!is_new(param.name)) return;
+        scope_.later.erase(param.name.text);
+        scope_.globals.emplace(param.name.text, Symbol{type, param.name.at, "parameter"});
+    }
+
+    void declare(const ast::Block& block) {
+        expressions_.need_number(block.count, scope_);
+        const bool fresh = is_new(block.name);
+        BlockSymbols symbols{block.name.at, {}};
+        scope_.inside = &symbols;
+        for (const auto& item : block.items) {
+            if (const auto* param = std::get_if<ast::Parameter>(&item)) {
+                Type type = check_parameter(*param);
+                if (is_new(param->name))
+                    symbols.members.emplace(param->name.text,
+                                            Symbol{std::move(type), param->name.at, "parameter"});
+            } else {
+                const auto& let = std::get<ast::Let>(item);
+                Type type = check_value(let.value);
+                type.dim.reset();  // it may differ from one repetition to the next
+                if (is_new(let.name))
+                    symbols.members.emplace(let.name.text,
+                                            Symbol{std::move(type), let.name.at, "let"});
+            }
+        }
+        scope_.inside = nullptr;
+        if (fresh) scope_.blocks.emplace(block.name.text, std::move(symbols));
+    }
+
+    void declare(const ast::Forward&) {}  // after all declarations
+
+    Type check_parameter(const ast::Parameter& param) {
+        check_formats(param.annotations);
+        for (const ast::Annotation& annotation : param.annotations) check_tensor_source(annotation);
+        Type type{Type::Kind::param, std::nullopt, {}, param.optional};
+        bool known = true;
+        for (const ast::Expr& dim : param.shape) {
+            if (const auto size = expressions_.dimension(dim, scope_)) {
+                type.shape.push_back(*size);
+            } else {
+                known = false;
+            }
+        }
+        if (param.shape.size() > 2) {
+            errors_.error(param.name.at,
+                          fmt::format("'{}' has {} dimensions; a parameter is a vector "
+                                      "[n] or a matrix [rows, columns]",
+                                      param.name.text, param.shape.size()));
+            known = false;
+        }
+        if (param.tied) {
+            if (param.optional)
+                errors_.error(param.tied->at,
+                              "a parameter is optional or has a stand-in, not both");
+            const Type other = tied_to(*param.tied);
+            if (other.may_be_absent) {
+                errors_.error(param.tied->at,
+                              fmt::format("'{}' is optional and cannot stand in for "
+                                          "another",
+                                          param.tied->text));
+            } else if (known && other.kind == Type::Kind::param && other.shape != type.shape) {
+                errors_.error(
+                    param.tied->at,
+                    fmt::format("'{}' is {}, but its stand-in '{}' is {}", param.name.text,
+                                shape_text(type.shape), param.tied->text, shape_text(other.shape)));
+            }
+        }
+        return known ? type : Type{};
+    }
+
+    Type tied_to(const ast::Name& name) {
+        ast::Expr expr;
+        expr.kind = ast::Expr::Kind::name;
+        expr.at = name.at;
+        expr.text = name.text;
+        const Type type = expressions_.check(expr, scope_);
+        if (type.kind != Type::Kind::param && type.kind != Type::Kind::unknown)
+            errors_.error(name.at,
+                          fmt::format("a parameter is needed here, not {}", describe(type)));
+        return type;
+    }
+
+    void check_formats(const std::vector<ast::Annotation>& annotations) {
+        std::set<std::string> seen;
+        for (const ast::Annotation& annotation : annotations) {
+            const std::string& format = annotation.format.text;
+            if (std::ranges::find(kFormats, format) == kFormats.end())
+                errors_.error(
+                    annotation.format.at,
+                    fmt::format("unknown source format '{}'; there are gguf and hf", format));
+            if (!seen.insert(format).second)
+                errors_.error(
+                    annotation.format.at,
+                    fmt::format("a second @{}; several places can be listed in one", format));
+        }
+    }
+
+    /// "key", rows("tensor") or cols("tensor").
+    void check_number_source(const ast::Expr& arg) {
+        if (arg.kind == ast::Expr::Kind::text) return;
+        const bool of_shape = arg.kind == ast::Expr::Kind::call &&
+                              (arg.text == "rows" || arg.text == "cols") &&
+                              arg.operands.size() == 1 && arg.labels[0].text.empty() &&
+                              arg.operands[0].kind == ast::Expr::Kind::text;
+        if (!of_shape)
+            errors_.error(arg.at,
+                          "a metadata key in quotes is needed here, or rows(\"tensor\") or "
+                          "cols(\"tensor\")");
+    }
+
+    /// "tensor", then perhaps a transform.
+    void check_tensor_source(const ast::Annotation& annotation) {
+        const ast::Expr& tensor = annotation.args.front();
+        if (tensor.kind != ast::Expr::Kind::text) {
+            errors_.error(tensor.at, "the tensor's name in quotes is needed here");
+        } else {
+            const size_t index = tensor.text.find("{i}");
+            const bool in_block = scope_.inside != nullptr;
+            if (in_block && index == std::string::npos)
+                errors_.error(tensor.at,
+                              "{i} is missing: in a block each repetition has a tensor of "
+                              "its own");
+            if (!in_block && index != std::string::npos)
+                errors_.error(tensor.at,
+                              "{i} stands for the repetition of a block, and this parameter "
+                              "is in none");
+        }
+        if (annotation.args.size() > 2)
+            errors_.error(annotation.args[2].at, "a tensor has one transform at most");
+        if (annotation.args.size() < 2) return;
+        const ast::Expr& transform = annotation.args[1];
+        if (transform.kind != ast::Expr::Kind::call ||
+            std::ranges::find(kTransforms, transform.text) == kTransforms.end()) {
+            errors_.error(transform.at,
+                          fmt::format("unknown transform {}; there are unpermute(heads) "
+                                      "and plus(number)",
+                                      to_text(transform)));
+        } else if (transform.operands.size() != 1 || !transform.labels[0].text.empty()) {
+            errors_.error(transform.at, fmt::format("{} takes one number", transform.text));
+        } else {
+            expressions_.need_number(transform.operands[0], scope_);
+        }
+    }
+
+    Scope& scope_;
+    ExpressionChecker& expressions_;
+    Diagnostics& errors_;
+    std::set<std::string> circular_;
+    int order_ = 0;
+};
+
+}  // namespace
+
+void check_declarations(const ast::Graph& graph, Scope& scope, ExpressionChecker& expressions,
+                        Diagnostics& errors) {
+    DeclarationChecker(scope, expressions, errors).run(graph);
+}
+
+}  // namespace llmsql

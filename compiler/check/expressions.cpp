@@ -1,0 +1,367 @@
+// Checking expressions. See expressions.h.
+#include "compiler/check/expressions.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace llmsql {
+namespace {
+
+using Kind = Type::Kind;
+
+std::string quoted_shape(const Type& type) {
+    return shape_text(type.shape);
+}
+
+std::vector<std::string> visible_names(const Scope& scope) {
+    std::vector<std::string> names;
+    for (const auto& [name, symbol] : scope.variables) names.push_back(name);
+    for (const auto& [name, block] : scope.loops) names.push_back(name);
+    if (scope.inside != nullptr) {
+        names.push_back("index");
+        for (const auto& [name, symbol] : scope.inside->members) names.push_back(name);
+    }
+    for (const auto& [name, symbol] : scope.globals) names.push_back(name);
+    return names;
+}
+
+}  // namespace
+
+std::string describe(const Type& type) {
+    switch (type.kind) {
+        case Kind::number:
+            return "a number";
+        case Kind::truth:
+            return "true or false";
+        case Kind::tensor:
+            return "a tensor " + quoted_shape(type);
+        case Kind::param:
+            return "a parameter " + quoted_shape(type);
+        case Kind::tokens:
+            return "the tokens";
+        case Kind::unknown:
+            break;
+    }
+    return "unknown";
+}
+
+std::set<std::string> guarded(const ast::Expr& condition, bool outcome) {
+    if (condition.kind == ast::Expr::Kind::call && condition.text == "has" && outcome &&
+        condition.operands.size() == 1)
+        return {to_text(condition.operands[0])};
+    if (condition.kind == ast::Expr::Kind::unary && condition.text == "!")
+        return guarded(condition.operands[0], !outcome);
+    if (condition.kind == ast::Expr::Kind::binary && condition.text == (outcome ? "&&" : "||")) {
+        std::set<std::string> both = guarded(condition.operands[0], outcome);
+        both.merge(guarded(condition.operands[1], outcome));
+        return both;
+    }
+    return {};
+}
+
+std::optional<Type> merged(const Type& a, const Type& b) {
+    if (a.kind == Kind::unknown || b.kind == Kind::unknown) return Type{};
+    if (a.kind != b.kind || a.shape != b.shape) return std::nullopt;
+    Type both = a;
+    if (a.dim != b.dim) both.dim.reset();
+    both.may_be_absent = a.may_be_absent || b.may_be_absent;
+    return both;
+}
+
+Type ExpressionChecker::error(Position at, std::string message) {
+    errors_.error(at, std::move(message));
+    return {};
+}
+
+Type ExpressionChecker::check(const ast::Expr& expr, const Scope& scope) {
+    switch (expr.kind) {
+        case ast::Expr::Kind::number: {
+            const bool whole = expr.number == std::floor(expr.number) && expr.number < 0x1p53;
+            return whole ? Type::number(Dimension::constant(static_cast<int64_t>(expr.number)))
+                         : Type::number();
+        }
+        case ast::Expr::Kind::text:
+            return error(expr.at, "a text can only stand in an annotation");
+        case ast::Expr::Kind::truth:
+            return Type::truth();
+        case ast::Expr::Kind::name:
+            return check_name(expr, scope);
+        case ast::Expr::Kind::member:
+            return check_member(expr, scope);
+        case ast::Expr::Kind::call:
+            return check_call(expr, scope);
+        case ast::Expr::Kind::unary: {
+            if (expr.text == "!") {
+                need_truth(expr.operands[0], scope);
+                return Type::truth();
+            }
+            const Type operand = check(expr.operands[0], scope);
+            if (operand.kind == Kind::unknown) return {};
+            if (operand.kind != Kind::number)
+                return error(expr.at, fmt::format("'-' takes a number, not {}", describe(operand)));
+            return Type::number(operand.dim ? Dimension::constant(0) - *operand.dim : std::nullopt);
+        }
+        case ast::Expr::Kind::binary:
+            return check_binary(expr, scope);
+        case ast::Expr::Kind::conditional:
+            return check_conditional(expr, scope);
+    }
+    return {};
+}
+
+std::optional<Dimension> ExpressionChecker::dimension(const ast::Expr& expr, const Scope& scope) {
+    const Type type = check(expr, scope);
+    if (type.kind == Kind::unknown) return std::nullopt;
+    if (type.kind == Kind::number && type.dim) return type.dim;
+    error(expr.at, fmt::format("a dimension is made of dims and whole numbers with + - * and /; {} "
+                               "is not",
+                               to_text(expr)));
+    return std::nullopt;
+}
+
+void ExpressionChecker::need_number(const ast::Expr& expr, const Scope& scope) {
+    const Type type = check(expr, scope);
+    if (type.kind != Kind::number && type.kind != Kind::unknown)
+        error(expr.at, fmt::format("a number is needed here, not {}", describe(type)));
+}
+
+void ExpressionChecker::need_truth(const ast::Expr& expr, const Scope& scope) {
+    const Type type = check(expr, scope);
+    if (type.kind != Kind::truth && type.kind != Kind::unknown)
+        error(expr.at, fmt::format("true or false is needed here, not {}", describe(type)));
+}
+
+Type ExpressionChecker::unknown_name(const ast::Expr& expr, const Scope& scope) {
+    const std::string& name = expr.text;
+    if (const auto found = scope.uncertain.find(name); found != scope.uncertain.end())
+        return error(expr.at, fmt::format("'{}' may not be assigned here: the 'if' in line {} "
+                                          "assigns it on some ways only",
+                                          name, found->second.line));
+    if (const auto found = scope.later.find(name); found != scope.later.end())
+        return error(expr.at, fmt::format("'{}' is declared later, in line {}; only earlier names "
+                                          "can be used here",
+                                          name, found->second.line));
+    if (scope.loops.contains(name))
+        return error(expr.at, fmt::format("'{}' stands for one repetition of block '{}'; write {}."
+                                          "NAME for what is in it",
+                                          name, scope.loops.at(name), name));
+    if (scope.blocks.contains(name))
+        return error(expr.at,
+                     fmt::format("'{}' is a block; `for l in {}` runs through it", name, name));
+    if (scope.in_forward)
+        for (const auto& [block, symbols] : scope.blocks)
+            if (symbols.members.contains(name))
+                return error(expr.at, fmt::format("'{}' is in block '{}': write l.{} in a "
+                                                  "`for l in {}`",
+                                                  name, block, name, block));
+    return error(expr.at,
+                 fmt::format("unknown name '{}'{}", name, suggestion(name, visible_names(scope))));
+}
+
+Type ExpressionChecker::check_name(const ast::Expr& expr, const Scope& scope) {
+    const auto seen = [&](const Symbol& symbol) {
+        Type type = symbol.type;
+        if (type.kind == Kind::param && scope.present.contains(expr.text))
+            type.may_be_absent = false;
+        return type;
+    };
+    if (const auto found = scope.variables.find(expr.text); found != scope.variables.end())
+        return seen(found->second);
+    if (scope.inside != nullptr) {
+        if (expr.text == "index") return Type::number();
+        const auto found = scope.inside->members.find(expr.text);
+        if (found != scope.inside->members.end()) return seen(found->second);
+    }
+    if (const auto found = scope.globals.find(expr.text); found != scope.globals.end()) {
+        if (found->second.type.kind == Kind::param && scope.in_forward) used_.insert(expr.text);
+        return seen(found->second);
+    }
+    return unknown_name(expr, scope);
+}
+
+Type ExpressionChecker::check_member(const ast::Expr& expr, const Scope& scope) {
+    const auto loop = scope.loops.find(expr.text);
+    if (loop == scope.loops.end()) {
+        if (scope.blocks.contains(expr.text))
+            return error(expr.at, fmt::format("'{}' is a block; run through it with `for l in {}` "
+                                              "and write l.{}",
+                                              expr.text, expr.text, expr.field));
+        if (scope.variables.contains(expr.text) || scope.globals.contains(expr.text))
+            return error(expr.at, fmt::format("'{}' has no members; only the variable of a `for` "
+                                              "has",
+                                              expr.text));
+        std::vector<std::string> names;
+        for (const auto& [name, block] : scope.loops) names.push_back(name);
+        return error(expr.at,
+                     fmt::format("unknown name '{}'{}", expr.text, suggestion(expr.text, names)));
+    }
+    if (expr.field == "index") return Type::number();
+    const auto block = scope.blocks.find(loop->second);
+    if (block == scope.blocks.end()) return {};  // reported with the `for`
+    const auto found = block->second.members.find(expr.field);
+    if (found == block->second.members.end()) {
+        std::vector<std::string> names{"index"};
+        for (const auto& [name, symbol] : block->second.members) names.push_back(name);
+        return error(expr.at, fmt::format("block '{}' has no '{}'{}", loop->second, expr.field,
+                                          suggestion(expr.field, names)));
+    }
+    Type type = found->second.type;
+    if (type.kind == Kind::param) {
+        used_.insert(loop->second + "." + expr.field);
+        if (scope.present.contains(to_text(expr))) type.may_be_absent = false;
+    }
+    return type;
+}
+
+bool ExpressionChecker::expect_one(const ast::Expr& expr) {
+    if (expr.operands.size() == 1 && expr.labels[0].text.empty()) return true;
+    error(expr.at, fmt::format("{} takes one argument without a name, not {}", expr.text,
+                               expr.operands.size() == 1 ? "a named one"
+                                                         : std::to_string(expr.operands.size())));
+    return false;
+}
+
+Type ExpressionChecker::check_call(const ast::Expr& expr, const Scope& scope) {
+    if (expr.text == "sqrt") {
+        if (expect_one(expr)) need_number(expr.operands[0], scope);
+        return Type::number();
+    }
+    if (expr.text == "has") return check_has(expr, scope);
+    const Operator* op = find_operator(expr.text);
+    if (op == nullptr) {
+        std::vector<std::string> names{"sqrt", "has"};
+        for (const Operator& each : operators())
+            if (!each.name.empty()) names.emplace_back(each.name);
+        return error(expr.at, fmt::format("there is no operator '{}'{}", expr.text,
+                                          suggestion(expr.text, names)));
+    }
+    if (!scope.in_forward)
+        return error(expr.at, fmt::format("{} works on tensors, and there are none outside forward",
+                                          expr.text));
+    return check_operator(*op, expr, scope);
+}
+
+Type ExpressionChecker::check_has(const ast::Expr& expr, const Scope& scope) {
+    if (!expect_one(expr)) return Type::truth();
+    const ast::Expr& operand = expr.operands[0];
+    const bool is_path =
+        operand.kind == ast::Expr::Kind::name || operand.kind == ast::Expr::Kind::member;
+    const bool variable =
+        operand.kind == ast::Expr::Kind::name && scope.variables.contains(operand.text);
+    if (!is_path || variable) {
+        error(operand.at, "has() takes the name of a parameter");
+        return Type::truth();
+    }
+    const Type type = check(operand, scope);
+    if (type.kind != Kind::unknown && type.kind != Kind::param)
+        error(operand.at, fmt::format("has() takes a parameter, not {}", describe(type)));
+    return Type::truth();
+}
+
+Type ExpressionChecker::check_operator(const Operator& op, const ast::Expr& expr,
+                                       const Scope& scope) {
+    const std::optional<std::vector<int>> matched = match_arguments(op, expr, errors_);
+    if (!matched) {
+        for (const ast::Expr& operand : expr.operands) check(operand, scope);
+        return {};
+    }
+    const Signature& signature = signature_of(op);
+    std::vector<Operand> operands(signature.params.size());
+    bool sound = true;
+    for (size_t i = 0; i < signature.params.size(); ++i) {
+        if ((*matched)[i] < 0) continue;
+        const SignatureParam& param = signature.params[i];
+        const ast::Expr& argument = expr.operands[static_cast<size_t>((*matched)[i])];
+        Type type = check(argument, scope);
+        using Needed = SignatureParam::Kind;
+        const Kind needed = param.kind == Needed::tensor   ? Kind::tensor
+                            : param.kind == Needed::param  ? Kind::param
+                            : param.kind == Needed::tokens ? Kind::tokens
+                                                           : Kind::number;
+        if (type.kind == Kind::unknown) {
+            sound = false;
+        } else if (type.kind != needed) {
+            const char* wanted = needed == Kind::tensor   ? "a tensor"
+                                 : needed == Kind::param  ? "a parameter"
+                                 : needed == Kind::tokens ? "the tokens"
+                                                          : "a number";
+            error(argument.at, fmt::format("{}: {} must be {}, not {}", op.name, param.name, wanted,
+                                           describe(type)));
+            sound = false;
+        } else if (type.may_be_absent && !param.optional) {
+            error(argument.at,
+                  fmt::format("{}: {} is needed, but {} is optional; ask has({}) first", op.name,
+                              param.name, to_text(argument), to_text(argument)));
+            sound = false;
+        }
+        operands[i] = {true, std::move(type.shape), std::move(type.dim)};
+    }
+    if (!sound) return {};
+    Inference inferred = infer(op, operands);
+    if (inferred.failed >= 0) {
+        const int index = (*matched)[static_cast<size_t>(inferred.failed)];
+        const Position at = index < 0 ? expr.at : expr.operands[static_cast<size_t>(index)].at;
+        return error(at, fmt::format("{}: {}", op.name, inferred.message));
+    }
+    return Type::tensor(std::move(inferred.result));
+}
+
+Type ExpressionChecker::check_binary(const ast::Expr& expr, const Scope& scope) {
+    const std::string& op = expr.text;
+    if (op == "&&" || op == "||") {
+        need_truth(expr.operands[0], scope);
+        Scope inner = scope;
+        inner.present.merge(guarded(expr.operands[0], op == "&&"));
+        need_truth(expr.operands[1], inner);
+        return Type::truth();
+    }
+    const Type a = check(expr.operands[0], scope), b = check(expr.operands[1], scope);
+    const bool compares = op == "==" || op == "!=" || op[0] == '<' || op[0] == '>';
+    if (a.kind == Kind::unknown || b.kind == Kind::unknown)
+        return compares ? Type::truth() : Type{};
+    if (compares) {
+        const bool equality = op == "==" || op == "!=";
+        const bool numbers = a.kind == Kind::number && b.kind == Kind::number;
+        const bool truths = a.kind == Kind::truth && b.kind == Kind::truth;
+        if (!numbers && !(equality && truths))
+            error(expr.at, fmt::format("'{}' compares numbers, not {} and {}", op, describe(a),
+                                       describe(b)));
+        return Type::truth();
+    }
+    if (a.kind == Kind::number && b.kind == Kind::number) {
+        if (!a.dim || !b.dim) return Type::number();
+        if (op == "+") return Type::number(*a.dim + *b.dim);
+        if (op == "-") return Type::number(*a.dim - *b.dim);
+        if (op == "*") return Type::number(*a.dim * *b.dim);
+        if (op == "/") return Type::number(*a.dim / *b.dim);
+        return Type::number();
+    }
+    if (a.kind == Kind::tensor && b.kind == Kind::tensor && (op == "+" || op == "*")) {
+        if (a.shape != b.shape)
+            return error(expr.at, fmt::format("'{}' takes equal shapes, not {} and {}", op,
+                                              quoted_shape(a), quoted_shape(b)));
+        return a;
+    }
+    if (op == "*" && a.kind == Kind::tensor && b.kind == Kind::number) return a;
+    if (op == "*" && a.kind == Kind::number && b.kind == Kind::tensor) return b;
+    const bool tensors = a.kind == Kind::tensor || b.kind == Kind::tensor;
+    return error(expr.at,
+                 fmt::format("there is no {} {} {}{}", describe(a), op, describe(b),
+                             tensors ? "; tensors can be added and multiplied with tensors "
+                                       "of their shape, and multiplied with numbers"
+                                     : ""));
+}
+
+Type ExpressionChecker::check_conditional(const ast::Expr& expr, const Scope& scope) {
+    need_truth(expr.operands[0], scope);
+    Scope then = scope, otherwise = scope;
+    then.present.merge(guarded(expr.operands[0], true));
+    otherwise.present.merge(guarded(expr.operands[0], false));
+    const Type a = check(expr.operands[1], then), b = check(expr.operands[2], otherwise);
+    if (const std::optional<Type> both = merged(a, b)) return *both;
+    return error(expr.at, fmt::format("the two sides of ':' must be alike, but are {} and {}",
+                                      describe(a), describe(b)));
+}
+
+}  // namespace llmsql

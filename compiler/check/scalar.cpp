@@ -1,0 +1,117 @@
+// Compile-time arithmetic. See scalar.h.
+#include "compiler/check/scalar.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace llmsql {
+namespace {
+
+double finite(const ast::Expr& expr, double value) {
+    if (!std::isfinite(value))
+        throw EvalError{expr.at, fmt::format("{} has no finite value here", to_text(expr))};
+    return value;
+}
+
+double remainder_of(const ast::Expr& expr, double a, double b) {
+    constexpr double kExact = 9007199254740992.0;  // 2^53: whole numbers beyond are not exact
+    if (a != std::floor(a) || b != std::floor(b) || std::abs(a) > kExact || std::abs(b) > kExact)
+        throw EvalError{expr.at, fmt::format("% takes whole numbers, not {} and {}", number_text(a),
+                                             number_text(b))};
+    if (b == 0) throw EvalError{expr.at, "the remainder of a division by 0"};
+    const double rest = std::fmod(a, b);
+    return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
+void collect_names(const ast::Expr& expr, std::vector<std::string>& names) {
+    if (expr.kind == ast::Expr::Kind::name && std::ranges::find(names, expr.text) == names.end())
+        names.push_back(expr.text);
+    for (const ast::Expr& operand : expr.operands) collect_names(operand, names);
+}
+
+}  // namespace
+
+std::string number_text(double number) {
+    return fmt::format("{}", number);
+}
+
+std::vector<std::string> names_in(const ast::Expr& expr) {
+    std::vector<std::string> names;
+    collect_names(expr, names);
+    return names;
+}
+
+double number_of(const ast::Expr& expr, Scalar scalar) {
+    if (const double* number = std::get_if<double>(&scalar)) return *number;
+    throw EvalError{expr.at, "a number is needed here, not true or false"};
+}
+
+bool truth_of(const ast::Expr& expr, Scalar scalar) {
+    if (const bool* truth = std::get_if<bool>(&scalar)) return *truth;
+    throw EvalError{expr.at, "true or false is needed here, not a number"};
+}
+
+Scalar apply_unary(const ast::Expr& expr, Scalar operand) {
+    if (expr.text == "!") return !truth_of(expr.operands[0], operand);
+    return -number_of(expr.operands[0], operand);
+}
+
+Scalar apply_sqrt(const ast::Expr& expr, Scalar operand) {
+    return finite(expr, std::sqrt(number_of(expr, operand)));
+}
+
+Scalar apply_binary(const ast::Expr& expr, Scalar left, Scalar right) {
+    const std::string& op = expr.text;
+    if (op == "&&" || op == "||") {
+        const bool a = truth_of(expr.operands[0], left), b = truth_of(expr.operands[1], right);
+        return op == "&&" ? a && b : a || b;
+    }
+    if ((op == "==" || op == "!=") && std::holds_alternative<bool>(left))
+        return (std::get<bool>(left) == truth_of(expr.operands[1], right)) == (op == "==");
+    const double a = number_of(expr.operands[0], left), b = number_of(expr.operands[1], right);
+    if (op == "+") return finite(expr, a + b);
+    if (op == "-") return finite(expr, a - b);
+    if (op == "*") return finite(expr, a * b);
+    if (op == "/") return finite(expr, a / b);
+    if (op == "%") return remainder_of(expr, a, b);
+    if (op == "<") return a < b;
+    if (op == "<=") return a <= b;
+    if (op == ">") return a > b;
+    if (op == ">=") return a >= b;
+    if (op == "==") return a == b;
+    return a != b;
+}
+
+Scalar evaluate(const ast::Expr& expr, const ScalarLeaf& leaf) {
+    using Kind = ast::Expr::Kind;
+    const auto operand = [&](size_t i) { return evaluate(expr.operands[i], leaf); };
+    switch (expr.kind) {
+        case Kind::number:
+            return expr.number;
+        case Kind::truth:
+            return expr.number != 0;
+        case Kind::unary:
+            return apply_unary(expr, operand(0));
+        case Kind::binary: {
+            const Scalar left = operand(0);
+            if (expr.text == "&&" && !truth_of(expr.operands[0], left)) return false;
+            if (expr.text == "||" && truth_of(expr.operands[0], left)) return true;
+            return apply_binary(expr, left, operand(1));
+        }
+        case Kind::conditional:
+            return operand(truth_of(expr.operands[0], operand(0)) ? 1 : 2);
+        case Kind::call:
+            if (expr.text == "sqrt" && expr.operands.size() == 1)
+                return apply_sqrt(expr, operand(0));
+            return leaf(expr);
+        case Kind::name:
+        case Kind::member:
+        case Kind::text:
+            return leaf(expr);
+    }
+    return 0.0;
+}
+
+}  // namespace llmsql

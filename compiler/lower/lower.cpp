@@ -1,0 +1,336 @@
+// Running forward on paper: statements in, operators out. See lower.h.
+#include "compiler/lower/lower.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "compiler/check/signature.h"
+#include "compiler/model/instance.h"
+
+namespace llmsql {
+namespace {
+
+/// What an expression comes to: a number or condition, or something that operators work on.
+struct Tensor {
+    int value = -1;
+    Shape shape;
+};
+struct Parameter {
+    int id = 0;  // catalogue id
+};
+struct Tokens {};
+struct Absent {};  // an optional parameter that the model lacks
+using Item = std::variant<Scalar, Tensor, Parameter, Tokens, Absent>;
+
+struct Repetition {
+    std::string block;
+    int64_t index = 0;
+};
+
+class Lowering {
+  public:
+    Lowering(const Instance& instance, const ast::Graph& graph, Diagnostics& errors)
+        : instance_(instance), graph_(graph), errors_(errors) {}
+
+    OpGraph run() {
+        for (const auto& item : graph_.items)
+            if (const auto* forward = std::get_if<ast::Forward>(&item)) forward_ = forward;
+        try {
+            statements(forward_->body);
+        } catch (const EvalError& error) {
+            errors_.error(error.at,
+                          layer_ < 0 ? error.message
+                                     : fmt::format("{} (in repetition {})", error.message, layer_));
+            return {};
+        }
+        drop_unused();
+        return std::move(made_);
+    }
+
+  private:
+    void statements(const std::vector<ast::Statement>& body) {
+        for (const ast::Statement& statement : body) {
+            switch (statement.kind) {
+                case ast::Statement::Kind::assign:
+                    assign(statement);
+                    break;
+                case ast::Statement::Kind::loop:
+                    loop(statement);
+                    break;
+                case ast::Statement::Kind::branch:
+                    branch(statement);
+                    break;
+                case ast::Statement::Kind::give:
+                    made_.output = std::get<Tensor>(item_of(*statement.value)).value;
+                    break;
+            }
+        }
+    }
+
+    void assign(const ast::Statement& statement) {
+        Item item = item_of(*statement.value);
+        if (const Tensor* tensor = std::get_if<Tensor>(&item)) {
+            std::string& name = made_.values[static_cast<size_t>(tensor->value)].name;
+            if (name.empty()) name = statement.name.text;
+        }
+        variables_.insert_or_assign(statement.name.text, std::move(item));
+    }
+
+    void loop(const ast::Statement& statement) {
+        const int outer = layer_;
+        const std::string& block = statement.block.text;
+        for (int64_t i = 0; i < instance_.blocks.at(block).count; ++i) {
+            loops_[statement.name.text] = {block, i};
+            layer_ = static_cast<int>(i);
+            statements(statement.arms.front().body);
+        }
+        loops_.erase(statement.name.text);
+        layer_ = outer;
+    }
+
+    void branch(const ast::Statement& statement) {
+        for (const ast::Arm& arm : statement.arms) {
+            if (arm.condition && !truth_of(*arm.condition, scalar_of(*arm.condition))) continue;
+            statements(arm.body);
+            return;
+        }
+    }
+
+    Scalar scalar_of(const ast::Expr& expr) { return std::get<Scalar>(item_of(expr)); }
+
+    Item item_of(const ast::Expr& expr) {
+        switch (expr.kind) {
+            case ast::Expr::Kind::number:
+                return Scalar(expr.number);
+            case ast::Expr::Kind::truth:
+                return Scalar(expr.number != 0);
+            case ast::Expr::Kind::name:
+                return named(expr);
+            case ast::Expr::Kind::member:
+                return member(expr);
+            case ast::Expr::Kind::call:
+                return call(expr);
+            case ast::Expr::Kind::unary:
+                return apply_unary(expr, scalar_of(expr.operands[0]));
+            case ast::Expr::Kind::binary:
+                return binary(expr);
+            case ast::Expr::Kind::conditional:
+                return item_of(
+                    expr.operands[truth_of(expr.operands[0], scalar_of(expr.operands[0])) ? 1 : 2]);
+            case ast::Expr::Kind::text:
+                break;
+        }
+        throw EvalError{expr.at, "a text can only stand in an annotation"};
+    }
+
+    Item parameter(const std::string& name) const {
+        const auto found = instance_.ids.find(name);
+        if (found == instance_.ids.end()) return Absent{};
+        return Parameter{found->second};
+    }
+
+    Item named(const ast::Expr& expr) {
+        if (const auto found = variables_.find(expr.text); found != variables_.end())
+            return found->second;
+        if (expr.text == forward_->tokens.text) return Tokens{};
+        if (const auto found = instance_.scalars.find(expr.text); found != instance_.scalars.end())
+            return found->second;
+        return parameter(expr.text);
+    }
+
+    Item member(const ast::Expr& expr) {
+        const Repetition& repetition = loops_.at(expr.text);
+        if (expr.field == "index") return Scalar(static_cast<double>(repetition.index));
+        const BlockInstance& block = instance_.blocks.at(repetition.block);
+        const auto& lets = block.lets[static_cast<size_t>(repetition.index)];
+        if (const auto found = lets.find(expr.field); found != lets.end()) return found->second;
+        return parameter(full_name(repetition.block, repetition.index, expr.field));
+    }
+
+    Item call(const ast::Expr& expr) {
+        if (expr.text == "sqrt") return apply_sqrt(expr, scalar_of(expr.operands[0]));
+        if (expr.text == "has") {
+            const ast::Expr& name = expr.operands[0];
+            if (name.kind == ast::Expr::Kind::name) return Scalar(instance_.has(name.text));
+            const Repetition& repetition = loops_.at(name.text);
+            return Scalar(instance_.has(full_name(repetition.block, repetition.index, name.field)));
+        }
+        const Operator& op = *find_operator(expr.text);
+        const std::vector<int> matched = match_arguments(op, expr, errors_).value();
+        std::vector<Item> items(matched.size(), Absent{});
+        for (size_t i = 0; i < matched.size(); ++i)
+            if (matched[i] >= 0) items[i] = item_of(expr.operands[static_cast<size_t>(matched[i])]);
+        return apply(op, expr, std::move(items));
+    }
+
+    Item binary(const ast::Expr& expr) {
+        Item left = item_of(expr.operands[0]);
+        if (const Scalar* scalar = std::get_if<Scalar>(&left)) {
+            if (expr.text == "&&" && !truth_of(expr.operands[0], *scalar)) return Scalar(false);
+            if (expr.text == "||" && truth_of(expr.operands[0], *scalar)) return Scalar(true);
+        }
+        Item right = item_of(expr.operands[1]);
+        const Scalar* a = std::get_if<Scalar>(&left);
+        const Scalar* b = std::get_if<Scalar>(&right);
+        if (a && b) return apply_binary(expr, *a, *b);
+        if (a) std::swap(left, right);  // number * tensor
+        const char* name = expr.text == "+" ? "add" : a || b ? "scale" : "mul";
+        std::vector<Item> operands;
+        operands.push_back(std::move(left));
+        operands.push_back(std::move(right));
+        return apply(*find_operator(name), expr, std::move(operands));
+    }
+
+    Shape shape_of(const Item& item) const {
+        if (const Tensor* tensor = std::get_if<Tensor>(&item)) return tensor->shape;
+        if (std::holds_alternative<Tokens>(item)) return {count()};
+        const ParamShape& shape =
+            instance_.params[static_cast<size_t>(std::get<Parameter>(item).id - 1)].shape;
+        if (shape.is_vector()) return {Dimension::constant(shape.cols)};
+        return {Dimension::constant(*shape.rows), Dimension::constant(shape.cols)};
+    }
+
+    Dimension count() const { return Dimension::named(forward_->count.text, -1); }
+
+    Tensor apply(const Operator& op, const ast::Expr& expr, std::vector<Item> items) {
+        const Signature& signature = signature_of(op);
+        std::vector<Operand> operands(items.size());
+        for (size_t i = 0; i < items.size(); ++i) {
+            if (std::holds_alternative<Absent>(items[i])) continue;
+            operands[i].given = true;
+            if (const Scalar* scalar = std::get_if<Scalar>(&items[i])) {
+                const double number = number_of(expr, *scalar);
+                if (std::abs(number) < 0x1p53 && number == std::floor(number))
+                    operands[i].number = Dimension::constant(static_cast<int64_t>(number));
+            } else {
+                operands[i].shape = shape_of(items[i]);
+            }
+        }
+        Inference inferred = infer(op, operands);
+        if (inferred.failed >= 0)
+            throw EvalError{expr.at, fmt::format("{}: {}", op.name, inferred.message)};
+        Op made;
+        made.op = &op;
+        made.layer = layer_;
+        for (size_t i = 0; i < items.size(); ++i) {
+            const SignatureParam& param = signature.params[i];
+            if (param.kind == SignatureParam::Kind::number && !operands[i].given) {
+                items[i] = evaluate(*param.default_value, [&](const ast::Expr& name) -> Scalar {
+                    return static_cast<double>(inferred.dims.at(name.text).whole().value_or(0));
+                });
+            }
+            if (const Tensor* tensor = std::get_if<Tensor>(&items[i])) {
+                made.args.emplace_back(ValueRef{tensor->value});
+            } else if (const Parameter* parameter = std::get_if<Parameter>(&items[i])) {
+                made.args.emplace_back(ParamRef{parameter->id});
+            } else if (std::holds_alternative<Tokens>(items[i])) {
+                made.args.emplace_back(TokensRef{});
+            } else if (const Scalar* scalar = std::get_if<Scalar>(&items[i])) {
+                made.args.emplace_back(number_of(expr, *scalar));
+            }
+        }
+        Value value;
+        const std::vector<int64_t> sizes = whole_sizes(op, expr, inferred.result);
+        value.width = sizes.back();
+        if (sizes.size() == 2) value.heads = sizes.front();
+        check_numbers(op, expr, made, operands);
+        made.result = static_cast<int>(made_.values.size());
+        made_.values.push_back(std::move(value));
+        made_.ops.push_back(std::move(made));
+        return {made_.ops.back().result, std::move(inferred.result)};
+    }
+
+    /// The dimensions after T, as numbers.
+    std::vector<int64_t> whole_sizes(const Operator& op, const ast::Expr& expr,
+                                     const Shape& shape) const {
+        std::vector<int64_t> sizes;
+        for (size_t i = 1; i < shape.size(); ++i) {
+            const std::optional<int64_t> size = shape[i].whole();
+            if (!size || *size < 1)
+                throw EvalError{expr.at,
+                                fmt::format("{} would give {}: its dimensions must be whole "
+                                            "numbers of at least 1",
+                                            op.name, shape_text(shape))};
+            sizes.push_back(*size);
+        }
+        return sizes;
+    }
+
+    /// What an operator needs of its numbers beyond its shape rule.
+    void check_numbers(const Operator& op, const ast::Expr& expr, const Op& made,
+                       const std::vector<Operand>& operands) const {
+        if (op.name == "rope" && operands[0].shape.back().whole().value_or(1) % 2 != 0)
+            throw EvalError{expr.at, fmt::format("rope rotates pairs, so heads of {} are too odd",
+                                                 operands[0].shape.back().text())};
+        if (op.name != "attention") return;
+        const int64_t heads = operands[0].shape[1].whole().value_or(1);
+        const int64_t groups = operands[1].shape[1].whole().value_or(1);
+        if (heads % groups != 0)
+            throw EvalError{expr.at,
+                            fmt::format("attention: {} query heads cannot share {} key-value "
+                                        "heads evenly",
+                                        heads, groups)};
+        const double window = std::get<double>(made.args.back());
+        if (window < 0 || window != std::floor(window) || window >= 0x1p31)
+            throw EvalError{expr.at, fmt::format("attention: window must be a whole number of "
+                                                 "positions, or 0 for none, not {}",
+                                                 number_text(window))};
+    }
+
+    /// Keeps what the result depends on, numbers values anew in order, and then the caches.
+    void drop_unused() {
+        std::vector<bool> needed(made_.values.size(), false);
+        needed[static_cast<size_t>(made_.output)] = true;
+        for (auto op = made_.ops.rbegin(); op != made_.ops.rend(); ++op) {
+            if (!needed[static_cast<size_t>(op->result)]) continue;
+            for (const Arg& arg : op->args)
+                if (const ValueRef* value = std::get_if<ValueRef>(&arg))
+                    needed[static_cast<size_t>(value->id)] = true;
+        }
+        OpGraph kept;
+        std::vector<int> renumbered(made_.values.size(), -1);
+        int caches = 0;
+        for (Op& op : made_.ops) {
+            const auto result = static_cast<size_t>(op.result);
+            if (!needed[result]) continue;
+            for (Arg& arg : op.args)
+                if (ValueRef* value = std::get_if<ValueRef>(&arg))
+                    value->id = renumbered[static_cast<size_t>(value->id)];
+            op.result = renumbered[result] = static_cast<int>(kept.values.size());
+            if (op.op->locality == Locality::cache) op.cache = caches++;
+            kept.values.push_back(std::move(made_.values[result]));
+            kept.ops.push_back(std::move(op));
+        }
+        kept.output = renumbered[static_cast<size_t>(made_.output)];
+        made_ = std::move(kept);
+    }
+
+    const Instance& instance_;
+    const ast::Graph& graph_;
+    Diagnostics& errors_;
+    const ast::Forward* forward_ = nullptr;
+    OpGraph made_;
+    std::map<std::string, Item> variables_;
+    std::map<std::string, Repetition> loops_;
+    int layer_ = -1;
+};
+
+}  // namespace
+
+OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors) {
+    std::set<std::string> names;
+    for (const Param& param : model.params) names.insert(param.name);
+    const Given given{model.numbers, [&](const std::string& name) { return names.contains(name); }};
+    const Instance instance =
+        instantiate(graph, given,
+                    [&](Position at, const std::vector<std::string>&, const std::string& message) {
+                        errors.error(at, message);
+                    });
+    if (!errors.empty()) return {};
+    return Lowering(instance, graph, errors).run();
+}
+
+}  // namespace llmsql

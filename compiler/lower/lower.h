@@ -1,0 +1,16 @@
+// Lowering: from a checked graph and a model's numbers to an OpGraph.
+#pragma once
+
+#include "compiler/ir/model.h"
+#include "compiler/ir/op_graph.h"
+#include "compiler/parse/ast.h"
+
+namespace llmsql {
+
+/// Runs `forward` with the model's numbers: loops unrolled, conditions decided, default arguments
+/// filled in, what the result does not depend on dropped. `graph` must have passed check_graph and
+/// be the one `model` was made from. Errors are those that only numbers can show, such as a width
+/// that does not divide into heads.
+OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors);
+
+}  // namespace llmsql

@@ -1,0 +1,288 @@
+// Graph plus numbers. See instance.h.
+#include "compiler/model/instance.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace llmsql {
+namespace {
+
+constexpr double kMaxElements = 1099511627776.0;  // 2^40, of a dim and of a whole parameter
+constexpr double kMaxRepeats = 4096;              // of a block
+
+/// Where an expression stands: at the top (index -1) or in one repetition of a block.
+struct Place {
+    const ast::Block* block = nullptr;
+    int64_t index = -1;
+    std::map<std::string, Scalar>* lets = nullptr;
+};
+
+class Instantiation {
+  public:
+    Instantiation(const Given& given, const InstanceReport& report)
+        : given_(given), report_(report) {}
+
+    Instance run(const ast::Graph& graph) {
+        for (const auto& item : graph.items)
+            std::visit([this](const auto& each) { declare(each); }, item);
+        return std::move(made_);
+    }
+
+  private:
+    Scalar look_up(const ast::Expr& expr, const Place& place) const {
+        if (expr.kind == ast::Expr::Kind::call && expr.text == "has") {
+            const std::string& name = expr.operands.at(0).text;
+            if (place.block != nullptr && declares(*place.block, name))
+                return made_.has(full_name(place.block->name.text, place.index, name));
+            return made_.has(name);
+        }
+        if (place.lets != nullptr) {
+            if (expr.text == "index") return static_cast<double>(place.index);
+            if (const auto found = place.lets->find(expr.text); found != place.lets->end())
+                return found->second;
+        }
+        const auto found = made_.scalars.find(expr.text);
+        if (found == made_.scalars.end()) throw EvalError{expr.at, ""};
+        return found->second;
+    }
+
+    static bool declares(const ast::Block& block, const std::string& name) {
+        for (const auto& item : block.items)
+            if (const auto* param = std::get_if<ast::Parameter>(&item))
+                if (param->name.text == name) return true;
+        return false;
+    }
+
+    Scalar value_of(const ast::Expr& expr, const Place& place) const {
+        return evaluate(expr, [&](const ast::Expr& leaf) { return look_up(leaf, place); });
+    }
+
+    double number(const ast::Expr& expr, const Place& place) const {
+        return number_of(expr, value_of(expr, place));
+    }
+
+    void report(const EvalError& error, const ast::Expr& expr) {
+        if (!error.message.empty()) report_(error.at, names_in(expr), error.message);
+    }
+
+    static bool is_size(double value) {
+        return value >= 1 && value <= kMaxElements && value == std::floor(value);
+    }
+
+    void declare(const ast::Number& number) {
+        const std::string& name = number.name.text;
+        double value = 0;
+        if (const auto found = given_.numbers.find(name); found != given_.numbers.end()) {
+            value = found->second;
+            if (number.is_dim && !is_size(value)) {
+                report_(number.name.at, {name},
+                        fmt::format("dim '{}' is {}, but a dim is a whole number from 1 to 2^40",
+                                    name, number_text(value)));
+                return;
+            }
+        } else if (number.value) {
+            try {
+                value = this->number(*number.value, {});
+            } catch (const EvalError& error) {
+                report(error, *number.value);
+                return;
+            }
+            if (number.is_dim && !is_size(value)) {
+                report_(number.name.at, names_in(*number.value),
+                        fmt::format("dim '{}' = {} comes to {}, but a dim is a whole number from 1 "
+                                    "to 2^40",
+                                    name, to_text(*number.value), number_text(value)));
+                return;
+            }
+        } else {
+            return;
+        }
+        made_.numbers[name] = value;
+        made_.scalars[name] = value;
+    }
+
+    void declare(const ast::Let& let) {
+        try {
+            made_.scalars[let.name.text] = value_of(let.value, {});
+        } catch (const EvalError& error) {
+            report(error, let.value);
+        }
+    }
+
+    void declare(const ast::Require& require) {
+        try {
+            if (truth_of(require.condition, value_of(require.condition, {}))) return;
+        } catch (const EvalError& error) {
+            report(error, require.condition);
+            return;
+        }
+        std::string values;
+        for (const std::string& name : names_in(require.condition)) {
+            const auto found = made_.numbers.find(name);
+            if (found == made_.numbers.end()) continue;
+            values += fmt::format("{}{} = {}", values.empty() ? "" : ", ", name,
+                                  number_text(found->second));
+        }
+        report_(require.at, names_in(require.condition),
+                fmt::format("the graph requires {}, but {}{}{}", to_text(require.condition), values,
+                            require.reason.empty() ? "" : ": ", require.reason));
+    }
+
+    void declare(const ast::Forward&) {}  // the lowering's part
+
+    void declare(const ast::Parameter& param) { declare(param, {}); }
+
+    void declare(const ast::Block& block) {
+        double count = 0;
+        try {
+            count = number(block.count, {});
+        } catch (const EvalError& error) {
+            report(error, block.count);
+            return;
+        }
+        if (!is_size(count) || count > kMaxRepeats) {
+            report_(block.name.at, names_in(block.count),
+                    fmt::format("block '{}' is repeated {} times, but it must be from 1 to {}",
+                                block.name.text, number_text(count), kMaxRepeats));
+            return;
+        }
+        BlockInstance& instance = made_.blocks[block.name.text];
+        instance.count = static_cast<int64_t>(count);
+        instance.lets.resize(static_cast<size_t>(count));
+        for (int64_t i = 0; i < instance.count; ++i) {
+            const Place place{&block, i, &instance.lets[static_cast<size_t>(i)]};
+            const size_t before = reports_;
+            for (const auto& item : block.items) {
+                if (const auto* param = std::get_if<ast::Parameter>(&item)) {
+                    declare(*param, place);
+                    continue;
+                }
+                const auto& let = std::get<ast::Let>(item);
+                try {
+                    (*place.lets)[let.name.text] = value_of(let.value, place);
+                } catch (const EvalError& error) {
+                    report(error, let.value);
+                    ++reports_;
+                }
+            }
+            if (reports_ != before) return;  // the other repetitions would say the same again
+        }
+    }
+
+    void declare(const ast::Parameter& param, const Place& place) {
+        const std::string name =
+            place.block ? full_name(place.block->name.text, place.index, param.name.text)
+                        : param.name.text;
+        Param entry;
+        entry.name = name;
+        entry.optional = param.optional || param.tied.has_value();
+        if (entry.optional && !given_.has(name)) {
+            if (!param.tied) return;
+            const std::string in_block =
+                place.block ? full_name(place.block->name.text, place.index, param.tied->text) : "";
+            const auto other = made_.ids.contains(in_block) ? made_.ids.find(in_block)
+                                                            : made_.ids.find(param.tied->text);
+            if (other != made_.ids.end()) made_.ids[name] = other->second;
+            return;
+        }
+        try {
+            if (!set_shape(entry, param, place)) return;
+            for (const ast::Annotation& annotation : param.annotations) {
+                ParamSource source = source_of(annotation, place);
+                if (source.transform == "unpermute" &&
+                    !can_unpermute(entry.shape, source.args[0])) {
+                    complain(
+                        param.name.at, param.shape,
+                        fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of "
+                                    "an even width",
+                                    name, entry.shape.rows.value_or(entry.shape.cols),
+                                    number_text(source.args[0])));
+                    return;
+                }
+                (annotation.format.text == "gguf" ? entry.gguf : entry.hf) = std::move(source);
+            }
+        } catch (const EvalError& error) {
+            if (!error.message.empty()) complain(error.at, param.shape, error.message);
+            return;
+        }
+        entry.type = entry.shape.is_vector() ? WeightType::f32 : WeightType::f16;
+        made_.params.push_back(std::move(entry));
+        made_.ids[name] = static_cast<int>(made_.params.size());
+    }
+
+    void complain(Position at, const std::vector<ast::Expr>& shape, const std::string& message) {
+        std::vector<std::string> names;
+        for (const ast::Expr& dim : shape)
+            for (const std::string& each : names_in(dim)) names.push_back(each);
+        report_(at, names, message);
+        ++reports_;
+    }
+
+    bool set_shape(Param& entry, const ast::Parameter& param, const Place& place) {
+        double product = 1;
+        std::vector<int64_t> sizes;
+        for (const ast::Expr& dim : param.shape) {
+            const double size = number(dim, place);
+            if (!is_size(size)) {
+                complain(dim.at, param.shape,
+                         fmt::format("{} of {} comes to {}, but a dimension is a whole number from "
+                                     "1 to 2^40",
+                                     to_text(dim), entry.name, number_text(size)));
+                return false;
+            }
+            product *= size;
+            sizes.push_back(static_cast<int64_t>(size));
+        }
+        if (product > kMaxElements) {
+            complain(param.name.at, param.shape,
+                     fmt::format("{} would have {} elements, more than 2^40", entry.name,
+                                 number_text(product)));
+            return false;
+        }
+        entry.shape.cols = sizes.back();
+        if (sizes.size() == 2) entry.shape.rows = sizes.front();
+        return true;
+    }
+
+    ParamSource source_of(const ast::Annotation& annotation, const Place& place) const {
+        ParamSource source;
+        source.tensor = annotation.args.at(0).text;
+        if (place.block)
+            if (const size_t at = source.tensor.find("{i}"); at != std::string::npos)
+                source.tensor.replace(at, 3, std::to_string(place.index));
+        if (annotation.args.size() > 1) {
+            source.transform = annotation.args[1].text;
+            for (const ast::Expr& arg : annotation.args[1].operands)
+                source.args.push_back(number(arg, place));
+        }
+        return source;
+    }
+
+    static bool can_unpermute(const ParamShape& shape, double heads) {
+        return is_size(heads) &&
+               shape.rows.value_or(shape.cols) % (2 * static_cast<int64_t>(heads)) == 0;
+    }
+
+    const Given& given_;
+    const InstanceReport& report_;
+    Instance made_;
+    size_t reports_ = 0;  // of errors in parameters
+};
+
+}  // namespace
+
+bool Instance::has(const std::string& name) const {
+    const auto found = ids.find(name);
+    return found != ids.end() && params[static_cast<size_t>(found->second - 1)].name == name;
+}
+
+std::string full_name(const std::string& block, int64_t index, const std::string& param) {
+    return fmt::format("{}.{}.{}", block, index, param);
+}
+
+Instance instantiate(const ast::Graph& graph, const Given& given, const InstanceReport& report) {
+    return Instantiation(given, report).run(graph);
+}
+
+}  // namespace llmsql

@@ -1,0 +1,46 @@
+// A graph with numbers put in: its catalogue of parameters and everything a condition can ask for.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "compiler/check/scalar.h"
+#include "compiler/ir/model.h"
+
+namespace llmsql {
+
+/// What a model file or a source's metadata says about a graph.
+struct Given {
+    std::map<std::string, double> numbers;        // dims and constants
+    std::function<bool(const std::string&)> has;  // does this optional parameter exist?
+};
+
+struct BlockInstance {
+    int64_t count = 0;
+    std::vector<std::map<std::string, Scalar>> lets;  // by index
+};
+
+struct Instance {
+    std::map<std::string, double> numbers;  // dims and constants, defaults filled in
+    std::map<std::string, Scalar> scalars;  // the same and the graph's `let`s
+    std::map<std::string, BlockInstance> blocks;
+    std::vector<Param> params;       // the catalogue; vectors f32, matrices f16
+    std::map<std::string, int> ids;  // by full name; a tied parameter has the other's id
+
+    bool has(const std::string& full_name) const;  // in its own right
+};
+
+/// Reports one error: where in the graph file, the dims and constants to blame, the message.
+using InstanceReport =
+    std::function<void(Position, const std::vector<std::string>&, const std::string&)>;
+
+/// `graph` must have passed check_graph. A number that is neither given nor has a default is left
+/// out silently, with what depends on it: the caller knows how to say that it is missing.
+Instance instantiate(const ast::Graph& graph, const Given& given, const InstanceReport& report);
+
+/// "layer.3.attn_q".
+std::string full_name(const std::string& block, int64_t index, const std::string& param);
+
+}  // namespace llmsql

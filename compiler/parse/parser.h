@@ -1,0 +1,20 @@
+// From graph-language text to its tree.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "compiler/parse/ast.h"
+
+namespace llmsql {
+
+/// Parses a graph file. Syntax errors go to `errors`, several if there are several, and then there
+/// is no tree. Nesting is limited (64 brackets deep, 1000 tokens a statement), so that no input can
+/// exhaust the stack here or in any later pass.
+std::optional<ast::Graph> parse_graph(const SourceFile& source, Diagnostics& errors);
+
+/// Parses one expression of this project's own, such as a default in the operator table; throws
+/// Error if it is none.
+ast::Expr parse_expression(std::string_view text);
+
+}  // namespace llmsql

@@ -1,0 +1,75 @@
+// The graph language: one file an architecture. docs/graph-language.md is its reference.
+//
+// The parser made from this grammar is used in compiler/parse/parser.cpp alone. Words that open a
+// declaration are keywords only there and names everywhere else; `name` lists them.
+grammar Graph;
+
+graph: 'graph' name annotation* '{' declaration* '}' EOF;
+
+declaration: number | let | require | parameter | block | forward;
+
+number: kind=('dim' | 'const') name ('=' expression)? annotation* ';';
+
+let: 'let' name '=' expression ';';
+
+require: 'require' expression (',' STRING)? ';';
+
+parameter: optional='optional'? 'param' name ':' shape ('=' name)? annotation* ';';
+
+block: 'block' name '[' expression ']' '{' blockItem* '}';
+
+blockItem: parameter | let;
+
+forward: 'forward' '(' name ':' name '[' name ']' ')' '->' name shape '{' statement* '}';
+
+annotation: '@' name '(' expression (',' expression)* ')';
+
+shape: '[' expression (',' expression)* ']';
+
+statement
+    : name '=' expression ';'                                          # assignment
+    | 'for' name 'in' name body                                        # loop
+    | 'if' expression body ('else' 'if' expression body)* last=otherwise?   # branch
+    | 'return' expression ';'                                          # give
+    ;
+
+otherwise: 'else' body;
+
+body: '{' statement* '}';
+
+expression
+    : '(' expression ')'                                    # group
+    | NUMBER                                                # literal
+    | STRING                                                # text
+    | value=('true' | 'false')                              # truth
+    | name '(' (argument (',' argument)*)? ')'              # call
+    | name '.' name                                         # member
+    | name                                                  # variable
+    | op=('-' | '!') expression                             # unary
+    | expression op=('*' | '/' | '%') expression            # binary
+    | expression op=('+' | '-') expression                  # binary
+    | expression op=('<' | '<=' | '>' | '>=') expression    # binary
+    | expression op=('==' | '!=') expression                # binary
+    | expression op='&&' expression                         # binary
+    | expression op='||' expression                         # binary
+    | <assoc=right> expression sign='?' expression ':' expression # conditional
+    ;
+
+argument: (name '=')? expression;
+
+name
+    : NAME | 'graph' | 'dim' | 'const' | 'let' | 'require' | 'optional' | 'param' | 'block' | 'forward'
+    | 'in'
+    ;
+
+NUMBER: DIGIT+ ('.' DIGIT+)? ([eE] [+-]? DIGIT+)?;
+NAME: [A-Za-z_] [A-Za-z_0-9]*;
+STRING: '"' ~["\r\n]* '"';
+COMMENT: '//' ~[\r\n]* -> skip;
+SPACE: [ \t\r\n]+ -> skip;
+
+// Anything else becomes a token too, so that the parser reports it like any other surprise.
+UNCLOSED: '"' ~["\r\n]*;
+UNKNOWN: .;
+
+fragment DIGIT: [0-9];
