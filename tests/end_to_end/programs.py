@@ -1,0 +1,52 @@
+"""What the end-to-end tests share: the programs under test, and models made with them.
+
+Where the programs are is told by CTest through LLMSQL_IMPORT, LLMSQLC and LLMSQL_RUN, the source by
+LLMSQL_SOURCE_DIR, downloaded models by LLMSQL_MODELS_DIR.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+SOURCE = pathlib.Path(os.environ.get("LLMSQL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+MODELS = pathlib.Path(os.environ.get("LLMSQL_MODELS_DIR", SOURCE / "downloads"))
+FIXTURES = SOURCE / "tests" / "fixtures"
+
+sys.path.insert(0, str(SOURCE / "tests" / "reference"))
+
+
+def run(variable, *arguments, **options):
+    """Runs the program that the environment variable names; fails with its stderr."""
+    program = os.environ.get(variable)
+    if not program:
+        raise RuntimeError(f"{variable} is not set: run this test by ctest, or set it to a program")
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, **options)
+    if done.returncode != 0:
+        raise AssertionError(f"{variable} {' '.join(map(str, arguments))}\nexited with "
+                             f"{done.returncode}: {done.stderr.decode(errors='replace')}")
+    return done
+
+
+def import_gguf(gguf, graph, weights, folder):
+    """Imports a GGUF with --graph; returns the paths of the database and of the model file."""
+    db, toml = folder / f"{gguf.stem}.{weights}.db", folder / f"{gguf.stem}.{weights}.toml"
+    run("LLMSQL_IMPORT", gguf, "--graph", SOURCE / "graphs" / f"{graph}.graph", "--weights", weights,
+        "-o", db, "--write-model", toml)
+    return db, toml
+
+
+def compile_model(toml, plan, *options):
+    run("LLMSQLC", toml, "-o", plan, "--graph-dir", SOURCE / "graphs", *options)
+    return plan
+
+
+def logits(plan, db, tokens, folder, *options):
+    """f32 [len(tokens), n_vocab]"""
+    out = folder / "logits.npy"
+    run("LLMSQL_RUN", plan, db, "--tokens", ",".join(map(str, tokens)), "--logits", out, *options)
+    result = np.load(out)
+    out.unlink()
+    return result
