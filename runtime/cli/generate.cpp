@@ -184,7 +184,7 @@ std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::span<const Fragmen
     std::vector<int32_t> tokens = tokenizer.encode(fragments, true);
     if (const uint64_t count = tokenizer.bytes_left_out() - before)
         print_notice(
-            fmt::format("note: {} bytes were left out, the model has no token for them", count));
+            fmt::format("note: bytes left out because the model has no token for them: {}", count));
     return tokens;
 }
 
