@@ -79,10 +79,11 @@ void evaluate_q8(Evaluator& evaluator, const Expr& x, std::byte* data, int64_t s
 
 // A tensor may be overwritten by an expression that reads it only at the place being written.
 void require_safe_overwrite(const Expr& expr, const TensorPlace& place, const std::byte* data) {
+    const int64_t written = (expr.rows - 1) * place.stride + place.row_bytes();
     expr.visit_tensors([&](const TensorExpr& tensor, Reach reach) {
         const std::byte* read = tensor.data;
-        const bool apart = read + tensor.place.span() <= data || data + place.span() <= read;
-        if (apart) return;
+        const int64_t span = (tensor.rows - 1) * tensor.place.stride + tensor.place.row_bytes();
+        if (read + span <= data || data + written <= read) return;
         const bool same = read == data && tensor.place.stride == place.stride &&
                           tensor.place.type == place.type && reach != Reach::row;
         const bool columns_apart = tensor.place.stride == place.stride &&

@@ -27,6 +27,7 @@ struct Engine {
     std::string catalogue;              // and its catalogue checksum
     std::vector<ParamEntry> declared;   // rows inserted into `param`: the plan's catalogue
     uint64_t writes = 0;                // rows that `slot` and `kv` have taken
+    bool declaring = false;             // a virtual table is telling SQLite its columns
     bool shapes_only = false;           // reading `tensor.data` yields shapes, nothing computed
 };
 

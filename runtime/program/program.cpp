@@ -68,7 +68,7 @@ void Program::State::open_connection() {
                      "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)",
                      nullptr, nullptr, nullptr) != SQLITE_OK)
         fail("SQLite: {}", sqlite3_errmsg(raw));
-    sandbox = std::make_unique<Sandbox>(raw);
+    sandbox = std::make_unique<Sandbox>(raw, engine.declaring);
 }
 
 Prepared Program::State::prepare_statement(const PlanStatement& statement) {

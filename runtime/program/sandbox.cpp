@@ -23,6 +23,11 @@ bool contains(const List& list, std::string_view name) {
     return std::ranges::find(list, name) != list.end();
 }
 
+// Creating a table writes its row in the schema; SQLite itself refuses to write it by hand.
+bool is_schema(const std::string& table, const std::string& database) {
+    return database == "temp" && (table == "sqlite_master" || table == "sqlite_temp_master");
+}
+
 const char* name_of_action(int action) {
     switch (action) {
         case SQLITE_ATTACH:
@@ -69,7 +74,7 @@ const char* name_of_action(int action) {
 
 }  // namespace
 
-Sandbox::Sandbox(sqlite3* db) {
+Sandbox::Sandbox(sqlite3* db, const bool& declaring) : declaring_(declaring) {
     sqlite3_set_authorizer(db, authorize, this);
 }
 
@@ -88,13 +93,12 @@ bool Sandbox::admits(int action, const std::string& a, const std::string& b,
         case SQLITE_CREATE_VTABLE:
             return phase_ == Phase::init && ours && b == "llm_" + a;
         case SQLITE_INSERT:
-            // Creating a table writes its row in the schema.
-            if (phase_ == Phase::init) return ours || a == "sqlite_temp_master";
+            if (phase_ == Phase::init) return ours || is_schema(a, database);
             return phase_ == Phase::pass && ours && (a == "slot" || a == "kv");
         case SQLITE_UPDATE:
         case SQLITE_READ:
             if (phase_ == Phase::init)
-                return a == "sqlite_temp_master" || (action == SQLITE_READ && ours);
+                return is_schema(a, database) || (action == SQLITE_READ && ours);
             if (action == SQLITE_UPDATE) return false;
             if (phase_ == Phase::pass) return ours;
             return database == "temp" && a == "message";
@@ -109,7 +113,7 @@ bool Sandbox::admits(int action, const std::string& a, const std::string& b,
 int Sandbox::authorize(void* self, int action, const char* a, const char* b, const char* database,
                        const char*) {
     auto& sandbox = *static_cast<Sandbox*>(self);
-    if (sandbox.phase_ == Phase::off) return SQLITE_OK;
+    if (sandbox.phase_ == Phase::off || sandbox.declaring_) return SQLITE_OK;
     const std::string first = a ? a : "", second = b ? b : "", where = database ? database : "";
     // A subquery or common table expression is read under its own name, in no database.
     if (action == SQLITE_READ && !database) return SQLITE_OK;

@@ -18,8 +18,9 @@ class Sandbox {
         text,  // chat and stop: SELECT over `message` with SQLite's text functions
     };
 
-    /// The connection must not outlive the sandbox.
-    explicit Sandbox(sqlite3* db);
+    /// The connection must not outlive the sandbox. While `declaring` is set nothing is refused:
+    /// SQLite asks also when a virtual table of ours declares its columns.
+    Sandbox(sqlite3* db, const bool& declaring);
     Sandbox(const Sandbox&) = delete;
     Sandbox& operator=(const Sandbox&) = delete;
 
@@ -34,6 +35,7 @@ class Sandbox {
     bool admits(int action, const std::string& a, const std::string& b,
                 const std::string& database) const;
 
+    const bool& declaring_;
     Phase phase_ = Phase::off;
     std::string refusal_;
 };

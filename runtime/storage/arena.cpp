@@ -56,6 +56,11 @@ void Arena::declare(TensorPlace place) {
         refuse("stride and offset are not aligned");
     if (place.offset < 0 || place.offset > static_cast<int64_t>(memory_.size()) - place.span())
         refuse("it lies outside the arena");
+    if (place.slice_of) {
+        const auto parent = places_.find(*place.slice_of);
+        if (parent == places_.end() || !is_slice(place, parent->second))
+            refuse("slice_of must name a tensor declared before, of whose columns it is a part");
+    }
     const int64_t id = place.id;
     places_.emplace(id, std::move(place));
     neighbours_.clear();
@@ -82,9 +87,9 @@ const Arena::Neighbours& Arena::neighbours(const TensorPlace& place) {
     if (!made) return entry->second;
     for (const auto& [id, other] : places_) {
         if (id == place.id || !overlap(place, other)) continue;
-        if (is_slice(other, place))
+        if (other.slice_of == place.id)
             entry->second.written.push_back(id);
-        else if (!is_slice(place, other) && !disjoint_columns(place, other))
+        else if (!disjoint_columns(place, other))
             entry->second.lost.push_back(id);
     }
     return entry->second;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct TensorPlace {
     int64_t width = 0;
     int64_t stride = 0;  // bytes from one token to the next
     int64_t offset = 0;  // bytes into the arena
+    std::optional<int64_t> slice_of;  // the tensor whose columns these are, written with it
 
     int64_t elements() const { return heads * width; }
     /// Bytes of one token's elements.
@@ -46,9 +48,8 @@ class Arena {
     /// since been written as another tensor.
     int64_t rows_held(int64_t id) const;
 
-    /// Notes that `id` now holds `rows` tokens. What shares bytes with it holds nothing any more,
-    /// but for column slices: a tensor within a row of the one written, at the same stride, is
-    /// written with it, and writing such a slice leaves its parent and its other slices alone.
+    /// Notes that `id` now holds `rows` tokens. Its slices hold as many; whatever else shares bytes
+    /// with it holds nothing any more.
     void note_written(int64_t id, int64_t rows);
 
     /// Forgets what every tensor holds: a new pass begins.

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "common/error.h"
+#include "runtime/program/engine.h"
 
 namespace llmsql {
 namespace {
@@ -56,7 +57,9 @@ int connect(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_v
         auto made = std::make_unique<VirtualTable>();
         made->table = module.make(*module.engine, arguments);
         arguments.require_all_used();
+        module.engine->declaring = true;
         const int code = sqlite3_declare_vtab(db, made->table->declaration());
+        module.engine->declaring = false;
         if (code == SQLITE_OK) *result = made.release();
         return code;
     });

@@ -17,7 +17,7 @@ class TensorTable final : public Table {
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, heads INTEGER, "
-               "width INTEGER, stride INTEGER, offset INTEGER, data)";
+               "width INTEGER, stride INTEGER, offset INTEGER, slice_of INTEGER, data)";
     }
 
     std::vector<int64_t> select(const Ranges& ranges) const override {
@@ -49,6 +49,9 @@ class TensorTable final : public Table {
                 return sqlite3_result_int64(context, place.stride);
             case 7:
                 return sqlite3_result_int64(context, place.offset);
+            case 8:
+                if (place.slice_of) sqlite3_result_int64(context, *place.slice_of);
+                return;
             default: {
                 const int64_t rows = engine_.shapes_only ? place.rows : arena.rows_held(row);
                 return result_expr(context,
@@ -70,6 +73,8 @@ class TensorTable final : public Table {
         place.width = integer_value(values[5], "tensor.width");
         place.stride = integer_value(values[6], "tensor.stride");
         place.offset = integer_value(values[7], "tensor.offset");
+        if (sqlite3_value_type(values[8]) != SQLITE_NULL)
+            place.slice_of = integer_value(values[8], "tensor.slice_of");
         arena_of(engine_).declare(std::move(place));
     }
 

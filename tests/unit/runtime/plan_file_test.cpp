@@ -1,0 +1,88 @@
+// Cutting plans into sections and statements, and refusing what is no plan.
+#include "runtime/program/plan_file.h"
+
+#include <gtest/gtest.h>
+
+#include "common/error.h"
+#include "tests/unit/runtime/tiny_model.h"
+
+namespace llmsql {
+namespace {
+
+const std::string kPlan =
+    "-- llmsql plan 1 · tiny\n"
+    "--@ init\n"
+    "-- a comment; with a semicolon\n"
+    "SELECT 'a;b''--@ forward', \"c;\"  -- d;\n"
+    ";\n"
+    "--@ forward :tokens :position :sequence\n"
+    "SELECT /* ; \n */ 2; SELECT 3;\n"
+    "--@ logits :first :rows\n"
+    "SELECT 4;\n"
+    "--@ end 4\n";
+
+std::string error_of(const std::string& text) {
+    const testing::TemporaryFolder folder;
+    testing::write_text(folder / "plan.sql", text);
+    try {
+        read_plan(folder / "plan.sql");
+    } catch (const Error& error) {
+        const std::string message = error.what();
+        return message.substr(message.find("plan.sql") + 8);
+    }
+    return "no error";
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+    return text.replace(text.find(from), from.size(), to);
+}
+
+TEST(PlanFile, StatementsKeepTheirTextAndTheirLines) {
+    const testing::TemporaryFolder folder;
+    testing::write_text(folder / "plan.sql", kPlan);
+    const PlanFile plan = read_plan(folder / "plan.sql");
+    ASSERT_EQ(plan.sections.size(), 3u);
+    const PlanSection& init = *plan.find("init");
+    ASSERT_EQ(init.statements.size(), 1u);
+    EXPECT_EQ(init.statements[0].line, 4);
+    EXPECT_EQ(init.statements[0].sql, "SELECT 'a;b''--@ forward', \"c;\"  -- d;\n");
+    const PlanSection& forward = *plan.find("forward");
+    EXPECT_EQ(forward.parameters.size(), 3u);
+    ASSERT_EQ(forward.statements.size(), 2u);
+    EXPECT_EQ(forward.statements[0].line, 7);
+    EXPECT_EQ(forward.statements[1].line, 8);
+    EXPECT_EQ(plan.find("chat"), nullptr);
+}
+
+TEST(PlanFile, ErrorsNameTheLine) {
+    EXPECT_EQ(error_of(""),
+              ": not a plan: its first line must be '-- llmsql plan 1 …' (llmsqlc makes plans)");
+    EXPECT_EQ(error_of(replaced(kPlan, "plan 1", "plan 7")),
+              ": plan format 7, this program runs format 1; compile the plan again");
+    EXPECT_EQ(error_of(replaced(kPlan, "--@ end 4\n", "")),
+              ":11: the plan is truncated: its last line must be '--@ end N'");
+    EXPECT_EQ(error_of(replaced(kPlan, "SELECT 4;", "")),
+              ":11: the plan says it has 4 statements, but 3 are here (after editing a plan, "
+              "correct this number)");
+    EXPECT_EQ(error_of(replaced(kPlan, "SELECT 3;", "SELECT 3")),
+              ":8: this statement is not ended by ';' before the next section");
+    EXPECT_EQ(error_of(replaced(kPlan, "\"c;\"", "\"c;")), ":4: this quote is not closed");
+    EXPECT_EQ(error_of(replaced(kPlan, "*/", "")), ":7: this comment is not ended by '*/'");
+    EXPECT_EQ(error_of(replaced(kPlan, "--@ logits", "--@ logs")),
+              ":9: there is no section 'logs'");
+    EXPECT_EQ(error_of(replaced(kPlan, ":first :rows", ":rows")),
+              ":9: the section 'logits' has the parameters ':first :rows'");
+    EXPECT_EQ(error_of(replaced(kPlan, "--@ init", "SELECT 1;")),
+              ":2: a statement stands before the first '--@' section");
+    EXPECT_EQ(error_of(kPlan + "SELECT 5;\n"), ":12: nothing may follow '--@ end'");
+    EXPECT_EQ(error_of(replaced(kPlan, "--@ init", "--@ chat")),
+              ": the section '--@ init' is missing");
+}
+
+TEST(PlanFile, TruncatedAnywhereItIsRefused) {
+    for (size_t length = 0; length + 1 < kPlan.size(); ++length)
+        EXPECT_NE(error_of(kPlan.substr(0, length)), "no error") << "cut at " << length;
+}
+
+}  // namespace
+}  // namespace llmsql

@@ -1,0 +1,219 @@
+// A tiny model.db and plan for the runtime's tests, made without the importer and the compiler: the
+// packing below restates docs/model-db.md on its own.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "common/catalogue.h"
+#include "common/half.h"
+#include "common/model_format.h"
+#include "common/types.h"
+
+namespace llmsql::testing {
+
+inline std::vector<float> random_values(size_t count, uint32_t seed, float scale = 1.0f) {
+    std::mt19937 generator(seed);
+    std::uniform_real_distribution<float> uniform(-scale, scale);
+    std::vector<float> values(count);
+    for (float& value : values) value = uniform(generator);
+    return values;
+}
+
+/// A matrix packed into strips, and the values that its codes stand for.
+struct PackedMatrix {
+    std::vector<std::byte> bytes;
+    std::vector<float> values;  // [rows][cols]
+};
+
+inline PackedMatrix pack_matrix(WeightType type, int64_t rows, int64_t cols,
+                                const std::vector<float>& values) {
+    PackedMatrix packed{{}, values};
+    const size_t strip = strip_bytes(type, cols);
+    packed.bytes.resize(static_cast<size_t>(strip_count(rows)) * strip);
+    const auto put16 = [&](size_t at, float value) {
+        const uint16_t half = f32_to_f16(value);
+        std::memcpy(packed.bytes.data() + at, &half, 2);
+        return f16_to_f32(half);
+    };
+    for (int64_t r = 0; r < rows; ++r) {
+        const size_t base = static_cast<size_t>(r / 16) * strip;
+        const auto lane = static_cast<size_t>(r % 16);
+        for (int64_t c = 0; c < cols; ++c) {
+            const size_t plain = static_cast<size_t>(c) * 16 + lane;
+            float& value = packed.values[static_cast<size_t>(r * cols + c)];
+            if (type == WeightType::f32) std::memcpy(&packed.bytes[base + plain * 4], &value, 4);
+            if (type == WeightType::f16) value = put16(base + plain * 2, value);
+        }
+        if (type != WeightType::q8 && type != WeightType::q4) continue;
+        for (int64_t b = 0; b < block_count(cols); ++b) {
+            float low = 1e30f, high = -1e30f, largest = 0;
+            for (int64_t c = b * 32; c < std::min(cols, b * 32 + 32); ++c) {
+                const float value = values[static_cast<size_t>(r * cols + c)];
+                low = std::min(low, value);
+                high = std::max(high, value);
+                largest = std::max(largest, std::fabs(value));
+            }
+            const bool q8 = type == WeightType::q8;
+            const size_t block = base + static_cast<size_t>(b) * (q8 ? 544 : 320);
+            const float scale = put16(block + 2 * lane, q8 ? largest / 127 : (high - low) / 15);
+            const float offset = q8 ? 0 : put16(block + 32 + 2 * lane, low);
+            for (int64_t c = b * 32; c < std::min(cols, b * 32 + 32); ++c) {
+                float& value = packed.values[static_cast<size_t>(r * cols + c)];
+                const auto in = static_cast<size_t>(c % 32);
+                const float ideal = scale > 0 ? std::round((value - offset) / scale) : 0;
+                const int code =
+                    static_cast<int>(q8 ? std::clamp(ideal, -127.0f, 127.0f)
+                                        : std::clamp(ideal, 0.0f, 15.0f));
+                value = scale * static_cast<float>(code) + offset;
+                if (q8) {
+                    packed.bytes[block + 32 + (in / 4 * 16 + lane) * 4 + in % 4] =
+                        static_cast<std::byte>(code);
+                } else {
+                    std::byte& byte =
+                        packed.bytes[block + 64 + (in % 16 / 4 * 16 + lane) * 4 + in % 4];
+                    byte |= static_cast<std::byte>(in < 16 ? code : code << 4);
+                }
+            }
+        }
+    }
+    return packed;
+}
+
+/// A folder that is removed with the object.
+class TemporaryFolder {
+  public:
+    TemporaryFolder() {
+        std::string name = (std::filesystem::temp_directory_path() / "llmsql-XXXXXX").string();
+        if (!mkdtemp(name.data())) throw std::runtime_error("mkdtemp");
+        path_ = name;
+    }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+/// Collects parameters, then writes them as a model.db.
+class TinyModel {
+  public:
+    /// Returns the values as stored (after rounding to the type).
+    std::vector<float> add_matrix(const std::string& name, WeightType type, int64_t rows,
+                                  int64_t cols, const std::vector<float>& values) {
+        PackedMatrix packed = pack_matrix(type, rows, cols, values);
+        params_.push_back({{name, type, {rows, cols}}, std::move(packed.bytes)});
+        return packed.values;
+    }
+    void add_vector(const std::string& name, const std::vector<float>& values) {
+        std::vector<std::byte> bytes(values.size() * 4);
+        std::memcpy(bytes.data(), values.data(), bytes.size());
+        const auto cols = static_cast<int64_t>(values.size());
+        params_.push_back({{name, WeightType::f32, {std::nullopt, cols}}, std::move(bytes)});
+    }
+
+    std::string catalogue() const {
+        std::vector<ParamEntry> entries;
+        for (const auto& param : params_) entries.push_back(param.entry);
+        return catalogue_checksum(entries);
+    }
+
+    /// The init statements that declare these parameters in a plan.
+    std::string declarations(const std::string& model = "tiny") const {
+        std::string sql = "CREATE VIRTUAL TABLE temp.param USING llm_param(model='" + model +
+                          "', catalogue='" + catalogue() + "');\n";
+        for (size_t i = 0; i < params_.size(); ++i) {
+            const ParamEntry& entry = params_[i].entry;
+            const std::string rows =
+                entry.shape.rows ? std::to_string(*entry.shape.rows) : "NULL";
+            sql += "INSERT INTO param(id, name, type, rows, cols) VALUES (" +
+                   std::to_string(i + 1) + ", '" + entry.name + "', '" +
+                   std::string(name_of(entry.type)) + "', " + rows + ", " +
+                   std::to_string(entry.shape.cols) + ");\n";
+        }
+        return sql;
+    }
+
+    void write(const std::filesystem::path& path) const {
+        sqlite3* db = nullptr;
+        if (sqlite3_open(path.c_str(), &db) != SQLITE_OK) throw std::runtime_error("open");
+        run(db,
+            "PRAGMA page_size = 65536; PRAGMA journal_mode = OFF;"
+            "PRAGMA application_id = " + std::to_string(kModelApplicationId) + ";"
+            "PRAGMA user_version = " + std::to_string(kModelFormatVersion) + ";"
+            "CREATE TABLE llm_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+            "CREATE TABLE llm_param(id INTEGER PRIMARY KEY, name TEXT, type TEXT, rows INTEGER,"
+            "                       cols INTEGER, tile_rows INTEGER);"
+            "CREATE TABLE llm_tile(id INTEGER PRIMARY KEY, param INTEGER, first_row INTEGER,"
+            "                      checksums BLOB, data BLOB);"
+            "CREATE TABLE llm_token(id INTEGER PRIMARY KEY, piece BLOB, kind INTEGER, score REAL);"
+            "CREATE TABLE llm_merge(left INTEGER, right INTEGER, rank INTEGER, merged INTEGER,"
+            "                       PRIMARY KEY(left, right)) WITHOUT ROWID;"
+            "INSERT INTO llm_meta VALUES ('model', 'tiny'), ('graph', 'tiny'),"
+            "  ('catalogue', '" + catalogue() + "')");
+        for (size_t i = 0; i < params_.size(); ++i) add(db, static_cast<int>(i + 1), params_[i]);
+        sqlite3_close(db);
+    }
+
+    static void run(sqlite3* db, const std::string& sql) {
+        if (sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK)
+            throw std::runtime_error(std::string(sqlite3_errmsg(db)) + " in " + sql);
+    }
+
+  private:
+    struct Stored {
+        ParamEntry entry;
+        std::vector<std::byte> bytes;
+    };
+
+    // One strip a tile: more tiles than the importer would make, so that joining them is tested.
+    static void add(sqlite3* db, int id, const Stored& param) {
+        const ParamEntry& entry = param.entry;
+        const size_t unit = entry.shape.is_vector() ? param.bytes.size()
+                                                    : strip_bytes(entry.type, entry.shape.cols);
+        sqlite3_stmt* statement = nullptr;
+        sqlite3_prepare_v2(db, "INSERT INTO llm_param VALUES (?, ?, ?, ?, ?, 16)", -1, &statement,
+                           nullptr);
+        sqlite3_bind_int(statement, 1, id);
+        sqlite3_bind_text(statement, 2, entry.name.c_str(), -1, SQLITE_STATIC);
+        sqlite3_bind_text(statement, 3, name_of(entry.type).data(), -1, SQLITE_STATIC);
+        if (entry.shape.rows) sqlite3_bind_int64(statement, 4, *entry.shape.rows);
+        sqlite3_bind_int64(statement, 5, entry.shape.cols);
+        sqlite3_step(statement);
+        sqlite3_finalize(statement);
+        sqlite3_prepare_v2(db,
+                           "INSERT INTO llm_tile(param, first_row, checksums, data) "
+                           "VALUES (?, ?, ?, ?)",
+                           -1, &statement, nullptr);
+        for (size_t at = 0; at < param.bytes.size(); at += unit) {
+            const uint64_t checksum = hash64(param.bytes.data() + at, unit);
+            sqlite3_bind_int(statement, 1, id);
+            sqlite3_bind_int64(statement, 2, static_cast<int64_t>(at / unit) * 16);
+            sqlite3_bind_blob(statement, 3, &checksum, sizeof checksum, SQLITE_TRANSIENT);
+            sqlite3_bind_blob(statement, 4, param.bytes.data() + at, static_cast<int>(unit),
+                              SQLITE_STATIC);
+            sqlite3_step(statement);
+            sqlite3_reset(statement);
+        }
+        sqlite3_finalize(statement);
+    }
+
+    std::vector<Stored> params_;
+};
+
+inline void write_text(const std::filesystem::path& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+}
+
+}  // namespace llmsql::testing
