@@ -1,0 +1,92 @@
+// Whole files in and out, and what is left after a failure.
+#include "common/files.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "common/error.h"
+
+namespace llmsql {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FilesTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string name = (fs::temp_directory_path() / "llmsql-test.XXXXXX").string();
+        folder_ = ::mkdtemp(name.data());
+    }
+    void TearDown() override { fs::remove_all(folder_); }
+
+    template<class Call>
+    std::string error_of(Call call) {
+        try {
+            call();
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "";
+    }
+    size_t files() const {
+        return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), {}));
+    }
+
+    fs::path folder_;
+};
+
+TEST_F(FilesTest, WritesAndReads) {
+    std::string content(200000, 'x');
+    content[100] = '\0';
+    write_file_atomically(folder_ / "a", content);
+    EXPECT_EQ(read_file(folder_ / "a"), content);
+    write_file_atomically(folder_ / "a", "");
+    EXPECT_EQ(read_file(folder_ / "a"), "");
+    EXPECT_EQ(files(), 1u);
+    struct stat info {};
+    ::stat((folder_ / "a").c_str(), &info);
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    EXPECT_EQ(info.st_mode & 0777, 0666 & ~mask);
+}
+
+TEST_F(FilesTest, ErrorsNameThePath) {
+    const auto none = folder_ / "none";
+    EXPECT_EQ(error_of([&] { read_file(none); }), none.string() + ": No such file or directory");
+    EXPECT_EQ(error_of([&] { read_file(folder_); }),
+              folder_.string() + ": is a directory, a file is needed here");
+    EXPECT_EQ(error_of([&] { require_readable_file("/dev/null"); }),
+              "/dev/null: is not a regular file");
+    const auto pipe = folder_ / "pipe";
+    ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    EXPECT_EQ(error_of([&] { read_file(pipe); }), pipe.string() + ": is not a regular file");
+    EXPECT_EQ(error_of([&] { write_file_atomically(folder_, "x"); }),
+              folder_.string() + ": is a directory, a file name is needed here");
+    const auto nowhere = folder_ / "no/where";
+    EXPECT_EQ(error_of([&] { write_file_atomically(nowhere, "x"); }),
+              nowhere.string() + ": cannot create: No such file or directory");
+}
+
+TEST_F(FilesTest, AFailedWriteLeavesWhatWasThere) {
+    write_file_atomically(folder_ / "a", "before");
+    struct rlimit old {};
+    ::getrlimit(RLIMIT_FSIZE, &old);
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit small { 1000, old.rlim_max };
+    ::setrlimit(RLIMIT_FSIZE, &small);
+    const std::string error =
+        error_of([&] { write_file_atomically(folder_ / "a", std::string(5000, 'y')); });
+    ::setrlimit(RLIMIT_FSIZE, &old);
+    std::signal(SIGXFSZ, handler);
+    EXPECT_EQ(error, (folder_ / "a").string() + ": cannot write: File too large");
+    EXPECT_EQ(read_file(folder_ / "a"), "before");
+    EXPECT_EQ(files(), 1u);
+}
+
+}  // namespace
+}  // namespace llmsql
