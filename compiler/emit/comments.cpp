@@ -10,7 +10,7 @@ namespace {
 
 class Formula {
   public:
-    Formula(const Plan& plan, const std::vector<Param>& params, const PlanStatement& statement)
+    Formula(const Plan& plan, const std::vector<Param>& params, const PlanInsert& statement)
         : plan_(plan), params_(params), statement_(statement) {}
 
     std::string text(const PlanExpr& e) const {
@@ -61,7 +61,7 @@ class Formula {
 
     const Plan& plan_;
     const std::vector<Param>& params_;
-    const PlanStatement& statement_;
+    const PlanInsert& statement_;
 };
 
 bool reads_place_of(const Plan& plan, const PlanExpr& e, const PlanTensor& target) {
@@ -77,7 +77,7 @@ bool reads_place_of(const Plan& plan, const PlanExpr& e, const PlanTensor& targe
 }  // namespace
 
 std::string statement_comment(const Plan& plan, const std::vector<Param>& params,
-                              const PlanStatement& statement, std::string_view rows) {
+                              const PlanInsert& statement, std::string_view rows) {
     const Formula formula(plan, params, statement);
     if (statement.appends()) {
         const PlanCache& cache = plan.caches[static_cast<size_t>(statement.cache)];

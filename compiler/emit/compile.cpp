@@ -114,11 +114,12 @@ class Text {
         statement(fmt::format("CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena={});\n",
                               plan_.arena_bytes));
         statement("CREATE VIRTUAL TABLE temp.slot USING llm_slot();\n");
-        insert("tensor(id, name, type, rows, heads, width, stride, offset)", plan_.tensors,
-               [](const PlanTensor& t, size_t i) {
-                   return fmt::format("{}, {}, '{}', {}, {}, {}, {}, {}", i + 1,
+        insert("tensor(id, name, type, rows, heads, width, stride, offset, slice_of)",
+               plan_.tensors, [](const PlanTensor& t, size_t i) {
+                   return fmt::format("{}, {}, '{}', {}, {}, {}, {}, {}, {}", i + 1,
                                       sql_literal(t.name, "a variable's name"), name_of(t.type),
-                                      t.rows, t.shape.heads, t.shape.width, t.stride, t.offset);
+                                      t.rows, t.shape.heads, t.shape.width, t.stride, t.offset,
+                                      t.view_of ? std::to_string(t.view_of) : "NULL");
                });
     }
 
@@ -134,10 +135,10 @@ class Text {
                });
     }
 
-    void statements(const std::vector<PlanStatement>& statements, std::string_view rows) {
+    void statements(const std::vector<PlanInsert>& statements, std::string_view rows) {
         int layer = -1;
         bool first = true;
-        for (const PlanStatement& s : statements) {
+        for (const PlanInsert& s : statements) {
             if (s.layer != layer && s.layer >= 0)
                 add("\n-- layer {}\n", s.layer);
             else if (s.layer != layer)

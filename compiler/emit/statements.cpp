@@ -16,7 +16,7 @@ constexpr size_t kLineWidth = 100;
 
 class Writer {
   public:
-    Writer(const Plan& plan, const std::vector<Param>& params, const PlanStatement& statement)
+    Writer(const Plan& plan, const std::vector<Param>& params, const PlanInsert& statement)
         : plan_(plan), params_(params), statement_(statement) {
         name_tensors(statement.data);
         name_tensors(statement.values);
@@ -128,7 +128,7 @@ class Writer {
 
     const Plan& plan_;
     const std::vector<Param>& params_;
-    const PlanStatement& statement_;
+    const PlanInsert& statement_;
     Aliases aliases_;
     std::map<int, std::string> tensors_, params_named_;  // alias by id
     std::vector<std::string> from_, where_;
@@ -138,7 +138,7 @@ class Writer {
 }  // namespace
 
 std::string statement_sql(const Plan& plan, const std::vector<Param>& params,
-                          const PlanStatement& statement) {
+                          const PlanInsert& statement) {
     return Writer(plan, params, statement).run();
 }
 

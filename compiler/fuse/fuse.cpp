@@ -195,7 +195,7 @@ class Fuser {
     }
 
     void store(PlanExpr data, int target, const Op& o) {
-        PlanStatement statement;
+        PlanInsert statement;
         statement.data = std::move(data);
         statement.target = target;
         statement.layer = o.layer;
@@ -293,7 +293,7 @@ class Fuser {
         use = {static_cast<int>(plan_.caches.size()), std::get<ValueRef>(o.args[1]),
                std::get<ValueRef>(o.args[2])};
         plan_.caches.push_back({heads.heads, heads.width, static_cast<int64_t>(window)});
-        PlanStatement statement;
+        PlanInsert statement;
         statement.data = operand(base(o.args[1]), heads);
         statement.values = operand(base(o.args[2]), shape(o.args[2]));
         statement.cache = use.number;
@@ -315,8 +315,8 @@ class Fuser {
     const Operator* const concat_ = find_sql_operator("llm_concat");
 
     Plan plan_;
-    std::vector<PlanStatement>* section_ = nullptr;  // the one being written
-    std::vector<std::string> names_;                 // by value
+    std::vector<PlanInsert>* section_ = nullptr;  // the one being written
+    std::vector<std::string> names_;              // by value
     std::map<int, std::vector<int>> groups_;  // by op: the ops that share its statement, in order
     std::map<std::pair<int, Form>, Place> places_;
     std::map<std::tuple<int, int64_t, int64_t, int64_t>, int> views_;

@@ -50,7 +50,7 @@ struct PlanExpr {
 };
 
 /// One INSERT: into a tensor, or of keys and values into a cache.
-struct PlanStatement {
+struct PlanInsert {
     int target = 0;   // the tensor that is written; 0 for an append to a cache
     PlanExpr data;    // what is written, or the keys
     PlanExpr values;  // of an append: the values beside the keys in `data`
@@ -84,10 +84,10 @@ struct PlanCache {
 
 struct Plan {
     std::vector<PlanTensor> tensors;  // id = index + 1
-    std::vector<PlanStatement> forward;
-    std::vector<PlanStatement> logits;  // reads tensors of `forward` through llm_rows only
-    std::vector<PlanCache> caches;      // as many as there are appends
-    int output = 0;                     // the tensor of logits, written by the section of that name
+    std::vector<PlanInsert> forward;
+    std::vector<PlanInsert> logits;  // reads tensors of `forward` through llm_rows only
+    std::vector<PlanCache> caches;   // as many as there are appends
+    int output = 0;                  // the tensor of logits, written by the section of that name
     int64_t context = 0;
     int64_t chunk = 0;        // rows of the tensors of `forward`
     int64_t logits_rows = 0;  // rows of the tensors of `logits`

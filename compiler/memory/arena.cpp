@@ -41,8 +41,8 @@ class Planner {
           last_read_(plan.tensors.size()),
           spots_(plan.tensors.size()),
           given_(plan.tensors.size()) {
-        for (const PlanStatement& s : plan.forward) statements_.push_back(&s);
-        for (const PlanStatement& s : plan.logits) statements_.push_back(&s);
+        for (const PlanInsert& s : plan.forward) statements_.push_back(&s);
+        for (const PlanInsert& s : plan.logits) statements_.push_back(&s);
     }
 
     void run() {
@@ -76,7 +76,7 @@ class Planner {
         return spot;
     }
 
-    static std::vector<Read> reads_of(const PlanStatement& s) {
+    static std::vector<Read> reads_of(const PlanInsert& s) {
         std::vector<Read> reads;
         collect_reads(s.data, Access::element, reads);
         if (s.appends()) collect_reads(s.values, Access::element, reads);
@@ -86,7 +86,7 @@ class Planner {
     void find_last_reads() {
         const size_t end = statements_.size();
         std::vector<bool> of_forward(plan_.tensors.size());
-        for (const PlanStatement& s : plan_.forward)
+        for (const PlanInsert& s : plan_.forward)
             if (!s.appends()) of_forward[static_cast<size_t>(s.target - 1)] = true;
         for (size_t at = 0; at < end; ++at) {
             const bool in_logits = at >= plan_.forward.size();
@@ -189,10 +189,10 @@ class Planner {
     }
 
     Plan& plan_;
-    std::vector<const PlanStatement*> statements_;  // forward, then logits
-    std::vector<size_t> last_read_;                 // by tensor; views on their own
-    std::vector<Spot> spots_;                       // by tensor, for stored ones
-    std::vector<bool> given_;                       // by tensor: has a spot
+    std::vector<const PlanInsert*> statements_;  // forward, then logits
+    std::vector<size_t> last_read_;              // by tensor; views on their own
+    std::vector<Spot> spots_;                    // by tensor, for stored ones
+    std::vector<bool> given_;                    // by tensor: has a spot
     std::vector<Buffer> buffers_;
 };
 

@@ -11,8 +11,8 @@ namespace {
 class Verifier {
   public:
     explicit Verifier(const Plan& plan) : plan_(plan) {
-        for (const PlanStatement& s : plan.forward) timeline_.push_back(&s);
-        for (const PlanStatement& s : plan.logits) timeline_.push_back(&s);
+        for (const PlanInsert& s : plan.forward) timeline_.push_back(&s);
+        for (const PlanInsert& s : plan.logits) timeline_.push_back(&s);
     }
 
     std::vector<std::string> run() {
@@ -139,7 +139,7 @@ class Verifier {
     }
 
     const Plan& plan_;
-    std::vector<const PlanStatement*> timeline_;  // forward, then logits
+    std::vector<const PlanInsert*> timeline_;  // forward, then logits
     std::vector<std::string> faults_;
 };
 

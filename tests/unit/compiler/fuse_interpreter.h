@@ -144,12 +144,12 @@ class PlanInterpreter {
         tokens_ = tokens;
         keys_.clear();
         values_.clear();
-        for (const PlanStatement& s : plan_.forward) run(s, tokens.size());
+        for (const PlanInsert& s : plan_.forward) run(s, tokens.size());
     }
 
     std::vector<Row> logits(size_t first, size_t rows) {
         first_ = first;
-        for (const PlanStatement& s : plan_.logits) run(s, rows);
+        for (const PlanInsert& s : plan_.logits) run(s, rows);
         std::vector<Row> out;
         const PlanTensor& output = plan_.tensor(plan_.output);
         for (size_t r = 0; r < rows; ++r)
@@ -203,7 +203,7 @@ class PlanInterpreter {
         return nullptr;
     }
 
-    void run(const PlanStatement& s, size_t rows) {
+    void run(const PlanInsert& s, size_t rows) {
         if (s.appends()) {
             const PlanCache& cache = plan_.caches[static_cast<size_t>(s.cache)];
             const RowShape shape{cache.heads, cache.width};

@@ -57,7 +57,7 @@ std::vector<std::string> broken_rules(const Plan& plan, const std::vector<Param>
         return holds;
     };
     for (const auto* section : {&plan.forward, &plan.logits})
-        for (const PlanStatement& s : *section) {
+        for (const PlanInsert& s : *section) {
             look(s.data, true);
             look(s.values, true);
             if (!s.appends() &&
