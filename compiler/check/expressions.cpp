@@ -116,7 +116,7 @@ std::optional<Dimension> ExpressionChecker::dimension(const ast::Expr& expr, con
     if (type.kind == Kind::number && type.dim) return type.dim;
     error(expr.at, fmt::format("a dimension is made of dims and whole numbers with + - * and /; {} "
                                "is not",
-                               to_text(expr)));
+                               bare_text(expr)));
     return std::nullopt;
 }
 
@@ -302,7 +302,8 @@ Type ExpressionChecker::check_operator(const Operator& op, const ast::Expr& expr
     if (inferred.failed >= 0) {
         const int index = (*matched)[static_cast<size_t>(inferred.failed)];
         const Position at = index < 0 ? expr.at : expr.operands[static_cast<size_t>(index)].at;
-        return error(at, fmt::format("{}: {}", op.name, inferred.message));
+        error(at, fmt::format("{}: {}", op.name, inferred.message));
+        if (inferred.result.empty()) return {};
     }
     return Type::tensor(std::move(inferred.result));
 }

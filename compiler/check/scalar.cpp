@@ -11,7 +11,7 @@ namespace {
 
 double finite(const ast::Expr& expr, double value) {
     if (!std::isfinite(value))
-        throw EvalError{expr.at, fmt::format("{} has no finite value here", to_text(expr))};
+        throw EvalError{expr.at, fmt::format("{} has no finite value here", bare_text(expr))};
     return value;
 }
 

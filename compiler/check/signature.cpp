@@ -149,24 +149,11 @@ class Unifier {
             } else if (param.kind != SignatureParam::Kind::number && !match(param, i)) {
                 made_.failed = static_cast<int>(i);
                 made_.message = mismatch(param, i);
-                return std::move(made_);
+                forget(i);
+                break;
             }
         }
-        for (const DimPattern& dim : signature_.result) {
-            if (dim.any) {
-                made_.result.insert(made_.result.end(), run_->begin(), run_->end());
-                continue;
-            }
-            std::optional<Dimension> product = Dimension::constant(1);
-            for (const std::string& factor : dim.factors)
-                if (product) product = *product * made_.dims.at(factor);
-            if (!product) {
-                made_.failed = 0;
-                made_.message = "the shape of the result is too complicated";
-                return std::move(made_);
-            }
-            made_.result.push_back(*product);
-        }
+        set_result();
         return std::move(made_);
     }
 
@@ -174,6 +161,38 @@ class Unifier {
     void bind(const std::string& name, const Dimension& value, size_t param) {
         made_.dims.emplace(name, value);
         sources_.emplace(name, param);
+    }
+
+    /// What a parameter that does not fit seemed to say.
+    void forget(size_t param) {
+        std::erase_if(made_.dims,
+                      [&](const auto& each) { return sources_.at(each.first) == param; });
+        if (run_source_ == param) run_.reset();
+    }
+
+    /// Leaves the result empty where it is not fixed, which only happens after a failure.
+    void set_result() {
+        Shape result;
+        for (const DimPattern& dim : signature_.result) {
+            if (dim.any) {
+                if (!run_) return;
+                result.insert(result.end(), run_->begin(), run_->end());
+                continue;
+            }
+            std::optional<Dimension> product = Dimension::constant(1);
+            for (const std::string& factor : dim.factors) {
+                const auto found = made_.dims.find(factor);
+                if (found == made_.dims.end()) return;
+                if (product) product = *product * found->second;
+            }
+            if (!product) {
+                made_.failed = 0;
+                made_.message = "the shape of the result is too complicated";
+                return;
+            }
+            result.push_back(*product);
+        }
+        made_.result = std::move(result);
     }
 
     /// A number that names a dimension of a shape fixes it before any shape is looked at.

@@ -54,7 +54,7 @@ struct Operand {
 };
 
 struct Inference {
-    Shape result;
+    Shape result;  // if an operand failed: what the others fix, empty if they do not
     std::map<std::string, Dimension> dims;  // what the rule's names stand for
     int failed = -1;                        // the parameter that does not fit, if any
     std::string message;                    // why

@@ -92,7 +92,7 @@ class Instantiation {
                 report_(number.name.at, names_in(*number.value),
                         fmt::format("dim '{}' = {} comes to {}, but a dim is a whole number from 1 "
                                     "to 2^40",
-                                    name, to_text(*number.value), number_text(value)));
+                                    name, bare_text(*number.value), number_text(value)));
                 return;
             }
         } else {
@@ -125,8 +125,8 @@ class Instantiation {
                                   number_text(found->second));
         }
         report_(require.at, names_in(require.condition),
-                fmt::format("the graph requires {}, but {}{}{}", to_text(require.condition), values,
-                            require.reason.empty() ? "" : ": ", require.reason));
+                fmt::format("the graph requires {}, but {}{}{}", bare_text(require.condition),
+                            values, require.reason.empty() ? "" : ": ", require.reason));
     }
 
     void declare(const ast::Forward&) {}  // the lowering's part
@@ -228,7 +228,7 @@ class Instantiation {
                 complain(dim.at, param.shape,
                          fmt::format("{} of {} comes to {}, but a dimension is a whole number from "
                                      "1 to 2^40",
-                                     to_text(dim), entry.name, number_text(size)));
+                                     bare_text(dim), entry.name, number_text(size)));
                 return false;
             }
             product *= size;

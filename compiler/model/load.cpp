@@ -93,9 +93,9 @@ class ModelLoader {
             instantiate(graph_, given,
                         [this](Position, const std::vector<std::string>& names,
                                const std::string& message) { blame(names, message); });
-        if (errors_.empty()) check_present(instance);
+        if (sound_) check_present(instance);
         Model model = named_model(graph_, std::move(instance));
-        if (errors_.empty()) set_types(model);
+        if (sound_) set_types(model);
         model.name = file_.name.text;
         model.tokenizer = file_.tokenizer;
         model.chat = file_.chat;
@@ -113,7 +113,8 @@ class ModelLoader {
             if (number->value || key_at(number->name.text) != nullptr) continue;
             const char* table = number->is_dim ? "dims" : "constants";
             const Position at = number->is_dim ? file_.dims_at : file_.constants_at;
-            missing_[at.line == 0 ? Position{1, 1} : at].push_back(
+            sound_ = false;
+            missing_[at.line == 0 ? file_.graph.at : at].push_back(
                 fmt::format("'{}' in [{}]", number->name.text, table));
         }
         for (const auto& [at, names] : missing_)
@@ -126,7 +127,11 @@ class ModelLoader {
               const std::vector<std::string>& others, const char* other_table) {
         for (const LocatedNumber& number : numbers) {
             if (std::ranges::find(known, number.key) != known.end()) {
-                if (!std::isnan(number.value)) given.numbers[number.key] = number.value;
+                if (std::isnan(number.value)) {
+                    sound_ = false;
+                } else {
+                    given.numbers[number.key] = number.value;
+                }
             } else if (std::ranges::find(others, number.key) != others.end()) {
                 errors_.error(number.key_at, fmt::format("'{}' belongs in [{}], not in [{}]",
                                                          number.key, other_table, table));
@@ -151,6 +156,7 @@ class ModelLoader {
 
     /// An error about numbers is shown at the last of them that the file gives.
     void blame(const std::vector<std::string>& names, const std::string& message) {
+        sound_ = false;
         const LocatedNumber* last = nullptr;
         for (const std::string& name : names)
             if (const LocatedNumber* number = key_at(name))
@@ -242,6 +248,7 @@ class ModelLoader {
     const ast::Graph& graph_;
     Diagnostics& errors_;
     std::map<Position, std::vector<std::string>> missing_;
+    bool sound_ = true;  // the numbers give a catalogue, so that patterns can be held against it
 };
 
 struct Loaded {

@@ -83,9 +83,12 @@ class Reader {
                 unknown(entry, "the model file", keys);
             }
         }
+        std::vector<std::string_view> missing;
         for (const char* key : {"name", "graph", "dims", "weights", "tokenizer"})
-            if (!root.contains(key))
-                errors_.error({1, 1}, fmt::format("the model file has no '{}'", key));
+            if (!root.contains(key)) missing.push_back(key);
+        if (!missing.empty())
+            errors_.error({1, 1},
+                          fmt::format("the model file has no '{}'", fmt::join(missing, "', '")));
         return std::move(file_);
     }
 

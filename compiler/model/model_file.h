@@ -35,7 +35,7 @@ struct WeightPattern {
 struct ModelFile {
     LocatedText name, graph;
     std::vector<LocatedNumber> dims, constants;
-    Position dims_at, constants_at;  // the tables, or the file's start where there is none
+    Position dims_at, constants_at;  // the tables; line 0 where there is none
     std::vector<LocatedText> present;
     std::vector<WeightPattern> weights;
     Position weights_at;

@@ -121,4 +121,7 @@ std::string to_text(const Graph& graph);
 /// One expression in the same form.
 std::string to_text(const Expr& expr);
 
+/// The same without parentheses around the whole, for messages.
+std::string bare_text(const Expr& expr);
+
 }  // namespace llmsql::ast

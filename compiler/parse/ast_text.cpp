@@ -146,6 +146,12 @@ std::string to_text(const Expr& expr) {
     return {};
 }
 
+std::string bare_text(const Expr& expr) {
+    std::string text = to_text(expr);
+    const bool wrapped = expr.kind == Expr::Kind::binary || expr.kind == Expr::Kind::conditional;
+    return wrapped ? text.substr(1, text.size() - 2) : text;
+}
+
 std::string to_text(const Graph& graph) {
     Printer printer;
     printer.graph(graph);

@@ -94,6 +94,8 @@ class ErrorListener : public antlr4::BaseErrorListener {
     void syntaxError(antlr4::Recognizer* recognizer, antlr4::Token* token, size_t line,
                      size_t column, const std::string& message, std::exception_ptr cause) override {
         const Position at{static_cast<int>(line), static_cast<int>(column) + 1};
+        if (at.line == last_line_) return;  // most likely the parser still finding its feet
+        last_line_ = at.line;
         auto* parser = dynamic_cast<antlr4::Parser*>(recognizer);
         if (parser == nullptr || token == nullptr) {  // the lexer has a token for everything
             errors_.error(at, message);
@@ -132,6 +134,14 @@ class ErrorListener : public antlr4::BaseErrorListener {
     }
 
     Diagnostics& errors_;
+    int last_line_ = 0;
+};
+
+/// ANTLR's own recovery but for one step: it never skips a single surplus token. Since a name may
+/// be spelt like a keyword, `dim ; param` would go on with a dim called param.
+class ErrorStrategy : public antlr4::DefaultErrorStrategy {
+  protected:
+    antlr4::Token* singleTokenDeletion(antlr4::Parser*) override { return nullptr; }
 };
 
 /// True if no bracket is nested too deeply and no statement is too long to be handled recursively.
@@ -338,9 +348,10 @@ class Builder {
             statement.arms.push_back({std::nullopt, statements(loop->body())});
         } else if (auto* branch = dynamic_cast<GraphParser::BranchContext*>(tree)) {
             statement.kind = ast::Statement::Kind::branch;
-            for (size_t i = 0; i < branch->expression().size(); ++i)
-                statement.arms.push_back(
-                    {expression(branch->expression(i)), statements(branch->body(i))});
+            const auto conditions = branch->expression();
+            const auto bodies = branch->body();
+            for (size_t i = 0; i < conditions.size(); ++i)
+                statement.arms.push_back({expression(conditions[i]), statements(bodies[i])});
             if (branch->last)
                 statement.arms.push_back({std::nullopt, statements(branch->last->body())});
         } else if (auto* give = dynamic_cast<GraphParser::GiveContext*>(tree)) {
@@ -365,6 +376,7 @@ struct Parse {
         lexer.addErrorListener(&listener);
         parser.removeErrorListeners();
         parser.addErrorListener(&listener);
+        parser.setErrorHandler(std::make_shared<ErrorStrategy>());
         parser.getInterpreter<antlr4::atn::ParserATNSimulator>()->setPredictionMode(
             antlr4::atn::PredictionMode::SLL);  // the grammar needs no more, and errors come sooner
         tokens.fill();
