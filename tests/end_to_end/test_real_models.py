@@ -5,7 +5,7 @@ tests/reference/README.md says). A model that scripts/fetch-models has not broug
 Where llmsql prefers another token than llama.cpp, the two must nearly tie by llmsql's own logits.
 llama.cpp rounds activations to blocks of 8 bits as llmsql does, but elsewhere; against exact
 arithmetic on the same weights its choices and the exact ones differ where the exact logits are up
-to 0.20 apart (24 steps of 21 prompts), so NEAR_TIE is a little more than that.
+to 0.20 apart (14 of the 24 steps of 22 prompts), so NEAR_TIE is a little more than that.
 """
 
 import json
