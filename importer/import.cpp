@@ -40,10 +40,12 @@ SourceMetadata metadata_of(const Gguf& gguf) {
 
 Model model_from_file(const ImportOptions& options, const Gguf& gguf,
                       const SourceTokenizer& tokenizer) {
-    Model model = load_model(*options.model_file, {});
-    if (architecture_of(gguf) != model.graph)
-        fail("{}: is of the architecture {}, but the graph of {} is {}", gguf.name(),
-             architecture_of(gguf), options.model_file->string(), model.graph);
+    Model model = load_model(*options.model_file, options.graph_dirs);
+    const std::string architecture = architecture_of(gguf);
+    if (std::ranges::find(model.architectures, architecture) == model.architectures.end())
+        fail("{}: is of the architecture '{}', but the graph {} of {} is for '{}'", gguf.name(),
+             architecture, model.graph, options.model_file->string(),
+             fmt::join(model.architectures, "', '"));
     const auto text_of = [](const TokenizerSpec& spec) {
         return spec.pre.empty() ? spec.kind : spec.kind + "/" + spec.pre;
     };

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/types.h"
 #include "importer/tokenizer.h"
@@ -20,6 +21,9 @@ struct ImportOptions {
     // One of the two: what to make of the source, or a graph to instantiate from its metadata.
     std::optional<std::filesystem::path> model_file;
     std::optional<std::filesystem::path> graph_file;
+
+    // With a model file: where its graph is looked for after its own folder and ../graphs.
+    std::vector<std::filesystem::path> graph_dirs;
 
     // With a graph file.
     std::optional<WeightType> weights;  // how all matrices are stored; absent: by their source type

@@ -20,6 +20,13 @@
 
 namespace {
 
+constexpr char kFooter[] = R"(examples:
+  llmsql-import qwen2.gguf --model models/qwen2.toml -o qwen2.db
+  llmsql-import qwen2.gguf --graph graphs/qwen2.graph --weights q8 -o qwen2.db --write-model q.toml
+
+The graph that a model file names is looked for in the model file's folder, in graphs/ beside that
+folder, in --graph-dir, and where llmsql is installed.)";
+
 std::atomic<bool> cancelled = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 
@@ -92,14 +99,18 @@ void run(const llmsql::ImportOptions& options) {
 
 int main(int argc, char** argv) {
     llmsql::ImportOptions options;
-    std::string source, output, model, graph, weights = "auto", write_model;
+    std::string source, output, model, graph, weights = "auto", write_model, graph_dir;
     CLI::App app("Makes a model database from a GGUF file.", "llmsql-import");
+    app.set_version_flag("--version", "llmsql-import " LLMSQL_VERSION);
+    app.footer(kFooter);
     app.add_option("SRC.gguf", source, "The model to import")->required();
     app.add_option("-o,--output", output, "The database to write")->required();
     auto* by_model = app.add_option("--model", model, "A model file: store the model as it says");
     auto* by_graph =
         app.add_option("--graph", graph, "A graph file: take its numbers from the source");
     by_graph->excludes(by_model);
+    app.add_option("--graph-dir", graph_dir, "With --model, where else to look for graph files")
+        ->needs(by_model);
     app.add_option("--weights", weights,
                    "With --graph, how matrices are stored; auto: by their type in the source")
         ->check(CLI::IsMember({"auto", "q8", "q4", "f16", "f32"}))
@@ -116,6 +127,8 @@ int main(int argc, char** argv) {
     options.source = source;
     options.output = output;
     if (*by_model) options.model_file = model;
+    if (!graph_dir.empty()) options.graph_dirs.emplace_back(graph_dir);
+    options.graph_dirs.emplace_back(LLMSQL_GRAPHS);
     if (*by_graph) options.graph_file = graph;
     options.weights = llmsql::weight_type_named(weights);
     if (!write_model.empty()) options.write_model = write_model;

@@ -45,12 +45,13 @@ struct ChatSpec {
 
 /// A graph instantiated with a model file.
 struct Model {
-    std::string name;                       // "smollm2-135m-instruct"
-    std::string graph;                      // "llama"
-    std::map<std::string, double> numbers;  // dims and constants by name
-    std::vector<std::string> dims;          // the dims among them, as the graph declares them
-    std::vector<std::string> constants;     // and the constants
-    std::vector<Param> params;              // the catalogue; id = index + 1
+    std::string name;                        // "smollm2-135m-instruct"
+    std::string graph;                       // "llama"
+    std::map<std::string, double> numbers;   // dims and constants by name
+    std::vector<std::string> dims;           // the dims among them, as the graph declares them
+    std::vector<std::string> constants;      // and the constants
+    std::vector<std::string> architectures;  // what GGUFs call it: general.architecture
+    std::vector<Param> params;               // the catalogue; id = index + 1
     TokenizerSpec tokenizer;
     ChatSpec chat;
     bool operator==(const Model&) const = default;

@@ -69,9 +69,18 @@ bool may_lack_parameters(const ast::Graph& graph) {
     return false;
 }
 
+std::vector<std::string> gguf_architectures(const ast::Graph& graph) {
+    std::vector<std::string> names;
+    for (const ast::Annotation& annotation : graph.annotations)
+        if (annotation.format.text == "gguf")
+            for (const ast::Expr& arg : annotation.args) names.push_back(arg.text);
+    return names;
+}
+
 Model named_model(const ast::Graph& graph, Instance instance) {
     Model model;
     model.graph = graph.name.text;
+    model.architectures = gguf_architectures(graph);
     model.numbers = std::move(instance.numbers);
     model.params = std::move(instance.params);
     for (const ast::Number* number : numbers_of(graph))
@@ -213,9 +222,12 @@ class ModelLoader {
             if (matrices + vectors == 0) {
                 std::vector<std::string> names;
                 for (const Param& param : model.params) names.push_back(param.name);
+                const std::vector<std::string> absent = optional_names();
+                const bool optional = std::ranges::find(absent, weight.pattern) != absent.end();
                 errors_.error(weight.at,
-                              fmt::format("'{}' matches no parameter of this model{}",
-                                          weight.pattern, suggestion(weight.pattern, names)));
+                              fmt::format("'{}' matches no parameter of this model{}", weight.pattern,
+                                          optional ? "; [parameters] does not list it as present"
+                                                   : suggestion(weight.pattern, names)));
             } else if (matrices == 0 && weight.type != WeightType::f32) {
                 errors_.error(weight.type_at,
                               fmt::format("'{}' matches vectors only, and those are always f32",
@@ -376,10 +388,7 @@ Model model_from_gguf(const fs::path& graph_file, const SourceMetadata& source,
                       const std::string& name) {
     const GraphFile file = read_graph_file(graph_file);
     Diagnostics errors(file.source);
-    std::vector<std::string> architectures;
-    for (const ast::Annotation& annotation : file.graph.annotations)
-        if (annotation.format.text == "gguf")
-            for (const ast::Expr& arg : annotation.args) architectures.push_back(arg.text);
+    const std::vector<std::string> architectures = gguf_architectures(file.graph);
     if (std::ranges::find(architectures, source.architecture) == architectures.end())
         fail("{} is a graph for the GGUF architecture {}, but the source's is '{}'",
              graph_file.string(),
