@@ -1,7 +1,6 @@
 // What identifies a model database file, for the program that writes it and the one that reads it.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 namespace llmsql {
@@ -9,8 +8,5 @@ namespace llmsql {
 inline constexpr int64_t kModelApplicationId = 0x6c6d7371;  // 'lmsq'
 inline constexpr int64_t kModelFormatVersion = 1;
 inline constexpr int64_t kModelPageBytes = 65536;
-
-/// A tile is as many whole strips as fit in this, and at least one.
-inline constexpr size_t kTileBytes = 256 << 10;
 
 }  // namespace llmsql

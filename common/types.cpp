@@ -69,6 +69,25 @@ size_t param_bytes(WeightType type, const ParamShape& shape) {
     return static_cast<size_t>(strip_count(*shape.rows)) * strip_bytes(type, shape.cols);
 }
 
+int64_t tile_rows(WeightType type, const ParamShape& shape) {
+    if (shape.is_vector()) return 1;
+    const size_t strips = kTileBytes / strip_bytes(type, shape.cols);
+    return static_cast<int64_t>(strips > 0 ? strips : 1) * kStripRows;
+}
+
+int64_t tile_count(WeightType type, const ParamShape& shape) {
+    const int64_t rows = tile_rows(type, shape);
+    return (shape.row_count() + rows - 1) / rows;
+}
+
+size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile) {
+    if (shape.is_vector()) return param_bytes(type, shape);
+    const int64_t rows = tile_rows(type, shape);
+    const int64_t first = tile * rows;
+    const int64_t here = first + rows < *shape.rows ? rows : *shape.rows - first;
+    return static_cast<size_t>(strip_count(here)) * strip_bytes(type, shape.cols);
+}
+
 size_t tensor_row_bytes(TensorType type, int64_t n) {
     const auto blocks = static_cast<size_t>(block_count(n));
     const size_t bytes =

@@ -65,6 +65,15 @@ size_t strip_bytes(WeightType type, int64_t cols);
 /// Bytes of a whole parameter: strips for a matrix, `cols` plain f32 for a vector.
 size_t param_bytes(WeightType type, const ParamShape& shape);
 
+/// A tile, the unit of reading and holding weights, is as many whole strips as fit in this, and at
+/// least one; a vector is one tile.
+inline constexpr size_t kTileBytes = 256 << 10;
+
+/// Rows in a tile of a parameter (a multiple of 16; 1 for a vector), tiles in all, and bytes of one.
+int64_t tile_rows(WeightType type, const ParamShape& shape);
+int64_t tile_count(WeightType type, const ParamShape& shape);
+size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile);
+
 /// Bytes that one token's row of `n` activations takes in the arena, a multiple of 64:
 ///   f32   float[n]
 ///   q8    int8 code[32 * blocks], then float scale[blocks], then float sum[blocks]

@@ -61,12 +61,6 @@ int is_cancelled(void* cancelled) {
 
 }  // namespace
 
-int64_t tile_rows_of(WeightType type, const ParamShape& shape) {
-    if (shape.is_vector()) return 1;
-    const size_t strips = kTileBytes / strip_bytes(type, shape.cols);
-    return kStripRows * static_cast<int64_t>(std::max<size_t>(strips, 1));
-}
-
 ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled)
     : output_(output), cancelled_(&cancelled) {
     if (std::filesystem::is_directory(output))
@@ -187,7 +181,7 @@ void ModelWriter::param(int64_t id, const ParamEntry& entry) {
     else
         sqlite3_bind_null(statement, 4);
     sqlite3_bind_int64(statement, 5, entry.shape.cols);
-    sqlite3_bind_int64(statement, 6, tile_rows_of(entry.type, entry.shape));
+    sqlite3_bind_int64(statement, 6, tile_rows(entry.type, entry.shape));
     step(param_);
 }
 

@@ -16,9 +16,6 @@
 
 namespace llmsql {
 
-/// Rows of a parameter's tiles: whole strips, as many as fit; 1 for a vector.
-int64_t tile_rows_of(WeightType type, const ParamShape& shape);
-
 /// Not thread-safe: one thread at a time. Errors name the output and leave nothing behind.
 class ModelWriter {
   public:

@@ -46,12 +46,12 @@ void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
                   const std::function<void(uint64_t)>& progress) {
     const int64_t rows = *entry.shape.rows, cols = entry.shape.cols;
     const size_t strip_size = strip_bytes(entry.type, cols);
-    const int64_t tile_rows = tile_rows_of(entry.type, entry.shape);
+    const int64_t rows_of_tile = tile_rows(entry.type, entry.shape);
     std::vector<std::byte> tile;
     std::vector<Element> row(elements_of_row<Element>(cols));
     std::vector<float> scratch(static_cast<size_t>(cols));
-    for (int64_t tile_row = 0; tile_row < rows; tile_row += tile_rows) {
-        const int64_t tile_end = std::min(rows, tile_row + tile_rows);
+    for (int64_t tile_row = 0; tile_row < rows; tile_row += rows_of_tile) {
+        const int64_t tile_end = std::min(rows, tile_row + rows_of_tile);
         const auto strips = static_cast<size_t>(strip_count(tile_end - tile_row));
         tile.assign(strips * strip_size, std::byte{});
         for (size_t s = 0; s < strips; ++s) {

@@ -76,10 +76,10 @@ TEST_F(ModelWriterTest, WritesTheDocumentedTables) {
 }
 
 TEST_F(ModelWriterTest, TilesAreAsManyStripsAsFit) {
-    EXPECT_EQ(tile_rows_of(WeightType::f32, {{}, 1000000}), 1);
-    EXPECT_EQ(tile_rows_of(WeightType::q8, {1000, 576}), 16 * (262144 / (18 * 544)));
-    EXPECT_EQ(tile_rows_of(WeightType::f32, {1000, 4096}), 16);   // exactly one strip
-    EXPECT_EQ(tile_rows_of(WeightType::f32, {1000, 50000}), 16);  // a strip larger than a tile
+    EXPECT_EQ(tile_rows(WeightType::f32, {{}, 1000000}), 1);
+    EXPECT_EQ(tile_rows(WeightType::q8, {1000, 576}), 16 * (262144 / (18 * 544)));
+    EXPECT_EQ(tile_rows(WeightType::f32, {1000, 4096}), 16);   // exactly one strip
+    EXPECT_EQ(tile_rows(WeightType::f32, {1000, 50000}), 16);  // a strip larger than a tile
 }
 
 TEST_F(ModelWriterTest, ReplacesAnOutputOnlyWhenDone) {
