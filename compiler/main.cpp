@@ -3,13 +3,16 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/error.h"
 #include "common/files.h"
 #include "compiler/emit/compile.h"
+#include "compiler/emit/memory_page.h"
 #include "compiler/emit/operators_page.h"
+#include "compiler/memory/byte_size.h"
 #include "compiler/model/load.h"
 
 namespace {
@@ -25,11 +28,16 @@ struct Options {
     std::string emit;
     std::string graph_dir;
     PlanSizes sizes;
+    std::string budget;  // as it was written; empty for none
+    int threads = kDefaultWorkers;
+    bool chunk_given = false, logits_rows_given = false, threads_given = false;
 };
 
 constexpr char kFooter[] = R"(examples:
   llmsqlc models/qwen2.toml -o plan.sql            the plan that llmsql-run runs
   llmsqlc models/qwen2.toml -o plan.sql --context 4096
+  llmsqlc models/qwen2.toml -o plan.sql --budget 96MiB
+  llmsqlc models/qwen2.toml --emit=memory --budget 96MiB
   llmsqlc models/qwen2.toml --emit=graph           the operators, loops unrolled
   llmsqlc graphs/llama.graph                       check a graph file alone
 
@@ -48,22 +56,42 @@ void declare(CLI::App& app, Options& options) {
         ->type_name("N")
         ->check(CLI::Range(1, 1 << 20))
         ->capture_default_str();
+    app.add_option("--budget", options.budget,
+                   "most memory that the whole process takes when the plan is run: 96MiB, 1.5GiB, "
+                   "100MB; weights that do not fit are read anew each pass (without: no limit)")
+        ->type_name("SIZE")
+        ->check([](const std::string& text) -> std::string {
+            try {
+                parse_bytes(text, "--budget");
+                return "";
+            } catch (const Error& e) {
+                return e.what();
+            }
+        });
+    app.add_option("-t,--threads", options.threads,
+                   "most threads that compute under a budget; each takes memory")
+        ->type_name("N")
+        ->check(CLI::Range(1, 256))
+        ->capture_default_str();
     app.add_option("--chunk", options.sizes.chunk,
-                   "most tokens of one pass: more read prompts faster and take more memory")
+                   "most tokens of one pass: more read prompts faster and take more memory; under "
+                   "a budget, chosen unless given")
         ->type_name("N")
         ->check(CLI::Range(1, 4096))
         ->capture_default_str();
     app.add_option("--logits-rows", options.sizes.logits_rows,
-                   "most tokens whose logits are computed at a time")
+                   "most tokens whose logits are computed at a time; under a budget, chosen "
+                   "unless given")
         ->type_name("N")
         ->check(CLI::Range(1, 4096))
         ->capture_default_str();
     app.add_option(
            "--emit", options.emit,
            "print this instead: ast (the graph file as parsed), graph (operators), sql (the "
-           "plan), operators (the reference page)")
+           "plan), memory (what the process takes), schedule (which weights are held, and what "
+           "that saves), operators (the reference page)")
         ->type_name("WHAT")
-        ->check(CLI::IsMember({"ast", "graph", "sql", "operators"}));
+        ->check(CLI::IsMember({"ast", "graph", "sql", "memory", "schedule", "operators"}));
     app.add_option("--graph-dir", options.graph_dir, "where else to look for graph files")
         ->type_name("DIR");
 }
@@ -116,13 +144,28 @@ std::string produce(const Options& options) {
     const Model model = load_model(options.input, dirs);
     const OpGraph graph = lower_model(options.input, dirs, model);
     if (options.emit == "graph") return to_text(graph, model.params);
-    return plan_text(model, make_plan(model, graph, options.sizes));
+    std::optional<Budget> budget;
+    if (!options.budget.empty())
+        budget = Budget{.bytes = parse_bytes(options.budget, "--budget"),
+                        .workers = options.threads,
+                        .keep_chunk = options.chunk_given,
+                        .keep_logits_rows = options.logits_rows_given};
+    const Plan plan = make_plan(model, graph, options.sizes, budget);
+    if (options.emit == "schedule") return schedule_page(model, plan);
+    if (options.emit != "memory") return plan_text(model, plan);
+    std::vector<ChunkChoice> considered;
+    if (budget) choose_sizes(model, graph, options.sizes, *budget, &considered);
+    return memory_page(model, plan, considered);
 }
 
 /// What is wrong with how the options go together, or nothing.
 std::string misuse(const Options& options) {
     if (options.emit == "operators") return "";
     if (options.input.empty()) return "a model file or a graph file is needed";
+    if (options.emit == "schedule" && options.budget.empty())
+        return "--emit=schedule needs a --budget: without one, all weights are held";
+    if (options.threads_given && options.budget.empty())
+        return "--threads goes with --budget: without one, llmsql-run decides";
     if (is_graph_file(options.input)) {
         if (!options.emit.empty() && options.emit != "ast")
             return "--emit=" + options.emit + " needs a model file, not a graph file";
@@ -143,6 +186,9 @@ int main(int argc, char** argv) {
     declare(app, options);
     try {
         app.parse(argc, argv);
+        options.chunk_given = app.count("--chunk") > 0;
+        options.logits_rows_given = app.count("--logits-rows") > 0;
+        options.threads_given = app.count("--threads") > 0;
     } catch (const CLI::ParseError& e) {
         return app.exit(e) == 0 ? 0 : kUsage;
     }

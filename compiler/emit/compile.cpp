@@ -10,22 +10,21 @@
 #include "compiler/emit/sql_text.h"
 #include "compiler/emit/statements.h"
 #include "compiler/memory/arena.h"
+#include "compiler/memory/byte_size.h"
+#include "compiler/memory/residency.h"
 #include "compiler/memory/verify.h"
+#include "compiler/memory/verify_residency.h"
 
 namespace llmsql {
 namespace {
 
-int64_t cache_bytes(const Plan& plan) {
-    int64_t bytes = 0;
-    for (const PlanCache& cache : plan.caches) {
-        int64_t blocks = (plan.context + kCacheBlock - 1) / kCacheBlock;
-        if (cache.window > 0) {  // what a pass of `chunk` tokens can look back on, and itself
-            const int64_t positions = cache.window + plan.chunk - 1;
-            blocks = std::min(blocks, (positions + kCacheBlock - 2) / kCacheBlock + 1);
-        }
-        bytes += blocks * kCacheBlock * cache.heads * cache.width * 2 /*k, v*/ * 2 /*f16*/;
-    }
-    return bytes;
+// A verifier's finding is not the user's mistake.
+void require_sound(const std::vector<std::string>& faults, const char* what) {
+    if (faults.empty()) return;
+    fail(
+        "a defect of the compiler: its {} does not hold: {} ({} such); please report it with the "
+        "graph and model file",
+        what, faults.front(), faults.size());
 }
 
 class Text {
@@ -36,6 +35,7 @@ class Text {
         head();
         section("init");
         params();
+        residency();
         tensors();
         caches();
         section("forward :tokens :position :sequence");
@@ -75,9 +75,11 @@ class Text {
     }
 
     void head() {
-        add("-- llmsql plan 1 · {} · {} · context {} · chunk {} · logits rows {}\n",
-            one_line(model_.name), one_line(model_.graph), plan_.context, plan_.chunk,
-            plan_.logits_rows);
+        const auto& residency = plan_.residency;
+        add("-- llmsql plan 1 · {} · {}{} · context {} · chunk {} · logits rows {}\n",
+            one_line(model_.name), one_line(model_.graph),
+            residency ? " · budget " + exact_bytes_text(residency->budget) : "", plan_.context,
+            plan_.chunk, plan_.logits_rows);
         constexpr std::array kTypes{WeightType::q4, WeightType::q8, WeightType::f16,
                                     WeightType::f32};
         std::array<int64_t, kTypes.size()> by_type{};
@@ -93,9 +95,21 @@ class Text {
             if (by_type[i] > 0)
                 parts += fmt::format("{}{} {}", parts.empty() ? "" : " + ", name_of(kTypes[i]),
                                      bytes_text(by_type[i]));
-        add("-- weights: {} stored ({})\n", bytes_text(total), parts);
-        add("-- memory: activations {}, key-value cache {} when the context is full\n",
+        if (residency)
+            add("-- weights: stored {} ({}), held {}, read per pass {} ({} {})\n",
+                bytes_text(total), parts, bytes_text(residency->pool),
+                bytes_text(residency->read_bytes),
+                residency->read_bytes == residency->lower_bound ? "optimum" : "at least",
+                bytes_text(residency->lower_bound));
+        else
+            add("-- weights: {} stored ({})\n", bytes_text(total), parts);
+        add("-- memory: activations {}, key-value cache {} when the context is full",
             bytes_text(plan_.arena_bytes), bytes_text(cache_bytes(plan_)));
+        if (residency)
+            add("; {} in all, {} workers",
+                bytes_text(sum_of(memory_parts(plan_, model_.params, residency->workers))),
+                residency->workers);
+        add("\n");
     }
 
     void params() {
@@ -108,6 +122,27 @@ class Text {
                                sql_literal(p.name, "a parameter's name"), name_of(p.type),
                                p.shape.rows ? std::to_string(*p.shape.rows) : "NULL", p.shape.cols);
         });
+    }
+
+    void residency() {
+        if (!plan_.residency) return;
+        const PlanResidency& residency = *plan_.residency;
+        statement(
+            fmt::format("CREATE VIRTUAL TABLE temp.residency USING llm_residency(budget={}, "
+                        "pool={}, workers={});\n",
+                        residency.budget, residency.pool, residency.workers));
+        // A line a parameter.
+        std::string sql = "INSERT INTO residency(param, first_tile, last_tile, held) VALUES\n";
+        for (size_t i = 0; i < residency.tiles.size(); ++i) {
+            const PlanTiles& range = residency.tiles[i];
+            const bool more = i > 0 && residency.tiles[i - 1].param == range.param;
+            sql += fmt::format("{}({}, {}, {}, {})",
+                               i == 0 ? "  "
+                               : more ? ", "
+                                      : ",\n  ",
+                               range.param, range.first, range.last, range.held ? 1 : 0);
+        }
+        statement(sql + ";\n");
     }
 
     void tensors() {
@@ -175,15 +210,19 @@ class Text {
 
 }  // namespace
 
-Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes) {
-    Plan plan = fuse(graph, model.params, sizes);
+Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
+               const std::optional<Budget>& budget) {
+    Plan plan =
+        fuse(graph, model.params, budget ? choose_sizes(model, graph, sizes, *budget) : sizes);
     plan_arena(plan);
-    const std::vector<std::string> faults = verify_arena(plan);
-    if (!faults.empty())
-        fail(
-            "a defect of the compiler: its memory plan does not hold: {} ({} such); please report "
-            "it with the graph and model file",
-            faults.front(), faults.size());
+    require_sound(verify_arena(plan), "arena");
+    if (!budget) return plan;
+    plan.residency.emplace();
+    plan.residency->budget = budget->bytes;
+    plan.residency->workers = budget->workers;
+    const int64_t fixed = sum_of(fixed_parts(plan, model.params, budget->workers));
+    plan_residency(plan, model.params, budget->bytes - fixed - vector_bytes(model.params));
+    require_sound(verify_residency(plan, model.params), "residency");
     return plan;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -82,6 +83,23 @@ struct PlanCache {
     int64_t window = 0;  // 0: the whole context
 };
 
+/// Tiles first … last of a parameter: held in memory, or read each time they are scanned.
+struct PlanTiles {
+    int param = 0;  // catalogue id
+    int64_t first = 0, last = 0;
+    bool held = false;
+};
+
+/// What a plan with a memory budget says of its weights. Made by compiler/memory.
+struct PlanResidency {
+    int64_t budget = 0;            // the most bytes of memory that the whole process takes
+    int workers = 0;               // the most threads that compute
+    int64_t pool = 0;              // bytes of all held tiles, vectors among them
+    int64_t read_bytes = 0;        // of matrices, by a steady pass of one token: forward and logits
+    int64_t lower_bound = 0;       // no way of holding as much reads less
+    std::vector<PlanTiles> tiles;  // every tile of every parameter once, in order
+};
+
 struct Plan {
     std::vector<PlanTensor> tensors;  // id = index + 1
     std::vector<PlanInsert> forward;
@@ -89,9 +107,10 @@ struct Plan {
     std::vector<PlanCache> caches;   // as many as there are appends
     int output = 0;                  // the tensor of logits, written by the section of that name
     int64_t context = 0;
-    int64_t chunk = 0;        // rows of the tensors of `forward`
-    int64_t logits_rows = 0;  // rows of the tensors of `logits`
-    int64_t arena_bytes = 0;  // set by compiler/memory
+    int64_t chunk = 0;                       // rows of the tensors of `forward`
+    int64_t logits_rows = 0;                 // rows of the tensors of `logits`
+    int64_t arena_bytes = 0;                 // set by compiler/memory
+    std::optional<PlanResidency> residency;  // without: all weights are held
 
     PlanTensor& tensor(int id) { return tensors[static_cast<size_t>(id - 1)]; }
     const PlanTensor& tensor(int id) const { return tensors[static_cast<size_t>(id - 1)]; }

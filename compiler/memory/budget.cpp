@@ -1,0 +1,276 @@
+// Counting memory, and choosing sizes within a budget. See budget.h and docs/memory.md.
+#include "compiler/memory/budget.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "common/error.h"
+#include "compiler/memory/arena.h"
+#include "compiler/memory/byte_size.h"
+#include "compiler/memory/residency.h"
+
+namespace llmsql {
+namespace {
+
+// What the runtime takes beside what a plan says. Measured as VmHWM, RssAnon and RssFile of
+// llmsql-run on x86-64 Linux (Debian 12: glibc 2.36, SQLite 3.40) over tiny models and the three
+// real ones; rounded up.
+constexpr int64_t kKiB = 1024, kMiB = 1024 * kKiB;
+/// RssFile: the program, SQLite, PCRE2, libstdc++, libc. 5.9 to 6.4 MiB, as page faults map around.
+constexpr int64_t kCode = 6 * kMiB + 768 * kKiB;
+/// SQLite's two connections, their schemas, and what the C++ runtime allocates at the start.
+constexpr int64_t kHeap = 1 * kMiB;
+/// The page cache over model.db: SQLite's default of 2,000 KiB, and the headers of its pages.
+constexpr int64_t kPageCache = 2 * kMiB;
+constexpr int64_t kStatement = 4 * kKiB;  // prepared, with its text
+constexpr int64_t kTableRow = 256;        // of param, tensor, residency and kv_layer, with its text
+/// Special tokens are held to be searched for. There may be some thousand of them, in Gemma 3 six
+/// of 262; the compiler knows the vocabulary's size alone.
+constexpr int64_t kTokenizer = 256 * kKiB;
+constexpr int64_t kTokenizerPerToken = 2;
+/// A prompt as text and as ids, while it is tokenised.
+constexpr int64_t kPromptToken = 64;
+constexpr int64_t kCandidate = 16;     // of the sampler: logit, id, probability
+constexpr int64_t kStripChecksum = 9;  // XXH3-64, and whether it has been verified
+constexpr int64_t kTileEntry = 40;     // where a tile lies
+constexpr int64_t kPage = 4 * kKiB;    // of memory: what is held of a parameter is mapped apart
+/// A worker's stack, allocator arena and connection for reading BLOBs.
+constexpr int64_t kWorker = 512 * kKiB;
+constexpr int64_t kMainStack = 160 * kKiB;
+/// Columns of a matrix that a worker computes at a time (runtime/ops/evaluate.cpp).
+constexpr int64_t kMatrixPiece = 128;
+/// Tables of cosines and sines that are kept, and one being made (runtime/ops/rope_tables.h).
+constexpr int64_t kRopeTables = 5;
+constexpr int64_t kCacheBlockEntry = 128;  // of a cache block that attention looks at
+
+// What choose_sizes counts.
+constexpr int64_t kMostChunk = 64;
+constexpr int64_t kPromptTokens = 512, kDecodedTokens = 128;
+constexpr double kHeldCost = 0.5;
+
+int64_t whole_pages(int64_t bytes) {
+    return (bytes + kPage - 1) / kPage * kPage;
+}
+
+int64_t cache_blocks(const Plan& plan, const PlanCache& cache) {
+    const int64_t blocks = (plan.context + kCacheBlock - 1) / kCacheBlock;
+    if (cache.window == 0) return blocks;
+    // What a pass of `chunk` tokens can look back on, and itself.
+    const int64_t positions = cache.window + plan.chunk - 1;
+    return std::min(blocks, (positions + kCacheBlock - 2) / kCacheBlock + 1);
+}
+
+int64_t bytes_of(const PlanCache& cache, int64_t blocks) {
+    return blocks * kCacheBlock * cache.heads * cache.width * 2 /*k, v*/ * 2 /*f16*/;
+}
+
+int64_t calls_in(const PlanExpr& e) {
+    int64_t calls = e.kind == PlanExpr::Kind::call ? 1 : 0;
+    for (const PlanExpr& arg : e.args) calls += calls_in(arg);
+    return calls;
+}
+
+bool has_linear(const PlanExpr& e) {
+    return e.calls("linear") || std::ranges::any_of(e.args, has_linear);
+}
+
+/// A worker's rows of scratch: one a level of nesting at most, each as long as the longest yet.
+/// A scan of a matrix takes all tokens of a few columns, anything else a token's whole row.
+int64_t scratch_bytes(const Plan& plan) {
+    int64_t depth = 0, floats = 0;
+    const auto look = [&](const PlanExpr& e, int64_t rows, int64_t elements) {
+        depth = std::max(depth, calls_in(e));
+        floats = std::max(floats, has_linear(e) ? rows * kMatrixPiece : elements);
+    };
+    for (const auto* section : {&plan.forward, &plan.logits})
+        for (const PlanInsert& s : *section) {
+            const int64_t rows = section == &plan.forward ? plan.chunk : plan.logits_rows;
+            if (s.appends()) {
+                const PlanCache& cache = plan.caches[static_cast<size_t>(s.cache)];
+                look(s.data, rows, cache.heads * cache.width);
+                look(s.values, rows, cache.heads * cache.width);
+            } else {
+                look(s.data, rows, plan.tensor(s.target).shape.elements());
+            }
+        }
+    return depth * floats * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t rope_bytes(const Plan& plan) {
+    int64_t width = 0;
+    for (const PlanCache& cache : plan.caches) width = std::max(width, cache.width);
+    return kRopeTables * plan.chunk * width * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t longest_strip(const std::vector<Param>& params) {
+    size_t bytes = 0;
+    for (const Param& param : params)
+        if (!param.shape.is_vector())
+            bytes = std::max(bytes, strip_bytes(param.type, param.shape.cols));
+    return static_cast<int64_t>(bytes);
+}
+
+int64_t checksum_bytes(const std::vector<Param>& params) {
+    int64_t bytes = 0;
+    for (const Param& param : params) {
+        const int64_t strips = param.shape.is_vector() ? 1 : strip_count(*param.shape.rows);
+        bytes += strips * kStripChecksum + tile_count(param.type, param.shape) * kTileEntry;
+    }
+    return bytes;
+}
+
+int64_t all_weights(const std::vector<Param>& params) {
+    int64_t bytes = 0;
+    for (const Param& param : params)
+        bytes += static_cast<int64_t>(param_bytes(param.type, param.shape));
+    return bytes;
+}
+
+/// Bytes that a section's linears multiply by.
+int64_t scanned_by(const std::vector<PlanInsert>& section, const std::vector<Param>& params) {
+    int64_t bytes = 0;
+    const std::function<void(const PlanExpr&)> look = [&](const PlanExpr& e) {
+        if (e.calls("linear"))
+            for (int id = e.args[1].id; id <= e.args[1].last; ++id) {
+                const Param& param = params[static_cast<size_t>(id - 1)];
+                bytes += static_cast<int64_t>(param_bytes(param.type, param.shape));
+            }
+        for (const PlanExpr& arg : e.args) look(arg);
+    };
+    for (const PlanInsert& s : section) {
+        look(s.data);
+        if (s.appends()) look(s.values);
+    }
+    return bytes;
+}
+
+Plan arranged(const Model& model, const OpGraph& graph, const PlanSizes& sizes) {
+    Plan plan = fuse(graph, model.params, sizes);
+    plan_arena(plan);
+    return plan;
+}
+
+/// The cost of the nominal work with `capacity` bytes for matrices; see choose_sizes in budget.h.
+double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capacity) {
+    const auto forward = static_cast<double>(scanned_by(plan.forward, params));
+    const auto logits = static_cast<double>(scanned_by(plan.logits, params));
+    const double all = forward + logits;
+    const double held = all > 0 ? std::min(1.0, static_cast<double>(capacity) / all) : 1.0;
+    const int64_t prompt = std::min(kPromptTokens, plan.context);
+    const auto chunks = static_cast<double>((prompt + plan.chunk - 1) / plan.chunk);
+    const double read = chunks * forward + logits + kDecodedTokens * all;
+    return read * (1 - held + held * kHeldCost);
+}
+
+[[noreturn]] void refuse(const Model& model, const Plan& smallest, const Budget& budget) {
+    std::vector<MemoryPart> parts = fixed_parts(smallest, model.params, budget.workers);
+    parts.push_back({"norms and biases", vector_bytes(model.params)});
+    const auto largest = std::ranges::max_element(parts, {}, &MemoryPart::bytes);
+    std::string advice = "give --budget more";
+    if (largest->name == "key-value cache" && smallest.context > 1)
+        advice += ", or a smaller --context";
+    if (smallest.chunk > 1) advice += ", or a smaller --chunk";
+    if (smallest.logits_rows > 1) advice += ", or fewer --logits-rows";
+    if (budget.workers > 1) advice += ", or fewer --threads";
+    fail(
+        "a budget of {} is too small for {} at context {}: the smallest that works is {}, of which "
+        "{} ({}) is the largest part; {}",
+        exact_bytes_text(budget.bytes), model.name, smallest.context, mib_text_up(sum_of(parts)),
+        largest->name, mib_text(largest->bytes), advice);
+}
+
+}  // namespace
+
+int64_t cache_bytes(const Plan& plan) {
+    int64_t bytes = 0;
+    for (const PlanCache& cache : plan.caches) bytes += bytes_of(cache, cache_blocks(plan, cache));
+    return bytes;
+}
+
+std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& params,
+                                    int workers) {
+    const auto count = [](const auto& list) { return static_cast<int64_t>(list.size()); };
+    const int64_t vocabulary = plan.tensor(plan.output).shape.elements();
+    const int64_t rows = 3 * count(params) + count(plan.tensors) + count(plan.caches);
+    const int64_t blocks = (plan.context + kCacheBlock - 1) / kCacheBlock;
+    const int64_t cache =
+        cache_bytes(plan) + count(plan.caches) * kPage + blocks * kCacheBlockEntry;
+    const int64_t tile =
+        whole_pages(std::max(static_cast<int64_t>(kTileBytes), longest_strip(params)));
+    return {
+        {"code and libraries", kCode},
+        {"SQLite and heap", kHeap + kPageCache},
+        {"the prepared plan",
+         (count(plan.forward) + count(plan.logits)) * kStatement + rows * kTableRow},
+        {"tokenizer and prompt",
+         kTokenizer + vocabulary * kTokenizerPerToken + plan.context * kPromptToken},
+        {"activations", whole_pages(plan.arena_bytes) + rope_bytes(plan)},
+        {"key-value cache", cache},
+        {"sampling", whole_pages(vocabulary * kCandidate)},
+        {"checksums", checksum_bytes(params)},
+        {"workers", kMainStack + workers * (kWorker + tile + whole_pages(scratch_bytes(plan)))},
+        {"page rounding", count(params) * kPage},
+    };
+}
+
+std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
+                                     int workers) {
+    std::vector<MemoryPart> parts = fixed_parts(plan, params, workers);
+    parts.push_back({"held weights", plan.residency ? plan.residency->pool : all_weights(params)});
+    return parts;
+}
+
+int64_t sum_of(const std::vector<MemoryPart>& parts) {
+    int64_t bytes = 0;
+    for (const MemoryPart& part : parts) bytes += part.bytes;
+    return bytes;
+}
+
+PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
+                       const Budget& budget, std::vector<ChunkChoice>* considered) {
+    const auto fixed = [&](const Plan& plan) {
+        return sum_of(fixed_parts(plan, model.params, budget.workers));
+    };
+    PlanSizes best = sizes;
+    std::optional<double> least;
+    std::optional<Plan> smallest;
+    int64_t smallest_bytes = 0;
+    int64_t chunk = budget.keep_chunk ? sizes.chunk : kMostChunk;
+    while (chunk / 2 >= sizes.context) chunk /= 2;  // no pass is longer than the context
+    for (; chunk >= 1; chunk /= 2) {
+        PlanSizes tried = sizes;
+        tried.chunk = chunk;
+        if (!budget.keep_logits_rows) tried.logits_rows = 1;
+        Plan plan = arranged(model, graph, tried);
+        const int64_t bytes = fixed(plan);
+        // More rows of logits, where they lie in memory that a pass takes anyway.
+        if (!budget.keep_logits_rows)
+            for (int64_t rows = 2; rows <= sizes.logits_rows; rows *= 2) {
+                PlanSizes more = tried;
+                more.logits_rows = rows;
+                Plan larger = arranged(model, graph, more);
+                if (larger.logits_rows < rows || fixed(larger) > bytes) break;
+                tried = more;
+                plan = std::move(larger);
+            }
+        ChunkChoice choice{plan.chunk, plan.logits_rows, bytes, std::nullopt};
+        const int64_t capacity = budget.bytes - bytes - vector_bytes(model.params);
+        if (capacity >= 0) {
+            choice.cost = cost_of(plan, model.params, capacity);
+            if (!least || *choice.cost < *least) {
+                least = choice.cost;
+                best = tried;
+            }
+        }
+        if (considered) considered->push_back(choice);
+        if (!smallest || bytes < smallest_bytes) {
+            smallest_bytes = bytes;
+            smallest = std::move(plan);
+        }
+        if (budget.keep_chunk) break;
+    }
+    if (!least) refuse(model, *smallest, budget);
+    return best;
+}
+
+}  // namespace llmsql

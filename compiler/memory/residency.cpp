@@ -1,0 +1,89 @@
+// From a plan to its trace, and from the choice back to rows of the plan. See residency.h.
+#include "compiler/memory/residency.h"
+
+#include <map>
+#include <utility>
+
+namespace llmsql {
+namespace {
+
+class PassBuilder {
+  public:
+    explicit PassBuilder(const std::vector<Param>& params) : params_(params) {}
+
+    void scan(const PlanExpr& e) {
+        if (e.calls("linear"))
+            for (int id = e.args[1].id; id <= e.args[1].last; ++id) scan_param(id);
+        for (const PlanExpr& arg : e.args) scan(arg);
+    }
+
+    Pass take() { return std::move(pass_); }
+
+  private:
+    void scan_param(int id) {
+        const Param& param = params_[static_cast<size_t>(id - 1)];
+        const int64_t count = tile_count(param.type, param.shape);
+        const auto [first, made] = first_.try_emplace(id, static_cast<int>(pass_.tiles.size()));
+        for (int64_t tile = 0; tile < count; ++tile) {
+            if (made) {
+                const size_t bytes = tile_bytes(param.type, param.shape, tile);
+                pass_.tiles.push_back({id, tile, static_cast<int64_t>(bytes)});
+            }
+            pass_.scans.push_back(first->second + static_cast<int>(tile));
+        }
+    }
+
+    const std::vector<Param>& params_;
+    std::map<int, int> first_;  // by parameter: where its tiles are in the pass
+    Pass pass_;
+};
+
+}  // namespace
+
+Pass pass_of(const Plan& plan, const std::vector<Param>& params) {
+    PassBuilder builder(params);
+    for (const auto* section : {&plan.forward, &plan.logits})
+        for (const PlanInsert& statement : *section) {
+            builder.scan(statement.data);
+            if (statement.appends()) builder.scan(statement.values);
+        }
+    return builder.take();
+}
+
+int64_t vector_bytes(const std::vector<Param>& params) {
+    int64_t bytes = 0;
+    for (const Param& param : params)
+        if (param.shape.is_vector())
+            bytes += static_cast<int64_t>(param_bytes(param.type, param.shape));
+    return bytes;
+}
+
+void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capacity) {
+    const Pass pass = pass_of(plan, params);
+    const Choice choice = choose_held(pass, capacity);
+    std::map<std::pair<int, int64_t>, bool> held;
+    for (size_t i = 0; i < pass.tiles.size(); ++i)
+        held[{pass.tiles[i].param, pass.tiles[i].index}] = choice.held[i];
+
+    if (!plan.residency) plan.residency.emplace();
+    PlanResidency& residency = *plan.residency;
+    residency.pool = vector_bytes(params) + choice.held_bytes;
+    residency.read_bytes = choice.read_bytes;
+    residency.lower_bound = choice.lower_bound;
+    residency.tiles.clear();
+    for (size_t i = 0; i < params.size(); ++i) {
+        const int id = static_cast<int>(i + 1);
+        const int64_t count = tile_count(params[i].type, params[i].shape);
+        for (int64_t tile = 0; tile < count; ++tile) {
+            // What no linear scans is held if it is a vector, else read where a row is wanted.
+            const auto found = held.find({id, tile});
+            const bool keep = found == held.end() ? params[i].shape.is_vector() : found->second;
+            if (tile > 0 && residency.tiles.back().held == keep)
+                residency.tiles.back().last = tile;
+            else
+                residency.tiles.push_back({id, tile, tile, keep});
+        }
+    }
+}
+
+}  // namespace llmsql

@@ -1,0 +1,26 @@
+// Which tiles of a plan's weights are held in memory: the schedule, applied to a plan.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "compiler/ir/model.h"
+#include "compiler/ir/plan.h"
+#include "compiler/memory/schedule.h"
+
+namespace llmsql {
+
+/// What a steady decode pass scans: `forward`, then `logits`, each once, for one token. Every
+/// matrix that a linear multiplies by, tile by tile; a matrix that two of them multiply by is
+/// scanned twice. Tile::param is the catalogue id. Vectors are not in it, being held always, nor
+/// are the rows that embed picks.
+Pass pass_of(const Plan& plan, const std::vector<Param>& params);
+
+/// Bytes of the vectors, which no budget can do without.
+int64_t vector_bytes(const std::vector<Param>& params);
+
+/// Holds vectors and, with the `capacity` bytes beyond them, the best set of tiles. Sets
+/// everything of `plan.residency` but budget and workers.
+void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capacity);
+
+}  // namespace llmsql
