@@ -48,6 +48,8 @@ constexpr int64_t kMostChunk = 64;
 constexpr int64_t kPromptTokens = 512, kDecodedTokens = 128;
 constexpr double kHeldCost = 0.5;
 
+constexpr const char* kCacheName = "key-value cache";
+
 int64_t whole_pages(int64_t bytes) {
     return (bytes + kPage - 1) / kPage * kPage;
 }
@@ -166,17 +168,16 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
     std::vector<MemoryPart> parts = fixed_parts(smallest, model.params, budget.workers);
     parts.push_back({"norms and biases", vector_bytes(model.params)});
     const auto largest = std::ranges::max_element(parts, {}, &MemoryPart::bytes);
-    std::string advice = "give --budget more";
-    if (largest->name == "key-value cache" && smallest.context > 1)
-        advice += ", or a smaller --context";
-    if (smallest.chunk > 1) advice += ", or a smaller --chunk";
-    if (smallest.logits_rows > 1) advice += ", or fewer --logits-rows";
-    if (budget.workers > 1) advice += ", or fewer --threads";
+    const std::string enough = mib_text_up(sum_of(parts));
+    std::string advice = fmt::format("give --budget \"{}\" or more", enough);
+    if (largest->name == kCacheName) advice += ", or a smaller --context";
+    if (budget.keep_chunk && smallest.chunk > 1) advice += ", or a smaller --chunk";
+    if (budget.keep_logits_rows && smallest.logits_rows > 1) advice += ", or fewer --logits-rows";
     fail(
-        "a budget of {} is too small for {} at context {}: the smallest that works is {}, of which "
-        "{} ({}) is the largest part; {}",
-        exact_bytes_text(budget.bytes), model.name, smallest.context, mib_text_up(sum_of(parts)),
-        largest->name, mib_text(largest->bytes), advice);
+        "a budget of {} is too small for {} at context {}: the smallest that works is {}, its "
+        "largest part the {} of {}; {}",
+        exact_bytes_text(budget.bytes), model.name, smallest.context, enough, largest->name,
+        mib_text(largest->bytes), advice);
 }
 
 }  // namespace
@@ -199,13 +200,13 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
         whole_pages(std::max(static_cast<int64_t>(kTileBytes), longest_strip(params)));
     return {
         {"code and libraries", kCode},
-        {"SQLite and heap", kHeap + kPageCache},
-        {"the prepared plan",
+        {"SQLite and the heap", kHeap + kPageCache},
+        {"prepared plan",
          (count(plan.forward) + count(plan.logits)) * kStatement + rows * kTableRow},
         {"tokenizer and prompt",
          kTokenizer + vocabulary * kTokenizerPerToken + plan.context * kPromptToken},
         {"activations", whole_pages(plan.arena_bytes) + rope_bytes(plan)},
-        {"key-value cache", cache},
+        {kCacheName, cache},
         {"sampling", whole_pages(vocabulary * kCandidate)},
         {"checksums", checksum_bytes(params)},
         {"workers", kMainStack + workers * (kWorker + tile + whole_pages(scratch_bytes(plan)))},

@@ -2,6 +2,7 @@
 #include "compiler/memory/schedule.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <numeric>
@@ -186,6 +187,7 @@ int64_t Pass::scanned_bytes() const {
 Fill best_fill(std::span<const TileClass> classes, int64_t capacity, int64_t most_bits) {
     Fill fill;
     fill.held.resize(classes.size());
+    bool complete = true;  // every set was considered
     int64_t unit = 0, total = 0;
     for (const TileClass& c : classes) {
         unit = std::gcd(unit, c.bytes);
@@ -197,7 +199,7 @@ Fill best_fill(std::span<const TileClass> classes, int64_t capacity, int64_t mos
         int64_t room = capacity / unit;
         const int64_t most_room = most_bits / static_cast<int64_t>(classes.size());
         if (room > most_room) {
-            fill.exact = false;
+            complete = false;
             hold_blindly(classes, (room - most_room) * unit, fill.held);
             for (size_t i = 0; i < classes.size(); ++i)
                 room -= fill.held[i] * (classes[i].bytes / unit);
@@ -205,6 +207,7 @@ Fill best_fill(std::span<const TileClass> classes, int64_t capacity, int64_t mos
         std::vector<Level> levels;
         for (const size_t i : by_scans(classes)) {
             const TileClass& c = classes[i];
+            if (c.count == fill.held[i]) continue;
             if (levels.empty() || levels.back().scans != c.scans)
                 levels.emplace_back(c.scans, room);
             levels.back().add(i, c.bytes / unit, c.count - fill.held[i]);
@@ -216,8 +219,7 @@ Fill best_fill(std::span<const TileClass> classes, int64_t capacity, int64_t mos
         fill.bytes += classes[i].bytes * fill.held[i];
         fill.saved += classes[i].bytes * fill.held[i] * classes[i].scans;
     }
-    // However it was found, nothing saves more than this.
-    if (!fill.exact) fill.exact = fill.saved == most_saved(classes, capacity / unit * unit);
+    fill.most = complete ? fill.saved : most_saved(classes, capacity / unit * unit);
     return fill;
 }
 
@@ -252,8 +254,8 @@ std::vector<ClassTiles> classify(const Pass& pass) {
 }
 
 /// Bytes saved by intervals of (bytes, length) if each may be held in part and all together may
-/// take `area`, which is bytes times length; never less for being computed in floating point.
-int64_t most_saved_by(std::vector<std::pair<int64_t, int64_t>> intervals, double area) {
+/// take `area`, which is bytes times length.
+double most_saved_by(std::vector<std::pair<int64_t, int64_t>> intervals, double area) {
     std::ranges::stable_sort(intervals, {}, &std::pair<int64_t, int64_t>::second);
     double saved = 0;
     for (const auto& [bytes, length] : intervals) {
@@ -263,7 +265,7 @@ int64_t most_saved_by(std::vector<std::pair<int64_t, int64_t>> intervals, double
         area -= need * share;
         if (area <= 0) break;
     }
-    return static_cast<int64_t>(saved + 0.001);
+    return saved + 0.001;  // never less for having been computed in floating point
 }
 
 }  // namespace
@@ -281,9 +283,10 @@ int64_t interval_bound(const Pass& pass, int64_t capacity) {
             intervals.emplace_back(pass.tiles[tile].bytes, at - previous[tile]);
         previous[tile] = at;
     }
-    return pass.scanned_bytes() -
-           most_saved_by(std::move(intervals),
-                         static_cast<double>(capacity) * static_cast<double>(length));
+    const double saved = most_saved_by(std::move(intervals),
+                                       static_cast<double>(capacity) * static_cast<double>(length));
+    // Upwards: the average of many passes need not be a whole number.
+    return std::max<int64_t>(0, pass.scanned_bytes() - static_cast<int64_t>(std::ceil(saved)));
 }
 
 int64_t interval_bound(std::span<const int> trace, std::span<const int64_t> bytes,
@@ -301,7 +304,9 @@ int64_t interval_bound(std::span<const int> trace, std::span<const int64_t> byte
     }
     // One moment after each access but the last.
     const double moments = static_cast<double>(std::max<size_t>(trace.size(), 1) - 1);
-    return total - most_saved_by(std::move(intervals), static_cast<double>(capacity) * moments);
+    const double saved =
+        most_saved_by(std::move(intervals), static_cast<double>(capacity) * moments);
+    return total - static_cast<int64_t>(saved);
 }
 
 Choice choose_held(const Pass& pass, int64_t capacity, int64_t most_bits) {
@@ -316,7 +321,7 @@ Choice choose_held(const Pass& pass, int64_t capacity, int64_t most_bits) {
     choice.read_bytes = pass.scanned_bytes() - fill.saved;
     // Scanned once a pass, whatever is not read in a pass was held, all at once, when it began.
     choice.lower_bound =
-        pass.scans_each_once() && fill.exact ? choice.read_bytes : interval_bound(pass, capacity);
+        pass.scans_each_once() ? pass.scanned_bytes() - fill.most : interval_bound(pass, capacity);
     for (size_t c = 0; c < classes.size(); ++c) {
         // Of the first n tiles of a class, n * held / count rounded, so that no stretch of the pass
         // has much more or less than its share.

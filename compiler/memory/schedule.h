@@ -34,7 +34,8 @@ struct Fill {
     std::vector<int64_t> held;  // of each class
     int64_t bytes = 0;          // of what is held
     int64_t saved = 0;          // bytes a pass that need not be read
-    bool exact = true;          // proven to save the most that any set of tiles can
+    int64_t most = 0;           // no set of tiles that fits saves more
+    bool exact() const { return saved == most; }
 };
 
 /// The bits that best_fill may spend on tables of reachable sums: 64 MiB.
