@@ -19,9 +19,13 @@ target_sources(llmsql_runtime PRIVATE
   storage/arena.cpp
   storage/kv_cache.cpp
   storage/model_db.cpp
+  storage/page_reader.cpp
+  storage/tile_reader.cpp
+  storage/tiles.cpp
   storage/weights.cpp
   tables/kv.cpp
   tables/param.cpp
+  tables/residency.cpp
   tables/table.cpp
   tables/tensor.cpp
   workers/workers.cpp)

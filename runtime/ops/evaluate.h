@@ -14,7 +14,9 @@ namespace llmsql {
 /// What evaluation needs besides the expression. One evaluation at a time.
 struct Evaluator {
     explicit Evaluator(int threads)
-        : workers(threads), scratch(static_cast<size_t>(workers.count())) {}
+        : workers(threads), scratch(static_cast<size_t>(workers.count())) {
+        for (size_t i = 0; i < scratch.size(); ++i) scratch[i].strips.worker = static_cast<int>(i);
+    }
 
     Workers workers;
     std::vector<Scratch> scratch;  // one a worker

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/storage/arena.h"
+#include "runtime/storage/weights.h"
 
 namespace llmsql {
 
@@ -38,6 +39,9 @@ class Scratch {
         if (static_cast<int64_t>(row.size()) < floats) row.resize(static_cast<size_t>(floats));
         return row.data();
     }
+
+    /// Where this worker puts the weights that it streams.
+    StripBuffer strips;
 
   private:
     std::deque<std::vector<float>> rows_;  // a deque, so that growing it moves nothing
@@ -74,8 +78,8 @@ class Expr {
     /// Bytes of weights that evaluating all of it reads.
     virtual uint64_t weight_bytes() const { return 0; }
 
-    /// Writes a block's values to out[r * out_stride + c]. Any thread; never fails: what can be
-    /// wrong is checked when the node is built.
+    /// Writes a block's values to out[r * out_stride + c]. Any thread. Fails only where weights
+    /// cannot be read: what else can be wrong is checked when the node is built.
     virtual void eval(const Block& block, Scratch& scratch, float* out,
                       int64_t out_stride) const = 0;
 

@@ -50,10 +50,13 @@ class EmbedExpr final : public Expr {
           weight_(weight),
           tokens_(std::move(tokens)) {}
 
-    void eval(const Block& block, Scratch&, float* out, int64_t out_stride) const override {
+    void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
         for (int64_t r = 0; r < block.rows; ++r) {
             const int64_t token = tokens_[static_cast<size_t>(block.row + r)];
-            const std::byte* strip = weight_.strip(token / kStripRows);
+            const std::byte* strip =
+                weight_.pool
+                    ->strips(weight_, token / kStripRows, 1, Use::embedding, scratch.strips)
+                    .data;
             for (int64_t c = 0; c < block.cols; ++c)
                 out[r * out_stride + c] =
                     strip_weight(strip, weight_.entry.type, token % kStripRows, block.col + c);
@@ -81,18 +84,14 @@ class LinearExpr final : public Expr {
     }
 
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
-        for (int64_t c = 0; c < block.cols; c += kStripRows) {
-            const std::byte* strip = weight_.strip((block.col + c) / kStripRows);
-            const int64_t filled = std::min(kStripRows, block.cols - c);
-            if (filled == kStripRows) {
-                multiply(strip, block, out + c, out_stride);
-            } else {  // the last strip's padding rows have no place in the result
-                const Scratch::Frame frame(scratch);
-                float* padded = scratch.take(block.rows * kStripRows);
-                multiply(strip, block, padded, kStripRows);
-                for (int64_t r = 0; r < block.rows; ++r)
-                    std::copy_n(padded + r * kStripRows, filled, out + r * out_stride + c);
-            }
+        const size_t strip_size = strip_bytes(weight_.entry.type, weight_.entry.shape.cols);
+        for (int64_t c = 0; c < block.cols;) {
+            const auto [data, count] =
+                weight_.pool->strips(weight_, (block.col + c) / kStripRows,
+                                     strip_count(block.cols - c), Use::scan, scratch.strips);
+            for (int64_t i = 0; i < count; ++i, c += kStripRows)
+                multiply_strip(data + static_cast<size_t>(i) * strip_size, block,
+                               std::min(kStripRows, block.cols - c), scratch, out + c, out_stride);
         }
         if (!bias_) return;
         const float* bias = bias_->vector().data() + block.col;
@@ -105,6 +104,17 @@ class LinearExpr final : public Expr {
     }
 
   private:
+    // One strip's outputs; the last strip's padding rows have no place in the result.
+    void multiply_strip(const std::byte* strip, const Block& block, int64_t filled,
+                        Scratch& scratch, float* out, int64_t out_stride) const {
+        if (filled == kStripRows) return multiply(strip, block, out, out_stride);
+        const Scratch::Frame frame(scratch);
+        float* padded = scratch.take(block.rows * kStripRows);
+        multiply(strip, block, padded, kStripRows);
+        for (int64_t r = 0; r < block.rows; ++r)
+            std::copy_n(padded + r * kStripRows, filled, out + r * out_stride);
+    }
+
     void multiply(const std::byte* strip, const Block& block, float* out,
                   int64_t out_stride) const {
         const int64_t cols = weight_.entry.shape.cols;

@@ -24,8 +24,8 @@ struct Prepared {
 }  // namespace
 
 struct Program::State {
-    State(const std::filesystem::path& path, const ModelDb& db, const ProgramOptions& options)
-        : plan(read_plan(path)), engine(db, options.threads) {}
+    State(const std::filesystem::path& path, const ModelDb& db)
+        : plan(read_plan(path)), engine(db) {}
 
     // Declared so that the statements go first, then the connection, then what its tables point to.
     PlanFile plan;
@@ -50,6 +50,7 @@ struct Program::State {
     void run(const Prepared& prepared);
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
+    void start_workers(int threads);
 };
 
 void Program::State::open_connection() {
@@ -111,6 +112,10 @@ void Program::State::check_tables() {
     if (const auto actual = catalogue_checksum(engine.db.catalogue()); actual != stored)
         fail("{}: its catalogue has the checksum {}, but it says {}: import the model again",
              engine.db.path().string(), actual, stored);
+
+    if (engine.budget && engine.budget->covered != static_cast<int64_t>(engine.declared.size()))
+        fail("{}: the residency rows cover {} of its {} parameters", name, engine.budget->covered,
+             engine.declared.size());
 
     // Tensors of a pass hold a chunk; those of the logits section, fewer rows.
     const auto rows = [](const auto& entry) { return entry.second.rows; };
@@ -175,9 +180,15 @@ int64_t Program::State::logits_width() {
     return expr->elements();
 }
 
+void Program::State::start_workers(int threads) {
+    int wanted = threads > 0 ? threads : usable_cores();
+    if (engine.budget) wanted = std::min(wanted, static_cast<int>(engine.budget->workers));
+    engine.evaluator.emplace(wanted);
+}
+
 Program::Program(const std::filesystem::path& plan, const ModelDb& db,
                  const ProgramOptions& options)
-    : state_(std::make_unique<State>(plan, db, options)) {
+    : state_(std::make_unique<State>(plan, db)) {
     State& state = *state_;
     state.open_connection();
     state.run_init();
@@ -191,7 +202,9 @@ Program::Program(const std::filesystem::path& plan, const ModelDb& db,
     if (state.chat.size() > 1)
         fail("{}: the section 'chat' must be one query", state.chat[1].where);
     state.vocabulary = state.logits_width();
-    state.engine.weights.emplace(db);
+    state.start_workers(options.threads);
+    state.engine.weights.emplace(db, state.engine.residency, options.io,
+                                 state.engine.evaluator->workers);
 }
 
 Program::~Program() = default;
@@ -210,8 +223,10 @@ int64_t Program::vocabulary() const {
     return state_->vocabulary;
 }
 uint64_t Program::weight_bytes_used() const {
-    return state_->engine.evaluator.weight_bytes;
+    return state_->engine.evaluator->weight_bytes;
 }
+
+PoolCounters Program::counters() const { return state_->engine.weights->counters(); }
 
 void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {
     State& state = *state_;

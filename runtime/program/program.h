@@ -9,12 +9,16 @@
 #include <vector>
 
 #include "runtime/storage/model_db.h"
+#include "runtime/storage/tile_reader.h"
+#include "runtime/storage/weights.h"
 #include "runtime/text/fragment.h"
 
 namespace llmsql {
 
 struct ProgramOptions {
-    int threads = 0;  // workers that compute; 0: as many as the process may use physical cores
+    int threads = 0;  // workers that compute; 0: as many as the process may use physical cores.
+                      // A plan compiled for a budget sets a limit.
+    IoMode io = IoMode::read;  // how tiles are read
 };
 
 struct ChatMessage {
@@ -60,6 +64,9 @@ class Program {
 
     /// Bytes of weights that passes have used so far (for GB/s).
     uint64_t weight_bytes_used() const;
+
+    /// Bytes of tiles read from the database so far.
+    PoolCounters counters() const;
 
   private:
     struct State;

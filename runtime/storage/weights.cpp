@@ -1,91 +1,112 @@
-// Reading parameters from model.db. See weights.h.
+// Holding and streaming weights. See weights.h.
 #include "runtime/storage/weights.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "common/error.h"
-#include "runtime/storage/sqlite.h"
 
 namespace llmsql {
 namespace {
 
-// Copies one tile into its place, strip by strip, each verified by its checksum.
-void load_tile(const std::string& where, const ParamEntry& entry, int64_t first_row,
-               std::span<const std::byte> data, std::span<const std::byte> checksums,
-               std::span<std::byte> param, size_t unit, size_t& filled) {
-    const auto damaged = [&](const std::string& what) {
-        fail("{}: parameter {} {} at row {} {}; import the model again", where, entry.name,
-             describe(entry), first_row, what);
-    };
-    const size_t units = data.size() / unit;
-    const size_t expected = (static_cast<size_t>(first_row) / kStripRows) * unit;
-    if (first_row < 0 || first_row % kStripRows != 0 || expected != filled)
-        damaged("is missing its tile");
-    if (data.empty() || data.size() % unit != 0 || data.size() > param.size() - filled)
-        damaged("has a tile of the wrong size");
-    if (checksums.size() != units * sizeof(uint64_t)) damaged("has a damaged checksum list");
-    for (size_t i = 0; i < units; ++i) {
-        uint64_t checksum;
-        std::memcpy(&checksum, checksums.data() + i * sizeof checksum, sizeof checksum);
-        std::memcpy(param.data() + filled, data.data() + i * unit, unit);
-        if (hash64(param.data() + filled, unit) != checksum)
-            damaged("is damaged (checksum mismatch)");
-        filled += unit;
-        first_row += kStripRows;
-    }
-}
-
-std::span<const std::byte> column_blob(sqlite3_stmt* statement, int column) {
-    const auto* data = static_cast<const std::byte*>(sqlite3_column_blob(statement, column));
-    return {data, data ? static_cast<size_t>(sqlite3_column_bytes(statement, column)) : 0};
-}
-
-AnonymousMemory load_param(sqlite3* db, sqlite3_stmt* tiles, const std::string& where, int id,
-                           const ParamEntry& entry) {
-    const size_t bytes = param_bytes(entry.type, entry.shape);
-    const size_t unit = entry.shape.is_vector() ? bytes : strip_bytes(entry.type, entry.shape.cols);
-    AnonymousMemory memory(bytes, "the model's weights");
-    madvise(memory.data(), memory.size(), MADV_HUGEPAGE);  // fewer TLB misses; only a hint
-    const std::span<std::byte> param(memory.data(), bytes);
-    size_t filled = 0;
-    const ResetAtExit reset(tiles);
-    sqlite3_bind_int(tiles, 1, id);
-    while (step(tiles, where))
-        load_tile(where, entry, sqlite3_column_int64(tiles, 0), column_blob(tiles, 2),
-                  column_blob(tiles, 1), param, unit, filled);
-    if (sqlite3_errcode(db) == SQLITE_NOMEM) fail("{}: out of memory reading tiles", where);
-    if (filled != bytes)
-        fail("{}: parameter {} {} has only {} of its {} bytes; import the model again", where,
-             entry.name, describe(entry), filled, bytes);
-    return memory;
-}
+size_t index_of(int id) { return static_cast<size_t>(id - 1); }
 
 }  // namespace
 
-const std::byte* Weight::strip(int64_t strip) const {
-    return pool->data(id) + static_cast<size_t>(strip) * strip_bytes(entry.type, entry.shape.cols);
-}
-
 std::span<const float> Weight::vector() const {
-    return {reinterpret_cast<const float*>(pool->data(id)), static_cast<size_t>(entry.shape.cols)};
+    return {reinterpret_cast<const float*>(pool->held(id)), static_cast<size_t>(entry.shape.cols)};
 }
 
-WeightPool::WeightPool(const ModelDb& db) {
-    const std::string where = db.path().string();
+WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residency, IoMode io,
+                       Workers& workers)
+    : path_(db.path().string()), reader_(make_tile_reader(db, io, workers.count())) {
     std::vector<ParamEntry> entries = db.catalogue();
-    const Statement tiles = prepare(
-        db.handle(),
-        "SELECT first_row, checksums, data FROM llm_tile WHERE param = ? ORDER BY first_row",
-        where);
+    std::vector<ParamTiles> map = read_tile_map(db, entries);
     weights_.reserve(entries.size());
-    for (ParamEntry& entry : entries) {
-        const int id = static_cast<int>(weights_.size()) + 1;
+    for (size_t i = 0; i < entries.size(); ++i) {
+        const ParamEntry& entry = entries[i];
         if (entry.shape.is_vector() && entry.type != WeightType::f32)
-            fail("{}: parameter {} is a vector and must be f32", where, entry.name);
-        memory_.push_back(load_param(db.handle(), tiles.get(), where, id, entry));
-        weights_.push_back({id, std::move(entry), this});
+            fail("{}: parameter {} is a vector and must be f32", path_, entry.name);
+        Tiles& tiles = tiles_.emplace_back(Tiles{std::move(map[i]), {}, nullptr});
+        tiles.held.assign(tiles.tiles.size(), true);
+        tiles.known = std::make_unique<std::atomic<uint8_t>[]>(tiles.checksums.size());
+        memory_.emplace_back(param_bytes(entry.type, entry.shape), "the model's weights");
+        weights_.push_back({static_cast<int>(i) + 1, std::move(entries[i]), this});
+    }
+    for (const Residency& row : residency)
+        for (int64_t tile = row.first_tile; tile <= row.last_tile; ++tile)
+            tiles_[index_of(row.param)].held[static_cast<size_t>(tile)] = row.held;
+    // Huge pages mean fewer TLB misses, but a range that is held in part would be rounded up.
+    if (residency.empty())
+        for (const AnonymousMemory& memory : memory_)
+            madvise(memory.data(), memory.size(), MADV_HUGEPAGE);
+    load_held(workers);
+}
+
+void WeightPool::load_held(Workers& workers) {
+    struct Job {
+        int id;
+        size_t tile;
+    };
+    std::vector<Job> jobs;
+    for (const Weight& weight : weights_) {
+        const Tiles& tiles = tiles_[index_of(weight.id)];
+        for (size_t tile = 0; tile < tiles.tiles.size(); ++tile)
+            if (tiles.held[tile]) {
+                jobs.push_back({weight.id, tile});
+                held_bytes_ += tiles.tiles[tile].bytes;
+            }
+    }
+    workers.run(static_cast<int64_t>(jobs.size()), [&](int64_t item, int worker) {
+        const Job& job = jobs[static_cast<size_t>(item)];
+        const Tiles& tiles = tiles_[index_of(job.id)];
+        const Tile& tile = tiles.tiles[job.tile];
+        std::byte* to = memory_[index_of(job.id)].data() +
+                        static_cast<size_t>(tile.first_strip) * tiles.strip_bytes;
+        reader_->read(worker, tile.rowid, 0, tile.bytes, to);
+        verify(job.id, tile.first_strip, {to, tile.bytes});
+    });
+}
+
+void WeightPool::verify(int id, int64_t first_strip, std::span<const std::byte> data) {
+    Tiles& tiles = tiles_[index_of(id)];
+    for (size_t at = 0; at < data.size(); at += tiles.strip_bytes, ++first_strip) {
+        const auto strip = static_cast<size_t>(first_strip);
+        if (tiles.known[strip].load(std::memory_order_relaxed)) continue;
+        if (hash64(data.data() + at, tiles.strip_bytes) != tiles.checksums[strip]) {
+            const ParamEntry& entry = weight(id).entry;
+            fail("{}: parameter {} {} at row {} is damaged (checksum mismatch); import the model "
+                 "again",
+                 path_, entry.name, describe(entry), first_strip * kStripRows);
+        }
+        tiles.known[strip].store(1, std::memory_order_relaxed);
     }
 }
+
+WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64_t wanted, Use use,
+                                      StripBuffer& buffer) {
+    const Tiles& tiles = tiles_[index_of(weight.id)];
+    const int64_t strips_each = tile_rows(weight.entry.type, weight.entry.shape) / kStripRows;
+    const auto index = static_cast<size_t>(first / strips_each);
+    const Tile& tile = tiles.tiles[index];
+    const int64_t in_tile = first - tile.first_strip;
+    const auto tile_strips = static_cast<int64_t>(tile.bytes / tiles.strip_bytes);
+    int64_t count = std::min(wanted, tile_strips - in_tile);
+    if (tiles.held[index])
+        return {held(weight.id) + static_cast<size_t>(first) * tiles.strip_bytes, count};
+
+    // Larger buffers would fall out of the cache before they are used.
+    const auto fitting = static_cast<int64_t>(kTileBytes / tiles.strip_bytes);
+    count = std::min(count, std::max<int64_t>(1, fitting));
+    const size_t bytes = static_cast<size_t>(count) * tiles.strip_bytes;
+    if (buffer.memory.size() < bytes)
+        buffer.memory = AnonymousMemory(std::max(bytes, kTileBytes), "a tile buffer");
+    reader_->read(buffer.worker, tile.rowid, static_cast<size_t>(in_tile) * tiles.strip_bytes,
+                  bytes, buffer.memory.data());
+    verify(weight.id, first, {buffer.memory.data(), bytes});
+    (use == Use::scan ? streamed_ : embedding_).fetch_add(bytes, std::memory_order_relaxed);
+    return {buffer.memory.data(), count};
+}
+
+PoolCounters WeightPool::counters() const { return {held_bytes_, streamed_, embedding_}; }
 
 }  // namespace llmsql

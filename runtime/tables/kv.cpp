@@ -100,7 +100,7 @@ class KvTable final : public Table {
         const ExprPtr k = value_expr(values[3]), v = value_expr(values[4]);
         if (!k || !v)
             fail("cache layer {}: {} is not the result of an operator", layer, k ? "v" : "k");
-        evaluate_into_cache(engine_.evaluator, k, v, *engine_.cache, sequence, layer, position);
+        evaluate_into_cache(*engine_.evaluator, k, v, *engine_.cache, sequence, layer, position);
         ++engine_.writes;
     }
 

@@ -298,9 +298,9 @@ std::string text_value(sqlite3_value* value, const char* what) {
 
 void register_tables(sqlite3* db, Engine& engine) {
     constexpr std::pair<const char*, MakeTable> kTables[] = {
-        {"llm_param", make_param_table}, {"llm_tensor", make_tensor_table},
-        {"llm_slot", make_slot_table},   {"llm_kv_layer", make_kv_layer_table},
-        {"llm_kv", make_kv_table},
+        {"llm_param", make_param_table},       {"llm_residency", make_residency_table},
+        {"llm_tensor", make_tensor_table},     {"llm_slot", make_slot_table},
+        {"llm_kv_layer", make_kv_layer_table}, {"llm_kv", make_kv_table},
     };
     for (const auto& [name, make] : kTables) {
         const int code =

@@ -64,12 +64,13 @@ class ModuleArguments {
     mutable std::map<std::string, bool> used_;
 };
 
-/// Registers llm_param, llm_tensor, llm_slot, llm_kv_layer and llm_kv on a connection. The engine
+/// Registers llm_param, llm_residency, llm_tensor, llm_slot, llm_kv_layer and llm_kv on a connection. The engine
 /// outlives the connection.
 void register_tables(sqlite3* db, Engine& engine);
 
 // What the table files offer to table.cpp.
 std::unique_ptr<Table> make_param_table(Engine& engine, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_residency_table(Engine& engine, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_tensor_table(Engine& engine, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_slot_table(Engine& engine, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_kv_layer_table(Engine& engine, const ModuleArguments& arguments);

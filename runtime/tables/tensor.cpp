@@ -98,7 +98,7 @@ class SlotTable final : public Table {
         if (!expr)
             fail("what is stored in tensor {} '{}' is not the result of an operator", id,
                  place.name);
-        evaluate_into(engine_.evaluator, expr, place, arena.data(place));
+        evaluate_into(*engine_.evaluator, expr, place, arena.data(place));
         arena.note_written(id, expr->rows);
         ++engine_.writes;
     }

@@ -1,0 +1,75 @@
+// The portable reader, and the choice between the two. See tile_reader.h.
+#include "runtime/storage/tile_reader.h"
+
+#include <vector>
+
+#include "common/error.h"
+#include "runtime/storage/page_reader.h"
+#include "runtime/storage/sqlite.h"
+
+namespace llmsql {
+namespace {
+
+struct BlobCloser {
+    void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
+};
+
+// Each worker has a connection of its own, so that they do not wait for each other.
+class BlobReader final : public TileReader {
+  public:
+    BlobReader(const ModelDb& db, int workers)
+        : path_(db.path().string()), workers_(static_cast<size_t>(workers)) {}
+
+    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) override {
+        Worker& self = workers_[static_cast<size_t>(worker)];
+        if (!self.connection) open(self);
+        int code = SQLITE_OK;
+        if (!self.blob) {
+            sqlite3_blob* raw = nullptr;
+            code = sqlite3_blob_open(self.connection.get(), "main", "llm_tile", "data", rowid, 0,
+                                     &raw);
+            self.blob.reset(raw);
+        } else if (self.rowid != rowid) {
+            code = sqlite3_blob_reopen(self.blob.get(), rowid);
+        }
+        self.rowid = rowid;
+        if (code == SQLITE_OK)
+            code = sqlite3_blob_read(self.blob.get(), out, static_cast<int>(bytes),
+                                     static_cast<int>(offset));
+        if (code == SQLITE_OK) return;
+        self.blob.reset();
+        fail("{}: cannot read tile {}: {}", path_, rowid, sqlite3_errmsg(self.connection.get()));
+    }
+
+  private:
+    struct Worker {
+        Connection connection;
+        std::unique_ptr<sqlite3_blob, BlobCloser> blob;
+        int64_t rowid = 0;
+    };
+
+    void open(Worker& worker) const {
+        sqlite3* raw = nullptr;
+        const int code = sqlite3_open_v2(path_.c_str(), &raw,
+                                         SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+        Connection connection(raw);
+        if (code != SQLITE_OK)
+            fail("{}: {}", path_, raw ? sqlite3_errmsg(raw) : sqlite3_errstr(code));
+        // A page is 64 KiB: SQLite's usual cache would hold megabytes that are read only once.
+        sqlite3_exec(raw, "PRAGMA cache_size = 4", nullptr, nullptr, nullptr);
+        worker.connection = std::move(connection);
+    }
+
+    const std::string path_;
+    std::vector<Worker> workers_;
+};
+
+}  // namespace
+
+std::unique_ptr<TileReader> make_tile_reader(const ModelDb& db, IoMode mode, int workers) {
+    if (mode == IoMode::read)
+        if (auto reader = make_page_reader(db)) return reader;
+    return std::make_unique<BlobReader>(db, workers);
+}
+
+}  // namespace llmsql

@@ -1,0 +1,64 @@
+// Reading the tile map. See tiles.h.
+#include "runtime/storage/tiles.h"
+
+#include <cstring>
+
+#include "common/error.h"
+#include "runtime/storage/sqlite.h"
+
+namespace llmsql {
+namespace {
+
+// Adds the tile in the statement's row: id, first_row, checksums, length(data).
+void add_tile(sqlite3_stmt* row, const std::string& where, const ParamEntry& entry,
+              ParamTiles& param) {
+    const int64_t first_row = sqlite3_column_int64(row, 1);
+    const auto damaged = [&](const char* what) {
+        fail("{}: parameter {} {} at row {} {}; import the model again", where, entry.name,
+             describe(entry), first_row, what);
+    };
+    const auto index = static_cast<int64_t>(param.tiles.size());
+    if (index >= tile_count(entry.type, entry.shape)) damaged("has a tile too many");
+    const int64_t expected_row =
+        entry.shape.is_vector() ? 0 : index * tile_rows(entry.type, entry.shape);
+    if (first_row != expected_row) damaged("is missing its tile");
+    const size_t bytes = tile_bytes(entry.type, entry.shape, index);
+    if (sqlite3_column_type(row, 3) != SQLITE_INTEGER ||
+        sqlite3_column_int64(row, 3) != static_cast<int64_t>(bytes))
+        damaged("has a tile of the wrong size");
+    const size_t strips = bytes / param.strip_bytes;
+    const auto* checksums = static_cast<const std::byte*>(sqlite3_column_blob(row, 2));
+    if (sqlite3_column_bytes(row, 2) != static_cast<int>(strips * sizeof(uint64_t)))
+        damaged("has a damaged checksum list");
+    param.tiles.push_back({sqlite3_column_int64(row, 0), first_row / kStripRows, bytes});
+    const size_t before = param.checksums.size();
+    param.checksums.resize(before + strips);
+    std::memcpy(param.checksums.data() + before, checksums, strips * sizeof(uint64_t));
+}
+
+}  // namespace
+
+std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<ParamEntry>& catalogue) {
+    const std::string where = db.path().string();
+    const Statement query = prepare(db.handle(),
+                                    "SELECT id, first_row, checksums, length(data) FROM llm_tile "
+                                    "WHERE param = ? ORDER BY first_row",
+                                    where);
+    std::vector<ParamTiles> map;
+    map.reserve(catalogue.size());
+    for (const ParamEntry& entry : catalogue) {
+        ParamTiles& param = map.emplace_back();
+        param.strip_bytes = entry.shape.is_vector() ? param_bytes(entry.type, entry.shape)
+                                                    : strip_bytes(entry.type, entry.shape.cols);
+        const ResetAtExit reset(query.get());
+        sqlite3_bind_int64(query.get(), 1, static_cast<int64_t>(map.size()));
+        while (step(query.get(), where)) add_tile(query.get(), where, entry, param);
+        const int64_t tiles = tile_count(entry.type, entry.shape);
+        if (static_cast<int64_t>(param.tiles.size()) != tiles)
+            fail("{}: parameter {} {} has only {} of its {} tiles; import the model again", where,
+                 entry.name, describe(entry), param.tiles.size(), tiles);
+    }
+    return map;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,31 @@
+// TileMap: where a model's tiles are, and the checksums of their strips. Read once, at opening,
+// without reading any weights.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/catalogue.h"
+#include "runtime/storage/model_db.h"
+
+namespace llmsql {
+
+/// One row of llm_tile.
+struct Tile {
+    int64_t rowid = 0;
+    int64_t first_strip = 0;  // within its parameter
+    size_t bytes = 0;
+};
+
+/// A parameter's tiles, in order, and what its strips must hash to. A vector counts as one strip.
+struct ParamTiles {
+    std::vector<Tile> tiles;
+    std::vector<uint64_t> checksums;  // one a strip
+    size_t strip_bytes = 0;
+};
+
+/// By catalogue id - 1. Fails where tiles are missing, overlap, or are not of the size that the
+/// catalogue and common/types.h say.
+std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<ParamEntry>& catalogue);
+
+}  // namespace llmsql
