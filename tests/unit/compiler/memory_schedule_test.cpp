@@ -148,7 +148,7 @@ TEST(BestFill, SaysWhenItsTableWasTooSmall) {
         if (fill.exact()) {
             EXPECT_EQ(fill.saved, best);
         }
-        ++(fill.exact ? proven : unproven);
+        ++(fill.exact() ? proven : unproven);
     }
     EXPECT_GT(proven, 20);
     EXPECT_GT(unproven, 20);

@@ -1,0 +1,103 @@
+"""llmsqlc --budget from the outside: options, messages, and plans that add up, for every model."""
+
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+SOURCE = pathlib.Path(os.environ.get("LLMSQL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+MODELS = sorted((SOURCE / "models").glob("*.toml"))
+
+
+def llmsqlc(*arguments):
+    return subprocess.run([os.environ["LLMSQLC"], *map(str, arguments)], capture_output=True,
+                          timeout=60, text=True)
+
+
+class MemoryBudget(unittest.TestCase):
+    def succeed(self, *arguments):
+        done = llmsqlc(*arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def refuse(self, code, *arguments):
+        done = llmsqlc(*arguments)
+        self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+        return done.stderr
+
+    def test_the_smallest_budget_works_for_every_model(self):
+        self.assertGreater(len(MODELS), 3)
+        for model in MODELS:
+            with self.subTest(model.name):
+                message = self.refuse(1, model, "--emit=sql", "--budget", "1MiB")
+                found = re.fullmatch(
+                    r"llmsqlc: a budget of 1 MiB is too small for \S+ at context 1024: the smallest "
+                    r"that works is ([\d.]+ MiB), its largest part the [^;]+ of [\d.]+ MiB; give "
+                    r'--budget "\1" or more(, or a smaller --context)?\n', message)
+                self.assertTrue(found, message)
+                first = self.succeed(model, "--emit=sql", "--budget", found[1]).splitlines()[0]
+                self.assertRegex(first, r" · chunk \d · logits rows 1$")
+                below = f"{float(found[1].split()[0]) - 0.1:.1f}MiB"
+                self.refuse(1, model, "--emit=sql", "--budget", below)
+
+    def test_rows_headers_and_pages_agree(self):
+        for model in MODELS:
+            for budget, megabytes in (("64MiB", 64), ("200mib", 200), ("4 GiB", 4096)):
+                with self.subTest(model=model.name, budget=budget):
+                    text = self.succeed(model, "--emit=sql", "--budget", budget)
+                    again = self.succeed(model, "--emit=sql", "--budget", budget)
+                    self.assertTrue(text == again)
+                    lines = text.splitlines()
+                    shown = "4 GiB" if megabytes == 4096 else f"{megabytes} MiB"
+                    self.assertIn(f" · budget {shown} · context 1024 · ", lines[0])
+                    self.assertRegex(lines[1], r"held [\d.]+ MB, read per pass ([\d.]+ \w+) "
+                                               r"\(optimum \1\)$")
+                    table = next(line for line in lines if " temp.residency " in line)
+                    self.assertIn(f"llm_residency(budget={megabytes << 20}, pool=", table)
+                    memory = self.succeed(model, "--emit=memory", "--budget", budget)
+                    part = {m[1].strip(): int(m[2]) for m in
+                            re.finditer(r"(?m)^(.{24}) *(\d+) +[\d.]+ MiB$", memory)}
+                    total, limit = part.pop("sum"), part.pop("budget")
+                    left = part.pop("left")
+                    self.assertEqual((sum(part.values()), limit), (total, megabytes << 20))
+                    self.assertEqual(total + left, limit)
+                    self.assertEqual(int(re.search(r"pool=(\d+)", table)[1]), part["held weights"])
+                    schedule = self.succeed(model, "--emit=schedule", "--budget", budget)
+                    reads = int(re.search(r"(?m)^reads, by this schedule +(\d+)", schedule)[1])
+                    scans = int(re.search(r"(?m)^scans +(\d+)", schedule)[1])
+                    lru = int(re.search(r"(?m)^would read with LRU +(\d+)", schedule)[1])
+                    self.assertEqual(lru, scans if reads else 0)
+                    self.assertLess(reads, scans)
+
+    def test_threads_and_sizes(self):
+        def table(threads):
+            text = self.succeed(MODELS[-1], "--emit=sql", "--budget", "64MiB", "-t", threads)
+            found = re.search(r"llm_residency\(budget=67108864, pool=(\d+), workers=(\d+)\)", text)
+            self.assertEqual(int(found[2]), threads)
+            return int(found[1])
+        self.assertLess(table(5), table(1) - 4 * 262144)
+        sizes = ["--chunk", 7, "--logits-rows", 3]
+        text = self.succeed(MODELS[-1], "--emit=sql", "--budget", "64MiB", *sizes)
+        self.assertRegex(text.splitlines()[0], " · chunk 7 · logits rows 3$")
+        self.assertIn("a smaller --chunk", self.refuse(1, MODELS[-1], "--emit=sql", "--budget",
+                                                       "1MiB", *sizes))
+
+    def test_usage(self):
+        for arguments in (["--budget", "lots"], ["--budget", "-1MiB"], ["--budget", "9,5MiB"],
+                          ["--budget", ""], ["--threads", "2"], ["--budget", "96MiB", "-t", "0"],
+                          ["--budget", "96MiB", "-t", "257"]):
+            with self.subTest(arguments):
+                self.assertIn("--help", self.refuse(2, MODELS[0], "--emit=sql", *arguments))
+        self.assertIn("--budget", self.refuse(2, MODELS[0], "--emit=schedule"))
+
+    def test_without_a_budget_everything_is_held(self):
+        text = self.succeed(MODELS[0], "--emit=sql")
+        self.assertEqual(text.count("residency"), 0)
+        page = self.succeed(MODELS[0], "--emit=memory")
+        self.assertRegex(page, r"(?m)^held weights +\d+")
+        self.assertNotIn("budget", page)
+
+
+if __name__ == "__main__":
+    unittest.main()
