@@ -145,11 +145,11 @@ class TinyModel {
         return sql;
     }
 
-    void write(const std::filesystem::path& path) const {
+    void write(const std::filesystem::path& path, int page_bytes = 65536) const {
         sqlite3* db = nullptr;
         if (sqlite3_open(path.c_str(), &db) != SQLITE_OK) throw std::runtime_error("open");
         run(db,
-            "PRAGMA page_size = 65536; PRAGMA journal_mode = OFF;"
+            "PRAGMA page_size = " + std::to_string(page_bytes) + "; PRAGMA journal_mode = OFF;"
             "PRAGMA application_id = " + std::to_string(kModelApplicationId) + ";"
             "PRAGMA user_version = " + std::to_string(kModelFormatVersion) + ";"
             "CREATE TABLE llm_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -177,7 +177,6 @@ class TinyModel {
         std::vector<std::byte> bytes;
     };
 
-    // One strip a tile: more tiles than the importer would make, so that joining them is tested.
     static void add(sqlite3* db, int id, const Stored& param) {
         const ParamEntry& entry = param.entry;
         const size_t unit = entry.shape.is_vector() ? param.bytes.size()
@@ -196,15 +195,22 @@ class TinyModel {
                            "INSERT INTO llm_tile(param, first_row, checksums, data) "
                            "VALUES (?, ?, ?, ?)",
                            -1, &statement, nullptr);
-        for (size_t at = 0; at < param.bytes.size(); at += unit) {
-            const uint64_t checksum = hash64(param.bytes.data() + at, unit);
+        size_t at = 0;
+        for (int64_t tile = 0; tile < tile_count(entry.type, entry.shape); ++tile) {
+            const size_t bytes = tile_bytes(entry.type, entry.shape, tile);
+            std::vector<uint64_t> checksums;
+            for (size_t strip = 0; strip < bytes; strip += unit)
+                checksums.push_back(hash64(param.bytes.data() + at + strip, unit));
             sqlite3_bind_int(statement, 1, id);
-            sqlite3_bind_int64(statement, 2, static_cast<int64_t>(at / unit) * 16);
-            sqlite3_bind_blob(statement, 3, &checksum, sizeof checksum, SQLITE_TRANSIENT);
-            sqlite3_bind_blob(statement, 4, param.bytes.data() + at, static_cast<int>(unit),
+            sqlite3_bind_int64(statement, 2, tile * tile_rows(entry.type, entry.shape));
+            sqlite3_bind_blob(statement, 3, checksums.data(),
+                              static_cast<int>(checksums.size() * sizeof(uint64_t)),
+                              SQLITE_TRANSIENT);
+            sqlite3_bind_blob(statement, 4, param.bytes.data() + at, static_cast<int>(bytes),
                               SQLITE_STATIC);
             sqlite3_step(statement);
             sqlite3_reset(statement);
+            at += bytes;
         }
         sqlite3_finalize(statement);
     }
