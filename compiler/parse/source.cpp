@@ -147,7 +147,7 @@ void Diagnostics::throw_if_any() const {
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
     std::string nearest;
-    size_t least = std::max<size_t>(name.size() / 3, 1) + 1;
+    size_t least = std::min(std::max<size_t>(name.size() / 3, 1) + 1, name.size());
     for (const std::string& candidate : candidates) {
         const size_t distance = edit_distance(name, candidate);
         if (distance >= least) continue;

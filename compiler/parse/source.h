@@ -69,7 +69,7 @@ class Diagnostics {
 };
 
 /// The candidate that `name` may be a slip of: the nearest by edit distance, at most a third of its
-/// length away; empty if none is.
+/// length (or one letter of several) away; empty if none is.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates);
 
 /// ", did you mean 'x'?" or nothing.
