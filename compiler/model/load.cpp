@@ -224,10 +224,11 @@ class ModelLoader {
                 for (const Param& param : model.params) names.push_back(param.name);
                 const std::vector<std::string> absent = optional_names();
                 const bool optional = std::ranges::find(absent, weight.pattern) != absent.end();
-                errors_.error(weight.at,
-                              fmt::format("'{}' matches no parameter of this model{}", weight.pattern,
-                                          optional ? "; [parameters] does not list it as present"
-                                                   : suggestion(weight.pattern, names)));
+                errors_.error(
+                    weight.at,
+                    fmt::format("'{}' matches no parameter of this model{}", weight.pattern,
+                                optional ? "; [parameters] does not list it as present"
+                                         : suggestion(weight.pattern, names)));
             } else if (matrices == 0 && weight.type != WeightType::f32) {
                 errors_.error(weight.type_at,
                               fmt::format("'{}' matches vectors only, and those are always f32",

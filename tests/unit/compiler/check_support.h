@@ -27,6 +27,12 @@ inline std::string errors_in(const std::string& text) {
     }
 }
 
+/// For errors whose source line does not matter.
+inline testing::AssertionResult starts_with(const std::string& text, const std::string& start) {
+    if (text.starts_with(start)) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << text << " does not start with " << start;
+}
+
 /// Only the messages: "line:column message" a line.
 inline std::string messages_in(const std::string& text) {
     const std::string all = errors_in(text);
