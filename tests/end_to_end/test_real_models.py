@@ -3,9 +3,10 @@
 tests/reference/README.md says). A model that scripts/fetch-models has not brought is skipped.
 
 Where llmsql prefers another token than llama.cpp, the two must nearly tie by llmsql's own logits.
-llama.cpp rounds activations to blocks of 8 bits as llmsql does, but elsewhere; against exact
-arithmetic on the same weights its choices and the exact ones differ where the exact logits are up
-to 0.20 apart (14 of the 24 steps of 22 prompts), so NEAR_TIE is a little more than that.
+Both round activations to 8 bits, in different places: measured on these models, the distance between
+the two likeliest tokens differs by 0.2 from one program to the other (root mean square; either is
+that far from exact arithmetic too), so NEAR_TIE is two and a half times that. The logits' own
+standard deviation is 3 to 9.
 """
 
 import json
@@ -18,7 +19,7 @@ import numpy as np
 
 from programs import FIXTURES, MODELS, SOURCE, compile_model, logits, run
 
-NEAR_TIE = 0.3
+NEAR_TIE = 0.5
 STEPS = 16
 
 
@@ -77,12 +78,15 @@ class RealModel:
                 self.assertEqual(ids, item["tokens"])
 
     def test_perplexity(self):
-        """Within 1 % of llama.cpp's on the same file."""
+        """Within 1 % of llama.cpp's on the same file: of the range between its figure and the one
+        that it comes to without rounding activations (0.2 to 1 % apart)."""
         recorded = self.reference["perplexity"]
         done = run("LLMSQL_RUN", self.plan, self.db, "--perplexity", FIXTURES / recorded["text"],
                    "-c", recorded["context"])
         ours = float(re.search(r"^perplexity: ([0-9.]+)", done.stdout.decode(), re.MULTILINE)[1])
-        self.assertLess(abs(ours / recorded["value"] - 1), 0.01)
+        theirs = recorded["value"], recorded["value_f32"]
+        self.assertGreater(ours, min(theirs) * 0.99)
+        self.assertLess(ours, max(theirs) * 1.01)
 
 
 class SmolLM2(RealModel, unittest.TestCase):
