@@ -109,7 +109,7 @@ bool Generator::extend(std::span<const int32_t> tokens) {
         program_.forward(pass, static_cast<int>(held_.size()));
         held_.insert(held_.end(), pass.begin(), pass.end());
         tokens = tokens.subspan(pass.size());
-        if (tokens.empty()) logits_ = program_.logits(static_cast<int>(pass.size()) - 1, 1);
+        if (tokens.empty()) logits_ = program_.logits(static_cast<int>(pass.size()) - 1, 1).row(0);
     }
     return true;
 }

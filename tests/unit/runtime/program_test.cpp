@@ -104,7 +104,7 @@ INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of)
   (10, 'h', 'f32', 16, 1, 40, 192, 2048, NULL),
   (11, 'x', 'f32', 16, 1, 24, 128, 0, NULL),
   (12, 'h', 'f32', 3, 1, 24, 128, 2048, NULL),
-  (13, 'logits', 'f32', 3, 1, 50, 200, 8192, NULL);
+  (13, 'logits', 'f32', 3, 1, 50, 256, 8192, NULL);
 CREATE VIRTUAL TABLE temp.kv_layer USING llm_kv_layer();
 CREATE VIRTUAL TABLE temp.kv USING llm_kv(context=100, type='f16', sequences=2);
 INSERT INTO kv_layer(layer, heads, width, window) VALUES (0, 2, 6, 5);
@@ -220,7 +220,8 @@ struct Running {
             for (size_t row = 0; row < count; row += 3) {
                 const auto part = program->logits(
                     static_cast<int>(row), static_cast<int>(std::min<size_t>(3, count - row)));
-                all.insert(all.end(), part.begin(), part.end());
+                for (int i = 0; i < part.rows; ++i)
+                    all.insert(all.end(), part.row(i).begin(), part.row(i).end());
             }
         }
         return all;
@@ -288,7 +289,7 @@ TEST(Program, SequencesAndRewindsDoNotDisturbEachOther) {
     running.program->forward(other, 0, 1);
     EXPECT_EQ(running.program->rewind(19), 19);
     running.program->forward({tokens.data() + 19, 1}, 19);
-    const auto again = running.program->logits(0, 1);
+    const auto again = running.program->logits(0, 1).row(0);
     EXPECT_TRUE(std::equal(again.begin(), again.end(), expected.end() - kVocabulary));
 }
 
