@@ -149,22 +149,17 @@ void Diagnostics::throw_if_any() const {
     if (!empty()) throw Error(text());
 }
 
-std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
-    std::string nearest;
+std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {
+    if (name.size() > 100) return {};  // no slip; and the distance is quadratic
+    const std::string* nearest = nullptr;
     size_t least = std::min(std::max<size_t>(name.size() / 3, 1) + 1, name.size());
     for (const std::string& candidate : candidates) {
         const size_t distance = edit_distance(name, candidate);
         if (distance >= least) continue;
         least = distance;
-        nearest = candidate;
+        nearest = &candidate;
     }
-    return nearest;
-}
-
-std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {
-    if (name.size() > 100) return {};  // no slip; and the distance is quadratic
-    const std::string nearest = nearest_name(name, candidates);
-    return nearest.empty() ? "" : fmt::format(", did you mean '{}'?", nearest);
+    return nearest == nullptr ? "" : fmt::format(", did you mean '{}'?", *nearest);
 }
 
 }  // namespace llmsql

@@ -250,15 +250,16 @@ n = -1
 }
 
 TEST_F(ModelLoad, PatternsThatMatchNothingOrWrongly) {
-    EXPECT_EQ(errors(replaced(kModel, "[weights]\n\"*.proj\" = \"q4\"\n\"*\" = \"q8\"",
-                              R"([parameters]
+    EXPECT_EQ(
+        errors(replaced(kModel, "[weights]\n\"*.proj\" = \"q4\"\n\"*\" = \"q8\"",
+                        R"([parameters]
 present = ["haed", "embd", "layer.*.proj"]
 [weights]
 "*.prj" = "q4"
 "*norm" = "q8"
 head = "q8"
 embd = "q8")")),
-              R"(m.toml:10:12: error: graph 'tiny' has no optional parameter 'haed', did you mean 'head'?
+        R"(m.toml:10:12: error: graph 'tiny' has no optional parameter 'haed', did you mean 'head'?
 present = ["haed", "embd", "layer.*.proj"]
            ^
 m.toml:10:20: error: 'embd' is always present in graph 'tiny'; only optional and tied parameters are listed here
