@@ -91,19 +91,33 @@ class Terminal(RunTest):
         if self.process == 0:
             os.execv(program, [program, str(self.plan), str(self.db), *options])
         self.addCleanup(os.close, self.terminal)
+        self.addCleanup(self.kill)
         self.seen = b""
 
-    def wait_for(self, text, seconds=60):
+    def read_until(self, enough, what, seconds=60):
         deadline = time.monotonic() + seconds
-        while text not in self.seen:
+        while not enough():
             ready, _, _ = select.select([self.terminal], [], [], max(0, deadline - time.monotonic()))
-            self.assertTrue(ready, f"{text} didn't come after {self.seen}")
+            self.assertTrue(ready, f"{what} didn't come after {self.seen}")
             self.seen += os.read(self.terminal, 4096)
+
+    def wait_for(self, text):
+        self.read_until(lambda: text in self.seen, text)
         self.seen = self.seen.split(text, 1)[1]
+
+    def wait_for_bytes(self, count):
+        self.read_until(lambda: len(self.seen) >= count, f"{count} bytes")
 
     def end(self):
         _, status = os.waitpid(self.process, 0)
+        self.process = None
         return os.waitstatus_to_exitcode(status)
+
+    def kill(self):
+        """What a failed test leaves behind."""
+        if self.process is not None:
+            os.kill(self.process, signal.SIGKILL)
+            os.waitpid(self.process, 0)
 
     def test_prompt_and_end_of_input(self):
         self.open("-n", "2")
@@ -115,12 +129,13 @@ class Terminal(RunTest):
         self.assertEqual(self.end(), 0)
 
     def test_interrupt_ends_the_answer_then_the_conversation(self):
-        self.open("--ignore-eos", "--keep", "4", "--stop", "\n", "--stop", "> ", "-n", "-1", "--temp", "0")
+        # Any token is as likely as another, so the answer does not end by itself.
+        self.open("--ignore-eos", "--keep", "4", "--stop", "\n> ", "-n", "-1", "--seed", "1",
+                  "--temp", "100", "--top-k", "0", "--top-p", "1", "--min-p", "0")
         self.wait_for(b"> ")
         os.write(self.terminal, b"Go on.\n")
         self.wait_for(b"Go on.\r\n")
-        while len(self.seen) < 100:
-            self.seen += os.read(self.terminal, 4096)
+        self.wait_for_bytes(100)
         os.write(self.terminal, b"\x03")
         self.wait_for(b"\n> ")
         os.write(self.terminal, b"\x03")

@@ -29,9 +29,10 @@ class Generate(RunTest):
     def test_seed(self):
         def run(*options):
             return self.run_well("-p", PROMPT, "-n", 20, "--ignore-eos", *options)[0]
-        self.assertEqual(run("--seed", 5), run("--seed", 5))
-        self.assertNotEqual(run("--seed", 5), run("--seed", 6))
-        self.assertNotEqual(run(), run())
+        any_token = ("--temp", 3, "--top-k", 0, "--top-p", 1, "--min-p", 0)
+        self.assertEqual(run("--seed", 5, *any_token), run("--seed", 5, *any_token))
+        self.assertNotEqual(run("--seed", 5, *any_token), run("--seed", 6, *any_token))
+        self.assertNotEqual(run(*any_token), run(*any_token))
         self.assertEqual(run("--top-k", 1), run("--temp", 0))
         self.assertEqual(run("--min-p", 1), run("--temp", 0))
         self.assertEqual(run("--top-p", 0), run("--temp", 0))
