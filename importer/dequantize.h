@@ -19,7 +19,7 @@ void dequantize_row(GgmlType type, const std::byte* row, std::span<float> out);
 
 /// A row of `cols` weights as the target type stores it: f32 and f16 `cols` values, q8 and q4
 /// block_count(cols) blocks. False if the target cannot hold it: a value that is not finite, a
-/// scale or value beyond f16. `scratch` is room for `cols` floats.
+/// scale or value beyond f16. `scratch` has `cols` floats of room, no more.
 bool convert_row(GgmlType type, const std::byte* row, std::span<float> scratch,
                  std::span<float> out);
 bool convert_row(GgmlType type, const std::byte* row, std::span<float> scratch,

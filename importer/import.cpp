@@ -161,8 +161,10 @@ ImportResult import_model(const ImportOptions& options, const ImportWatcher& wat
             watcher.progress(done, total);
         });
     }
-    if (options.write_model) write_file_atomically(*options.write_model, to_toml(model));
     result.bytes_out = writer.finish();
+    // Both files or none: what is left to do for the database cannot fill the disk.
+    if (options.write_model) write_file_atomically(*options.write_model, to_toml(model));
+    writer.publish();
     return result;
 }
 

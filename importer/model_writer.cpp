@@ -232,12 +232,15 @@ uint64_t ModelWriter::finish() {
     const int why = errno;
     if (fd >= 0) ::close(fd);
     if (!flushed) fail("{}: cannot write: {}", output_.string(), std::strerror(why));
+    return static_cast<uint64_t>(info.st_size);
+}
+
+void ModelWriter::publish() {
     refuse_neighbours();
     if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
     if (std::rename(temporary_.c_str(), output_.c_str()) != 0)
         fail("{}: cannot write: {}", output_.string(), std::strerror(errno));
     temporary_.clear();
-    return static_cast<uint64_t>(info.st_size);
 }
 
 void ModelWriter::remove_temporary() noexcept {

@@ -25,7 +25,7 @@ class ModelWriter {
     ModelWriter(const ModelWriter&) = delete;
     ModelWriter& operator=(const ModelWriter&) = delete;
 
-    /// Removes the temporary file, unless finish() has made it the output.
+    /// Removes the temporary file, unless publish() has made it the output.
     ~ModelWriter();
 
     void meta(std::string_view key, std::string_view value);
@@ -43,8 +43,12 @@ class ModelWriter {
     /// Of two merges of one pair the first stays.
     void merge(int64_t left, int64_t right, int64_t rank, int64_t merged);
 
-    /// Indexes, flushes to the disk and renames to the output. Returns the file's bytes.
+    /// Indexes the tables and flushes the file to the disk; nothing can be written after. Returns
+    /// its bytes.
     uint64_t finish();
+
+    /// After finish(): gives the file the output's name.
+    void publish();
 
   private:
     struct StatementDeleter {

@@ -348,9 +348,9 @@ Type ExpressionChecker::check_binary(const ast::Expr& expr, const Scope& scope) 
     if (op == "*" && a.kind == Kind::number && b.kind == Kind::tensor) return b;
     const bool tensors = a.kind == Kind::tensor || b.kind == Kind::tensor;
     return error(expr.at,
-                 fmt::format("there is no {} {} {}{}", describe(a), op, describe(b),
-                             tensors ? "; tensors can be added and multiplied with tensors "
-                                       "of their shape, and multiplied with numbers"
+                 fmt::format("'{}' does not work on {} and {}{}", op, describe(a), describe(b),
+                             tensors ? ": tensors are added and multiplied with tensors of "
+                                       "their shape, and multiplied with numbers"
                                      : ""));
 }
 

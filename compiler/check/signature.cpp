@@ -335,9 +335,9 @@ std::optional<std::vector<int>> match_arguments(const Operator& op, const ast::E
     std::vector<std::string> names;
     for (const SignatureParam& param : signature.params) names.push_back(param.name);
     if (call.operands.size() > names.size()) {
-        errors.error(call.at,
-                     fmt::format("{} takes {} arguments at most ({}), not {}", op.name,
-                                 names.size(), fmt::join(names, ", "), call.operands.size()));
+        errors.error(call.at, fmt::format("{} takes at most {} argument{} ({}), not {}", op.name,
+                                          names.size(), names.size() == 1 ? "" : "s",
+                                          fmt::join(names, ", "), call.operands.size()));
         return std::nullopt;
     }
     std::vector<int> matched(names.size(), -1);
@@ -380,12 +380,12 @@ std::optional<std::vector<int>> match_arguments(const Operator& op, const ast::E
             missing.push_back(names[i]);
     if (!missing.empty()) {
         errors.error(call.at,
-                     fmt::format("{} needs {} arguments ({}); {} {} missing", op.name,
+                     fmt::format("{} needs {} argument{} ({}); {} {} missing", op.name,
                                  signature.required() == names.size()
                                      ? std::to_string(names.size())
                                      : fmt::format("{} to {}", signature.required(), names.size()),
-                                 fmt::join(names, ", "), fmt::join(missing, ", "),
-                                 missing.size() == 1 ? "is" : "are"));
+                                 names.size() == 1 ? "" : "s", fmt::join(names, ", "),
+                                 fmt::join(missing, ", "), missing.size() == 1 ? "is" : "are"));
         return std::nullopt;
     }
     return matched;

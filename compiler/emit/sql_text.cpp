@@ -114,9 +114,10 @@ std::string single_statement(std::string_view sql, std::string_view what) {
     for (size_t at = 0; at < sql.size();) {
         const size_t next = end_of_token(sql, at, what);
         if (!is_space(sql[at]) && !is_comment(sql, at)) {
-            if (semicolon < at) fail("{}: more than one statement", what);
             if (sql[at] == ';')
-                semicolon = at;
+                semicolon = std::min(semicolon, at);
+            else if (semicolon < at)
+                fail("{}: more than one statement", what);
             else
                 end = next;
         }

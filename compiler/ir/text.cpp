@@ -11,8 +11,10 @@ namespace llmsql {
 std::string real_text(double number) {
     if (!std::isfinite(number)) fail("a constant of the graph is infinite or not a number");
     char buffer[32];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, number).ptr;
-    std::string text(buffer, end);
+    const bool whole = number == std::floor(number) && std::abs(number) < 1e15;
+    const auto format = whole ? std::chars_format::fixed : std::chars_format::general;
+    const auto shortest = std::to_chars(buffer, buffer + sizeof buffer, number, format);
+    std::string text(buffer, shortest.ptr);
     if (text.find_first_of(".e") == std::string::npos) text += ".0";
     return text;
 }

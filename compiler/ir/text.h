@@ -8,8 +8,8 @@
 namespace llmsql {
 
 /// The shortest decimal that reads back as the same double, the same in every locale, and with a
-/// point or an exponent so that SQL takes it for a REAL: "1e-05", "0.125", "100000.0". Fails for
-/// infinities and NaN.
+/// point or an exponent so that SQL takes it for a REAL: "1e-05", "0.125"; whole numbers below 1e15
+/// in full, "100000.0". Fails for infinities and NaN.
 std::string real_text(double number);
 
 /// "[T, 9, 64]", or "[T, 576]" where heads is 1; `rows` is what to call the first dimension.

@@ -117,6 +117,7 @@ class Instantiation {
             report(error, require.condition);
             return;
         }
+        required_ = false;
         std::string values;
         for (const std::string& name : names_in(require.condition)) {
             const auto found = made_.numbers.find(name);
@@ -192,6 +193,7 @@ class Instantiation {
                 ParamSource source = source_of(annotation, place);
                 if (source.transform == "unpermute" &&
                     !can_unpermute(entry.shape, source.args[0])) {
+                    if (!required_) return;
                     complain(
                         param.name.at, param.shape,
                         fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of "
@@ -267,7 +269,8 @@ class Instantiation {
     const Given& given_;
     const InstanceReport& report_;
     Instance made_;
-    size_t reports_ = 0;  // of errors in parameters
+    size_t reports_ = 0;    // of errors in parameters
+    bool required_ = true;  // all that the graph requires; else a shape may well be odd
 };
 
 }  // namespace

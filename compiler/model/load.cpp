@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <set>
 
 #include "common/error.h"
 #include "compiler/check/check.h"
@@ -53,20 +52,6 @@ std::vector<const ast::Number*> numbers_of(const ast::Graph& graph) {
     for (const auto& item : graph.items)
         if (const auto* number = std::get_if<ast::Number>(&item)) all.push_back(number);
     return all;
-}
-
-/// Optional and tied parameters by full name would depend on the numbers; this is by declaration.
-bool may_lack_parameters(const ast::Graph& graph) {
-    const auto lacks = [](const ast::Parameter& param) { return param.optional || param.tied; };
-    for (const auto& item : graph.items) {
-        if (const auto* param = std::get_if<ast::Parameter>(&item); param && lacks(*param))
-            return true;
-        if (const auto* block = std::get_if<ast::Block>(&item))
-            for (const auto& inner : block->items)
-                if (const auto* param = std::get_if<ast::Parameter>(&inner); param && lacks(*param))
-                    return true;
-    }
-    return false;
 }
 
 std::vector<std::string> gguf_architectures(const ast::Graph& graph) {
@@ -192,13 +177,14 @@ class ModelLoader {
                 always ? fmt::format("'{}' is always present in graph '{}'; only optional and tied "
                                      "parameters are listed here",
                                      pattern.text, graph_.name.text)
-                : may_lack_parameters(graph_)
+                : !optional_names().empty()
                     ? fmt::format("graph '{}' has no optional parameter '{}'{}", graph_.name.text,
                                   pattern.text, suggestion(pattern.text, optional_names()))
                     : fmt::format("graph '{}' has no optional parameters", graph_.name.text));
         }
     }
 
+    /// "output", "layer.*.attn_q_bias".
     std::vector<std::string> optional_names() const {
         std::vector<std::string> names;
         for (const auto& item : graph_.items) {
@@ -224,10 +210,11 @@ class ModelLoader {
                 for (const Param& param : model.params) names.push_back(param.name);
                 const std::vector<std::string> absent = optional_names();
                 const bool optional = std::ranges::find(absent, weight.pattern) != absent.end();
-                errors_.error(weight.at,
-                              fmt::format("'{}' matches no parameter of this model{}", weight.pattern,
-                                          optional ? "; [parameters] does not list it as present"
-                                                   : suggestion(weight.pattern, names)));
+                errors_.error(
+                    weight.at,
+                    fmt::format("'{}' matches no parameter of this model{}", weight.pattern,
+                                optional ? "; [parameters] does not list it as present"
+                                         : suggestion(weight.pattern, names)));
             } else if (matrices == 0 && weight.type != WeightType::f32) {
                 errors_.error(weight.type_at,
                               fmt::format("'{}' matches vectors only, and those are always f32",
@@ -320,8 +307,7 @@ std::string gguf_places(const ast::Number& number) {
                           : fmt::format("{}", fmt::join(places, " or "));
 }
 
-/// The GGUF tensor of every optional or tied parameter, by full name, for as many repetitions of
-/// blocks as can be.
+/// Whether the source has the tensor of an optional or tied parameter, by its full name.
 bool in_gguf(const ast::Graph& graph, const std::string& name, const SourceMetadata& source) {
     const size_t first = name.find('.'), last = name.rfind('.');
     const auto exists = [&](const ast::Parameter& param, const std::string& index) {

@@ -53,18 +53,22 @@ Position first_invalid(std::string_view text) {
     return {};
 }
 
+/// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
 size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), size_t{0});
-    for (size_t i = 0; i < a.size(); ++i) {
-        size_t diagonal = std::exchange(row[0], i + 1);
-        for (size_t j = 0; j < b.size(); ++j) {
-            const size_t replaced = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    std::vector<size_t> before(b.size() + 1), above(b.size() + 1), row(b.size() + 1);
+    std::iota(above.begin(), above.end(), size_t{0});
+    for (size_t i = 1; i <= a.size(); ++i) {
+        row[0] = i;
+        for (size_t j = 1; j <= b.size(); ++j) {
+            row[j] =
+                std::min({above[j - 1] + (a[i - 1] != b[j - 1]), above[j] + 1, row[j - 1] + 1});
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = std::min(row[j], before[j - 2] + 1);
         }
+        before.swap(above);
+        above.swap(row);
     }
-    return row.back();
+    return above.back();
 }
 
 }  // namespace
@@ -145,22 +149,17 @@ void Diagnostics::throw_if_any() const {
     if (!empty()) throw Error(text());
 }
 
-std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
-    std::string nearest;
-    size_t least = std::max<size_t>(name.size() / 3, 1) + 1;
+std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {
+    if (name.size() > 100) return {};  // no slip; and the distance is quadratic
+    const std::string* nearest = nullptr;
+    size_t least = std::min(std::max<size_t>(name.size() / 3, 1) + 1, name.size());
     for (const std::string& candidate : candidates) {
         const size_t distance = edit_distance(name, candidate);
         if (distance >= least) continue;
         least = distance;
-        nearest = candidate;
+        nearest = &candidate;
     }
-    return nearest;
-}
-
-std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {
-    if (name.size() > 100) return {};  // no slip; and the distance is quadratic
-    const std::string nearest = nearest_name(name, candidates);
-    return nearest.empty() ? "" : fmt::format(", did you mean '{}'?", nearest);
+    return nearest == nullptr ? "" : fmt::format(", did you mean '{}'?", *nearest);
 }
 
 }  // namespace llmsql

@@ -68,11 +68,8 @@ class Diagnostics {
     std::vector<Entry> errors_;
 };
 
-/// The candidate that `name` may be a slip of: the nearest by edit distance, at most a third of its
-/// length away; empty if none is.
-std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates);
-
-/// ", did you mean 'x'?" or nothing.
+/// ", did you mean 'x'?" for the candidate nearest to `name`, at most a third of its length (or one
+/// letter of several) away; nothing if there is none.
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates);
 
 }  // namespace llmsql

@@ -55,7 +55,7 @@ int run_answer(Program& program, Tokenizer& tokenizer, const Options& options) {
     messages.push_back({"user", options.prompt});
     Generator generator(program, tokenizer, options);
     const auto tokens = tokens_of(program, tokenizer, options, generator, messages);
-    if (generator.prefill(tokens) && !generator.generate().text.ends_with('\n')) print("\n");
+    if (generator.prefill(tokens)) generator.generate();
     generator.statistics().print();
     return status_after_signals();
 }
@@ -79,9 +79,7 @@ int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
         messages.push_back({"user", *line});
         const auto tokens = tokens_of(program, tokenizer, options, generator, messages);
         if (generator.prefill(tokens)) {
-            Answer answer = generator.generate();
-            if (!answer.text.ends_with('\n')) print("\n");
-            messages.push_back({"assistant", std::move(answer.text)});
+            messages.push_back({"assistant", generator.generate().text});
         } else {
             messages.pop_back();  // interrupted before the answer began
         }

@@ -23,6 +23,23 @@ void on_signal(int signal) {
     caught = signal;
 }
 
+// Until there is input, or its end; false if a signal came first. Signals are let in only while
+// waiting, so that none falls between looking whether one came and waiting.
+bool wait_for_input() {
+    sigset_t ours, before;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
+    struct pollfd input {
+        STDIN_FILENO, POLLIN, 0
+    };
+    while (!interrupt() && ::ppoll(&input, 1, nullptr, &before) < 0 && errno == EINTR) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return !interrupt();
+}
+
 }  // namespace
 
 void prepare_console() {
@@ -77,11 +94,11 @@ std::optional<std::string> read_line() {
             if (line.ends_with('\r')) line.pop_back();
             return line;
         }
+        if (!wait_for_input()) return std::nullopt;
         char bytes[4096];
         const ssize_t count = ::read(STDIN_FILENO, bytes, sizeof(bytes));
-        if (count < 0 && errno == EINTR && !interrupt()) continue;
-        if (count < 0 && errno != EINTR) fail("standard input: {}", std::strerror(errno));
-        if (count < 0) return std::nullopt;
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) fail("standard input: {}", std::strerror(errno));
         if (count == 0) {
             if (buffer.empty()) return std::nullopt;
             return std::exchange(buffer, {});  // a last line without a newline

@@ -109,7 +109,7 @@ bool Generator::extend(std::span<const int32_t> tokens) {
         program_.forward(pass, static_cast<int>(held_.size()));
         held_.insert(held_.end(), pass.begin(), pass.end());
         tokens = tokens.subspan(pass.size());
-        if (tokens.empty()) logits_ = program_.logits(static_cast<int>(pass.size()) - 1, 1);
+        if (tokens.empty()) logits_ = program_.logits(static_cast<int>(pass.size()) - 1, 1).row(0);
     }
     return true;
 }
@@ -163,10 +163,9 @@ Answer Generator::generate() {
     answer.text = std::move(out.text());
     statistics_.decode_seconds += seconds_since(start);
     statistics_.decode_bytes += program_.weight_bytes_used() - bytes_before;
+    if (!answer.text.ends_with('\n')) print("\n");
     if (answer.ending == Ending::context_full)
-        print_notice(fmt::format("{}stopped: the context of {} tokens is full{}",
-                                 answer.text.empty() || answer.text.ends_with('\n') ? "" : "\n",
-                                 context_,
+        print_notice(fmt::format("stopped: the context of {} tokens is full{}", context_,
                                  options_.keep ? " and --keep leaves nothing to forget"
                                                : " (--keep N goes on by forgetting older text)"));
     return answer;
@@ -204,9 +203,10 @@ int run_complete(Program& program, Tokenizer& tokenizer, const Options& options)
             "larger --context",
             tokens.size(), generator.context());
     print(options.prompt);
-    std::string printed = options.prompt;
-    if (generator.prefill(tokens)) printed += generator.generate().text;
-    if (!printed.ends_with('\n')) print("\n");
+    if (generator.prefill(tokens))
+        generator.generate();
+    else
+        print("\n");
     generator.statistics().print();
     return status_after_signals();
 }

@@ -50,8 +50,8 @@ class Generator {
     /// from what it had. False if a signal came.
     bool prefill(std::span<const int32_t> tokens);
 
-    /// Picks and prints tokens after a prefill until something ends the text. Says on stderr if it
-    /// was the context.
+    /// Picks and prints tokens after a prefill until something ends the text, then a newline if the
+    /// text doesn't end with one. Says on stderr if it was the context that ended it.
     Answer generate();
 
     const Statistics& statistics() const { return statistics_; }

@@ -83,7 +83,8 @@ int run_logits(Program& program, const Options& options) {
         const int rows = static_cast<int>(pass.size());
         for (int first = 0; first < rows;) {
             const int count = std::min(program.logits_rows(), rows - first);
-            out.write(program.logits(first, count));
+            const Logits logits = program.logits(first, count);
+            for (int row = 0; row < count; ++row) out.write(logits.row(row));
             first += count;
         }
         position += pass.size();

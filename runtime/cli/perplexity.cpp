@@ -30,15 +30,13 @@ double surprise(std::span<const float> logits, int32_t token) {
 /// that predict a token to be scored: positions `first` to the window's last but one.
 double score_pass(Program& program, std::span<const int32_t> window, int position, int rows,
                   int first) {
-    const auto vocabulary = static_cast<size_t>(program.vocabulary());
     const int end = std::min(position + rows, static_cast<int>(window.size()) - 1);
     double sum = 0;
     for (int at = std::max(position, first); at < end;) {
         const int count = std::min(program.logits_rows(), end - at);
-        const auto logits = program.logits(at - position, count);
+        const Logits logits = program.logits(at - position, count);
         for (int i = 0; i < count; ++i)
-            sum += surprise(logits.subspan(static_cast<size_t>(i) * vocabulary, vocabulary),
-                            window[static_cast<size_t>(at + i + 1)]);
+            sum += surprise(logits.row(i), window[static_cast<size_t>(at + i + 1)]);
         at += count;
     }
     return sum;

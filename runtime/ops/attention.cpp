@@ -94,7 +94,8 @@ class Attention final : public Aggregate {
     }
 
     ExprPtr finish() override {
-        if (!q_) fail("llm_attention: no cache block was selected");
+        // SQLite finishes an aggregate whose step failed, too: q may be there without a block.
+        if (blocks_.empty()) fail("llm_attention: no cache block was selected");
         std::ranges::sort(blocks_, {}, &KvBlock::position);
         const int64_t last = position_ + q_->rows - 1;
         int64_t next = window_ > 0 ? std::max<int64_t>(0, position_ - window_ + 1) : 0;

@@ -54,8 +54,7 @@ class EmbedExpr final : public Expr {
         for (int64_t r = 0; r < block.rows; ++r) {
             const int64_t token = tokens_[static_cast<size_t>(block.row + r)];
             const std::byte* strip =
-                weight_.pool
-                    ->strips(weight_, token / kStripRows, 1, Use::embedding, scratch.strips)
+                weight_.pool->strips(weight_, token / kStripRows, 1, Use::embedding, scratch.strips)
                     .data;
             for (int64_t c = 0; c < block.cols; ++c)
                 out[r * out_stride + c] =

@@ -34,8 +34,8 @@ struct Engine {
     std::optional<KvCache> cache;       // made by llm_kv
     std::string model;                  // the plan's name of the model, from llm_param
     std::string catalogue;              // and its catalogue checksum
-    std::optional<Budget> budget;        // made by llm_residency
-    std::vector<Residency> residency;    // its rows
+    std::optional<Budget> budget;       // made by llm_residency
+    std::vector<Residency> residency;   // its rows
     std::vector<ParamEntry> declared;   // rows inserted into `param`: the plan's catalogue
     uint64_t writes = 0;                // rows that `slot` and `kv` have taken
     bool declaring = false;             // a virtual table is telling SQLite its columns

@@ -226,7 +226,9 @@ uint64_t Program::weight_bytes_used() const {
     return state_->engine.evaluator->weight_bytes;
 }
 
-PoolCounters Program::counters() const { return state_->engine.weights->counters(); }
+PoolCounters Program::counters() const {
+    return state_->engine.weights->counters();
+}
 
 void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {
     State& state = *state_;
@@ -250,7 +252,7 @@ void Program::forward(std::span<const int32_t> tokens, int position, int sequenc
     state.pass_rows = static_cast<int64_t>(tokens.size());
 }
 
-std::span<const float> Program::logits(int first, int rows) {
+Logits Program::logits(int first, int rows) {
     State& state = *state_;
     if (first < 0 || rows < 1 || rows > state.logits_rows || first + rows > state.pass_rows)
         fail("{}: logits of rows {} to {}, but the last pass has {} and {} can be had at once",
@@ -268,11 +270,9 @@ std::span<const float> Program::logits(int first, int rows) {
     if (expr->rows != rows || expr->elements() != state.vocabulary)
         fail("{}: the logits are {}, {} rows of {} were asked for", query.where,
              describe_shape(*expr), rows, state.vocabulary);
-    int64_t stride = 0;
-    const float* values = expr->direct(0, 0, stride);
-    if (rows > 1 && stride != state.vocabulary)
-        fail("{}: the rows of logits must lie side by side", query.where);
-    return {values, static_cast<size_t>(rows * state.vocabulary)};
+    Logits logits{.vocabulary = state.vocabulary, .rows = rows};
+    logits.values = expr->direct(0, 0, logits.stride);
+    return logits;
 }
 
 int Program::rewind(int position, int sequence) const {

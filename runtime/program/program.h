@@ -26,6 +26,19 @@ struct ChatMessage {
     std::string content;
 };
 
+/// Rows of logits, as they lie in the plan's arena.
+struct Logits {
+    const float* values = nullptr;
+    int64_t stride = 0;  // floats from one row to the next
+    int64_t vocabulary = 0;
+    int rows = 0;
+
+    /// f32[vocabulary]
+    std::span<const float> row(int index) const {
+        return {values + index * stride, static_cast<size_t>(vocabulary)};
+    }
+};
+
 /// Not thread-safe: one thread at a time. Every error is an llmsql::Error; one that comes from a
 /// statement starts with the plan's name and line.
 class Program {
@@ -46,9 +59,9 @@ class Program {
     /// what the cache held from there on is forgotten.
     void forward(std::span<const int32_t> tokens, int position, int sequence = 0);
 
-    /// Logits f32[rows, vocabulary()] of rows first … first + rows - 1 of the last pass; valid
-    /// until the next call of forward or logits.
-    std::span<const float> logits(int first, int rows);
+    /// Logits of rows first … first + rows - 1 of the last pass; valid until the next call of
+    /// forward or logits.
+    Logits logits(int first, int rows);
 
     /// The largest position <= `position` from which forward may continue: `position` itself, or 0
     /// where a windowed layer no longer holds what a pass from there would need.

@@ -12,7 +12,7 @@ namespace llmsql {
 namespace {
 
 constexpr std::array<std::string_view, 6> kTables{"param", "residency", "tensor",
-                                                   "slot",  "kv_layer",  "kv"};
+                                                  "slot",  "kv_layer",  "kv"};
 
 constexpr std::array<std::string_view, 24> kTextFunctions{
     "char",    "coalesce", "count", "format",     "group_concat", "ifnull", "iif",     "instr",
@@ -121,8 +121,10 @@ int Sandbox::authorize(void* self, int action, const char* a, const char* b, con
     if (sandbox.admits(action, first, second, where)) return SQLITE_OK;
     if (sandbox.refusal_.empty()) {
         const std::string& object = action == SQLITE_FUNCTION ? second : first;
-        sandbox.refusal_ = fmt::format("a plan may not do this here: {}{}{}",
-                                       name_of_action(action), object.empty() ? "" : " ", object);
+        const bool creates = action == SQLITE_INSERT && object.starts_with("sqlite_");
+        sandbox.refusal_ = "a plan may not do this here: ";
+        sandbox.refusal_ += creates ? "creating a table, view or trigger" : name_of_action(action);
+        if (!object.empty() && !creates) sandbox.refusal_ += " " + object;
     }
     return SQLITE_DENY;
 }

@@ -1,7 +1,7 @@
 // Reading BLOBs from their pages, after SQLite's file format (sqlite.org/fileformat2.html, sections
-// 1.6 and 2): a table b-tree's leaf cell holds the payload's size, the rowid, the first bytes of the
-// payload and, where it is longer, the first page of a chain; each page of a chain starts with the
-// number of the next and is data from there to its usable end.
+// 1.6 and 2): a table b-tree's leaf cell holds the payload's size, the rowid, the first bytes of
+// the payload and, where it is longer, the first page of a chain; each page of a chain starts with
+// the number of the next and is data from there to its usable end.
 //
 // The descriptor is opened once a file and process and never closed: POSIX drops the process's
 // locks on a file, SQLite's among them, when any descriptor of it is closed.
@@ -54,8 +54,8 @@ uint32_t big_endian(const unsigned char* bytes, int count) {
 struct Located {
     uint64_t local_offset = 0;  // in the file: the part inside the leaf page
     size_t local_bytes = 0;
-    size_t skipped = 0;     // bytes of the record that lie on the chain before the BLOB begins
-    size_t bytes = 0;       // of the whole BLOB
+    size_t skipped = 0;  // bytes of the record that lie on the chain before the BLOB begins
+    size_t bytes = 0;    // of the whole BLOB
     std::vector<uint32_t> pages;  // the chain
 };
 
@@ -113,8 +113,8 @@ class PageReader final : public TileReader {
         return static_cast<uint64_t>(page - 1) * page_bytes_;
     }
 
-    // Bytes `at` to `at + bytes` of the chain's data: one preadv for each run of neighbouring pages,
-    // the 4-byte page numbers between them read aside and compared with the chain.
+    // Bytes `at` to `at + bytes` of the chain's data: one preadv for each run of neighbouring
+    // pages, the 4-byte page numbers between them read aside and compared with the chain.
     void read_chain(const Located& tile, size_t at, size_t bytes, std::byte* out) const {
         const size_t per_page = usable_ - 4;
         const bool gapless = usable_ == page_bytes_;

@@ -8,7 +8,9 @@
 namespace llmsql {
 namespace {
 
-size_t index_of(int id) { return static_cast<size_t>(id - 1); }
+size_t index_of(int id) {
+    return static_cast<size_t>(id - 1);
+}
 
 }  // namespace
 
@@ -74,9 +76,10 @@ void WeightPool::verify(int id, int64_t first_strip, std::span<const std::byte> 
         if (tiles.known[strip].load(std::memory_order_relaxed)) continue;
         if (hash64(data.data() + at, tiles.strip_bytes) != tiles.checksums[strip]) {
             const ParamEntry& entry = weight(id).entry;
-            fail("{}: parameter {} {} at row {} is damaged (checksum mismatch); import the model "
-                 "again",
-                 path_, entry.name, describe(entry), first_strip * kStripRows);
+            fail(
+                "{}: parameter {} {} at row {} is damaged (checksum mismatch); import the model "
+                "again",
+                path_, entry.name, describe(entry), first_strip * kStripRows);
         }
         tiles.known[strip].store(1, std::memory_order_relaxed);
     }
@@ -107,6 +110,8 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     return {buffer.memory.data(), count};
 }
 
-PoolCounters WeightPool::counters() const { return {held_bytes_, streamed_, embedding_}; }
+PoolCounters WeightPool::counters() const {
+    return {held_bytes_, streamed_, embedding_};
+}
 
 }  // namespace llmsql

@@ -57,8 +57,8 @@ struct PoolCounters {
 class WeightPool {
   public:
     /// Reads all held tiles. `residency` covers each tile of each parameter once, or is empty: then
-    /// everything is held. Every strip is verified against its checksum when it is first read; fails
-    /// on a missing, misshapen or damaged tile, naming parameter and row.
+    /// everything is held. Every strip is verified against its checksum when it is first read;
+    /// fails on a missing, misshapen or damaged tile, naming parameter and row.
     WeightPool(const ModelDb& db, const std::vector<Residency>& residency, IoMode io,
                Workers& workers);
     WeightPool(const WeightPool&) = delete;

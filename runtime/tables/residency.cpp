@@ -47,8 +47,7 @@ class ResidencyTable final : public Table {
         if (held != 0 && held != 1) fail("residency.held must be 0 or 1");
         if (entry.shape.is_vector() && !held)
             fail("residency: {} is a vector; vectors are always held", entry.name);
-        engine_.residency.push_back(
-            {static_cast<int>(param), first, last, held == 1});
+        engine_.residency.push_back({static_cast<int>(param), first, last, held == 1});
         next_tile_ = last + 1 == tiles ? 0 : last + 1;
         if (next_tile_ == 0) ++covered_;
         engine_.budget->covered = covered_;

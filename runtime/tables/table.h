@@ -64,8 +64,8 @@ class ModuleArguments {
     mutable std::map<std::string, bool> used_;
 };
 
-/// Registers llm_param, llm_residency, llm_tensor, llm_slot, llm_kv_layer and llm_kv on a connection. The engine
-/// outlives the connection.
+/// Registers llm_param, llm_residency, llm_tensor, llm_slot, llm_kv_layer and llm_kv on a
+/// connection. The engine outlives the connection.
 void register_tables(sqlite3* db, Engine& engine);
 
 // What the table files offer to table.cpp.

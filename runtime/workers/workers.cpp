@@ -1,7 +1,10 @@
 // The worker threads. See workers.h.
 #include "runtime/workers/workers.h"
 
+#include <pthread.h>
 #include <sched.h>
+
+#include <csignal>
 
 #include <algorithm>
 #include <fstream>
@@ -73,8 +76,13 @@ int usable_cores() {
 
 Workers::Workers(int threads) {
     const int wanted = threads > 0 ? threads : usable_cores();
+    // Workers take no signals: one that a worker took would not wake the thread that waits for it.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (int worker = 1; worker < wanted; ++worker)
         threads_.emplace_back([this, worker] { serve(worker); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Workers::~Workers() {

@@ -220,7 +220,7 @@ class BadInput(Folder):
         def limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
         self.refuse("x.db: cannot write: ", LLAMA, "--graph", GRAPHS / "llama.graph",
-                    preexec_fn=limit)
+                    "--write-model", self.folder / "x.toml", preexec_fn=limit)
 
     def test_usage(self):
         graph = "--graph", GRAPHS / "llama.graph"

@@ -45,9 +45,12 @@ class Logits(unittest.TestCase):
             difference = ours[recorded["rows"]] - recorded["logits_kv_f16"]
             self.assertLess(np.abs(difference).max(), bound)
 
-    def check_stored(self, name, weights, bound):
-        """Within `bound` of the reference run on the weights that the database holds, with
-        activations rounded where llmsql rounds them: every row."""
+    def check_stored(self, name, weights):
+        """The reference run on the weights that the database holds, with activations rounded where
+        llmsql rounds them: every row. A value that lies between two 8-bit codes may be rounded to
+        the one here and to the other there, and then shows in this row and those that attend to it;
+        rows without such an accident agree as closely as in f32, and there are many (at least 33
+        of 100 when this was written; none when the reference does not round activations)."""
         with self.subTest(model=name, weights=weights, against="stored"):
             db, plan = self.made_of(name, weights)
             recorded = np.load(FIXTURES / f"{name}.npz")
@@ -56,7 +59,9 @@ class Logits(unittest.TestCase):
             config = Config(**json.loads(str(recorded["config"])))
             theirs = forward(config, stored, recorded["tokens"], kv_f16=True, quantized=quantized)
             ours = logits(plan, db, recorded["tokens"], self.folder)
-            self.assertLess(np.abs(ours - theirs).max(), bound)
+            worst = np.abs(ours - theirs).max(axis=1)  # of each row
+            self.assertLess(worst.max(), 0.3 if quantized else 1e-3)
+            self.assertGreaterEqual(np.count_nonzero(worst < 1e-3), 10)
 
     def test_f32_is_the_reference(self):
         for name in GRAPHS:
@@ -66,25 +71,23 @@ class Logits(unittest.TestCase):
         self.check_recorded("tiny-llama-f16", "f16", 1e-3)  # F16 and BF16 whose values f16 can hold
 
     def test_narrow_weights_come_near(self):
-        # Of logits whose standard deviation is 3. What rounding weights and activations may cost:
-        # f16 by 2^-11 a weight, q8 by 1/254 and q4 by 1/30 of a block's largest.
+        # Of logits whose standard deviation is 2. What rounding weights and activations may cost:
+        # f16 by 2^-11 a weight, q8 by 1/254 and q4 by 1/30 of a block's largest. Measured: 0.004,
+        # 0.10 and 1.4 at most.
         for name in GRAPHS:
-            self.check_recorded(name, "f16", 0.05)
-            self.check_recorded(name, "q8", 1.0)
-            self.check_recorded(name, "q4", 8.0)
-            self.check_recorded(name, "auto", 1.0)
+            self.check_recorded(name, "f16", 0.01)
+            self.check_recorded(name, "q8", 0.3)
+            self.check_recorded(name, "q4", 3.0)
+            self.check_recorded(name, "auto", 0.3)
 
     def test_stored_weights_are_computed_right(self):
-        # q8 and q4: a code of an activation may fall to the other side of a rounding.
         for name in GRAPHS:
-            self.check_stored(name, "f32", 1e-3)
-            self.check_stored(name, "f16", 1e-3)
-            self.check_stored(name, "q8", 0.1)
-            self.check_stored(name, "q4", 0.1)
-            self.check_stored(name, "auto", 0.1)
+            for weights in ("f32", "f16", "q8", "q4", "auto"):
+                self.check_stored(name, weights)
 
     def test_passes_and_threads_change_no_bit(self):
-        for name, weights in [(name, w) for name in GRAPHS for w in ("f32", "f16", "q8", "q4")]:
+        cases = [(name, weights) for name in GRAPHS for weights in ("f32", "q8")]
+        for name, weights in cases + [("tiny-llama-quant", "q4"), ("tiny-gemma3", "f16")]:
             db, plan = self.made_of(name, weights)
             tokens = np.load(FIXTURES / f"{name}.npz")["tokens"]
             first = logits(plan, db, tokens, self.folder, "-b", 64, "-t", 1)

@@ -3,12 +3,14 @@
 tests/reference/README.md says). A model that scripts/fetch-models has not brought is skipped.
 
 Where llmsql prefers another token than llama.cpp, the two must nearly tie by llmsql's own logits.
-llama.cpp rounds activations to blocks of 8 bits as llmsql does, but elsewhere; against exact
-arithmetic on the same weights its choices and the exact ones differ where the exact logits are up
-to 0.20 apart (14 of the 24 steps of 22 prompts), so NEAR_TIE is a little more than that.
+Both round activations to 8 bits, in different places: measured on these models, the distance between
+the two likeliest tokens differs by 0.2 from one program to the other (root mean square; either is
+that far from exact arithmetic too), so NEAR_TIE is two and a half times that. The logits' own
+standard deviation is 3 to 9.
 """
 
 import json
+import os
 import pathlib
 import re
 import tempfile
@@ -18,14 +20,14 @@ import numpy as np
 
 from programs import FIXTURES, MODELS, SOURCE, compile_model, logits, run
 
-NEAR_TIE = 0.3
+NEAR_TIE = 0.5
 STEPS = 16
 
 
 class RealModel:
     """The tests, for each class below that says which model."""
 
-    name = model_file = None
+    name = model_file = agreement = None
 
     @classmethod
     def setUpClass(cls):
@@ -76,6 +78,13 @@ class RealModel:
                 ids = [int(i) for i in re.findall(r"\d+", done.stdout.decode())]
                 self.assertEqual(ids, item["tokens"])
 
+    def test_tokens_agree_with_recordings(self):
+        """tests/unit/text/agreement_test.cpp over this model's tokenizer."""
+        name, variable = self.agreement
+        done = run("LLMSQL_TEXT_TESTS", f"--gtest_filter=Agreement.{name}",
+                   env={**os.environ, variable: str(self.db)})
+        self.assertIn("[  PASSED  ] 1 test.", done.stdout.decode())
+
     def test_perplexity(self):
         """Within 1 % of llama.cpp's on the same file."""
         recorded = self.reference["perplexity"]
@@ -87,14 +96,17 @@ class RealModel:
 
 class SmolLM2(RealModel, unittest.TestCase):
     name, model_file = "smollm2", "smollm2-135m.toml"
+    agreement = "SmolLM2", "LLMSQL_SMOLLM2_DB"
 
 
 class QwenCoder(RealModel, unittest.TestCase):
     name, model_file = "qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b.toml"
+    agreement = "Qwen25", "LLMSQL_QWEN25_DB"
 
 
 class Gemma3(RealModel, unittest.TestCase):
     name, model_file = "gemma3-270m", "gemma3-270m.toml"
+    agreement = "Gemma3", "LLMSQL_GEMMA3_DB"
 
 
 if __name__ == "__main__":

@@ -158,8 +158,8 @@ class Weights:
                 data = quantize(data, type)
         self.writer.add_tensor(name + ".weight", data, raw_dtype=type)
 
-    def norm(self, name, n):
-        values = 1.0 + 0.2 * self.rng.standard_normal(n)
+    def norm(self, name, n, mean=1.0):
+        values = mean * (1.0 + 0.2 * self.rng.standard_normal(n))
         self.writer.add_tensor(name + ".weight", values.astype(np.float32))
 
     def bias(self, name, n):
@@ -168,8 +168,7 @@ class Weights:
 
 
 def decoder(out, name, architecture, seed, *, d_model, n_head, n_kv, d_head, n_ff, layers, types,
-            tokenizer, embedding_type=Type.F32, head_type=None, rope_base=10000.0, window=0,
-            embedding_spread=None):
+            tokenizer, embedding_type=Type.F32, head_type=None, rope_base=10000.0, window=0):
     """One file. `types` are given to the layers' seven matrices in turn."""
     writer = gguf.GGUFWriter(out / f"{name}.gguf", architecture)
     writer.add_name(name)
@@ -191,32 +190,35 @@ def decoder(out, name, architecture, seed, *, d_model, n_head, n_kv, d_head, n_f
     writer.add_vocab_size(vocabulary)
 
     w = Weights(writer, seed)
-    w.matrix("token_embd", vocabulary, d_model, embedding_type,
-             spread=embedding_spread or 3 / np.sqrt(d_model))
+    size = 2 / np.sqrt(d_model)
+    w.matrix("token_embd", vocabulary, d_model, embedding_type, spread=size)
+    # What a layer adds is smaller than what it is added to, as in trained models. Without that, one
+    # key that llmsql and the reference round to different float16s already shows in the logits.
+    branch = 0.12 * size * np.sqrt(d_model) if architecture == "gemma3" else 0.3 * size
     types = [types[i % len(types)] for i in range(7 * layers)]
     for i in range(layers):
         blk, q, k, v, o, gate, up, down = f"blk.{i}.", *types[7 * i:7 * i + 7]
         w.norm(blk + "attn_norm", d_model)
-        w.matrix(blk + "attn_q", n_head * d_head, d_model, q, gain=1.4)
-        w.matrix(blk + "attn_k", n_kv * d_head, d_model, k, gain=1.4)
+        w.matrix(blk + "attn_q", n_head * d_head, d_model, q, gain=1.2)
+        w.matrix(blk + "attn_k", n_kv * d_head, d_model, k, gain=1.2)
         w.matrix(blk + "attn_v", n_kv * d_head, d_model, v)
         if architecture == "qwen2":
             w.bias(blk + "attn_q", n_head * d_head)
             w.bias(blk + "attn_k", n_kv * d_head)
             w.bias(blk + "attn_v", n_kv * d_head)
-        w.matrix(blk + "attn_output", d_model, n_head * d_head, o)
+        w.matrix(blk + "attn_output", d_model, n_head * d_head, o, gain=branch)
         if architecture == "gemma3":
             w.norm(blk + "attn_q_norm", d_head)
             w.norm(blk + "attn_k_norm", d_head)
-            w.norm(blk + "post_attention_norm", d_model)
-            w.norm(blk + "post_ffw_norm", d_model)
+            w.norm(blk + "post_attention_norm", d_model, mean=branch)
+            w.norm(blk + "post_ffw_norm", d_model, mean=branch)
         w.norm(blk + "ffn_norm", d_model)
-        w.matrix(blk + "ffn_gate", n_ff, d_model, gate, gain=1.5)
-        w.matrix(blk + "ffn_up", n_ff, d_model, up, gain=1.5)
-        w.matrix(blk + "ffn_down", d_model, n_ff, down)
+        w.matrix(blk + "ffn_gate", n_ff, d_model, gate, gain=1.2)
+        w.matrix(blk + "ffn_up", n_ff, d_model, up, gain=1.2)
+        w.matrix(blk + "ffn_down", d_model, n_ff, down, gain=branch)
     w.norm("output_norm", d_model)
     if head_type is not None:
-        w.matrix("output", vocabulary, d_model, head_type, gain=3.0)
+        w.matrix("output", vocabulary, d_model, head_type, gain=2.0)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -44,6 +44,7 @@ TEST_F(ModelWriterTest, WritesTheDocumentedTables) {
     ModelWriter writer(output(), cancelled_);
     fill(writer);
     const uint64_t bytes = writer.finish();
+    writer.publish();
     EXPECT_EQ(bytes, std::filesystem::file_size(output()));
     EXPECT_EQ(folder_.files(), Files{"x.db"});
 
@@ -95,6 +96,7 @@ TEST_F(ModelWriterTest, ReplacesAnOutputOnlyWhenDone) {
     ModelWriter writer(output(), cancelled_);
     fill(writer);
     writer.finish();
+    writer.publish();
     EXPECT_EQ(folder_.files(), Files{"x.db"});
     EXPECT_EQ(Sql(output()).text("SELECT count(*) FROM llm_token"), "2");
     struct stat info {};
@@ -123,6 +125,7 @@ TEST_F(ModelWriterTest, CancellingLeavesNothing) {
         fill(writer);
         cancelled_ = true;
         writer.finish();
+        writer.publish();
     });
     EXPECT_NE(error.find("interrupted"), std::string::npos) << error;
     EXPECT_EQ(folder_.files(), Files{});
@@ -144,6 +147,7 @@ TEST_F(ModelWriterTest, AFullDiskIsOneLineAndNoFile) {
             const std::vector<std::byte> strip(strip_bytes(WeightType::f32, 4096), std::byte{3});
             for (int64_t row = 0; row < 160; row += 16) writer.tile(1, row, strip, 1);
             writer.finish();
+            writer.publish();
         });
         ::setrlimit(RLIMIT_FSIZE, &old);
         if (error.empty()) break;

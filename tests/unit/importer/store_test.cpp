@@ -44,6 +44,7 @@ class StoreTest : public testing::Test {
         writer.param(1, param);
         store_param(source, 1, param, writer, [&](uint64_t bytes) { progress += bytes; });
         writer.finish();
+        writer.publish();
         EXPECT_LE(progress, source.tensor().bytes);
         EXPECT_GE(progress + 100, source.tensor().bytes);
         const std::string bytes =
@@ -112,6 +113,7 @@ TEST_F(StoreTest, CutsTilesBetweenStrips) {
     ModelWriter writer(folder_ / "x.db", cancelled_);
     store_param(source, 1, param, writer, [](uint64_t) {});
     writer.finish();
+    writer.publish();
     const Sql sql(folder_ / "x.db");
     EXPECT_EQ(
         sql.text("SELECT id, param, first_row, length(checksums), length(data) FROM llm_tile"),

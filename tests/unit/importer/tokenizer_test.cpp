@@ -35,6 +35,7 @@ class TokenizerTest : public testing::Test {
         ModelWriter writer(folder_ / "x.db", cancelled_);
         write_tokenizer(gguf, read_tokenizer(gguf, note()), writer);
         writer.finish();
+        writer.publish();
     }
     std::string error_for(const GgufBuilder& builder) {
         const std::string error = error_of([&] { import(builder); });

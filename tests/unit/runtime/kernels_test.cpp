@@ -28,8 +28,7 @@ struct QuantizedRows {
     std::vector<std::byte> bytes;
     std::vector<float> values;  // what the codes stand for
 
-    QuantizedRows(const Kernels& kernels, const std::vector<float>& x, int64_t tokens,
-                  int64_t cols)
+    QuantizedRows(const Kernels& kernels, const std::vector<float>& x, int64_t tokens, int64_t cols)
         : stride(static_cast<int64_t>(tensor_row_bytes(TensorType::q8, cols))),
           bytes(static_cast<size_t>(tokens * stride)),
           values(x.size()) {
@@ -80,8 +79,7 @@ TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverTheNumberOfTokens) {
                     SCOPED_TRACE(std::string(kernels->name) + " " + std::string(name_of(type)) +
                                  " cols " + std::to_string(cols) + " tokens " +
                                  std::to_string(tokens));
-                    const auto x =
-                        random_values(static_cast<size_t>(tokens * cols), ++seed, 3.0f);
+                    const auto x = random_values(static_cast<size_t>(tokens * cols), ++seed, 3.0f);
                     const PackedMatrix weights = pack_matrix(
                         type, 16, cols, random_values(static_cast<size_t>(16 * cols), ++seed));
                     const QuantizedRows quantized(*kernels, x, tokens, cols);
@@ -96,7 +94,8 @@ TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverTheNumberOfTokens) {
                             double exact = 0, size = 0;
                             for (int64_t c = 0; c < cols; ++c) {
                                 const double product =
-                                    static_cast<double>(weights.values[static_cast<size_t>(r * cols + c)]) *
+                                    static_cast<double>(
+                                        weights.values[static_cast<size_t>(r * cols + c)]) *
                                     used[static_cast<size_t>(t * cols + c)];
                                 exact += product;
                                 size += std::fabs(product);
@@ -121,8 +120,8 @@ TEST(Linear, ExtremeCodesDoNotOverflow) {
                     for (size_t i = 0; i < w.size(); i += 32) w[i] = 0;
                 const PackedMatrix weights = pack_matrix(type, 16, kCols, w);
                 const QuantizedRows quantized(*kernels, x, 1, kCols);
-                const auto out = run_linear(*kernels, type, weights.bytes.data(), kCols, quantized,
-                                            x, 0, 1);
+                const auto out =
+                    run_linear(*kernels, type, weights.bytes.data(), kCols, quantized, x, 0, 1);
                 double exact = 0;
                 for (int64_t c = 0; c < kCols; ++c)
                     exact += static_cast<double>(weights.values[static_cast<size_t>(c)]) *
@@ -144,7 +143,8 @@ TEST(Quantize, CodesAreTheNearestAndSumsAreTheirs) {
                 for (int64_t i = b * kBlock; i < (b + 1) * kBlock; ++i) {
                     const auto at = static_cast<size_t>(i);
                     sum += codes[at];
-                    if (i >= n) EXPECT_EQ(codes[at], 0);
+                    if (i >= n)
+                        EXPECT_EQ(codes[at], 0);
                     else
                         EXPECT_LE(std::fabs(x[at] - scales[static_cast<size_t>(b)] *
                                                         static_cast<float>(codes[at])),
@@ -164,8 +164,8 @@ TEST(Quantize, ZerosStayZerosAndWhatIsNotANumberIsNotHidden) {
         kernels->quantize(x.data(), 64, codes, scales, sums);
         EXPECT_EQ(scales[0], 0.0f);
         EXPECT_EQ(sums[1], 0.0f);
-        for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
-                                std::numeric_limits<float>::infinity()}) {
+        for (const float bad :
+             {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
             x[40] = bad;
             kernels->quantize(x.data(), 64, codes, scales, sums);
             EXPECT_EQ(scales[0], 0.0f);
@@ -204,8 +204,9 @@ TEST(Attend, AgreesWithSoftmaxInF64) {
             for (int64_t d = 0; d < width; ++d) {
                 double expected = 0;
                 for (int64_t p = kFirst; p < kLast; ++p)
-                    expected += scores[static_cast<size_t>(p - kFirst)] / total *
-                                f16_to_f32(v[static_cast<size_t>((p / 32 * 32 + p % 32) * width + d)]);
+                    expected +=
+                        scores[static_cast<size_t>(p - kFirst)] / total *
+                        f16_to_f32(v[static_cast<size_t>((p / 32 * 32 + p % 32) * width + d)]);
                 EXPECT_NEAR(values[static_cast<size_t>(d)] / state.sum, expected, 2e-5)
                     << kernels->name << " width " << width;
             }

@@ -23,8 +23,14 @@ std::string error_of(Body body) {
 }
 
 TensorPlace place(int64_t id, int64_t width, int64_t stride, int64_t offset) {
-    return {.id = id, .name = "t", .rows = 4, .heads = 1, .width = width, .stride = stride,
-            .offset = offset, .slice_of = std::nullopt};
+    return {.id = id,
+            .name = "t",
+            .rows = 4,
+            .heads = 1,
+            .width = width,
+            .stride = stride,
+            .offset = offset,
+            .slice_of = std::nullopt};
 }
 
 TEST(Arena, WritingATensorTakesItsPlaceFromOthers) {
@@ -93,7 +99,8 @@ void fill(KvCache& cache, int64_t from, int64_t to) {
             cache.append(0, layer, position, 1);
             const auto value = static_cast<float>(position);
             const float key[] = {value, value + 0.25f, value + 0.5f, value + 0.75f};
-            for (int64_t head = 0; head < cache.layers()[static_cast<size_t>(layer)].heads; ++head) {
+            for (int64_t head = 0; head < cache.layers()[static_cast<size_t>(layer)].heads;
+                 ++head) {
                 cache.store_key(0, layer, position, head, key);
                 cache.store_value(0, layer, position, head, key);
             }

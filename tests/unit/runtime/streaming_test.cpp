@@ -30,8 +30,9 @@ struct BigModel {
         add("d", WeightType::f16, 40, 20000);  // a strip larger than a tile
     }
     void add(const std::string& name, WeightType type, int64_t rows, int64_t cols) {
-        model.add_matrix(name, type, rows, cols,
-                         random_values(static_cast<size_t>(rows * cols), static_cast<uint32_t>(rows)));
+        model.add_matrix(
+            name, type, rows, cols,
+            random_values(static_cast<size_t>(rows * cols), static_cast<uint32_t>(rows)));
     }
 };
 
@@ -137,7 +138,8 @@ TEST(WeightPool, StreamsExactlyWhatIsNotHeld) {
                 if (first > 0) rows.push_back({id, 0, first - 1, true});
                 if (first < tiles) rows.push_back({id, first, tiles - 1, false});
                 for (int64_t tile = 0; tile < tiles; ++tile)
-                    (tile < first ? kept : streamed) += map[i].tiles[static_cast<size_t>(tile)].bytes;
+                    (tile < first ? kept : streamed) +=
+                        map[i].tiles[static_cast<size_t>(tile)].bytes;
             }
             WeightPool pool(db, rows, io, workers);
             EXPECT_EQ(pool.held_bytes(), kept);
@@ -156,16 +158,17 @@ TEST(WeightPool, AFlippedBitInAStreamedStripIsFoundWhenItIsRead) {
     big.model.write(folder / "big.db");
     sqlite3* raw = nullptr;
     sqlite3_open((folder / "big.db").c_str(), &raw);
-    TinyModel::run(raw, "UPDATE llm_tile SET data = CAST(substr(data, 1, 99) || x'5a' || "
-                        "substr(data, 101) AS BLOB) WHERE param = 4 AND first_row = "
-                        "(SELECT max(first_row) FROM llm_tile WHERE param = 4)");
+    TinyModel::run(raw,
+                   "UPDATE llm_tile SET data = CAST(substr(data, 1, 99) || x'5a' || "
+                   "substr(data, 101) AS BLOB) WHERE param = 4 AND first_row = "
+                   "(SELECT max(first_row) FROM llm_tile WHERE param = 4)");
     sqlite3_close(raw);
     const ModelDb db(folder / "big.db");
     const auto map = read_tile_map(db, db.catalogue());
     std::vector<Residency> rows;
     for (size_t i = 0; i < map.size(); ++i)
-        rows.push_back({static_cast<int>(i) + 1, 0,
-                        static_cast<int64_t>(map[i].tiles.size()) - 1, i != 3});
+        rows.push_back(
+            {static_cast<int>(i) + 1, 0, static_cast<int64_t>(map[i].tiles.size()) - 1, i != 3});
     Workers workers(1);
     WeightPool pool(db, rows, IoMode::read, workers);
     StripBuffer buffer;

@@ -71,9 +71,8 @@ inline PackedMatrix pack_matrix(WeightType type, int64_t rows, int64_t cols,
                 float& value = packed.values[static_cast<size_t>(r * cols + c)];
                 const auto in = static_cast<size_t>(c % 32);
                 const float ideal = scale > 0 ? std::round((value - offset) / scale) : 0;
-                const int code =
-                    static_cast<int>(q8 ? std::clamp(ideal, -127.0f, 127.0f)
-                                        : std::clamp(ideal, 0.0f, 15.0f));
+                const int code = static_cast<int>(q8 ? std::clamp(ideal, -127.0f, 127.0f)
+                                                     : std::clamp(ideal, 0.0f, 15.0f));
                 value = scale * static_cast<float>(code) + offset;
                 if (q8) {
                     packed.bytes[block + 32 + (in / 4 * 16 + lane) * 4 + in % 4] =
@@ -135,8 +134,7 @@ class TinyModel {
                           "', catalogue='" + catalogue() + "');\n";
         for (size_t i = 0; i < params_.size(); ++i) {
             const ParamEntry& entry = params_[i].entry;
-            const std::string rows =
-                entry.shape.rows ? std::to_string(*entry.shape.rows) : "NULL";
+            const std::string rows = entry.shape.rows ? std::to_string(*entry.shape.rows) : "NULL";
             sql += "INSERT INTO param(id, name, type, rows, cols) VALUES (" +
                    std::to_string(i + 1) + ", '" + entry.name + "', '" +
                    std::string(name_of(entry.type)) + "', " + rows + ", " +
@@ -149,19 +147,26 @@ class TinyModel {
         sqlite3* db = nullptr;
         if (sqlite3_open(path.c_str(), &db) != SQLITE_OK) throw std::runtime_error("open");
         run(db,
-            "PRAGMA page_size = " + std::to_string(page_bytes) + "; PRAGMA journal_mode = OFF;"
-            "PRAGMA application_id = " + std::to_string(kModelApplicationId) + ";"
-            "PRAGMA user_version = " + std::to_string(kModelFormatVersion) + ";"
-            "CREATE TABLE llm_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
-            "CREATE TABLE llm_param(id INTEGER PRIMARY KEY, name TEXT, type TEXT, rows INTEGER,"
-            "                       cols INTEGER, tile_rows INTEGER);"
-            "CREATE TABLE llm_tile(id INTEGER PRIMARY KEY, param INTEGER, first_row INTEGER,"
-            "                      checksums BLOB, data BLOB);"
-            "CREATE TABLE llm_token(id INTEGER PRIMARY KEY, piece BLOB, kind INTEGER, score REAL);"
-            "CREATE TABLE llm_merge(left INTEGER, right INTEGER, rank INTEGER, merged INTEGER,"
-            "                       PRIMARY KEY(left, right)) WITHOUT ROWID;"
-            "INSERT INTO llm_meta VALUES ('model', 'tiny'), ('graph', 'tiny'),"
-            "  ('catalogue', '" + catalogue() + "')");
+            "PRAGMA page_size = " + std::to_string(page_bytes) +
+                "; PRAGMA journal_mode = OFF;"
+                "PRAGMA application_id = " +
+                std::to_string(kModelApplicationId) +
+                ";"
+                "PRAGMA user_version = " +
+                std::to_string(kModelFormatVersion) +
+                ";"
+                "CREATE TABLE llm_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+                "CREATE TABLE llm_param(id INTEGER PRIMARY KEY, name TEXT, type TEXT, rows INTEGER,"
+                "                       cols INTEGER, tile_rows INTEGER);"
+                "CREATE TABLE llm_tile(id INTEGER PRIMARY KEY, param INTEGER, first_row INTEGER,"
+                "                      checksums BLOB, data BLOB);"
+                "CREATE TABLE llm_token(id INTEGER PRIMARY KEY, piece BLOB, kind INTEGER, score "
+                "REAL);"
+                "CREATE TABLE llm_merge(left INTEGER, right INTEGER, rank INTEGER, merged INTEGER,"
+                "                       PRIMARY KEY(left, right)) WITHOUT ROWID;"
+                "INSERT INTO llm_meta VALUES ('model', 'tiny'), ('graph', 'tiny'),"
+                "  ('catalogue', '" +
+                catalogue() + "')");
         for (size_t i = 0; i < params_.size(); ++i) add(db, static_cast<int>(i + 1), params_[i]);
         sqlite3_close(db);
     }

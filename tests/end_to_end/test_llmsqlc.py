@@ -1,0 +1,148 @@
+"""llmsqlc from the outside: what it writes and where, what it refuses and how."""
+
+import os
+import pathlib
+import stat
+import subprocess
+import tempfile
+import threading
+import unittest
+
+SOURCE = pathlib.Path(os.environ.get("LLMSQL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+MODELS = sorted((SOURCE / "models").glob("*.toml"))
+
+
+def llmsqlc(*arguments, **options):
+    return subprocess.run([os.environ["LLMSQLC"], *map(str, arguments)], capture_output=True,
+                          timeout=60, **options)
+
+
+class Llmsqlc(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def succeed(self, *arguments, **options):
+        done = llmsqlc(*arguments, **options)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return done.stdout
+
+    def refuse(self, code, *arguments, **options):
+        done = llmsqlc(*arguments, **options)
+        self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual(done.stdout, b"")
+        return done.stderr.decode()
+
+    def test_every_shipped_model(self):
+        self.assertGreater(len(MODELS), 3)
+        for model in MODELS:
+            with self.subTest(model.name):
+                plan = self.folder / "plan.sql"
+                self.assertEqual(self.succeed(model, "-o", plan), b"")
+                text = plan.read_bytes()
+                self.assertTrue(text.startswith("-- llmsql plan 1 · ".encode()))
+                lines = text.decode().splitlines()
+                self.assertRegex(lines[-1], r"^--@ end \d+$")
+                # The same again, to the byte, whatever the way out, the folder and the locale.
+                self.assertEqual(self.succeed(model, "-o", "-"), text)
+                self.assertEqual(self.succeed(model, "--emit=sql"), text)
+                self.assertEqual(
+                    self.succeed(model.name, "--emit", "sql", cwd=model.parent,
+                                 env={**os.environ, "LC_ALL": "de_DE.UTF-8", "TZ": "Asia/Tokyo"}),
+                    text)
+
+    def test_sizes(self):
+        model = MODELS[0]
+        text = self.succeed(model, "--emit=sql", "-c", 96, "--chunk", 8, "--logits-rows", 2).decode()
+        self.assertIn("· context 96 · chunk 8 · logits rows 2\n", text)
+        self.assertIn("llm_kv(context=96, ", text)
+        text = self.succeed(model, "--emit=sql", "--context", 5).decode()
+        self.assertIn("· context 5 · chunk 5 · logits rows 5\n", text)
+
+    def test_other_forms(self):
+        page = self.succeed("--emit=operators")
+        self.assertEqual(page, (SOURCE / "docs" / "operators.md").read_bytes())
+        graph = self.succeed(MODELS[-1], "--emit=graph").decode()
+        self.assertRegex(graph, r"(?m)^v\d+ = rms_norm\(v\d+, layer\.3\.attn_norm, ")
+        ast = self.folder / "llama.graph"  # a graph is in a file of its name
+        ast.write_bytes(self.succeed(MODELS[-1], "--emit=ast"))
+        self.assertEqual(self.succeed(ast), f"{ast}: ok\n".encode())
+        self.assertEqual(self.succeed(ast, "--emit=ast"), ast.read_bytes())
+
+    def test_a_graph_alone(self):
+        for graph in (SOURCE / "graphs").glob("*.graph"):
+            self.assertEqual(self.succeed(graph), f"{graph}: ok\n".encode())
+        bad = self.folder / "bad.graph"
+        bad.write_text("graph bad {\n  dim 7;\n}\n")
+        self.assertRegex(self.refuse(1, bad), rf"^{bad}:2:\d+: error: ")
+
+    def test_where_graphs_are_looked_for(self):
+        text = next(m for m in MODELS if m.name == "smollm2-135m.toml").read_text()
+        graph = (SOURCE / "graphs" / "llama.graph").read_bytes()
+        models, graphs, other = (self.folder / name for name in ("models", "graphs", "other"))
+        for folder in (models, graphs, other):
+            folder.mkdir()
+        model = models / "m.toml"
+        model.write_text(text)
+        expected = self.succeed(SOURCE / "models" / "smollm2-135m.toml", "--emit=sql")
+        self.assertIn("llama.graph", self.refuse(1, model, "--emit=sql"))
+        for place, options in ((models, []), (graphs, []), (other, ["--graph-dir", other])):
+            (place / "llama.graph").write_bytes(graph)
+            self.assertEqual(self.succeed(model, "--emit=sql", *options), expected)
+            self.assertEqual(self.succeed("m.toml", "--emit=sql", *options, cwd=models), expected)
+            self.succeed(model, "--emit=ast", *options)
+            (place / "llama.graph").unlink()
+        self.assertEqual(self.refuse(1, model, "--emit=sql", "--graph-dir", "/no/where"),
+                         "llmsqlc: --graph-dir /no/where: there is no such folder\n")
+
+    def test_errors_leave_nothing_behind(self):
+        bad = self.folder / "bad.toml"
+        bad.write_text('name = "x"\nname = "y"\n')
+        plan = self.folder / "plan.sql"
+        self.assertRegex(self.refuse(1, bad, "-o", plan), rf"^{bad}:2:\d+: error: ")
+        plan.write_text("before")
+        self.refuse(1, bad, "-o", plan)
+        self.assertEqual(plan.read_text(), "before")
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["bad.toml", "plan.sql"])
+
+        missing = self.folder / "missing.toml"
+        self.assertEqual(self.refuse(1, missing, "-o", plan),
+                         f"llmsqlc: {missing}: No such file or directory\n")
+        self.assertIn("is a directory", self.refuse(1, self.folder, "-o", plan))
+        self.assertIn("is a directory", self.refuse(1, MODELS[0], "-o", self.folder))
+        self.assertRegex(self.refuse(1, MODELS[0], "-o", self.folder / "no" / "plan.sql"),
+                         r"^llmsqlc: .*No such file or directory\n$")
+
+    def test_a_device_or_pipe_is_written_to(self):
+        self.succeed(MODELS[0], "-o", "/dev/null")
+        self.assertTrue(stat.S_ISCHR(os.stat("/dev/null").st_mode))
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        got = []
+        reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+        reader.start()
+        self.succeed(MODELS[0], "-o", pipe)
+        reader.join(10)
+        self.assertEqual(got, [self.succeed(MODELS[0], "--emit=sql")])
+        if os.path.exists("/dev/full"):
+            self.assertEqual(self.refuse(1, MODELS[0], "-o", "/dev/full"),
+                             "llmsqlc: /dev/full: cannot write: No space left on device\n")
+
+    def test_usage(self):
+        for arguments in ([], [MODELS[0]], ["--emit=nothing", MODELS[0]],
+                          [MODELS[0], "-o", "x", "--context", "0"],
+                          [MODELS[0], "-o", "x", "--context", "1048577"],
+                          [MODELS[0], "-o", "x", "--chunk", "many"], [MODELS[0], "-o"],
+                          [MODELS[0], MODELS[1], "-o", "x"], ["--frobnicate"],
+                          ["x.graph", "-o", "x"], ["x.graph", "--emit=sql"]):
+            with self.subTest(arguments):
+                message = self.refuse(2, *arguments, cwd=self.folder)
+                self.assertIn("--help", message)
+        self.assertEqual(list(self.folder.iterdir()), [])
+        self.assertRegex(self.succeed("--version"), rb"^llmsqlc \d+\.\d+\.\d+\n$")
+        self.assertIn(b"--context", self.succeed("--help"))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""The README's console session does what it shows: each command is run, and prints what stands
+below it. The plan's pieces that it quotes are in the plan."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import tempfile
+import unittest
+
+from programs import MODELS, SOURCE, compile_model
+
+README = (SOURCE / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+class Readme(unittest.TestCase):
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
+
+    def test_console_session(self):
+        if not (MODELS / "smollm2.gguf").exists():
+            self.skipTest("downloads/smollm2.gguf is not there (scripts/fetch-models brings it)")
+        programs = {f"build/bin/{name}": os.environ[variable] for name, variable in (
+            ("llmsql-import", "LLMSQL_IMPORT"), ("llmsqlc", "LLMSQLC"), ("llmsql-run", "LLMSQL_RUN"))}
+        for name in ("models", "graphs", "tests"):
+            (self.folder / name).symlink_to(SOURCE / name)
+        (self.folder / "downloads").symlink_to(MODELS)
+        (session,) = blocks("console")
+        steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
+        self.assertGreater(len(steps), 5)
+        for command, shown in steps:
+            with self.subTest(command=command):
+                for name, program in programs.items():
+                    command = command.replace(name, shlex.quote(program))
+                done = subprocess.run(command, shell=True, cwd=self.folder, capture_output=True)
+                self.assertEqual(done.returncode, 0, done.stderr.decode())
+                if shown:
+                    self.assertEqual(done.stdout.decode(), shown)
+
+    def test_quoted_sql(self):
+        plan = compile_model(SOURCE / "models" / "smollm2-135m.toml", self.folder / "plan.sql")
+        (quoted,) = blocks("sql")
+        self.assertTrue(quoted in plan.read_text(), f"not in the plan:\n{quoted}")
+
+    def test_quoted_graph(self):
+        (quoted,) = blocks("graph")
+        graph = " ".join((SOURCE / "graphs" / "qwen2.graph").read_text().split())
+        self.assertTrue(" ".join(quoted.split()) in graph, f"not in the graph:\n{quoted}")
+
+
+if __name__ == "__main__":
+    unittest.main()

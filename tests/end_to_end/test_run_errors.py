@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Bad input to llmsql-run: one clear line, the right exit status, no file left behind."""
+
+import os
+import subprocess
+import unittest
+
+from running import RunTest, attempt, start
+
+
+class Errors(RunTest):
+    def check(self, arguments, status, message, **options):
+        with self.subTest(arguments=arguments):
+            before = sorted(self.folder.iterdir())
+            got, out, err = attempt(*arguments, **options)
+            self.assertEqual(got, status, err)
+            self.assertEqual(out, b"")
+            self.assertRegex(err, r"\Allmsql-run: [^\n]+\n\Z")
+            self.assertIn(message, err)
+            self.assertEqual(sorted(self.folder.iterdir()), before)
+
+    def test_command_line(self):
+        both = (self.plan, self.db)
+        for arguments, message in (
+                ((), "a plan and a database are needed"),
+                ((self.db,), "a plan and a database are needed"),
+                ((*both, "third"), "third"),
+                ((*both, "--nonsense"), "--nonsense"),
+                ((*both, "-n", "many"), "many"),
+                ((*both, "-n", "-2"), "-n: "),
+                ((*both, "-p"), "--prompt"),
+                ((*both, "-p", "a", "-f", "b"), "only one of"),
+                ((*both, "-p", "a", "--perplexity", "b"), "only one of"),
+                ((*both, "-p", "a", "--system", "b"), "--system goes with --chat"),
+                ((*both, "--chat", "--perplexity", "b"), "--chat goes with"),
+                ((*both, "--tokens", "1"), "belong together"),
+                ((*both, "--logits", "x.npy"), "belong together"),
+                ((*both, "--tokens", "1,,2", "--logits", "x.npy"), "'1,,2' is not a list"),
+                ((*both, "--tokens", "-1", "--logits", "x.npy"), "'-1' is not a list"),
+                ((*both, "--tokens", "99999999999", "--logits", "x.npy"), "is not a list"),
+                ((*both, "--temp", "-1"), "--temp"),
+                ((*both, "--top-p", "1.5"), "--top-p"),
+                ((*both, "--min-p", "nan"), "--min-p"),
+                ((*both, "--repeat-penalty", "0"), "--repeat-penalty"),
+                ((*both, "--seed", "-5"), "--seed"),
+                ((*both, "-t", "0"), "-t"), ((*both, "-b", "0"), "-b"), ((*both, "-c", "0"), "-c"),
+                ((*both, "--keep", "-2"), "--keep"),
+                (("--tokenize", "x"), "which database?")):
+            self.check(arguments, 2, message)
+
+    def test_help_and_version(self):
+        status, out, err = attempt("--version")
+        self.assertEqual((status, err), (0, ""))
+        self.assertRegex(out, rb"\Allmsql-run \d+\.\d+\.\d+\n\Z")
+        status, out, err = attempt("--help")
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn(b"--repeat-penalty", out)
+
+    def test_prompts(self):
+        both = (self.plan, self.db)
+        empty = self.folder / "empty"
+        empty.write_bytes(b"\n")
+        long = self.folder / "long"
+        long.write_text("word " * 1000)
+        for arguments, message in (
+                (("-p", ""), "the prompt is empty"),
+                (("--chat", "-p", ""), "the prompt is empty"),
+                (("-f", empty), "the prompt is empty"),
+                (("-p", b"caf\xe9"), "byte 0xE9 at offset 3"),
+                (("--chat", "-p", b"\xff"), "not valid UTF-8"),
+                (("--chat", "--system", b"\xff", "-p", "a"), "the system message is not valid UTF-8"),
+                (("-f", long), "tokens, the context holds 128"),
+                (("--chat", "-f", long), "tokens, the context holds 128"),
+                (("-p", "one two three", "-c", 2), "tokens, the context holds 2"),
+                (("-p", "a", "-c", 129), "the plan's context is 128"),
+                (("-f", self.folder), "is a directory"),
+                (("-f", self.folder / "missing"), "No such file")):
+            self.check((*both, *arguments), 1, message)
+
+    def test_files(self):
+        garbage = self.folder / "garbage"
+        garbage.write_bytes(os.urandom(70000))
+        cut = self.folder / "cut.db"
+        cut.write_bytes(self.db.read_bytes()[:30000])
+        for plan, db, message in (("missing.sql", self.db, "missing.sql: No such file"),
+                                  (self.plan, "missing.db", "missing.db: No such file"),
+                                  (self.folder, self.db, "is a directory"),
+                                  (self.plan, self.folder, "is a directory"),
+                                  (garbage, self.db, "garbage"),
+                                  (self.plan, garbage, "garbage"),
+                                  (self.plan, cut, "cut.db"),
+                                  (self.db, self.plan, "")):
+            self.check((plan, db, "-p", "a"), 1, message)
+        self.check((self.db, "--tokenize", self.folder / "missing"), 1, "No such file")
+        self.check((garbage, "--tokenize", garbage), 1, "garbage")
+
+    def test_logits_leave_no_partial_file(self):
+        both = (self.plan, self.db)
+        out = self.folder / "out.npy"
+        for tokens, file, message in (("1,300", out, "there is no token 300"),
+                                      (",".join(["1"] * 129), out, "the context holds 128"),
+                                      ("1", self.folder, "is a directory"),
+                                      ("1", self.folder / "missing" / "out.npy", "No such file")):
+            self.check((*both, "--tokens", tokens, "--logits", file), 1, message)
+
+    def test_closed_output(self):
+        file = self.folder / "some.txt"
+        file.write_text("some text")
+        process = start(self.db, "--tokenize", file, stderr=subprocess.PIPE,
+                        preexec_fn=lambda: os.close(1))
+        _, err = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, err), (1, b""))
+
+    def test_tokenize_takes_any_bytes(self):
+        everything = bytes(range(256)) * 3
+        file = self.folder / "bytes"
+        file.write_bytes(everything)
+        status, out, err = attempt(self.db, "--tokenize", file)
+        self.assertEqual((status, err), (0, ""))
+        self.assertGreater(len(out.split()), 256)
+        file.write_bytes(b"")
+        self.assertEqual(attempt(self.db, "--tokenize", file), (0, b"\n", ""))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,486 @@
+// Model files held against graphs: what is read, what is refused and where, and the way back to
+// text.
+#include "check_support.h"
+#include "common/files.h"
+#include "compiler/model/load.h"
+
+namespace llmsql {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kRoot = LLMSQL_SOURCE_DIR;
+
+// With something of everything: an optional parameter a layer, a tied one, defaults, a requirement.
+constexpr const char* kGraph = R"(graph tiny @gguf("tiny", "tiny2") @hf("TinyForCausalLM") {
+  dim d @gguf("tiny.width") @hf("hidden_size");
+  dim n @gguf("tiny.layers");
+  dim heads = d / 4 @gguf("tiny.heads");
+  dim vocab @gguf("tiny.vocab", rows("embd.weight"));
+  const eps @gguf("tiny.eps");
+  const base = 100 * heads;
+  require d % heads == 0, "heads are of equal width";
+  param embd : [vocab, d] @gguf("embd.weight") @hf("embed");
+  block layer[n] {
+    let first = index == 0;
+    param norm : [d] @gguf("blk.{i}.norm") @hf("l.{i}.norm", plus(1));
+    param proj : [d, d] @gguf("blk.{i}.proj", unpermute(heads)) @hf("l.{i}.proj");
+    optional param bias : [d] @gguf("blk.{i}.bias");
+  }
+  param head : [vocab, d] = embd @gguf("head.weight");
+  forward(tokens: i32[T]) -> f32[T, vocab] {
+    x = embed(embd, tokens);
+    for l in layer { x = x + linear(rms_norm(x, l.norm, l.first ? eps : base), l.proj, l.bias); }
+    return linear(x, head);
+  }
+}
+)";
+
+constexpr const char* kModel = R"(name = "m"
+graph = "tiny"
+[dims]
+d = 16
+n = 2
+vocab = 50
+[constants]
+eps = 1e-5
+[weights]
+"*.proj" = "q4"
+"*" = "q8"
+[tokenizer]
+kind = "bpe"
+pre = "gpt2"
+)";
+
+class ModelLoad : public testing::Test {
+  protected:
+    ModelLoad() { folder_.write("tiny.graph", kGraph); }
+
+    Model load(const std::string& toml) { return load_model(folder_.write("m.toml", toml), {}); }
+
+    /// The errors, with the file's folder left out.
+    std::string errors(const std::string& toml) {
+        try {
+            load(toml);
+            return "none";
+        } catch (const Error& error) {
+            return replaced(error.what(), folder_.path().string() + "/", "");
+        }
+    }
+
+    TemporaryFolder folder_;
+};
+
+std::string catalogue(const Model& model) {
+    std::string text;
+    for (const Param& param : model.params)
+        text.append(param.name).append(" ").append(describe(param)).append("\n");
+    return text;
+}
+
+TEST_F(ModelLoad, NumbersCatalogueAndSources) {
+    const Model model = load(kModel);
+    EXPECT_EQ(model.name, "m");
+    EXPECT_EQ(model.graph, "tiny");
+    EXPECT_EQ(model.numbers,
+              (std::map<std::string, double>{
+                  {"d", 16}, {"n", 2}, {"heads", 4}, {"vocab", 50}, {"eps", 1e-5}, {"base", 400}}));
+    EXPECT_EQ(model.dims, (std::vector<std::string>{"d", "n", "heads", "vocab"}));
+    EXPECT_EQ(model.constants, (std::vector<std::string>{"eps", "base"}));
+    EXPECT_EQ(catalogue(model),
+              "embd q8[50, 16]\nlayer.0.norm f32[16]\nlayer.0.proj q4[16, 16]\n"
+              "layer.1.norm f32[16]\nlayer.1.proj q4[16, 16]\n");
+    EXPECT_EQ(model.params[4].gguf, (ParamSource{"blk.1.proj", "unpermute", {4}}));
+    EXPECT_EQ(model.params[3].hf, (ParamSource{"l.1.norm", "plus", {1}}));
+    EXPECT_EQ(model.params[0].hf, (ParamSource{"embed", "", {}}));
+    EXPECT_EQ(model.tokenizer, (TokenizerSpec{"bpe", "gpt2"}));
+    EXPECT_EQ(model.chat, ChatSpec{});
+}
+
+TEST_F(ModelLoad, PresentParametersAndTheFirstPatternThatMatches) {
+    const std::string toml =
+        replaced(kModel, "[weights]\n",
+                 "[parameters]\npresent = [\"head\", \"layer.1.*\"]\n[weights]\n"
+                 "\"layer.0.*\" = \"f16\"\nhead = \"f32\"\n\"h*\" = \"q4\"\n");
+    EXPECT_EQ(
+        catalogue(load(toml)),
+        "embd q8[50, 16]\nlayer.0.norm f32[16]\nlayer.0.proj f16[16, 16]\n"
+        "layer.1.norm f32[16]\nlayer.1.proj q4[16, 16]\nlayer.1.bias f32[16]\nhead f32[50, 16]\n");
+}
+
+TEST_F(ModelLoad, MissingAndUnknownKeys) {
+    EXPECT_EQ(errors(""),
+              "m.toml:1:1: error: the model file has no 'name', 'graph', 'dims', 'weights', "
+              "'tokenizer'\n\n^");
+    EXPECT_EQ(errors(R"(nam = "m"
+graph = "tiny"
+[dims]
+d = 16
+vocabs = 50
+eps = 3
+[weights]
+"*" = "q8"
+[tokenizer]
+kind = "bpe"
+pree = "gpt2"
+[chat]
+stops = []
+)"),
+              R"(m.toml:1:1: error: unknown key 'nam' in the model file, did you mean 'name'?
+nam = "m"
+^
+m.toml:3:2: error: graph 'tiny' needs 'n' in [dims], 'vocab' in [dims]
+[dims]
+ ^
+m.toml:5:1: error: graph 'tiny' has no dim 'vocabs', did you mean 'vocab'?
+vocabs = 50
+^
+m.toml:6:1: error: 'eps' belongs in [constants], not in [dims]
+eps = 3
+^
+m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, smollm
+[tokenizer]
+ ^
+m.toml:11:1: error: unknown key 'pree' in [tokenizer], did you mean 'pre'?
+pree = "gpt2"
+^
+m.toml:13:1: error: unknown key 'stops' in [chat], did you mean 'stop'?
+stops = []
+^)");
+}
+
+TEST_F(ModelLoad, AMissingTableIsMissedAtTheGraph) {
+    EXPECT_EQ(
+        errors(replaced(kModel, "[constants]\neps = 1e-5\n", "")),
+        "m.toml:2:9: error: graph 'tiny' needs 'eps' in [constants]\ngraph = \"tiny\"\n        ^");
+}
+
+TEST_F(ModelLoad, WrongTypes) {
+    EXPECT_EQ(errors(R"(name = 3
+graph = "tiny"
+[dims]
+d = 16.0
+n = "2"
+vocab = 1979-05-27
+[constants]
+eps = inf
+[weights]
+"*" = "q5"
+layer.0.proj = "q8"
+[tokenizer]
+kind = "gpt2"
+[chat]
+stop = "x"
+template = [1]
+)"),
+              R"(m.toml:1:8: error: 'name' must be a text, not a whole number
+name = 3
+       ^
+m.toml:4:5: error: 'd' must be a whole number, not a number with a point
+d = 16.0
+    ^
+m.toml:5:5: error: 'n' must be a whole number, not a text
+n = "2"
+    ^
+m.toml:6:9: error: 'vocab' must be a whole number, not a date or time
+vocab = 1979-05-27
+        ^
+m.toml:8:7: error: 'eps' must be a finite number
+eps = inf
+      ^
+m.toml:10:7: error: unknown weight type 'q5'; there are f32, f16, q8 and q4
+"*" = "q5"
+      ^
+m.toml:11:1: error: write a name with dots in quotes: "layer.…" = "q8"
+layer.0.proj = "q8"
+^
+m.toml:13:8: error: unknown kind 'gpt2'; there are bpe, spm
+kind = "gpt2"
+       ^
+m.toml:15:8: error: 'stop' must be an array of texts, not a text
+stop = "x"
+       ^
+m.toml:16:12: error: 'template' must be a text, not an array
+template = [1]
+           ^)");
+}
+
+TEST_F(ModelLoad, WhatIsNotTomlAndKeysGivenTwice) {
+    EXPECT_EQ(errors(replaced(kModel, "d = 16", "d = 16\nd = 17")),
+              "m.toml:5:5: error: 'd' is given twice\nd = 17\n    ^");
+    EXPECT_TRUE(
+        starts_with(errors("name = \"m\ngraph = 3"), "m.toml:1:10: error: not TOML: Error while"));
+    EXPECT_NE(errors("name = \"\xff\"").find("this is not UTF-8 text"), std::string::npos);
+    EXPECT_NE(errors("a = " + std::string(100000, '[')).find("not TOML"), std::string::npos);
+    EXPECT_NE(errors(std::string(2 << 20, '#')).find("at most 1048576 bytes"), std::string::npos);
+    EXPECT_THROW(load_model(folder_.path(), {}), Error);
+    EXPECT_THROW(load_model(folder_.path() / "none.toml", {}), Error);
+}
+
+TEST_F(ModelLoad, ImpossibleDims) {
+    EXPECT_EQ(errors(replaced(replaced(kModel, "d = 16", "d = 0"), "n = 2", "n = -1")),
+              R"(m.toml:4:5: error: dim 'd' is 0, but a dim is a whole number from 1 to 2^40
+d = 0
+    ^
+m.toml:5:5: error: dim 'n' is -1, but a dim is a whole number from 1 to 2^40
+n = -1
+    ^)");
+    EXPECT_EQ(
+        errors(replaced(kModel, "d = 16", "d = 18")),
+        "m.toml:4:5: error: dim 'heads' = d / 4 comes to 4.5, but a dim is a whole number from 1 "
+        "to 2^40\nd = 18\n    ^");
+    EXPECT_EQ(
+        errors(replaced(kModel, "d = 16", "d = 16\nheads = 3")),
+        "m.toml:5:9: error: the graph requires (d % heads) == 0, but d = 16, heads = 3: heads are "
+        "of equal width\nheads = 3\n        ^");
+    EXPECT_EQ(errors(replaced(kModel, "vocab = 50", "vocab = 100000000000")),
+              "m.toml:6:9: error: embd would have 1600000000000 elements, more than 2^40\n"
+              "vocab = 100000000000\n        ^");
+    EXPECT_EQ(
+        errors(replaced(kModel, "n = 2", "n = 5000")),
+        "m.toml:5:5: error: block 'layer' is repeated 5000 times, but it must be from 1 to 4096\n"
+        "n = 5000\n    ^");
+    EXPECT_EQ(
+        errors(replaced(kModel, "d = 16", "d = 20\nheads = 4")),
+        "m.toml:4:5: error: layer.0.proj has 20 rows, which cannot be unpermuted as 4 heads of an "
+        "even width\nd = 20\n    ^");
+    EXPECT_NE(errors(replaced(kModel, "d = 16", "d = 9223372036854775807"))
+                  .find("m.toml:4:5: error: dim 'd' is 9.22"),
+              std::string::npos);
+}
+
+TEST_F(ModelLoad, PatternsThatMatchNothingOrWrongly) {
+    EXPECT_EQ(
+        errors(replaced(kModel, "[weights]\n\"*.proj\" = \"q4\"\n\"*\" = \"q8\"",
+                        R"([parameters]
+present = ["haed", "embd", "layer.*.proj"]
+[weights]
+"*.prj" = "q4"
+"*norm" = "q8"
+head = "q8"
+embd = "q8")")),
+        R"(m.toml:10:12: error: graph 'tiny' has no optional parameter 'haed', did you mean 'head'?
+present = ["haed", "embd", "layer.*.proj"]
+           ^
+m.toml:10:20: error: 'embd' is always present in graph 'tiny'; only optional and tied parameters are listed here
+present = ["haed", "embd", "layer.*.proj"]
+                   ^
+m.toml:10:28: error: 'layer.*.proj' is always present in graph 'tiny'; only optional and tied parameters are listed here
+present = ["haed", "embd", "layer.*.proj"]
+                           ^
+m.toml:11:2: error: no pattern says how to store layer.0.proj and 1 more; end [weights] with "*" = "q8"
+[weights]
+ ^
+m.toml:12:1: error: '*.prj' matches no parameter of this model
+"*.prj" = "q4"
+^
+m.toml:13:11: error: '*norm' matches vectors only, and those are always f32
+"*norm" = "q8"
+          ^
+m.toml:14:1: error: 'head' matches no parameter of this model; [parameters] does not list it as present
+head = "q8"
+^)");
+}
+
+TEST_F(ModelLoad, TheGraphIsFoundByName) {
+    EXPECT_TRUE(starts_with(errors(replaced(kModel, "\"tiny\"", "\"tinny\"")),
+                            "m.toml:2:9: error: there is no graph 'tinny': look"));
+    EXPECT_NE(errors(replaced(kModel, "\"tiny\"", "\"../tiny\"")).find("is not a graph's name"),
+              std::string::npos);
+    fs::create_directory(folder_.path() / "models");
+    fs::create_directory(folder_.path() / "graphs");
+    fs::create_directory(folder_.path() / "more");
+    const fs::path toml = folder_.write("models/m.toml", kModel);
+    EXPECT_THROW(load_model(toml, {}), Error);
+    folder_.write("more/tiny.graph", replaced(kGraph, "dim n ", "dim n = 1 "));
+    EXPECT_NO_THROW(load_model(toml, {folder_.path() / "more"}));
+    folder_.write("graphs/tiny.graph", kGraph);
+    EXPECT_NO_THROW(load_model(toml, {}));
+    folder_.write("models/tiny.graph", replaced(kGraph, "graph tiny", "graph tony"));
+    try {
+        load_model(toml, {});
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_NE(
+            std::string(error.what()).find("graph 'tony' must be in a file called tony.graph"),
+            std::string::npos)
+            << error.what();
+    }
+}
+
+TEST_F(ModelLoad, ErrorsOfTheGraphAreItsOwn) {
+    folder_.write("tiny.graph", replaced(kGraph, "l.proj,", "l.porj,"));
+    EXPECT_EQ(
+        errors(kModel).substr(0, 82),
+        "tiny.graph:19:80: error: block 'layer' has no 'porj', did you mean 'proj'?\n    for");
+    EXPECT_THROW(check_graph_file(folder_.path() / "tiny.graph"), Error);
+    EXPECT_NO_THROW(ast_text(folder_.path() / "tiny.graph"));
+}
+
+TEST(ShippedModels, LoadWithTheirGraphs) {
+    const std::map<std::string, std::pair<size_t, double>> expected{
+        // parameters, and elements in millions, as the sources have them
+        {"smollm2-135m", {272, 134.515008}},
+        {"qwen2.5-coder-0.5b", {291, 630.167424}},
+        {"qwen2", {290, 494.032768}},
+        {"gemma3-270m", {236, 268.098176}}};
+    for (const auto& [name, figures] : expected) {
+        const Model model = load_model(kRoot / "models" / (name + ".toml"), {});
+        EXPECT_EQ(model.params.size(), figures.first) << name;
+        double elements = 0;
+        for (const Param& param : model.params)
+            elements += static_cast<double>(param.shape.row_count() * param.shape.cols);
+        EXPECT_DOUBLE_EQ(elements / 1e6, figures.second) << name;
+    }
+    for (const auto& entry : fs::directory_iterator(kRoot / "graphs"))
+        EXPECT_NO_THROW(check_graph_file(entry.path())) << entry.path();
+    for (const auto& entry : fs::directory_iterator(kRoot / "models"))
+        EXPECT_NO_THROW(load_model(entry.path(), {})) << entry.path();
+}
+
+TEST(ShippedModels, ParametersInTheOrderOfTheirUse) {
+    const Model model = load_model(kRoot / "models/smollm2-135m.toml", {});
+    const std::vector<const char*> names{
+        "token_embd",     "layer.0.attn_norm",   "layer.0.attn_q",   "layer.0.attn_k",
+        "layer.0.attn_v", "layer.0.attn_output", "layer.0.ffn_norm", "layer.0.ffn_gate",
+        "layer.0.ffn_up", "layer.0.ffn_down"};
+    for (size_t i = 0; i < names.size(); ++i) EXPECT_EQ(model.params[i].name, names[i]);
+    EXPECT_EQ(model.params.back().name, "output_norm");
+    EXPECT_EQ(model.params[0].type, WeightType::q8);
+    EXPECT_EQ(model.params[2].type, WeightType::q4);
+    EXPECT_EQ(model.params[3].gguf, (ParamSource{"blk.0.attn_k.weight", "unpermute", {3}}));
+    EXPECT_FALSE(model.params[3].hf->transform.size());
+}
+
+TEST(ToToml, ReadsBackEqual) {
+    TemporaryFolder folder;
+    for (const auto& entry : fs::directory_iterator(kRoot / "models")) {
+        const Model model = load_model(entry.path(), {});
+        const fs::path written = folder.write("m.toml", to_toml(model));
+        EXPECT_EQ(load_model(written, {kRoot / "graphs"}), model) << entry.path();
+        EXPECT_EQ(to_toml(load_model(written, {kRoot / "graphs"})), to_toml(model));
+    }
+}
+
+TEST_F(ModelLoad, WrittenBackAsPatternsWithExceptions) {
+    const std::string toml = R"(name = "quoted \"name\" \\ \u0007"
+graph = "tiny"
+
+[dims]
+d = 16
+n = 3
+heads = 4
+vocab = 50
+
+[constants]
+eps = 1e-05
+base = 0.1
+
+[parameters]
+present = ["layer.1.bias", "head"]
+
+[weights]
+"layer.1.proj" = "f16"
+"layer.*.proj" = "q4"
+"*" = "q8"
+
+[tokenizer]
+kind = "spm"
+
+[chat]
+stop = ["<end>", "a\"b"]
+template = '''
+SELECT 'it''s', "x\n"
+  FROM message
+'''
+)";
+    const Model model = load(toml);
+    EXPECT_EQ(model.chat.query, "SELECT 'it''s', \"x\\n\"\n  FROM message");
+    EXPECT_EQ(to_toml(model), toml);
+
+    Model changed = model;
+    changed.chat.query = "SELECT ''''''";  // no literal string can hold three quotes
+    EXPECT_EQ(load(to_toml(changed)), changed);
+    changed.chat.query = "SELECT 'x\x01'\r\n, 'y'";
+    EXPECT_EQ(load(to_toml(changed)), changed);
+    const Model all = load(replaced(toml, "\"layer.1.bias\", \"head\"", "\"layer.*.bias\""));
+    EXPECT_NE(to_toml(all).find("present = [\"layer.*.bias\"]"), std::string::npos) << to_toml(all);
+    EXPECT_EQ(load(to_toml(all)), all);
+}
+
+// A GGUF's metadata and tensors, as the importer offers them.
+struct Source {
+    std::map<std::string, double> numbers{
+        {"tiny.width", 16}, {"tiny.layers", 2}, {"tiny.eps", static_cast<double>(1e-5f)}};
+    std::map<std::string, std::vector<int64_t>> shapes{
+        {"embd.weight", {50, 16}}, {"blk.1.bias", {16}}, {"head.weight", {50, 16}}};
+
+    SourceMetadata metadata(const std::string& architecture) const {
+        return {architecture,
+                [this](const std::string& key) -> std::optional<double> {
+                    const auto found = numbers.find(key);
+                    return found == numbers.end() ? std::nullopt : std::optional(found->second);
+                },
+                [this](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
+                    const auto found = shapes.find(tensor);
+                    return found == shapes.end() ? std::nullopt : std::optional(found->second);
+                }};
+    }
+};
+
+TEST_F(ModelLoad, FromAGguf) {
+    const Source source;
+    const Model model =
+        model_from_gguf(folder_.path() / "tiny.graph", source.metadata("tiny2"), "made");
+    EXPECT_EQ(model.name, "made");
+    EXPECT_EQ(model.graph, "tiny");
+    EXPECT_EQ(model.numbers.at("vocab"), 50);
+    EXPECT_EQ(model.numbers.at("heads"), 4);
+    EXPECT_EQ(model.numbers.at("eps"), 1e-5);  // what was meant by the f32 nearest to it
+    EXPECT_EQ(catalogue(model),
+              "embd f16[50, 16]\nlayer.0.norm f32[16]\nlayer.0.proj f16[16, 16]\n"
+              "layer.1.norm f32[16]\nlayer.1.proj f16[16, 16]\nlayer.1.bias f32[16]\n"
+              "head f16[50, 16]\n");
+    Model whole = model;
+    whole.tokenizer = {"bpe", "qwen2"};
+    EXPECT_EQ(load(to_toml(whole)), whole);
+}
+
+TEST_F(ModelLoad, FromAGgufThatDoesNotFit) {
+    const auto errors = [&](const Source& source, const std::string& architecture) {
+        try {
+            model_from_gguf(folder_.path() / "tiny.graph", source.metadata(architecture), "m");
+            return std::string("none");
+        } catch (const Error& error) {
+            return replaced(error.what(), folder_.path().string() + "/", "");
+        }
+    };
+    EXPECT_EQ(
+        errors({}, "llama"),
+        "tiny.graph is a graph for the GGUF architecture 'tiny', 'tiny2', but the source's is "
+        "'llama'");
+    Source source;
+    source.numbers.erase("tiny.eps");
+    source.shapes.erase("embd.weight");
+    EXPECT_EQ(
+        errors(source, "tiny"),
+        R"(tiny.graph:5:7: error: the source does not say what 'vocab' is: looked for "tiny.vocab" or rows("embd.weight")
+  dim vocab @gguf("tiny.vocab", rows("embd.weight"));
+      ^
+tiny.graph:6:9: error: the source does not say what 'eps' is: looked for "tiny.eps"
+  const eps @gguf("tiny.eps");
+        ^)");
+    source = {};
+    source.numbers["tiny.width"] = 2.5;
+    source.numbers["tiny.layers"] = 1e30;
+    EXPECT_TRUE(starts_with(
+        errors(source, "tiny"),
+        "tiny.graph:2:7: error: dim 'd' is 2.5, but a dim is a whole number from 1 to 2^40 "
+        "(numbers "
+        "from the source's metadata)\n  dim"));
+    source.numbers["tiny.width"] = std::numeric_limits<double>::quiet_NaN();
+    EXPECT_NE(errors(source, "tiny").find("dim 'd' is nan"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace llmsql
