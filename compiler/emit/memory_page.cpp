@@ -14,6 +14,10 @@
 namespace llmsql {
 namespace {
 
+int workers_of(const Plan& plan) {
+    return plan.residency ? plan.residency->workers : kDefaultWorkers;
+}
+
 class Page {
   public:
     template<class... Args>
@@ -22,11 +26,9 @@ class Page {
     }
 
     void head(const Model& model, const Plan& plan) {
-        add("{} · context {} · chunk {} · logits rows {}", one_line(model.name), plan.context,
-            plan.chunk, plan.logits_rows);
-        if (plan.residency)
-            add(" · {} workers · budget {}", plan.residency->workers,
-                exact_bytes_text(plan.residency->budget));
+        add("{} · context {} · chunk {} · logits rows {} · {} workers", one_line(model.name),
+            plan.context, plan.chunk, plan.logits_rows, workers_of(plan));
+        if (plan.residency) add(" · budget {}", exact_bytes_text(plan.residency->budget));
         add("\n\n");
     }
 
@@ -50,8 +52,7 @@ std::string memory_page(const Model& model, const Plan& plan,
                         const std::vector<ChunkChoice>& considered) {
     Page page;
     page.head(model, plan);
-    const int workers = plan.residency ? plan.residency->workers : kDefaultWorkers;
-    const std::vector<MemoryPart> parts = memory_parts(plan, model.params, workers);
+    const std::vector<MemoryPart> parts = memory_parts(plan, model.params, workers_of(plan));
     for (const MemoryPart& part : parts) page.bytes(part.name, part.bytes);
     page.bytes("sum", sum_of(parts));
     if (!plan.residency) return page.take();
