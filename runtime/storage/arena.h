@@ -21,8 +21,8 @@ struct TensorPlace {
     int64_t rows = 0;   // the most tokens it can hold
     int64_t heads = 0;  // elements a token: heads * width
     int64_t width = 0;
-    int64_t stride = 0;  // bytes from one token to the next
-    int64_t offset = 0;  // bytes into the arena
+    int64_t stride = 0;               // bytes from one token to the next
+    int64_t offset = 0;               // bytes into the arena
     std::optional<int64_t> slice_of;  // the tensor whose columns these are, written with it
 
     int64_t elements() const { return heads * width; }
