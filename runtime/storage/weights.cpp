@@ -41,7 +41,7 @@ std::span<const std::byte> column_blob(sqlite3_stmt* statement, int column) {
     return {data, data ? static_cast<size_t>(sqlite3_column_bytes(statement, column)) : 0};
 }
 
-AnonymousMemory load_param(sqlite3* db, sqlite3_stmt* tiles, const std::string& where, int id,
+AnonymousMemory load_param(sqlite3_stmt* tiles, const std::string& where, int id,
                            const ParamEntry& entry) {
     const size_t bytes = param_bytes(entry.type, entry.shape);
     const size_t unit = entry.shape.is_vector() ? bytes : strip_bytes(entry.type, entry.shape.cols);
@@ -54,7 +54,6 @@ AnonymousMemory load_param(sqlite3* db, sqlite3_stmt* tiles, const std::string& 
     while (step(tiles, where))
         load_tile(where, entry, sqlite3_column_int64(tiles, 0), column_blob(tiles, 2),
                   column_blob(tiles, 1), param, unit, filled);
-    if (sqlite3_errcode(db) == SQLITE_NOMEM) fail("{}: out of memory reading tiles", where);
     if (filled != bytes)
         fail("{}: parameter {} {} has only {} of its {} bytes; import the model again", where,
              entry.name, describe(entry), filled, bytes);
@@ -83,7 +82,7 @@ WeightPool::WeightPool(const ModelDb& db) {
         const int id = static_cast<int>(weights_.size()) + 1;
         if (entry.shape.is_vector() && entry.type != WeightType::f32)
             fail("{}: parameter {} is a vector and must be f32", where, entry.name);
-        memory_.push_back(load_param(db.handle(), tiles.get(), where, id, entry));
+        memory_.push_back(load_param(tiles.get(), where, id, entry));
         weights_.push_back({id, std::move(entry), this});
     }
 }
