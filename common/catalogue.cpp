@@ -8,7 +8,9 @@
 
 namespace llmsql {
 
-uint64_t hash64(const void* data, size_t bytes) { return XXH3_64bits(data, bytes); }
+uint64_t hash64(const void* data, size_t bytes) {
+    return XXH3_64bits(data, bytes);
+}
 
 std::string catalogue_checksum(std::span<const ParamEntry> entries) {
     std::string text;
@@ -21,7 +23,8 @@ std::string catalogue_checksum(std::span<const ParamEntry> entries) {
 }
 
 std::string describe(const ParamEntry& entry) {
-    if (entry.shape.is_vector()) return fmt::format("{}[{}]", name_of(entry.type), entry.shape.cols);
+    if (entry.shape.is_vector())
+        return fmt::format("{}[{}]", name_of(entry.type), entry.shape.cols);
     return fmt::format("{}[{}, {}]", name_of(entry.type), *entry.shape.rows, entry.shape.cols);
 }
 

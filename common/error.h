@@ -7,8 +7,10 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace llmsql {
@@ -22,6 +24,11 @@ class Error : public std::runtime_error {
 template<class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
     throw Error(fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Writes to stderr. What cannot be said there cannot be said at all, so failures are ignored.
+inline void report(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
 }  // namespace llmsql

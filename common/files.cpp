@@ -52,7 +52,9 @@ void write_all(int fd, std::string_view content, const std::filesystem::path& pa
 
 }  // namespace
 
-void require_readable_file(const std::filesystem::path& path) { open_regular(path); }
+void require_readable_file(const std::filesystem::path& path) {
+    open_regular(path);
+}
 
 std::string read_file(const std::filesystem::path& path) {
     const Descriptor file = open_regular(path);
@@ -65,6 +67,33 @@ std::string read_file(const std::filesystem::path& path) {
         if (got == 0) return content;
         content.append(buffer, static_cast<size_t>(got));
     }
+}
+
+std::filesystem::path output_path(const std::filesystem::path& path, std::string_view magic,
+                                  std::string_view kind) {
+    std::error_code ignored;
+    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+    if (std::filesystem::is_directory(status))
+        fail("{}: is a directory, a file name is needed here", path.string());
+    if (!std::filesystem::is_regular_file(status)) return path;
+    const std::filesystem::path target = std::filesystem::canonical(path, ignored);
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    std::string start(magic.size(), '\0');
+    const ssize_t got = file.get() < 0 ? 0 : ::read(file.get(), start.data(), start.size());
+    if (got > 0 && start != magic)
+        fail("{}: is there already and is not {}: choose another name, or remove it first",
+             path.string(), kind);
+    return ignored ? path : target;
+}
+
+std::filesystem::path regular_output_path(const std::filesystem::path& path, std::string_view magic,
+                                          std::string_view kind) {
+    std::error_code ignored;
+    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) &&
+        !std::filesystem::is_directory(status))
+        fail("{}: is not a regular file, one is needed here", path.string());
+    return output_path(path, magic, kind);
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {

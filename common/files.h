@@ -13,6 +13,16 @@ std::string read_file(const std::filesystem::path& path);
 /// Fails unless `path` is an existing regular file that can be opened for reading.
 void require_readable_file(const std::filesystem::path& path);
 
+/// Where output to `path` goes: a symbolic link's target. Fails where a file is already that is
+/// neither empty nor starts with `magic`, for that is no earlier output but something else, an
+/// input perhaps; and at a directory. `kind` says what the output is ("a plan").
+std::filesystem::path output_path(const std::filesystem::path& path, std::string_view magic,
+                                  std::string_view kind);
+
+/// The same, where only a regular file will do: fails at a device or a pipe too.
+std::filesystem::path regular_output_path(const std::filesystem::path& path, std::string_view magic,
+                                          std::string_view kind);
+
 /// Writes beside `path` under a temporary name, flushes to the disk, and renames: after a failure
 /// or a kill, what was at `path` before is still there, whole. "-" writes to standard output, and
 /// an existing device or pipe is written to as it is.

@@ -26,7 +26,8 @@ constexpr uint16_t f32_to_f16(float f) {
     const uint32_t magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);  // NaN
     if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
-    if (magnitude < 0x38800000u) {  // subnormal result: adding 0.5 leaves 2^-24 units in the mantissa
+    if (magnitude <
+        0x38800000u) {  // subnormal result: adding 0.5 leaves 2^-24 units in the mantissa
         const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
         return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
     }

@@ -35,8 +35,12 @@ std::optional<Type> value_in(const Table& table, std::string_view wanted) {
 
 }  // namespace
 
-std::string_view name_of(WeightType type) { return name_in(kWeightTypes, type); }
-std::string_view name_of(TensorType type) { return name_in(kTensorTypes, type); }
+std::string_view name_of(WeightType type) {
+    return name_in(kWeightTypes, type);
+}
+std::string_view name_of(TensorType type) {
+    return name_in(kTensorTypes, type);
+}
 
 std::optional<WeightType> weight_type_named(std::string_view name) {
     return value_in<WeightType>(kWeightTypes, name);
@@ -56,10 +60,14 @@ size_t strip_bytes(WeightType type, int64_t cols) {
     const auto columns = static_cast<size_t>(cols);
     const auto blocks = static_cast<size_t>(block_count(cols));
     switch (type) {
-        case WeightType::f32: return columns * kStripRows * 4;
-        case WeightType::f16: return columns * kStripRows * 2;
-        case WeightType::q8: return blocks * kStripRows * (2 + 32);
-        case WeightType::q4: return blocks * kStripRows * (2 + 2 + 16);
+        case WeightType::f32:
+            return columns * kStripRows * 4;
+        case WeightType::f16:
+            return columns * kStripRows * 2;
+        case WeightType::q8:
+            return blocks * kStripRows * (2 + 32);
+        case WeightType::q4:
+            return blocks * kStripRows * (2 + 2 + 16);
     }
     return 0;
 }

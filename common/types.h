@@ -50,10 +50,14 @@ struct ParamShape {
 bool is_plausible(const ParamShape& shape);
 
 /// Strips in a matrix of `rows` rows; the last one is padded with zero rows.
-constexpr int64_t strip_count(int64_t rows) { return (rows + kStripRows - 1) / kStripRows; }
+constexpr int64_t strip_count(int64_t rows) {
+    return (rows + kStripRows - 1) / kStripRows;
+}
 
 /// Blocks in a row of `cols` weights; the last one is padded with zero weights.
-constexpr int64_t block_count(int64_t cols) { return (cols + kBlock - 1) / kBlock; }
+constexpr int64_t block_count(int64_t cols) {
+    return (cols + kBlock - 1) / kBlock;
+}
 
 /// Bytes of one strip of a matrix whose rows have `cols` weights:
 ///   f32, f16   [cols][16 rows]

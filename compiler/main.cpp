@@ -193,20 +193,25 @@ int main(int argc, char** argv) {
         return app.exit(e) == 0 ? 0 : kUsage;
     }
     if (const std::string wrong = misuse(options); !wrong.empty()) {
-        fmt::print(stderr, "llmsqlc: {}\nRun with --help for more information.\n", wrong);
+        report(fmt::format("llmsqlc: {}\nRun with --help for more information.\n", wrong));
         return kUsage;
     }
     try {
         if (is_graph_file(options.input) && options.emit.empty()) {
             check_graph_file(options.input);
-            fmt::print("{}: ok\n", options.input.string());
+            write_file_atomically("-", options.input.string() + ": ok\n");
             return 0;
         }
         const std::string text = produce(options);
-        write_file_atomically(options.output.empty() ? "-" : options.output, text);
+        std::filesystem::path output = options.output.empty() ? "-" : options.output;
+        const bool plan = options.emit.empty() || options.emit == "sql";
+        if (output != "-") output = output_path(output, plan ? "-- llmsql plan" : "", "a plan");
+        if (std::error_code none; std::filesystem::equivalent(output, options.input, none))
+            fail("{}: is the input itself, choose another output", output.string());
+        write_file_atomically(output, text);
         return 0;
     } catch (const std::exception& e) {
-        fmt::print(stderr, "{}{}\n", has_position(e.what()) ? "" : "llmsqlc: ", e.what());
+        report(fmt::format("{}{}\n", has_position(e.what()) ? "" : "llmsqlc: ", e.what()));
     }
     return kFailure;
 }

@@ -109,8 +109,12 @@ void check_files(const ImportOptions& options) {
     for (const fs::path& output : {options.output, options.write_model.value_or("")})
         if (!output.empty() && fs::equivalent(options.source, output, ignored))
             fail("{}: is the source itself, choose another output", output.string());
-    if (options.write_model && fs::is_directory(*options.write_model))
-        fail("{}: is a directory, a file name is needed here", options.write_model->string());
+    regular_output_path(options.output, "SQLite format 3", "a database");
+    if (!options.write_model) return;
+    output_path(*options.write_model, "name = ", "a model file of --write-model's");
+    if (fs::weakly_canonical(options.output, ignored) ==
+        fs::weakly_canonical(*options.write_model, ignored))
+        fail("{}: cannot be both the database and the model file", options.output.string());
 }
 
 }  // namespace

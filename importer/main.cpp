@@ -16,6 +16,7 @@
 #include <exception>
 #include <string>
 
+#include "common/error.h"
 #include "importer/import.h"
 
 namespace {
@@ -28,9 +29,11 @@ The graph that a model file names is looked for in the model file's folder, in g
 folder, in --graph-dir, and where llmsql is installed.)";
 
 std::atomic<bool> cancelled = false;
+volatile std::sig_atomic_t signal_caught = 0;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 
-void cancel(int) {
+void cancel(int signal) {
+    signal_caught = signal;
     cancelled = true;
 }
 
@@ -54,12 +57,13 @@ class ProgressBar {
         if (!shown_ || percent == percent_) return;
         percent_ = percent;
         const int filled = percent * kWidth / 100;
-        fmt::print(stderr, "\r[{:=<{}}{: <{}}] {:3} %", "", filled, "", kWidth - filled, percent);
+        llmsql::report(
+            fmt::format("\r[{:=<{}}{: <{}}] {:3} %", "", filled, "", kWidth - filled, percent));
         std::fflush(stderr);
     }
 
     void clear() {
-        if (percent_ >= 0) fmt::print(stderr, "\r{: <{}}\r", "", kWidth + 8);
+        if (percent_ >= 0) llmsql::report(fmt::format("\r{: <{}}\r", "", kWidth + 8));
         percent_ = -1;
     }
 
@@ -82,17 +86,17 @@ void run(const llmsql::ImportOptions& options) {
         .note =
             [&](const std::string& line) {
                 bar.clear();
-                fmt::print(stderr, "llmsql-import: note: {}\n", line);
+                llmsql::report(fmt::format("llmsql-import: note: {}\n", line));
             },
         .progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); },
         .cancelled = &cancelled};
     const llmsql::ImportResult result = llmsql::import_model(options, watcher);
     bar.clear();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    fmt::print(stderr, "{}: {} parameters, {}B → {}B, {:.1f} s\n", result.name,
-               amount(static_cast<double>(result.parameters)),
-               amount(static_cast<double>(result.bytes_in)),
-               amount(static_cast<double>(result.bytes_out)), seconds.count());
+    llmsql::report(fmt::format("{}: {} parameters, {}B → {}B, {:.1f} s\n", result.name,
+                               amount(static_cast<double>(result.parameters)),
+                               amount(static_cast<double>(result.bytes_in)),
+                               amount(static_cast<double>(result.bytes_out)), seconds.count()));
 }
 
 }  // namespace
@@ -137,9 +141,9 @@ int main(int argc, char** argv) {
         run(options);
         return 0;
     } catch (const std::bad_alloc&) {
-        fmt::print(stderr, "llmsql-import: out of memory\n");
+        llmsql::report(fmt::format("llmsql-import: out of memory\n"));
     } catch (const std::exception& error) {
-        fmt::print(stderr, "llmsql-import: {}\n", error.what());
+        llmsql::report(fmt::format("llmsql-import: {}\n", error.what()));
     }
-    return 1;
+    return signal_caught ? 128 + signal_caught : 1;
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "common/model_format.h"
 
 namespace llmsql {
@@ -62,11 +63,10 @@ int is_cancelled(void* cancelled) {
 }  // namespace
 
 ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled)
-    : output_(output), cancelled_(&cancelled) {
-    if (std::filesystem::is_directory(output))
-        fail("{}: is a directory, a file name is needed here", output.string());
+    : output_(regular_output_path(output, "SQLite format 3", "a database")),
+      cancelled_(&cancelled) {
     refuse_neighbours();
-    temporary_ = std::filesystem::absolute(output).string() + ".XXXXXX";
+    temporary_ = std::filesystem::absolute(output_).string() + ".XXXXXX";
     const int fd = ::mkostemp(temporary_.data(), O_CLOEXEC);
     if (fd < 0) {
         temporary_.clear();

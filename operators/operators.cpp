@@ -44,19 +44,20 @@ constexpr std::array kOperators{
              .sql_form = "llm_rope(x.data, :position, base)",
              .summary = "Rotary position embedding (Su et al., 2021) in the split-half form: "
                         "elements i and i + d/2 are rotated by (position + t) * base^(-2i/d)."},
-    Operator{.name = "attention",
-             .sql = "llm_attention",
-             .min_args = 6,
-             .max_args = 7,
-             .locality = Locality::cache,
-             .aggregate = true,
-             .signature = "(q: [T, h, d], k: [T, g, d], v: [T, g, d], scale: number = 1 / sqrt(d), "
-                          "window: number = 0) -> [T, h*d]",
-             .sql_form = "llm_attention(q.data, kv.k, kv.v, kv.position, :position, scale[, window])",
-             .summary = "Causal attention of each query over the cache blocks that the statement "
-                        "selects: softmax(scale * q k) v, where query head i reads key-value head "
-                        "i * g / h and, with a window w > 0, only the last w positions, itself "
-                        "among them."},
+    Operator{
+        .name = "attention",
+        .sql = "llm_attention",
+        .min_args = 6,
+        .max_args = 7,
+        .locality = Locality::cache,
+        .aggregate = true,
+        .signature = "(q: [T, h, d], k: [T, g, d], v: [T, g, d], scale: number = 1 / sqrt(d), "
+                     "window: number = 0) -> [T, h*d]",
+        .sql_form = "llm_attention(q.data, kv.k, kv.v, kv.position, :position, scale[, window])",
+        .summary = "Causal attention of each query over the cache blocks that the statement "
+                   "selects: softmax(scale * q k) v, where query head i reads key-value head "
+                   "i * g / h and, with a window w > 0, only the last w positions, itself "
+                   "among them."},
     Operator{.name = "add",
              .sql = "llm_add",
              .min_args = 2,
@@ -89,14 +90,15 @@ constexpr std::array kOperators{
              .signature = "(x: [...]) -> [...]",
              .sql_form = "llm_silu(x.data)",
              .summary = "x / (1 + exp(-x))."},
-    Operator{.name = "gelu",
-             .sql = "llm_gelu",
-             .min_args = 1,
-             .max_args = 1,
-             .locality = Locality::element,
-             .signature = "(x: [...]) -> [...]",
-             .sql_form = "llm_gelu(x.data)",
-             .summary = "The tanh form of GELU: x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))."},
+    Operator{
+        .name = "gelu",
+        .sql = "llm_gelu",
+        .min_args = 1,
+        .max_args = 1,
+        .locality = Locality::element,
+        .signature = "(x: [...]) -> [...]",
+        .sql_form = "llm_gelu(x.data)",
+        .summary = "The tanh form of GELU: x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))."},
     Operator{.name = "heads",
              .locality = Locality::view,
              .signature = "(x: [T, h*d], h: number) -> [T, h, d]",
@@ -124,8 +126,9 @@ constexpr std::array kOperators{
              .locality = Locality::plan,
              .signature = "(x: [T, ...], first: number, rows: number) -> [rows, ...]",
              .sql_form = "llm_rows(x.data, :first, :rows)",
-             .summary = "Rows first to first + rows - 1 of a stored tensor: the tokens whose logits "
-                        "are wanted."},
+             .summary =
+                 "Rows first to first + rows - 1 of a stored tensor: the tokens whose logits "
+                 "are wanted."},
     Operator{.sql = "llm_shape",
              .min_args = 1,
              .max_args = 1,
@@ -145,7 +148,9 @@ constexpr std::array kOperators{
 
 }  // namespace
 
-std::span<const Operator> operators() { return kOperators; }
+std::span<const Operator> operators() {
+    return kOperators;
+}
 
 const Operator* find_operator(std::string_view name) {
     const auto found = std::ranges::find(kOperators, name, &Operator::name);

@@ -18,3 +18,4 @@ add_executable(llmsql-run
   cli/perplexity.cpp)
 target_link_libraries(llmsql-run PRIVATE llmsql_runtime CLI11::CLI11)
 target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")
+install(TARGETS llmsql-run RUNTIME DESTINATION bin)

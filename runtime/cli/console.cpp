@@ -81,7 +81,7 @@ void print(std::string_view text) {
 }
 
 void print_notice(std::string_view text) {
-    fmt::print(stderr, "llmsql-run: {}\n", text);
+    report(fmt::format("llmsql-run: {}\n", text));
 }
 
 std::optional<std::string> read_line() {

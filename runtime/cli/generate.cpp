@@ -64,12 +64,12 @@ class TextOut {
 }  // namespace
 
 void Statistics::print() const {
-    fmt::print(stderr, "prefill: {} tokens, {:.1f} tok/s\n", prefill_tokens,
-               rate(static_cast<double>(prefill_tokens), prefill_seconds));
-    fmt::print(stderr, "decode: {} tokens, {:.1f} tok/s, {:.1f} GB/s, peak RSS {:.0f} MB\n",
-               decode_tokens, rate(static_cast<double>(decode_passes), decode_seconds),
-               rate(static_cast<double>(decode_bytes) / 1e9, decode_seconds),
-               static_cast<double>(peak_resident_bytes()) / 1e6);
+    report(fmt::format("prefill: {} tokens, {:.1f} tok/s\n", prefill_tokens,
+                       rate(static_cast<double>(prefill_tokens), prefill_seconds)));
+    report(fmt::format("decode: {} tokens, {:.1f} tok/s, {:.1f} GB/s, peak RSS {:.0f} MB\n",
+                       decode_tokens, rate(static_cast<double>(decode_passes), decode_seconds),
+                       rate(static_cast<double>(decode_bytes) / 1e9, decode_seconds),
+                       static_cast<double>(peak_resident_bytes()) / 1e6));
 }
 
 Generator::Generator(Program& program, Tokenizer& tokenizer, const Options& options)

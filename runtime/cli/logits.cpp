@@ -2,15 +2,18 @@
 #include "runtime/cli/logits.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
 
@@ -18,11 +21,20 @@ namespace llmsql {
 
 static_assert(std::endian::native == std::endian::little, "rows are written as they lie in memory");
 
-NpyWriter::NpyWriter(std::filesystem::path path, int64_t rows, int64_t cols)
-    : path_(std::move(path)), temporary_(path_) {
-    temporary_ += fmt::format(".tmp{}", ::getpid());
-    if (std::filesystem::is_directory(path_)) fail("{}: is a directory", path_.string());
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+namespace {
+
+constexpr std::string_view kMagic = "\x93NUMPY";
+
+}  // namespace
+
+NpyWriter::NpyWriter(const std::filesystem::path& path, int64_t rows, int64_t cols)
+    : path_(regular_output_path(path, kMagic, "a .npy file")) {
+    std::string temporary = path_.string() + ".XXXXXX";
+    fd_ = ::mkostemp(temporary.data(), O_CLOEXEC);
+    temporary_ = temporary;
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    if (fd_ >= 0) ::fchmod(fd_, 0666 & ~mask);
     if (fd_ < 0) fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
     // Magic, version 1.0, the header's length; the header is padded so that the data is aligned.
     std::string header =
@@ -31,7 +43,7 @@ NpyWriter::NpyWriter(std::filesystem::path path, int64_t rows, int64_t cols)
     const size_t padded = (kPrefix + header.size() + 1 + 63) / 64 * 64 - kPrefix;
     header.resize(padded - 1, ' ');
     header += '\n';
-    std::string start = "\x93NUMPY";
+    std::string start(kMagic);
     start += {'\x01', '\x00', static_cast<char>(padded & 0xFF), static_cast<char>(padded >> 8)};
     start += header;
     write_bytes(start.data(), start.size());

@@ -14,7 +14,7 @@ namespace llmsql {
 /// renamed when it is whole.
 class NpyWriter {
   public:
-    NpyWriter(std::filesystem::path path, int64_t rows, int64_t cols);
+    NpyWriter(const std::filesystem::path& path, int64_t rows, int64_t cols);
     NpyWriter(const NpyWriter&) = delete;
     NpyWriter& operator=(const NpyWriter&) = delete;
     ~NpyWriter();  // removes what was not committed

@@ -99,7 +99,8 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
     check(!options.context || *options.context >= 1, "-c: at least 1 token");
     check(!options.batch || *options.batch >= 1, "-b: at least 1 token");
     check(!options.keep || *options.keep >= -1, "--keep: a number of tokens, or -1 for the prompt");
-    check(app.count("--threads") == 0 || options.threads >= 1, "-t: at least 1 thread");
+    check(app.count("--threads") == 0 || (options.threads >= 1 && options.threads <= 256),
+          "-t: 1 to 256 threads");
     check(options.sampler.temperature >= 0, "--temp: 0 or more");
     check(options.sampler.top_p >= 0 && options.sampler.top_p <= 1, "--top-p: from 0 to 1");
     check(options.sampler.min_p >= 0 && options.sampler.min_p <= 1, "--min-p: from 0 to 1");

@@ -71,7 +71,7 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
         if (tokenizer.adds_start_token()) window.front() = *tokenizer.start_token();
         for (int position = 0; position < size; position += batch) {
             if (interrupt()) {
-                fmt::print(stderr, "\n");
+                report("\n");
                 return status_after_signals();
             }
             const int rows = std::min(batch, size - position);
@@ -81,9 +81,9 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
             sum += score_pass(program, window, position, rows, first);
         }
         count += size - 1 - first;
-        fmt::print(stderr, "[{}]{:.4f},", w + 1, std::exp(sum / static_cast<double>(count)));
+        report(fmt::format("[{}]{:.4f},", w + 1, std::exp(sum / static_cast<double>(count))));
     }
-    fmt::print(stderr, "\n");
+    report("\n");
     print(fmt::format("perplexity: {:.4f}\n", std::exp(sum / static_cast<double>(count))));
     return 0;
 }

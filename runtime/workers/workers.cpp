@@ -10,7 +10,10 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <system_error>
 #include <utility>
+
+#include "common/error.h"
 
 namespace llmsql {
 namespace {
@@ -28,8 +31,8 @@ void pause() {
 }
 
 template<class T>
-void wait_while_equal(const std::atomic<T>& value, T old) {
-    for (int spin = 0; spin < kSpins; ++spin) {
+void wait_while_equal(const std::atomic<T>& value, T old, int spins) {
+    for (int spin = 0; spin < spins; ++spin) {
         if (value.load(std::memory_order_acquire) != old) return;
         pause();
     }
@@ -76,16 +79,28 @@ int usable_cores() {
 
 Workers::Workers(int threads) {
     const int wanted = threads > 0 ? threads : usable_cores();
+    // More threads than cores: one that spins only keeps another from working.
+    spins_ = wanted <= usable_cores() ? kSpins : 0;
     // Workers take no signals: one that a worker took would not wake the thread that waits for it.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (int worker = 1; worker < wanted; ++worker)
-        threads_.emplace_back([this, worker] { serve(worker); });
+    try {
+        for (int worker = 1; worker < wanted; ++worker)
+            threads_.emplace_back([this, worker] { serve(worker); });
+    } catch (const std::system_error& error) {
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        stop();
+        fail("cannot start {} threads: {}; use fewer (-t)", wanted, error.what());
+    }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Workers::~Workers() {
+    stop();
+}
+
+void Workers::stop() {
     stopping_ = true;
     round_.fetch_add(1, std::memory_order_release);
     round_.notify_all();
@@ -95,7 +110,7 @@ Workers::~Workers() {
 void Workers::serve(int worker) {
     uint32_t seen = 0;
     for (;;) {
-        wait_while_equal(round_, seen);
+        wait_while_equal(round_, seen, spins_);
         ++seen;  // run() waits for every worker, so rounds are never skipped
         if (stopping_) return;
         take_items(worker);
@@ -131,7 +146,7 @@ void Workers::run(int64_t items, const std::function<void(int64_t, int)>& task) 
     if (shared)
         for (int left = busy_.load(std::memory_order_acquire); left != 0;
              left = busy_.load(std::memory_order_acquire))
-            wait_while_equal(busy_, left);
+            wait_while_equal(busy_, left, spins_);
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 

@@ -34,11 +34,13 @@ class Workers {
 
   private:
     void serve(int worker);
+    void stop();
     void take_items(int worker);
 
     std::vector<std::thread> threads_;
     const std::function<void(int64_t, int)>* task_ = nullptr;
     int64_t items_ = 0;
+    int spins_ = 0;  // how often a waiting thread looks before it sleeps
     std::atomic<int64_t> next_{0};
     std::atomic<uint32_t> round_{0};  // rises by one for each run; workers wait on it
     std::atomic<int> busy_{0};        // workers still in the current round

@@ -111,8 +111,12 @@ class Tiny(Folder):
 
     def test_names_and_outputs(self):
         db = self.folder / "x.db"
-        db.write_text("what was there before")
         arguments = LLAMA, "--graph", GRAPHS / "llama.graph", "-o", db
+        db.write_text("something else")
+        code, said = attempt(*arguments)
+        self.assertEqual((code, db.read_text()), (1, "something else"))
+        self.assertIn("is there already and is not a database", said)
+        db.write_text("SQLite format 3, an earlier import")
         self.assertEqual(attempt(*arguments, "--name", "my model")[0], 0)
         self.assertEqual(rows(db, "SELECT value FROM llm_meta WHERE key = 'model'"), [("my model",)])
         self.assertEqual(self.names(), ["x.db"])

@@ -84,7 +84,7 @@ TEST_F(ModelWriterTest, TilesAreAsManyStripsAsFit) {
 }
 
 TEST_F(ModelWriterTest, ReplacesAnOutputOnlyWhenDone) {
-    folder_.write("x.db", "what was there before");
+    folder_.write("x.db", "SQLite format 3 older");
     {
         ModelWriter writer(output(), cancelled_);
         fill(writer);
