@@ -502,7 +502,9 @@ TEST(ModelDatabase, DamageIsFoundAndNamed) {
         sqlite3_close(db);
         return error_of([&] {
             const ModelDb model(folder / "tiny.db");
-            Program(folder / "plan.sql", model, {1});
+            Program program(folder / "plan.sql", model, {1});
+            program.forward(some_tokens(3), 0);
+            program.logits(2, 1);
         });
     };
     EXPECT_EQ(open_after("SELECT 1"), "no error");
@@ -511,9 +513,10 @@ TEST(ModelDatabase, DamageIsFoundAndNamed) {
     } kCases[] = {
         {"UPDATE llm_tile SET data = CAST(substr(data, 1, 99) || x'ff' || substr(data, 101) AS "
          "BLOB) WHERE id = 3",
-         "parameter embd f32[50, 24] at row 32 is damaged (checksum mismatch)"},
-        {"DELETE FROM llm_tile WHERE id = 2", "at row 32 is missing its tile"},
-        {"DELETE FROM llm_tile WHERE id = 4", "has only 4608 of its 6144 bytes"},
+         "parameter q f32[24, 24] at row 0 is damaged (checksum mismatch)"},
+        {"UPDATE llm_tile SET first_row = 16 WHERE id = 3", "at row 16 is missing its tile"},
+        {"DELETE FROM llm_tile WHERE id = 4",
+         "parameter k f32[12, 24] has only 0 of its 1 tiles"},
         {"UPDATE llm_tile SET data = x'00' WHERE id = 2", "has a tile of the wrong size"},
         {"UPDATE llm_tile SET checksums = x'00' WHERE id = 2", "has a damaged checksum list"},
         {"UPDATE llm_param SET type = 'q2' WHERE id = 1", "unknown type 'q2'"},
