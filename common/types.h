@@ -73,7 +73,15 @@ size_t param_bytes(WeightType type, const ParamShape& shape);
 /// least one; a vector is one tile.
 inline constexpr size_t kTileBytes = 256 << 10;
 
-/// Rows in a tile of a parameter (a multiple of 16; 1 for a vector), tiles in all, and bytes of one.
+/// Bytes of a model database that are mapped at least, at a time, where weights are streamed
+/// through a mapping: two windows for each worker, whose piece may lie across them.
+inline constexpr size_t kMapWindow = 2 << 20;
+constexpr size_t mapped_bytes(int workers) {
+    return 2 * static_cast<size_t>(workers) * kMapWindow;
+}
+
+/// Rows in a tile of a parameter (a multiple of 16; 1 for a vector), tiles in all, and bytes of
+/// one.
 int64_t tile_rows(WeightType type, const ParamShape& shape);
 int64_t tile_count(WeightType type, const ParamShape& shape);
 size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile);

@@ -17,9 +17,15 @@ target_sources(llmsql_runtime PRIVATE
   program/program.cpp
   program/sandbox.cpp
   storage/arena.cpp
+  storage/blob_pages.cpp
+  storage/io_choice.cpp
   storage/kv_cache.cpp
+  storage/map_reader.cpp
+  storage/memory_limit.cpp
   storage/model_db.cpp
+  storage/model_file.cpp
   storage/page_reader.cpp
+  storage/read_ahead.cpp
   storage/tile_reader.cpp
   storage/tiles.cpp
   storage/weights.cpp

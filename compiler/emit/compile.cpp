@@ -129,8 +129,8 @@ class Text {
         const PlanResidency& residency = *plan_.residency;
         statement(
             fmt::format("CREATE VIRTUAL TABLE temp.residency USING llm_residency(budget={}, "
-                        "pool={}, workers={});\n",
-                        residency.budget, residency.pool, residency.workers));
+                        "pool={}, windows={}, workers={});\n",
+                        residency.budget, residency.pool, residency.windows, residency.workers));
         // A line a parameter.
         std::string sql = "INSERT INTO residency(param, first_tile, last_tile, held) VALUES\n";
         for (size_t i = 0; i < residency.tiles.size(); ++i) {
@@ -220,8 +220,11 @@ Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
     plan.residency.emplace();
     plan.residency->budget = budget->bytes;
     plan.residency->workers = budget->workers;
-    const int64_t fixed = sum_of(fixed_parts(plan, model.params, budget->workers));
-    plan_residency(plan, model.params, budget->bytes - fixed - vector_bytes(model.params));
+    const int64_t capacity = budget->bytes -
+                             sum_of(fixed_parts(plan, model.params, budget->workers)) -
+                             vector_bytes(model.params);
+    plan.residency->windows = windows_within(plan, model.params, capacity, budget->workers);
+    plan_residency(plan, model.params, capacity - plan.residency->windows);
     require_sound(verify_residency(plan, model.params), "residency");
     return plan;
 }

@@ -80,7 +80,8 @@ std::string schedule_page(const Model& model, const Plan& plan) {
     page.add("{:>5}  {:<28}{:>7}{:>7}{:>15}{:>15}   held tiles\n", "param", "name", "tiles",
              "scans", "held bytes", "bytes");
     int64_t held_matrices = 0, most_tile = 0;
-    for (size_t i = 0, r = 0; i < model.params.size(); ++i) {
+    for (size_t r = 0; r < residency.tiles.size();) {
+        const auto i = static_cast<size_t>(residency.tiles[r].param - 1);
         const Param& param = model.params[i];
         const int64_t tiles = tile_count(param.type, param.shape);
         int64_t held = 0;

@@ -217,8 +217,16 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
                                      int workers) {
     std::vector<MemoryPart> parts = fixed_parts(plan, params, workers);
+    if (plan.residency) parts.push_back({"mapped windows", plan.residency->windows});
     parts.push_back({"held weights", plan.residency ? plan.residency->pool : all_weights(params)});
     return parts;
+}
+
+int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64_t capacity,
+                       int workers) {
+    const int64_t scanned = scanned_by(plan.forward, params) + scanned_by(plan.logits, params);
+    const auto windows = static_cast<int64_t>(mapped_bytes(workers));
+    return windows <= capacity && capacity < scanned ? windows : 0;
 }
 
 int64_t sum_of(const std::vector<MemoryPart>& parts) {

@@ -34,6 +34,11 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
                                      int workers);
 
+/// What of `capacity`, the bytes left for matrices, goes to windows for reading by a mapping, where
+/// something is streamed: as much as they need, if there is as much.
+int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64_t capacity,
+                       int workers);
+
 int64_t sum_of(const std::vector<MemoryPart>& parts);
 
 struct Budget {

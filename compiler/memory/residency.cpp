@@ -1,6 +1,7 @@
 // From a plan to its trace, and from the choice back to rows of the plan. See residency.h.
 #include "compiler/memory/residency.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -38,6 +39,18 @@ class PassBuilder {
     Pass pass_;
 };
 
+/// What no linear scans, then the others as a pass scans them first.
+std::vector<int> reading_order(const Pass& pass, size_t params) {
+    std::vector<int> scanned;
+    for (const Pass::Tile& tile : pass.tiles)
+        if (tile.index == 0) scanned.push_back(tile.param);
+    std::vector<int> order;
+    for (int id = 1; id <= static_cast<int>(params); ++id)
+        if (std::ranges::find(scanned, id) == scanned.end()) order.push_back(id);
+    order.insert(order.end(), scanned.begin(), scanned.end());
+    return order;
+}
+
 }  // namespace
 
 Pass pass_of(const Plan& plan, const std::vector<Param>& params) {
@@ -71,13 +84,13 @@ void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capaci
     residency.read_bytes = choice.read_bytes;
     residency.lower_bound = choice.lower_bound;
     residency.tiles.clear();
-    for (size_t i = 0; i < params.size(); ++i) {
-        const int id = static_cast<int>(i + 1);
-        const int64_t count = tile_count(params[i].type, params[i].shape);
+    for (const int id : reading_order(pass, params.size())) {
+        const Param& param = params[static_cast<size_t>(id - 1)];
+        const int64_t count = tile_count(param.type, param.shape);
         for (int64_t tile = 0; tile < count; ++tile) {
             // What no linear scans is held if it is a vector, else read where a row is wanted.
             const auto found = held.find({id, tile});
-            const bool keep = found == held.end() ? params[i].shape.is_vector() : found->second;
+            const bool keep = found == held.end() ? param.shape.is_vector() : found->second;
             if (tile > 0 && residency.tiles.back().held == keep)
                 residency.tiles.back().last = tile;
             else

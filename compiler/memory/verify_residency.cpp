@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace llmsql {
 namespace {
 
@@ -53,14 +55,11 @@ class Verifier {
     // Marks every strip of every parameter as held or not, as the ranges say.
     void check_ranges() {
         for (size_t i = 0; i < held_.size(); ++i) held_[i].clear();
-        int last_param = 0;
         for (const PlanTiles& range : residency_.tiles) {
             if (range.param < 1 || range.param > static_cast<int>(params_.size())) {
                 fault("there is no parameter {}", range.param);
                 return;
             }
-            if (range.param < last_param) fault("parameter {} is out of order", range.param);
-            last_param = range.param;
             auto& marks = held_[static_cast<size_t>(range.param - 1)];
             const int64_t each = strips_of_tile(range.param), all = strips(range.param);
             const int64_t begin = range.first * each;
@@ -73,6 +72,7 @@ class Verifier {
                       marks.size());
             const int64_t end = range.last * each + each;
             for (int64_t s = begin; s < end && s < all; ++s) marks.push_back(range.held);
+            if (order_.empty() || order_.back() != range.param) order_.push_back(range.param);
         }
         for (int id = 1; id <= static_cast<int>(params_.size()); ++id) {
             const auto& marks = held_[static_cast<size_t>(id - 1)];
@@ -91,8 +91,9 @@ class Verifier {
                 if (held) bytes += bytes_of_strip(id);
         if (bytes != residency_.pool)
             fault("{} bytes are held, the pool is {}", bytes, residency_.pool);
-        if (bytes > residency_.budget)
-            fault("{} bytes are held, the budget is {}", bytes, residency_.budget);
+        if (bytes + residency_.windows > residency_.budget)
+            fault("{} bytes are held and {} mapped, the budget is {}", bytes, residency_.windows,
+                  residency_.budget);
         if (residency_.workers < 1) fault("there are {} workers", residency_.workers);
     }
 
@@ -102,6 +103,7 @@ class Verifier {
         if (e.kind == PlanExpr::Kind::call && e.op->sql == "llm_linear") {
             for (int id = e.args.at(1).id; id <= e.args.at(1).last; ++id) {
                 const auto& marks = held_[static_cast<size_t>(id - 1)];
+                if (std::ranges::find(scanned_, id) == scanned_.end()) scanned_.push_back(id);
                 for (int64_t row = 0; row < param(id).shape.rows.value_or(0); row += 16)
                     if (!marks[static_cast<size_t>(row / 16)]) bytes += bytes_of_strip(id);
             }
@@ -118,12 +120,18 @@ class Verifier {
             bytes += streamed_by(s.data) + (s.target == 0 ? streamed_by(s.values) : 0);
         if (bytes != residency_.read_bytes)
             fault("a pass reads {} bytes, {} were predicted", bytes, residency_.read_bytes);
+        // What is scanned comes last, in this order, each parameter's ranges together.
+        if (order_.size() != params_.size() ||
+            !std::equal(scanned_.rbegin(), scanned_.rend(), order_.rbegin()))
+            fault("the ranges are not in the order of the scans");
     }
 
     const Plan& plan_;
     const PlanResidency& residency_;
     const std::vector<Param>& params_;
     std::vector<std::vector<bool>> held_;  // by parameter and strip
+    std::vector<int> order_;               // parameters as the ranges name them
+    std::vector<int> scanned_;             // parameters as statements scan them first
     std::vector<std::string> faults_;
 };
 

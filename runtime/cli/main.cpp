@@ -12,6 +12,7 @@
 #include "runtime/cli/options.h"
 #include "runtime/cli/perplexity.h"
 #include "runtime/program/program.h"
+#include "runtime/storage/model_file.h"
 #include "runtime/text/tokenizer.h"
 
 namespace llmsql {
@@ -29,13 +30,15 @@ int run_tokenize(Tokenizer& tokenizer, const Options& options) {
 
 int run(const Options& options) {
     const ModelDb db(options.db);
-    if (options.mode == Mode::logits) {
-        Program program(options.plan, db, {options.threads});
-        return run_logits(program, options);
+    if (options.mode == Mode::tokenize) {
+        Tokenizer tokenizer(db);
+        return run_tokenize(tokenizer, options);
     }
+    guard_mappings();
+    Program program(options.plan, db, {options.threads, options.io, true});
+    if (options.verify) program.verify_weights();
+    if (options.mode == Mode::logits) return run_logits(program, options);
     Tokenizer tokenizer(db);
-    if (options.mode == Mode::tokenize) return run_tokenize(tokenizer, options);
-    Program program(options.plan, db, {options.threads});
     switch (options.mode) {
         case Mode::complete:
             return run_complete(program, tokenizer, options);

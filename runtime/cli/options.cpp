@@ -41,6 +41,7 @@ std::vector<int32_t> parse_tokens(const std::string& text) {
 struct Given {
     std::string first, second;  // the positional arguments
     std::string prompt, file, system, perplexity, tokenize, tokens, logits;
+    std::string io = "auto";
     int context = 0, batch = 0;
     int64_t keep = 0;
     bool chat = false;
@@ -94,6 +95,11 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
     if (options.mode == Mode::logits) {
         options.tokens = parse_tokens(given.tokens);
         options.logits = given.logits;
+    }
+    if (given.io != "auto") {
+        for (const IoMode mode : {IoMode::blob, IoMode::read, IoMode::map})
+            if (given.io == name_of(mode)) options.io = mode;
+        check(options.io.has_value(), "--io: read, map, blob or auto");
     }
     check(options.predict >= -1, "-n: a number of tokens, or -1 for no limit");
     check(!options.context || *options.context >= 1, "-c: at least 1 token");
@@ -153,6 +159,11 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_flag("--ignore-eos", options.ignore_end, "never pick the tokens that end a text");
     app.add_option("-t,--threads", options.threads, "threads that compute (default: the cores)")
         ->type_name("N");
+    app.add_option("--io", given.io,
+                   "how weights are read: read, map, blob, or auto (default): what is fastest here")
+        ->type_name("WAY");
+    app.add_flag("--verify", options.verify,
+                 "check all weights before anything else (default: each when it is first read)");
     app.add_option("-b,--batch-size", given.batch, "most tokens a pass (default: the plan's chunk)")
         ->type_name("N");
 

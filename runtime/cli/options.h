@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/storage/tile_reader.h"
 #include "runtime/text/sampler.h"
 
 namespace llmsql {
@@ -35,6 +36,8 @@ struct Options {
     std::optional<int> context;      // -c
     std::optional<int> batch;        // -b: most tokens a pass
     int threads = 0;                 // 0: Program's choice
+    std::optional<IoMode> io;        // --io; absent: auto
+    bool verify = false;             // --verify
     std::optional<int64_t> keep;     // --keep: -1 keeps the whole prompt
     std::vector<std::string> stops;  // --stop
     bool ignore_end = false;         // --ignore-eos

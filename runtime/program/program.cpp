@@ -203,7 +203,10 @@ Program::Program(const std::filesystem::path& plan, const ModelDb& db,
         fail("{}: the section 'chat' must be one query", state.chat[1].where);
     state.vocabulary = state.logits_width();
     state.start_workers(options.threads);
-    state.engine.weights.emplace(db, state.engine.residency, options.io,
+    std::optional<uint64_t> windows;
+    if (state.engine.budget) windows = static_cast<uint64_t>(state.engine.budget->windows);
+    state.engine.weights.emplace(db, state.engine.residency,
+                                 PoolOptions{options.io, windows, options.may_map},
                                  state.engine.evaluator->workers);
 }
 
@@ -230,6 +233,14 @@ PoolCounters Program::counters() const {
     return state_->engine.weights->counters();
 }
 
+IoMode Program::io() const {
+    return state_->engine.weights->io();
+}
+
+void Program::verify_weights() {
+    state_->engine.weights->verify_all(state_->engine.evaluator->workers);
+}
+
 void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {
     State& state = *state_;
     const std::string name = state.plan.path.string();
@@ -249,6 +260,7 @@ void Program::forward(std::span<const int32_t> tokens, int position, int sequenc
         }
         state.run(prepared);
     }
+    state.engine.weights->check();
     state.pass_rows = static_cast<int64_t>(tokens.size());
 }
 
@@ -265,6 +277,7 @@ Logits Program::logits(int first, int rows) {
         }
         if (&prepared != &state.logits.back()) state.run(prepared);
     }
+    state.engine.weights->check();
     const Prepared& query = state.logits.back();
     const ExprPtr expr = state.run_logits_query(query);
     if (expr->rows != rows || expr->elements() != state.vocabulary)

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ namespace llmsql {
 struct ProgramOptions {
     int threads = 0;  // workers that compute; 0: as many as the process may use physical cores.
                       // A plan compiled for a budget sets a limit.
-    IoMode io = IoMode::read;  // how tiles are read
+    std::optional<IoMode> io = IoMode::read;  // how tiles are read; absent: the faster way
+    bool may_map = false;  // the faster way may be a mapping: guard_mappings() has been called
 };
 
 struct ChatMessage {
@@ -78,8 +80,12 @@ class Program {
     /// Bytes of weights that passes have used so far (for GB/s).
     uint64_t weight_bytes_used() const;
 
-    /// Bytes of tiles read from the database so far.
+    /// Bytes of tiles read from the database so far, and by which way.
     PoolCounters counters() const;
+    IoMode io() const;
+
+    /// Verifies all weights against their checksums; without this, each is when it is first read.
+    void verify_weights();
 
   private:
     struct State;

@@ -1,14 +1,33 @@
-// PageReader: the BLOBs of llm_tile read straight from their pages. See tile_reader.h.
+// PageReader: tiles by preadv over the pages that hold them. See tile_reader.h.
 #pragma once
+
+#include <sys/uio.h>
 
 #include <memory>
 
+#include "runtime/storage/blob_pages.h"
 #include "runtime/storage/tile_reader.h"
 
 namespace llmsql {
 
-/// Null where the file is not laid out as this reader knows it (an encoding, say, or pages with
-/// reserved bytes are fine; a table without a b-tree of its own is not).
-std::unique_ptr<TileReader> make_page_reader(const ModelDb& db);
+class PageReader final : public TileReader {
+  public:
+    PageReader(std::unique_ptr<BlobPages> pages, const TileReading& reading);
+
+    IoMode mode() const override { return IoMode::read; }
+    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) override;
+    void scanning(int64_t rowid) override { ahead_.reading(rowid); }
+
+    BlobPages& pages() { return *pages_; }
+
+  private:
+    void read_chain(const BlobPages::Blob& blob, const std::vector<BlobPages::Run>& chain,
+                    size_t at, size_t bytes, std::byte* out);
+    void read_parts(uint64_t offset, iovec* parts, int count, size_t wanted);
+
+    const std::unique_ptr<BlobPages> pages_;
+    ModelFile& file_;
+    ReadAhead ahead_;
+};
 
 }  // namespace llmsql

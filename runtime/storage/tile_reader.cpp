@@ -1,9 +1,10 @@
-// The portable reader, and the choice between the two. See tile_reader.h.
+// The portable reader, and making each. See tile_reader.h.
 #include "runtime/storage/tile_reader.h"
 
 #include <vector>
 
 #include "common/error.h"
+#include "runtime/storage/map_reader.h"
 #include "runtime/storage/page_reader.h"
 #include "runtime/storage/sqlite.h"
 
@@ -19,6 +20,8 @@ class BlobReader final : public TileReader {
   public:
     BlobReader(const ModelDb& db, int workers)
         : path_(db.path().string()), workers_(static_cast<size_t>(workers)) {}
+
+    IoMode mode() const override { return IoMode::blob; }
 
     void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) override {
         Worker& self = workers_[static_cast<size_t>(worker)];
@@ -66,10 +69,27 @@ class BlobReader final : public TileReader {
 
 }  // namespace
 
-std::unique_ptr<TileReader> make_tile_reader(const ModelDb& db, IoMode mode, int workers) {
-    if (mode == IoMode::read)
-        if (auto reader = make_page_reader(db)) return reader;
-    return std::make_unique<BlobReader>(db, workers);
+std::string_view name_of(IoMode mode) {
+    switch (mode) {
+        case IoMode::blob:
+            return "blob";
+        case IoMode::read:
+            return "read";
+        case IoMode::map:
+            return "map";
+    }
+    return "?";
+}
+
+std::unique_ptr<TileReader> make_tile_reader(const ModelDb& db, IoMode mode,
+                                             const TileReading& reading) {
+    if (mode != IoMode::blob)
+        if (auto pages = BlobPages::of(db)) {
+            if (mode == IoMode::read)
+                return std::make_unique<PageReader>(std::move(pages), reading);
+            return std::make_unique<MapReader>(std::move(pages), reading);
+        }
+    return std::make_unique<BlobReader>(db, reading.workers);
 }
 
 }  // namespace llmsql

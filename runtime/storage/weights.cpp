@@ -4,9 +4,14 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "runtime/storage/io_choice.h"
+#include "runtime/storage/memory_limit.h"
 
 namespace llmsql {
 namespace {
+
+// Held tiles start at multiples of this, as vector loads like it.
+constexpr size_t kAlignment = 32;
 
 size_t index_of(int id) {
     return static_cast<size_t>(id - 1);
@@ -18,68 +23,118 @@ std::span<const float> Weight::vector() const {
     return {reinterpret_cast<const float*>(pool->held(id)), static_cast<size_t>(entry.shape.cols)};
 }
 
-WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residency, IoMode io,
-                       Workers& workers)
-    : path_(db.path().string()), reader_(make_tile_reader(db, io, workers.count())) {
+WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residency,
+                       const PoolOptions& options, Workers& workers)
+    : path_(db.path().string()) {
     std::vector<ParamEntry> entries = db.catalogue();
     std::vector<ParamTiles> map = read_tile_map(db, entries);
     weights_.reserve(entries.size());
+    tiles_.reserve(entries.size());
     for (size_t i = 0; i < entries.size(); ++i) {
         const ParamEntry& entry = entries[i];
         if (entry.shape.is_vector() && entry.type != WeightType::f32)
             fail("{}: parameter {} is a vector and must be f32", path_, entry.name);
         Tiles& tiles = tiles_.emplace_back(Tiles{std::move(map[i]), {}, nullptr});
-        tiles.held.assign(tiles.tiles.size(), true);
         tiles.known = std::make_unique<std::atomic<uint8_t>[]>(tiles.checksums.size());
-        memory_.emplace_back(param_bytes(entry.type, entry.shape), "the model's weights");
+        if (!entry.shape.is_vector())
+            tiles.strips_each = tile_rows(entry.type, entry.shape) / kStripRows;
         weights_.push_back({static_cast<int>(i) + 1, std::move(entries[i]), this});
     }
+    place_tiles(residency);
+
+    const TileReading reading = reading_for(options, residency, workers.count());
+    reader_ = options.io ? make_tile_reader(db, *options.io, reading)
+                         : choose_tile_reader(db, reading, workers);
+    in_place_ = residency.empty() && reader_->mode() == IoMode::map;
+    // Fewer TLB misses; only a hint. Vectors alone, far apart, would take a huge page each.
+    if (!in_place_) madvise(memory_.data(), memory_.size(), MADV_HUGEPAGE);
+    load_vectors();
+}
+
+// Gives every held tile its place, one after the other.
+void WeightPool::place_tiles(const std::vector<Residency>& residency) {
+    for (Tiles& tiles : tiles_) tiles.places.assign(tiles.tiles.size(), 0);
     for (const Residency& row : residency)
         for (int64_t tile = row.first_tile; tile <= row.last_tile; ++tile)
-            tiles_[index_of(row.param)].held[static_cast<size_t>(tile)] = row.held;
-    // Huge pages mean fewer TLB misses, but a range that is held in part would be rounded up.
-    if (residency.empty())
-        for (const AnonymousMemory& memory : memory_)
-            madvise(memory.data(), memory.size(), MADV_HUGEPAGE);
-    load_held(workers);
+            if (!row.held)
+                tiles_[index_of(row.param)].places[static_cast<size_t>(tile)] = kStreamed;
+    size_t end = 0;
+    for (Tiles& tiles : tiles_)
+        for (size_t tile = 0; tile < tiles.tiles.size(); ++tile) {
+            if (tiles.places[tile] == kStreamed) continue;
+            tiles.places[tile] = end;
+            held_bytes_ += tiles.tiles[tile].bytes;
+            end += (tiles.tiles[tile].bytes + kAlignment - 1) / kAlignment * kAlignment;
+        }
+    memory_ = AnonymousMemory(end, "the model's weights");
 }
 
-void WeightPool::load_held(Workers& workers) {
-    struct Job {
-        int id;
-        size_t tile;
+TileReading WeightPool::reading_for(const PoolOptions& options,
+                                    const std::vector<Residency>& residency, int workers) const {
+    TileReading reading;
+    reading.workers = workers;
+    reading.windows = options.windows;
+    reading.may_map = options.may_map;
+    reading.held_bytes = held_bytes_;
+    const auto schedule = [&](int id, size_t tile, bool held) {
+        const Tile& scheduled = tiles_[index_of(id)].tiles[tile];
+        reading.schedule.push_back({scheduled.rowid, held});
+        if (!held) reading.streamed_bytes += scheduled.bytes;
     };
-    std::vector<Job> jobs;
-    for (const Weight& weight : weights_) {
-        const Tiles& tiles = tiles_[index_of(weight.id)];
-        for (size_t tile = 0; tile < tiles.tiles.size(); ++tile)
-            if (tiles.held[tile]) {
-                jobs.push_back({weight.id, tile});
-                held_bytes_ += tiles.tiles[tile].bytes;
-            }
-    }
-    workers.run(static_cast<int64_t>(jobs.size()), [&](int64_t item, int worker) {
-        const Job& job = jobs[static_cast<size_t>(item)];
-        const Tiles& tiles = tiles_[index_of(job.id)];
-        const Tile& tile = tiles.tiles[job.tile];
-        std::byte* to = memory_[index_of(job.id)].data() +
-                        static_cast<size_t>(tile.first_strip) * tiles.strip_bytes;
-        reader_->read(worker, tile.rowid, 0, tile.bytes, to);
-        verify(job.id, tile.first_strip, {to, tile.bytes});
-    });
+    for (const Residency& row : residency)
+        for (int64_t tile = row.first_tile; tile <= row.last_tile; ++tile)
+            schedule(row.param, static_cast<size_t>(tile), row.held);
+    if (residency.empty())
+        for (const Weight& weight : weights_)
+            for (size_t tile = 0; tile < tiles_[index_of(weight.id)].tiles.size(); ++tile)
+                schedule(weight.id, tile, true);
+    reading.drop_behind =
+        reading.streamed_bytes > 0 && reading.streamed_bytes + held_bytes_ > available_memory();
+    return reading;
 }
 
-void WeightPool::verify(int id, int64_t first_strip, std::span<const std::byte> data) {
-    Tiles& tiles = tiles_[index_of(id)];
+const std::byte* WeightPool::held(int id) const {
+    return memory_.data() + tiles_[index_of(id)].places.front();
+}
+
+void WeightPool::load_vectors() {
+    for (const Weight& weight : weights_)
+        if (weight.entry.shape.is_vector())
+            load(weight, tiles_[index_of(weight.id)].tiles.front(), 0, 1, 0);
+}
+
+bool WeightPool::all_known(const Tiles& tiles, int64_t first, int64_t count) const {
+    for (int64_t strip = first; strip < first + count; ++strip)
+        if (!tiles.known[static_cast<size_t>(strip)].load(std::memory_order_relaxed)) return false;
+    return true;
+}
+
+// Reads strips of a held tile into their place.
+void WeightPool::load(const Weight& weight, const Tile& tile, int64_t first, int64_t count,
+                      int worker) {
+    const Tiles& tiles = tiles_[index_of(weight.id)];
+    const auto index = static_cast<size_t>(&tile - tiles.tiles.data());
+    const size_t offset = static_cast<size_t>(first - tile.first_strip) * tiles.strip_bytes;
+    const size_t bytes = static_cast<size_t>(count) * tiles.strip_bytes;
+    std::byte* to = memory_.data() + tiles.places[index] + offset;
+    reader_->scanning(tile.rowid);
+    reader_->read(worker, tile.rowid, offset, bytes, to);
+    verify(weight, first, {to, bytes});
+    loaded_.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void WeightPool::verify(const Weight& weight, int64_t first_strip,
+                        std::span<const std::byte> data) {
+    Tiles& tiles = tiles_[index_of(weight.id)];
     for (size_t at = 0; at < data.size(); at += tiles.strip_bytes, ++first_strip) {
         const auto strip = static_cast<size_t>(first_strip);
         if (tiles.known[strip].load(std::memory_order_relaxed)) continue;
         if (hash64(data.data() + at, tiles.strip_bytes) != tiles.checksums[strip]) {
-            const ParamEntry& entry = weight(id).entry;
+            reader_->check();  // where a truncated file is the reason, that says so
             fail(
                 "{}: parameter {} {} at row {} is damaged (checksum mismatch); import the model "
                 "again",
-                path_, entry.name, describe(entry), first_strip * kStripRows);
+                path_, weight.entry.name, describe(weight.entry), first_strip * kStripRows);
         }
         tiles.known[strip].store(1, std::memory_order_relaxed);
     }
@@ -88,30 +143,68 @@ void WeightPool::verify(int id, int64_t first_strip, std::span<const std::byte> 
 WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64_t wanted, Use use,
                                       StripBuffer& buffer) {
     const Tiles& tiles = tiles_[index_of(weight.id)];
-    const int64_t strips_each = tile_rows(weight.entry.type, weight.entry.shape) / kStripRows;
-    const auto index = static_cast<size_t>(first / strips_each);
+    const auto index = static_cast<size_t>(first / tiles.strips_each);
     const Tile& tile = tiles.tiles[index];
     const int64_t in_tile = first - tile.first_strip;
     const auto tile_strips = static_cast<int64_t>(tile.bytes / tiles.strip_bytes);
     int64_t count = std::min(wanted, tile_strips - in_tile);
-    if (tiles.held[index])
-        return {held(weight.id) + static_cast<size_t>(first) * tiles.strip_bytes, count};
+    const size_t offset = static_cast<size_t>(in_tile) * tiles.strip_bytes;
+
+    const bool held = tiles.places[index] != kStreamed;
+    if (held && !in_place_) {
+        if (!all_known(tiles, first, count)) load(weight, tile, first, count, buffer.worker);
+        return {memory_.data() + tiles.places[index] + offset, count};
+    }
 
     // Larger buffers would fall out of the cache before they are used.
     const auto fitting = static_cast<int64_t>(kTileBytes / tiles.strip_bytes);
     count = std::min(count, std::max<int64_t>(1, fitting));
+    const std::byte* data = nullptr;
+    if (use == Use::scan) {
+        reader_->scanning(tile.rowid);
+        const auto view = reader_->view(buffer.worker, tile.rowid, offset,
+                                        static_cast<size_t>(count) * tiles.strip_bytes);
+        if (view.size() >= tiles.strip_bytes) {
+            data = view.data();
+            count = static_cast<int64_t>(view.size() / tiles.strip_bytes);
+        } else if (!view.empty()) {
+            count = 1;  // this one lies across two pages, the next may not
+        }
+    }
     const size_t bytes = static_cast<size_t>(count) * tiles.strip_bytes;
-    if (buffer.memory.size() < bytes)
-        buffer.memory = AnonymousMemory(std::max(bytes, kTileBytes), "a tile buffer");
-    reader_->read(buffer.worker, tile.rowid, static_cast<size_t>(in_tile) * tiles.strip_bytes,
-                  bytes, buffer.memory.data());
-    verify(weight.id, first, {buffer.memory.data(), bytes});
-    (use == Use::scan ? streamed_ : embedding_).fetch_add(bytes, std::memory_order_relaxed);
-    return {buffer.memory.data(), count};
+    if (!data) {
+        if (buffer.memory.size() < bytes)
+            buffer.memory = AnonymousMemory(std::max(bytes, kTileBytes), "a tile buffer");
+        reader_->read(buffer.worker, tile.rowid, offset, bytes, buffer.memory.data());
+        data = buffer.memory.data();
+    }
+    verify(weight, first, {data, bytes});
+    if (!held)
+        (use == Use::scan ? streamed_ : embedding_).fetch_add(bytes, std::memory_order_relaxed);
+    return {data, count};
+}
+
+void WeightPool::verify_all(Workers& workers) {
+    std::vector<StripBuffer> buffers(static_cast<size_t>(workers.count()));
+    for (size_t i = 0; i < buffers.size(); ++i) buffers[i].worker = static_cast<int>(i);
+    for (const Weight& weight : weights_) {
+        if (weight.entry.shape.is_vector()) continue;
+        const Tiles& tiles = tiles_[index_of(weight.id)];
+        workers.run(static_cast<int64_t>(tiles.tiles.size()), [&](int64_t item, int worker) {
+            const Tile& tile = tiles.tiles[static_cast<size_t>(item)];
+            const int64_t end =
+                tile.first_strip + static_cast<int64_t>(tile.bytes / tiles.strip_bytes);
+            for (int64_t strip = tile.first_strip; strip < end;)
+                strip += strips(weight, strip, end - strip, Use::scan,
+                                buffers[static_cast<size_t>(worker)])
+                             .count;
+        });
+    }
+    check();
 }
 
 PoolCounters WeightPool::counters() const {
-    return {held_bytes_, streamed_, embedding_};
+    return {loaded_, streamed_, embedding_};
 }
 
 }  // namespace llmsql

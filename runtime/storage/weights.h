@@ -1,12 +1,13 @@
 // WeightPool: the weights of an open model, as the kernels read them. It follows the plan's
-// residency rows and decides nothing itself: tiles that are held are read once and stay in memory,
-// the others are read each time they are used, by the worker that uses them, into its own buffer.
+// residency rows and decides nothing itself: tiles that are held are read when they are first used
+// and stay in memory, the others are read each time, by the worker that uses them.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -49,18 +50,26 @@ struct StripBuffer {
 
 /// What has been read since the pool was made, in bytes of tiles.
 struct PoolCounters {
-    uint64_t loaded = 0;     // held tiles, read once
+    uint64_t loaded = 0;     // held tiles, each strip once
     uint64_t streamed = 0;   // other tiles, by scans
     uint64_t embedding = 0;  // other tiles, by embeddings
 };
 
+/// How a pool reads. `io` absent: the faster way, found by trying.
+struct PoolOptions {
+    std::optional<IoMode> io = IoMode::read;
+    std::optional<uint64_t> windows;  // see TileReading
+    bool may_map = false;             // see TileReading
+};
+
 class WeightPool {
   public:
-    /// Reads all held tiles. `residency` covers each tile of each parameter once, or is empty: then
-    /// everything is held. Every strip is verified against its checksum when it is first read;
-    /// fails on a missing, misshapen or damaged tile, naming parameter and row.
-    WeightPool(const ModelDb& db, const std::vector<Residency>& residency, IoMode io,
-               Workers& workers);
+    /// `residency` covers each tile of each parameter once, in the order of a pass, or is empty:
+    /// then everything is held. Only vectors are read now; a matrix's tiles when they are first
+    /// used. Every strip is verified against its checksum when it is first read; fails on a
+    /// missing or misshapen tile or a damaged strip, naming parameter and row.
+    WeightPool(const ModelDb& db, const std::vector<Residency>& residency,
+               const PoolOptions& options, Workers& workers);
     WeightPool(const WeightPool&) = delete;
     WeightPool& operator=(const WeightPool&) = delete;
 
@@ -74,32 +83,49 @@ class WeightPool {
     };
     /// Strips of a matrix from `first` on, laid out as strip_bytes() says: as many of the `wanted`
     /// as lie in one piece, at least one. Valid until the buffer is used again. Thread-safe between
-    /// different buffers; fails when reading does.
+    /// different buffers and strips; fails when reading does.
     Strips strips(const Weight& weight, int64_t first, int64_t wanted, Use use,
                   StripBuffer& buffer);
 
-    const std::byte* held(int id) const { return memory_[static_cast<size_t>(id - 1)].data(); }
+    const std::byte* held(int id) const;
+
+    /// Reads whatever has not been read yet: every strip is verified.
+    void verify_all(Workers& workers);
+
+    /// Fails if mapped weights used so far were not the file's; call when a pass has ended.
+    void check() const { reader_->check(); }
 
     /// Bytes of the tiles that are held.
     uint64_t held_bytes() const { return held_bytes_; }
     PoolCounters counters() const;
+    IoMode io() const { return reader_->mode(); }
 
   private:
+    // A tile's place in memory_, or kStreamed.
+    static constexpr size_t kStreamed = SIZE_MAX;
     struct Tiles : ParamTiles {
-        std::vector<bool> held;                         // one a tile
-        std::unique_ptr<std::atomic<uint8_t>[]> known;  // one a strip: it has been verified
+        std::vector<size_t> places;                     // one a tile
+        std::unique_ptr<std::atomic<uint8_t>[]> known;  // one a strip: it has been verified, and
+                                                        // is in memory if its tile is held
+        int64_t strips_each = 1;                        // of a full tile
     };
 
-    void load_held(Workers& workers);
-    void verify(int id, int64_t first_strip, std::span<const std::byte> data);
+    void place_tiles(const std::vector<Residency>& residency);
+    TileReading reading_for(const PoolOptions& options, const std::vector<Residency>& residency,
+                            int workers) const;
+    void load_vectors();
+    void load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, int worker);
+    bool all_known(const Tiles& tiles, int64_t first, int64_t count) const;
+    void verify(const Weight& weight, int64_t first_strip, std::span<const std::byte> data);
 
     std::string path_;
     std::vector<Weight> weights_;
     std::vector<Tiles> tiles_;
-    std::vector<AnonymousMemory> memory_;  // a parameter's whole size; only held tiles are touched
+    AnonymousMemory memory_;  // the held tiles
+    bool in_place_ = false;   // held matrices are used where they are mapped
     std::unique_ptr<TileReader> reader_;
     uint64_t held_bytes_ = 0;
-    std::atomic<uint64_t> streamed_{0}, embedding_{0};
+    std::atomic<uint64_t> loaded_{0}, streamed_{0}, embedding_{0};
 };
 
 }  // namespace llmsql

@@ -29,16 +29,21 @@ class ResidencyTable final : public Table {
         sqlite3_result_int64(context, values[column]);
     }
 
-    // Ranges come in order: each parameter's tiles from the first to the last, without a gap.
+    // Each parameter's ranges come together, from the first tile to the last, without a gap.
+    // Parameters come in the order in which a pass reads them: reading goes ahead by it.
     void insert(std::span<sqlite3_value*> values) override {
         const int64_t param = integer_value(values[0], "residency.param");
         const int64_t first = integer_value(values[1], "residency.first_tile");
         const int64_t last = integer_value(values[2], "residency.last_tile");
         const int64_t held = integer_value(values[3], "residency.held");
-        if (param < 1 || param > static_cast<int64_t>(engine_.declared.size()) ||
-            param != covered_ + 1)
-            fail("residency: parameter {} does not follow: the tiles of {} come next", param,
-                 covered_ + 1);
+        if (param < 1 || param > static_cast<int64_t>(engine_.declared.size()))
+            fail("residency: there is no parameter {}", param);
+        seen_.resize(engine_.declared.size());
+        if (next_tile_ > 0 ? param != current_ : seen_[static_cast<size_t>(param - 1)])
+            fail("residency: parameter {} is covered {}", param,
+                 next_tile_ > 0 ? fmt::format("before the tiles of {} are", current_) : "twice");
+        seen_[static_cast<size_t>(param - 1)] = true;
+        current_ = param;
         const ParamEntry& entry = engine_.declared[static_cast<size_t>(param - 1)];
         const int64_t tiles = tile_count(entry.type, entry.shape);
         if (first != next_tile_ || last < first || last >= tiles)
@@ -49,8 +54,7 @@ class ResidencyTable final : public Table {
             fail("residency: {} is a vector; vectors are always held", entry.name);
         engine_.residency.push_back({static_cast<int>(param), first, last, held == 1});
         next_tile_ = last + 1 == tiles ? 0 : last + 1;
-        if (next_tile_ == 0) ++covered_;
-        engine_.budget->covered = covered_;
+        if (next_tile_ == 0) ++engine_.budget->covered;
         if (held)
             for (int64_t tile = first; tile <= last; ++tile)
                 engine_.budget->held += tile_bytes(entry.type, entry.shape, tile);
@@ -61,8 +65,9 @@ class ResidencyTable final : public Table {
 
   private:
     Engine& engine_;
-    int64_t covered_ = 0;    // parameters whose tiles are all covered
-    int64_t next_tile_ = 0;  // of the next parameter
+    std::vector<bool> seen_;  // by parameter: it has a range
+    int64_t current_ = 0;     // the parameter of the last range
+    int64_t next_tile_ = 0;   // of that parameter; 0: all its tiles are covered
 };
 
 }  // namespace
@@ -73,9 +78,11 @@ std::unique_ptr<Table> make_residency_table(Engine& engine, const ModuleArgument
     budget.bytes = arguments.integer("budget");
     budget.pool = arguments.integer("pool");
     budget.workers = arguments.integer("workers");
-    if (budget.bytes < 1 || budget.pool < 0 || budget.workers < 1 || budget.workers > 1024)
-        fail("llm_residency: budget={}, pool={}, workers={} cannot be", budget.bytes, budget.pool,
-             budget.workers);
+    budget.windows = arguments.integer("windows");
+    if (budget.bytes < 1 || budget.pool < 0 || budget.windows < 0 || budget.workers < 1 ||
+        budget.workers > 1024)
+        fail("llm_residency: budget={}, pool={}, windows={}, workers={} cannot be", budget.bytes,
+             budget.pool, budget.windows, budget.workers);
     engine.budget = budget;
     return std::make_unique<ResidencyTable>(engine);
 }

@@ -51,7 +51,7 @@ TEST(TileReader, BothWaysGiveTheSameBytesWhereverTheyLie) {
         const TemporaryFolder folder;
         big.model.write(folder / "big.db", page_bytes);
         const ModelDb db(folder / "big.db");
-        const auto blob = make_tile_reader(db, IoMode::blob, 2);
+        const auto blob = make_tile_reader(db, IoMode::blob, {.workers = 2});
         const auto pages = make_tile_reader(db, IoMode::read, 2);
         std::mt19937 random(static_cast<unsigned>(page_bytes));
         for (const ParamTiles& param : read_tile_map(db, db.catalogue()))

@@ -1,0 +1,17 @@
+// Which way of reading tiles is the faster one on this machine.
+#pragma once
+
+#include <memory>
+
+#include "runtime/storage/tile_reader.h"
+#include "runtime/workers/workers.h"
+
+namespace llmsql {
+
+/// `read`, unless `map` is allowed and better: where weights that are held would not fit in memory
+/// beside the page cache, or where streaming a part of the schedule both ways, which takes some
+/// ten milliseconds, shows windows to be faster.
+std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileReading& reading,
+                                               Workers& workers);
+
+}  // namespace llmsql

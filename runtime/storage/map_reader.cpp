@@ -1,0 +1,163 @@
+// Windows of a mapping. See map_reader.h.
+#include "runtime/storage/map_reader.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "common/error.h"
+#include "common/types.h"
+
+namespace llmsql {
+namespace {
+
+constexpr uint64_t kWindow = kMapWindow;
+
+#ifndef MADV_POPULATE_READ
+constexpr int MADV_POPULATE_READ = 22;  // Linux 5.14
+#endif
+
+void* address(const std::byte* at) {
+    return const_cast<std::byte*>(at);  // for madvise, which takes no const
+}
+
+}  // namespace
+
+MapReader::MapReader(std::unique_ptr<BlobPages> pages, const TileReading& reading)
+    : by_read_(std::move(pages), reading),
+      file_(by_read_.pages().file()),
+      mapping_(file_.mapping()),
+      most_windows_(reading.windows ? static_cast<size_t>(*reading.windows / kWindow) : 0),
+      workers_(static_cast<size_t>(reading.workers)) {
+    if (reading.windows && *reading.windows < mapped_bytes(reading.workers))
+        fail("{}: mapping it takes windows of {} MiB, but the plan leaves {} MiB: use --io=read",
+             file_.path(), mapped_bytes(reading.workers) >> 20, *reading.windows >> 20);
+}
+
+MapReader::~MapReader() {
+    if (most_windows_ > 0) madvise(address(mapping_.data()), mapping_.size(), MADV_DONTNEED);
+}
+
+size_t MapReader::index_of(Worker& worker, int64_t rowid) {
+    if (worker.rowid != rowid) {
+        worker.index = by_read_.pages().index_of(rowid);
+        worker.rowid = rowid;
+    }
+    return worker.index;
+}
+
+// The bytes of a BLOB from `offset` on that are in one piece of the file.
+std::span<const std::byte> MapReader::piece(size_t index, size_t offset, size_t bytes) {
+    BlobPages& pages = by_read_.pages();
+    const BlobPages::Blob& blob = pages.blob(index);
+    if (bytes == 0 || offset >= blob.bytes || bytes > blob.bytes - offset) return {};
+    uint64_t from = blob.local_offset + offset;
+    if (offset < blob.local_bytes) {
+        bytes = std::min(bytes, blob.local_bytes - offset);
+    } else {
+        const size_t per_page = pages.chain_bytes();
+        const size_t at = offset - blob.local_bytes + blob.skipped;
+        size_t page = at / per_page;
+        bytes = std::min(bytes, per_page - at % per_page);
+        for (const BlobPages::Run& run : pages.chain(index)) {
+            if (page < run.count) {
+                from = pages.page_offset(run.first + static_cast<uint32_t>(page)) +
+                       BlobPages::kChainHeader + at % per_page;
+                break;
+            }
+            page -= run.count;
+        }
+    }
+    if (from + bytes > mapping_.size()) return {};  // the file has grown since it was mapped
+    return mapping_.subspan(from, bytes);
+}
+
+std::span<const std::byte> MapReader::view(int worker, int64_t rowid, size_t offset, size_t bytes) {
+    Worker& self = workers_[static_cast<size_t>(worker)];
+    const size_t index = index_of(self, rowid);
+    const std::span<const std::byte> first = piece(index, offset, bytes);
+    if (most_windows_ == 0 || first.empty()) return first;
+    const auto begin = static_cast<uint64_t>(first.data() - mapping_.data());
+    if (begin >= self.begin && begin + first.size() <= self.end) return first;
+    // All that is asked for at once, where it lies together.
+    uint64_t end = begin + first.size();
+    if (const auto last = piece(index, offset + bytes - 1, 1); !last.empty()) {
+        const auto last_at = static_cast<uint64_t>(last.data() - mapping_.data());
+        if (last_at >= begin && last_at < begin + bytes + kWindow / 2) end = last_at + 1;
+    }
+    open(self, {begin, end - begin});
+    return first;
+}
+
+void MapReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) {
+    Worker& self = workers_[static_cast<size_t>(worker)];
+    const size_t index = index_of(self, rowid);
+    while (bytes > 0) {
+        const std::span<const std::byte> here = piece(index, offset, bytes);
+        const auto begin = static_cast<uint64_t>(here.data() - mapping_.data());
+        const bool open =
+            most_windows_ == 0 || (begin >= self.begin && begin + here.size() <= self.end);
+        if (here.empty() || !open) return by_read_.read(worker, rowid, offset, bytes, out);
+        std::memcpy(out, here.data(), here.size());
+        out += here.size();
+        offset += here.size();
+        bytes -= here.size();
+    }
+}
+
+// Makes a range of the file this worker's, instead of the one it had. What is decided under the
+// lock is done outside it: a worker that needs a window which another one is populating faults its
+// pages in itself, and one that is dropped just after it was wanted again comes back the same way.
+void MapReader::open(Worker& worker, FileRange range) {
+    const uint64_t first = range.offset / kWindow;
+    const uint64_t last = (range.offset + range.bytes - 1) / kWindow;
+    std::vector<uint64_t> missing, unused;
+    {
+        const std::lock_guard lock(mutex_);
+        worker.begin = range.offset;
+        worker.end = range.offset + range.bytes;
+        for (uint64_t window = first; window <= last; ++window) {
+            if (std::ranges::find(open_, window) != open_.end()) continue;
+            take_unused(unused);
+            open_.push_back(window);
+            missing.push_back(window);
+        }
+    }
+    for (const uint64_t window : unused)
+        madvise(address(mapping_.data() + window * kWindow), window_bytes(window), MADV_DONTNEED);
+    for (const uint64_t window : missing) populate(window);
+}
+
+// Takes the oldest windows that no worker uses off the list, until there is room for one more.
+void MapReader::take_unused(std::vector<uint64_t>& unused) {
+    for (size_t i = 0; open_.size() >= most_windows_ && i < open_.size();) {
+        const uint64_t begin = open_[i] * kWindow;
+        const bool used = std::ranges::any_of(workers_, [&](const Worker& worker) {
+            return worker.begin < begin + kWindow && worker.end > begin;
+        });
+        if (used) {
+            ++i;
+            continue;
+        }
+        unused.push_back(open_[i]);
+        open_.erase(open_.begin() + static_cast<ptrdiff_t>(i));
+    }
+}
+
+size_t MapReader::window_bytes(uint64_t window) const {
+    return std::min<uint64_t>(kWindow, mapping_.size() - window * kWindow);
+}
+
+void MapReader::populate(uint64_t window) {
+    const uint64_t begin = window * kWindow;
+    // EINVAL: an older kernel; its pages come one by one, when they are used.
+    if (madvise(address(mapping_.data() + begin), window_bytes(window), MADV_POPULATE_READ) == 0 ||
+        errno == EINVAL)
+        return;
+    if (errno == EFAULT) file_.fail_truncated();
+    fail("{}: cannot read at {}: {}", file_.path(), begin, std::strerror(errno));
+}
+
+}  // namespace llmsql

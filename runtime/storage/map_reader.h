@@ -1,0 +1,52 @@
+// MapReader: tiles used in place, in a mapping of the file. See tile_reader.h.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "runtime/storage/page_reader.h"
+
+namespace llmsql {
+
+/// Windows of 2 MiB of the file are populated when a worker needs one that is not, and dropped in
+/// the order they came, when there are too many and no worker uses them; so what is mapped at a
+/// time is bounded. With no limit, everything stays mapped.
+class MapReader final : public TileReader {
+  public:
+    MapReader(std::unique_ptr<BlobPages> pages, const TileReading& reading);
+    MapReader(const MapReader&) = delete;
+    MapReader& operator=(const MapReader&) = delete;
+    ~MapReader() override;
+
+    IoMode mode() const override { return IoMode::map; }
+    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) override;
+    std::span<const std::byte> view(int worker, int64_t rowid, size_t offset,
+                                    size_t bytes) override;
+    void scanning(int64_t rowid) override { by_read_.scanning(rowid); }
+    void check() const override { file_.check_mapping(); }
+
+  private:
+    struct Worker {
+        size_t index = 0;             // of the BLOB that it looked at last
+        int64_t rowid = -1;           // its row
+        uint64_t begin = 0, end = 0;  // of the file, populated for it
+    };
+    size_t index_of(Worker& worker, int64_t rowid);
+    std::span<const std::byte> piece(size_t index, size_t offset, size_t bytes);
+    void open(Worker& worker, FileRange range);
+    void take_unused(std::vector<uint64_t>& unused);
+    size_t window_bytes(uint64_t window) const;
+    void populate(uint64_t window);
+
+    PageReader by_read_;  // for what is not scanned, and the pages' places
+    ModelFile& file_;
+    const std::span<const std::byte> mapping_;
+    const size_t most_windows_;  // 0: no limit
+    std::vector<Worker> workers_;
+    std::mutex mutex_;           // of what follows, and of workers_' begin and end
+    std::deque<uint64_t> open_;  // windows populated, oldest first
+};
+
+}  // namespace llmsql
