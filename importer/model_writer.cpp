@@ -221,6 +221,20 @@ void ModelWriter::merge(int64_t left, int64_t right, int64_t rank, int64_t merge
     step(merge_);
 }
 
+// Leaves the file in the page cache as reading leaves it, not as SQLite wrote it page by page: in
+// large folios, from which weights are streamed about a third faster (docs/memory.md, "Reading").
+// Only a favour to the runs that follow: whether it works does not matter.
+void ModelWriter::read_back(int fd, uint64_t bytes) const {
+    const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGESIZE);
+    if (pages < 0 || page < 0 ||
+        bytes > static_cast<uint64_t>(pages) / 2 * static_cast<uint64_t>(page))
+        return;  // it would not stay
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    std::vector<std::byte> buffer(1 << 20);
+    while (!cancelled_->load() && ::read(fd, buffer.data(), buffer.size()) > 0) {
+    }
+}
+
 uint64_t ModelWriter::finish() {
     execute(kIndexes);
     for (Statement* statement : {&meta_, &param_, &tile_, &token_, &merge_}) statement->reset();
@@ -230,6 +244,7 @@ uint64_t ModelWriter::finish() {
     struct stat info {};
     const bool flushed = fd >= 0 && ::fstat(fd, &info) == 0 && ::fsync(fd) == 0;
     const int why = errno;
+    if (flushed) read_back(fd, static_cast<uint64_t>(info.st_size));
     if (fd >= 0) ::close(fd);
     if (!flushed) fail("{}: cannot write: {}", output_.string(), std::strerror(why));
     return static_cast<uint64_t>(info.st_size);

@@ -58,6 +58,7 @@ class ModelWriter {
 
     void open();
     void refuse_neighbours() const;
+    void read_back(int fd, uint64_t bytes) const;
     void execute(const std::string& sql);
     Statement prepare(const char* sql);
     void step(Statement& statement);

@@ -226,7 +226,7 @@ int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64
                        int workers) {
     const int64_t scanned = scanned_by(plan.forward, params) + scanned_by(plan.logits, params);
     const auto windows = static_cast<int64_t>(mapped_bytes(workers));
-    return windows <= capacity && capacity < scanned ? windows : 0;
+    return windows <= capacity / 4 && windows <= (scanned - capacity) / 10 ? windows : 0;
 }
 
 int64_t sum_of(const std::vector<MemoryPart>& parts) {

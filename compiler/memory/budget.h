@@ -34,8 +34,9 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
                                      int workers);
 
-/// What of `capacity`, the bytes left for matrices, goes to windows for reading by a mapping, where
-/// something is streamed: as much as they need, if there is as much.
+/// What of `capacity`, the bytes left for matrices, goes to windows for reading by a mapping: as
+/// much as they need, where that is a quarter of it at most and adds a tenth at most to what a pass
+/// reads; else nothing.
 int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64_t capacity,
                        int workers);
 

@@ -70,6 +70,9 @@ void Statistics::print() const {
                        decode_tokens, rate(static_cast<double>(decode_passes), decode_seconds),
                        rate(static_cast<double>(decode_bytes) / 1e9, decode_seconds),
                        static_cast<double>(peak_resident_bytes()) / 1e6));
+    if (decode_streamed > 0 && decode_passes > 0)
+        report(fmt::format("weights: {} bytes held, {} read per token (--io {})\n", held_bytes,
+                           decode_streamed / decode_passes, name_of(io)));
 }
 
 Generator::Generator(Program& program, Tokenizer& tokenizer, const Options& options)
@@ -129,6 +132,7 @@ bool Generator::make_room(size_t keep) {
 Answer Generator::generate() {
     const auto start = Clock::now();
     const uint64_t bytes_before = program_.weight_bytes_used();
+    const uint64_t streamed_before = program_.counters().streamed;
     const size_t keep = !options_.keep       ? 0
                         : *options_.keep < 0 ? held_.size()
                                              : static_cast<size_t>(*options_.keep);
@@ -163,6 +167,9 @@ Answer Generator::generate() {
     answer.text = std::move(out.text());
     statistics_.decode_seconds += seconds_since(start);
     statistics_.decode_bytes += program_.weight_bytes_used() - bytes_before;
+    statistics_.decode_streamed += program_.counters().streamed - streamed_before;
+    statistics_.held_bytes = program_.counters().loaded;
+    statistics_.io = program_.io();
     if (!answer.text.ends_with('\n')) print("\n");
     if (answer.ending == Ending::context_full)
         print_notice(fmt::format("stopped: the context of {} tokens is full{}", context_,

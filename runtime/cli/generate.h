@@ -21,10 +21,15 @@ struct Statistics {
     uint64_t decode_tokens = 0;  // picked
     uint64_t decode_passes = 0;  // one fewer than tokens an answer: the first comes from prefill
     double decode_seconds = 0;
-    uint64_t decode_bytes = 0;  // of weights used
+    uint64_t decode_bytes = 0;     // of weights used
+    uint64_t decode_streamed = 0;  // of them, read from the database again
+    uint64_t held_bytes = 0;       // of weights, read so far
+    IoMode io = IoMode::read;
 
     /// prefill: 12 tokens, 85.3 tok/s
     /// decode: 32 tokens, 23.1 tok/s, 12.2 GB/s, peak RSS 71 MB
+    /// and, where weights are streamed,
+    /// weights: 27262976 bytes held, 498021376 read per token (--io read)
     /// Decode's rates count passes, and all the time between the first token and the last.
     void print() const;
 };

@@ -73,15 +73,24 @@ class MemoryBudget(unittest.TestCase):
     def test_threads_and_sizes(self):
         def table(threads):
             text = self.succeed(MODELS[-1], "--emit=sql", "--budget", "64MiB", "-t", threads)
-            found = re.search(r"llm_residency\(budget=67108864, pool=(\d+), workers=(\d+)\)", text)
-            self.assertEqual(int(found[2]), threads)
-            return int(found[1])
+            found = re.search(r"llm_residency\(budget=67108864, pool=(\d+), windows=(\d+), "
+                              r"workers=(\d+)\)", text)
+            self.assertEqual(int(found[3]), threads)
+            return int(found[1]) + int(found[2])
         self.assertLess(table(5), table(1) - 4 * 262144)
         sizes = ["--chunk", 7, "--logits-rows", 3]
         text = self.succeed(MODELS[-1], "--emit=sql", "--budget", "64MiB", *sizes)
         self.assertRegex(text.splitlines()[0], " · chunk 7 · logits rows 3$")
         self.assertIn("a smaller --chunk", self.refuse(1, MODELS[-1], "--emit=sql", "--budget",
                                                        "1MiB", *sizes))
+
+    def test_windows_where_they_cost_little(self):
+        model = SOURCE / "models" / "qwen2.5-coder-0.5b.toml"
+        for budget, windows in (("48MiB", 0), ("64MiB", 8 << 20), ("320MiB", 8 << 20),
+                                ("560MiB", 0), ("4GiB", 0)):
+            with self.subTest(budget):
+                text = self.succeed(model, "--emit=sql", "--budget", budget)
+                self.assertIn(f", windows={windows}, workers=2)", text)
 
     def test_usage(self):
         for arguments in (["--budget", "lots"], ["--budget", "-1MiB"], ["--budget", "9,5MiB"],

@@ -275,10 +275,11 @@ TEST(PlanText, SaysWhatIsHeld) {
         text.starts_with("-- llmsql plan 1 · wide · test · budget 18 MiB · context 256 · "
                          "chunk "));
     EXPECT_NE(text.find(" (optimum "), std::string::npos);
-    EXPECT_NE(text.find(fmt::format("CREATE VIRTUAL TABLE temp.residency USING "
-                                    "llm_residency(budget=18874368, pool={}, workers=2);\n",
-                                    plan.residency->pool)),
-              std::string::npos);
+    EXPECT_NE(
+        text.find(fmt::format("CREATE VIRTUAL TABLE temp.residency USING "
+                              "llm_residency(budget=18874368, pool={}, windows=0, workers=2);\n",
+                              plan.residency->pool)),
+        std::string::npos);
     // The rows, read back.
     const std::string head = "INSERT INTO residency(param, first_tile, last_tile, held) VALUES\n";
     const size_t begin = text.find(head);
@@ -387,7 +388,9 @@ TEST(ResidencyVerifier, SeesDamage) {
     EXPECT_NE(damaged([](PlanResidency& r) { r.tiles.back().param += 1; }), "");
     EXPECT_NE(damaged([](PlanResidency& r) { r.tiles.front().first = -1; }), "");
     EXPECT_NE(damaged([&](PlanResidency& r) { split(r)->held = false; }), "");
-    EXPECT_NE(damaged([](PlanResidency& r) { r.tiles.back().held = false; }), "");  // a vector
+    EXPECT_NE(damaged([](PlanResidency& r) { r.tiles.front().held = !r.tiles.front().held; }), "");
+    EXPECT_NE(damaged([](PlanResidency& r) { std::swap(r.tiles.front(), r.tiles.back()); }), "");
+    EXPECT_NE(damaged([](PlanResidency& r) { r.windows = r.budget; }), "");
     EXPECT_NE(damaged([](PlanResidency& r) { --r.pool; }), "");
     EXPECT_NE(damaged([](PlanResidency& r) { r.budget = r.pool - 1; }), "");
     EXPECT_NE(damaged([](PlanResidency& r) { --r.read_bytes; }), "");

@@ -1,4 +1,4 @@
-// Weights that are streamed: both ways of reading agree, the pool reads exactly what the residency
+// Weights that are streamed: the ways of reading agree, the pool reads exactly what the residency
 // rows leave out, and damage is found when a strip is first read.
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 #include <random>
 
 #include "common/error.h"
+#include "runtime/storage/model_file.h"
 #include "runtime/storage/tile_reader.h"
 #include "runtime/storage/weights.h"
 #include "tests/unit/runtime/tiny_model.h"
@@ -36,6 +37,36 @@ struct BigModel {
     }
 };
 
+TileReading reading_with(int workers) {
+    TileReading reading;
+    reading.workers = workers;
+    return reading;
+}
+
+PoolOptions with_io(std::optional<IoMode> io) {
+    PoolOptions options;
+    options.io = io;
+    options.windows = mapped_bytes(2);
+    options.may_map = true;
+    return options;
+}
+
+// Every tile of every parameter once: the first `held` of a matrix's are held, vectors whole.
+std::vector<Residency> hold_leading(const ModelDb& db, int64_t held) {
+    std::vector<Residency> rows;
+    const auto catalogue = db.catalogue();
+    for (size_t i = 0; i < catalogue.size(); ++i) {
+        const int64_t tiles = tile_count(catalogue[i].type, catalogue[i].shape);
+        const int64_t first = catalogue[i].shape.is_vector() ? tiles : std::min(held, tiles);
+        const int id = static_cast<int>(i) + 1;
+        if (first > 0) rows.push_back({id, 0, first - 1, true});
+        if (first < tiles) rows.push_back({id, first, tiles - 1, false});
+    }
+    return rows;
+}
+
+constexpr IoMode kWays[] = {IoMode::blob, IoMode::read, IoMode::map};
+
 std::string error_of(const std::function<void()>& body) {
     try {
         body();
@@ -45,26 +76,62 @@ std::string error_of(const std::function<void()>& body) {
     return "no error";
 }
 
-TEST(TileReader, BothWaysGiveTheSameBytesWhereverTheyLie) {
+// Reads through view() where there is one, in as many pieces as it takes.
+std::vector<std::byte> read_by(TileReader& reader, int worker, int64_t rowid, size_t offset,
+                               size_t bytes, bool view) {
+    std::vector<std::byte> out(bytes, std::byte{1});
+    for (size_t at = 0; at < bytes;) {
+        const auto seen = view ? reader.view(worker, rowid, offset + at, bytes - at)
+                               : std::span<const std::byte>();
+        if (seen.empty()) {
+            reader.read(worker, rowid, offset + at, bytes - at, out.data() + at);
+            break;
+        }
+        std::ranges::copy(seen, out.begin() + static_cast<ptrdiff_t>(at));
+        at += seen.size();
+    }
+    return out;
+}
+
+TEST(TileReader, AllWaysGiveTheSameBytesWhereverTheyLie) {
     const BigModel big;
     for (const int page_bytes : {65536, 4096, 512}) {
         const TemporaryFolder folder;
         big.model.write(folder / "big.db", page_bytes);
         const ModelDb db(folder / "big.db");
-        const auto blob = make_tile_reader(db, IoMode::blob, {.workers = 2});
-        const auto pages = make_tile_reader(db, IoMode::read, 2);
+        TileReading windowed = reading_with(2);
+        windowed.windows = mapped_bytes(2);
+        TileReading behind = reading_with(2);
+        behind.drop_behind = true;
+        for (const ParamTiles& param : read_tile_map(db, db.catalogue()))
+            for (const Tile& tile : param.tiles)
+                behind.schedule.push_back({tile.rowid, tile.rowid % 3 == 0});
+        const auto blob = make_tile_reader(db, IoMode::blob, reading_with(2));
+        std::vector<std::unique_ptr<TileReader>> others;
+        others.push_back(make_tile_reader(db, IoMode::read, reading_with(2)));
+        others.push_back(make_tile_reader(db, IoMode::read, behind));
+        others.push_back(make_tile_reader(db, IoMode::map, reading_with(2)));
+        others.push_back(make_tile_reader(db, IoMode::map, windowed));
+        EXPECT_EQ(others[0]->mode(), IoMode::read);
+        EXPECT_EQ(others[3]->mode(), IoMode::map);
         std::mt19937 random(static_cast<unsigned>(page_bytes));
         for (const ParamTiles& param : read_tile_map(db, db.catalogue()))
             for (const Tile& tile : param.tiles)
-                for (int round = 0; round < 8; ++round) {
+                for (int round = 0; round < 6; ++round) {
                     const size_t from = round == 0 ? 0 : random() % tile.bytes;
                     const size_t most = tile.bytes - from;
                     const size_t bytes = round == 0 ? most : random() % most + 1;
-                    std::vector<std::byte> a(bytes), b(bytes, std::byte{1});
-                    blob->read(round % 2, tile.rowid, from, bytes, a.data());
-                    pages->read(round % 2, tile.rowid, from, bytes, b.data());
-                    ASSERT_EQ(a, b) << "tile " << tile.rowid << " from " << from << ", " << bytes;
+                    std::vector<std::byte> expected(bytes);
+                    blob->read(round % 2, tile.rowid, from, bytes, expected.data());
+                    for (const auto& reader : others) {
+                        reader->scanning(tile.rowid);
+                        ASSERT_EQ(read_by(*reader, round % 2, tile.rowid, from, bytes, round < 4),
+                                  expected)
+                            << name_of(reader->mode()) << ", tile " << tile.rowid << " from "
+                            << from << ", " << bytes;
+                    }
                 }
+        for (const auto& reader : others) reader->check();
     }
 }
 
@@ -74,8 +141,8 @@ TEST(TileReader, WhatIsNotThereIsAnError) {
     big.model.write(folder / "big.db");
     const ModelDb db(folder / "big.db");
     std::byte out[64];
-    for (const IoMode mode : {IoMode::blob, IoMode::read}) {
-        const auto reader = make_tile_reader(db, mode, 1);
+    for (const IoMode mode : kWays) {
+        const auto reader = make_tile_reader(db, mode, reading_with(1));
         EXPECT_NE(error_of([&] { reader->read(0, 999, 0, 1, out); }), "no error");
         EXPECT_NE(error_of([&] { reader->read(0, 1, 1 << 30, 1, out); }), "no error");
         EXPECT_EQ(error_of([&] { reader->read(0, 1, 0, 64, out); }), "no error");
@@ -83,18 +150,26 @@ TEST(TileReader, WhatIsNotThereIsAnError) {
 }
 
 TEST(TileReader, ATruncatedFileIsAnErrorNotASignal) {
+    guard_mappings();
     const BigModel big;
-    const TemporaryFolder folder;
-    big.model.write(folder / "big.db");
-    const ModelDb db(folder / "big.db");
-    const auto reader = make_tile_reader(db, IoMode::read, 1);
-    const auto map = read_tile_map(db, db.catalogue());
-    const Tile& last = map.back().tiles.back();
-    std::filesystem::resize_file(folder / "big.db",
-                                 std::filesystem::file_size(folder / "big.db") / 2);
-    std::vector<std::byte> out(last.bytes);
-    EXPECT_NE(error_of([&] { reader->read(0, last.rowid, 0, last.bytes, out.data()); }),
-              "no error");
+    for (const IoMode mode : kWays) {
+        const TemporaryFolder folder;
+        big.model.write(folder / "big.db");
+        const ModelDb db(folder / "big.db");
+        const auto reader = make_tile_reader(db, mode, reading_with(1));
+        const auto map = read_tile_map(db, db.catalogue());
+        const Tile& last = map.back().tiles.back();
+        read_by(*reader, 0, last.rowid, 0, last.bytes, true);
+        reader->check();
+        std::filesystem::resize_file(folder / "big.db",
+                                     std::filesystem::file_size(folder / "big.db") / 2);
+        EXPECT_NE(error_of([&] {
+                      read_by(*reader, 0, last.rowid, 0, last.bytes, true);
+                      reader->check();
+                  }),
+                  "no error")
+            << name_of(mode);
+    }
 }
 
 // Scans every matrix once, in pieces of `piece` strips, and compares with a pool that holds all.
@@ -111,7 +186,8 @@ void scan(WeightPool& pool, WeightPool& reference, int64_t piece) {
             ASSERT_GE(count, 1);
             ASSERT_LE(count, wanted);
             const auto expected =
-                reference.strips(reference.weight(id), first, 1, Use::scan, unused);
+                reference.strips(reference.weight(id), first, count, Use::scan, unused);
+            ASSERT_EQ(expected.count, count);
             ASSERT_EQ(std::memcmp(data, expected.data, static_cast<size_t>(count) * bytes), 0);
             first += count;
         }
@@ -125,60 +201,93 @@ TEST(WeightPool, StreamsExactlyWhatIsNotHeld) {
     const ModelDb db(folder / "big.db");
     const auto map = read_tile_map(db, db.catalogue());
     Workers workers(2);
-    WeightPool whole(db, {}, IoMode::read, workers);
-    for (const IoMode io : {IoMode::blob, IoMode::read})
-        for (const int64_t held : {0, 1, 3}) {
-            std::vector<Residency> rows;
-            uint64_t streamed = 0, kept = 0;
-            for (size_t i = 0; i < map.size(); ++i) {
-                const auto tiles = static_cast<int64_t>(map[i].tiles.size());
-                const bool vector = db.catalogue()[i].shape.is_vector();
-                const int64_t first = vector ? tiles : std::min(held, tiles);
-                const int id = static_cast<int>(i) + 1;
-                if (first > 0) rows.push_back({id, 0, first - 1, true});
-                if (first < tiles) rows.push_back({id, first, tiles - 1, false});
-                for (int64_t tile = 0; tile < tiles; ++tile)
-                    (tile < first ? kept : streamed) +=
-                        map[i].tiles[static_cast<size_t>(tile)].bytes;
-            }
-            WeightPool pool(db, rows, io, workers);
+    WeightPool whole(db, {}, with_io(IoMode::read), workers);
+    for (const std::optional<IoMode> io : {std::optional(IoMode::blob), std::optional(IoMode::read),
+                                           std::optional(IoMode::map), std::optional<IoMode>()})
+        for (const int64_t held : {0, 1, 3, 1000}) {
+            const std::vector<Residency> rows = hold_leading(db, held);
+            uint64_t streamed = 0, kept = 0, vectors = 0;
+            for (const Residency& row : rows)
+                for (int64_t tile = row.first_tile; tile <= row.last_tile; ++tile)
+                    (row.held ? kept : streamed) += map[static_cast<size_t>(row.param - 1)]
+                                                        .tiles[static_cast<size_t>(tile)]
+                                                        .bytes;
+            for (size_t i = 0; i < map.size(); ++i)
+                if (db.catalogue()[i].shape.is_vector()) vectors += map[i].tiles[0].bytes;
+            WeightPool pool(db, rows, with_io(io), workers);
             EXPECT_EQ(pool.held_bytes(), kept);
+            // Held matrices are read when they are first used, and then never again.
+            EXPECT_EQ(pool.counters().loaded, vectors);
             for (const int64_t piece : {1, 5, 1000}) {
                 const uint64_t before = pool.counters().streamed;
                 scan(pool, whole, piece);
                 EXPECT_EQ(pool.counters().streamed - before, streamed) << "pieces of " << piece;
+                EXPECT_EQ(pool.counters().loaded, kept);
             }
             EXPECT_EQ(pool.counters().embedding, 0u);
+            pool.check();
         }
 }
 
-TEST(WeightPool, AFlippedBitInAStreamedStripIsFoundWhenItIsRead) {
+TEST(WeightPool, MappedInPlaceWhereEverythingIsHeld) {
     const BigModel big;
     const TemporaryFolder folder;
     big.model.write(folder / "big.db");
-    sqlite3* raw = nullptr;
-    sqlite3_open((folder / "big.db").c_str(), &raw);
-    TinyModel::run(raw,
-                   "UPDATE llm_tile SET data = CAST(substr(data, 1, 99) || x'5a' || "
-                   "substr(data, 101) AS BLOB) WHERE param = 4 AND first_row = "
-                   "(SELECT max(first_row) FROM llm_tile WHERE param = 4)");
-    sqlite3_close(raw);
     const ModelDb db(folder / "big.db");
-    const auto map = read_tile_map(db, db.catalogue());
-    std::vector<Residency> rows;
-    for (size_t i = 0; i < map.size(); ++i)
-        rows.push_back(
-            {static_cast<int>(i) + 1, 0, static_cast<int64_t>(map[i].tiles.size()) - 1, i != 3});
-    Workers workers(1);
-    WeightPool pool(db, rows, IoMode::read, workers);
-    StripBuffer buffer;
-    const int64_t damaged = map[3].tiles.back().first_strip;
-    EXPECT_EQ(error_of([&] { pool.strips(pool.weight(4), damaged - 1, 1, Use::scan, buffer); }),
-              "no error");
-    EXPECT_NE(error_of([&] { pool.strips(pool.weight(4), damaged, 1, Use::scan, buffer); })
-                  .find("parameter c q4[3000, 320] at row " + std::to_string(damaged * 16) +
-                        " is damaged (checksum mismatch)"),
+    Workers workers(2);
+    WeightPool whole(db, {}, with_io(IoMode::read), workers);
+    PoolOptions in_place;
+    in_place.io = IoMode::map;
+    WeightPool pool(db, {}, in_place, workers);
+    scan(pool, whole, 7);
+    EXPECT_EQ(pool.counters().streamed, 0u);
+}
+
+TEST(WeightPool, AMappingThatThePlanLeavesNoRoomForIsRefused) {
+    const BigModel big;
+    const TemporaryFolder folder;
+    big.model.write(folder / "big.db");
+    const ModelDb db(folder / "big.db");
+    Workers workers(2);
+    PoolOptions options = with_io(IoMode::map);
+    options.windows = 0;
+    EXPECT_NE(error_of([&] {
+                  WeightPool(db, hold_leading(db, 1), options, workers);
+              }).find("use --io=read"),
               std::string::npos);
+    options.io.reset();
+    EXPECT_EQ(WeightPool(db, hold_leading(db, 1), options, workers).io(), IoMode::read);
+}
+
+TEST(WeightPool, AFlippedBitIsFoundWhenItsStripIsFirstRead) {
+    const BigModel big;
+    for (const IoMode io : kWays)
+        for (const bool held : {false, true}) {
+            const TemporaryFolder folder;
+            big.model.write(folder / "big.db");
+            sqlite3* raw = nullptr;
+            sqlite3_open((folder / "big.db").c_str(), &raw);
+            TinyModel::run(raw,
+                           "UPDATE llm_tile SET data = CAST(substr(data, 1, 99) || x'5a' || "
+                           "substr(data, 101) AS BLOB) WHERE param = 4 AND first_row = "
+                           "(SELECT max(first_row) FROM llm_tile WHERE param = 4)");
+            sqlite3_close(raw);
+            const ModelDb db(folder / "big.db");
+            const auto map = read_tile_map(db, db.catalogue());
+            Workers workers(1);
+            WeightPool pool(db, hold_leading(db, held ? 1000 : 0), with_io(io), workers);
+            StripBuffer buffer;
+            const int64_t damaged = map[3].tiles.back().first_strip;
+            const auto use = [&](int64_t strip) {
+                return error_of([&] { pool.strips(pool.weight(4), strip, 1, Use::scan, buffer); });
+            };
+            const std::string found = "parameter c q4[3000, 320] at row " +
+                                      std::to_string(damaged * 16) +
+                                      " is damaged (checksum mismatch)";
+            EXPECT_EQ(use(damaged - 1), "no error");
+            EXPECT_NE(use(damaged).find(found), std::string::npos);
+            EXPECT_NE(error_of([&] { pool.verify_all(workers); }).find(found), std::string::npos);
+        }
 }
 
 }  // namespace

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Real SmolLM2 at its smallest budget, at two between and without one: bitwise the same logits for
+prompts of 1, 130 and 900 tokens, the whole process within the budget, and per token exactly the bytes
+read that the plan predicts."""
+
+import hashlib
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+from programs import MODELS, SOURCE, compile_model, run
+
+TOML = SOURCE / "models" / "smollm2-135m.toml"
+
+
+def start_and_measure(*arguments):
+    """(stderr, peak resident set in bytes) of a run of llmsql-run that has to succeed."""
+    process = subprocess.Popen([os.environ["LLMSQL_RUN"], *map(str, arguments)],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    err = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stderr.close()
+    if process.returncode != 0:
+        raise AssertionError(f"exited with {process.returncode}: {err}")
+    return err, usage.ru_maxrss * 1024
+
+
+class BudgetHolds(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        gguf = MODELS / "smollm2.gguf"
+        if not gguf.exists():
+            raise unittest.SkipTest(f"{gguf} is not there (scripts/fetch-models brings it)")
+        holder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(holder.cleanup)
+        cls.folder = pathlib.Path(holder.name)
+        cls.db = cls.folder / "model.db"
+        run("LLMSQL_IMPORT", gguf, "--model", TOML, "-o", cls.db)
+        refusal = subprocess.run([os.environ["LLMSQLC"], TOML, "--emit=sql", "--budget", "1MiB"],
+                                 capture_output=True, text=True)
+        cls.smallest = re.search(r"the smallest that works is ([\d.]+) MiB", refusal.stderr)[1]
+        cls.budgets = [cls.smallest, "60", "100", None]
+        cls.plans = {}
+        for budget in cls.budgets:
+            options = ["--budget", f"{budget}MiB"] if budget else []
+            cls.plans[budget] = compile_model(TOML, cls.folder / f"{budget}.sql", *options)
+        # Ids that are real tokens, in no order that any cache could like.
+        cls.tokens = [(i * 7919 + 13) % 49000 + 20 for i in range(900)]
+
+    def logits_and_peak(self, budget, count):
+        out = self.folder / "logits.npy"
+        _, peak = start_and_measure(self.plans[budget], self.db, "--logits", out,
+                                    "--tokens", ",".join(map(str, self.tokens[:count])))
+        # In pieces: the system counts this process's own peak into those that it starts.
+        digest = hashlib.sha256()
+        with out.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+        out.unlink()
+        return digest.hexdigest(), peak
+
+    def test_the_same_logits_within_the_budget(self):
+        for count in (1, 130, 900):
+            whole, _ = self.logits_and_peak(None, count)
+            for budget in self.budgets[:-1]:
+                with self.subTest(budget=budget, tokens=count):
+                    digest, peak = self.logits_and_peak(budget, count)
+                    self.assertEqual(digest, whole)
+                    self.assertLessEqual(peak, float(budget) * 2**20)
+
+    def test_reads_what_was_predicted(self):
+        for budget in self.budgets[:-1]:
+            page = run("LLMSQLC", TOML, "--emit=schedule", "--budget", f"{budget}MiB").stdout.decode()
+            predicted = re.search(r"(?m)^reads, by this schedule +(\d+)", page)[1]
+            for way in ("read", "blob", "auto"):
+                with self.subTest(budget=budget, way=way):
+                    err, peak = start_and_measure(self.plans[budget], self.db, "-p", "Once upon a",
+                                                  "-n", 12, "--ignore-eos", "--io", way)
+                    self.assertEqual(re.search(r"held, (\d+) read per token", err)[1], predicted)
+                    self.assertLessEqual(peak, float(budget) * 2**20)
+
+
+if __name__ == "__main__":
+    unittest.main()
