@@ -134,6 +134,10 @@ void ModelFile::advise_later(FileRange range) const {
                   POSIX_FADV_DONTNEED);
 }
 
+void ModelFile::advise_random() const {
+    posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM);
+}
+
 void ModelFile::check_mapping() const {
     if (!mapping_.empty() && guarded[slot_].failed.load())
         fail(

@@ -42,6 +42,8 @@ class ModelFile {
     /// Tells the system that a range will be read soon, or will not be read again for long.
     void advise_soon(FileRange range) const;
     void advise_later(FileRange range) const;
+    /// Tells the system to read what it is asked for and no more, from now on.
+    void advise_random() const;
 
     /// Fails if a mapped page could not be read: the file was truncated, or its device fails.
     void check_mapping() const;

@@ -6,8 +6,11 @@
 // filling it (it makes large folios, which are faster to read from later).
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <mutex>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -26,6 +29,9 @@ class ReadAhead {
   public:
     /// Does nothing unless `wanted`.
     ReadAhead(const BlobPages& pages, const std::vector<ScheduledTile>& schedule, bool wanted);
+    ReadAhead(const ReadAhead&) = delete;
+    ReadAhead& operator=(const ReadAhead&) = delete;
+    ~ReadAhead();
 
     /// A tile is about to be read.
     void reading(int64_t rowid);
@@ -34,21 +40,27 @@ class ReadAhead {
     struct Place {
         FileRange leaf, chain;
         bool once;
-        bool asked = false, dropped = false;  // ever
-        bool counted = false;                 // in bytes_ahead_ now
+        bool asked = false;  // and not dropped since; of what is read once only, ever
+        bool used = false;   // and not dropped since
         uint64_t bytes() const { return leaf.bytes + chain.bytes; }
     };
-    void step();
-    void ask();
-    void drop(Place& place);
+    // What the thread below has been given to do.
+    struct Advice {
+        std::vector<FileRange> soon, later;
+    };
+    void ask_from(size_t place);
+    void drop_oldest();
+    void advise();
 
     const ModelFile& file_;
     std::vector<Place> places_;
     std::unordered_map<int64_t, size_t> place_of_;  // by rowid
     std::mutex mutex_;
-    size_t at_ = 0;             // the place being read
-    size_t ahead_ = 0;          // places from at_ on that have been looked at
-    uint64_t bytes_ahead_ = 0;  // asked for, of these
+    std::deque<size_t> used_;  // places in the order in which they were used, not dropped yet
+    Advice advice_;            // not given yet
+    bool stopping_ = false;
+    std::condition_variable changed_;
+    std::thread adviser_;  // gives it: making room in the page cache takes time that workers need
 };
 
 }  // namespace llmsql
