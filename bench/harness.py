@@ -1,0 +1,322 @@
+"""What bench/budget and bench/cgroup share: making databases, plans and llama.cpp's file, running a
+program once with its peak memory and device bytes, and reading what it prints."""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MIB = 1 << 20
+UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+SIZE = r"([\d.]+) (bytes|[kMGT]B)"
+
+
+class BenchError(Exception):
+    """What went wrong, in one line for the user."""
+
+
+def fail(message):
+    raise BenchError(message)
+
+
+def main(body):
+    """Runs a script's body; an error is one line and exit code 1."""
+    program = pathlib.Path(sys.argv[0]).name
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` still cleans up
+    try:
+        body()
+    except BenchError as error:
+        sys.exit(f"{program}: {error}")
+    except OSError as error:
+        sys.exit(f"{program}: {error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def want_quiet():
+    """Says so if others compute here: it slows programs down unequally, those most whose threads
+    wait for each other spinning. Returns the load."""
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        note(f"the machine is not quiet (load {load:.1f}): ratios are not to be trusted")
+    return load
+
+
+def note(message):
+    print(message, file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------------------------------------
+# Options
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def mebibytes(text):
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is no number of MiB")
+    return value
+
+
+def listed(kind):
+    def parse(text):
+        return [kind(part) for part in text.split(",")]
+    parse.__name__ = "comma-separated list"
+    return parse
+
+
+def weight_type(text):
+    if not re.fullmatch(r"q8|q4|f16|f32", text):
+        raise argparse.ArgumentTypeError(f"{text} is none of q8, q4, f16, f32")
+    return text
+
+
+def parser(description, runs):
+    """The options that both measurements take."""
+    result = argparse.ArgumentParser(description=description)
+    add = result.add_argument
+    add("--model", type=pathlib.Path, required=True, help="the model file (models/*.toml)")
+    add("--gguf", type=pathlib.Path, required=True, help="its weights (scripts/fetch-models)")
+    add("--weights", type=listed(weight_type), default="q8,q4",
+        help='how "*" of the model file is stored, one database each (%(default)s)')
+    add("--runs", type=positive, default=runs, help="rounds; medians are taken over them (%(default)s)")
+    add("--tokens", type=positive, default=64, help="tokens to decode (%(default)s)")
+    add("--context", type=positive, default=1024, help="context of the plans (%(default)s)")
+    add("--threads", type=positive, default=2, help="threads of each program (%(default)s)")
+    add("--prompt", default="Once upon a time", help="the prompt (%(default)s)")
+    add("--io", help="how llmsql-run reads weights (its --io); without it, as it likes")
+    add("--bin", type=pathlib.Path, default=ROOT / "build/bin",
+        help="where llmsqlc and its like are (build/bin)")
+    add("--llama", type=pathlib.Path,
+        help="where llama-bench and llama-quantize are, to measure llama.cpp's Q8_0 too")
+    add("--cache", type=pathlib.Path, default=ROOT / "downloads/bench",
+        help="where what takes long to make is kept (downloads/bench)")
+    add("--out", type=pathlib.Path, help="write all figures here as JSON")
+    return result
+
+
+# ---------------------------------------------------------------------------------------------
+# Running a program
+
+def run(command, enter_group=None, allow_failure=False):
+    """Runs `command` to its end. Its peak memory and what it read from devices come from the kernel,
+    not from the program. `enter_group`: called in the child before it becomes the program."""
+    command = [str(part) for part in command]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                     preexec_fn=enter_group)
+        except FileNotFoundError:
+            fail(f"{command[0]} is not there: build it, or say where with --bin or --llama")
+        except subprocess.SubprocessError:
+            fail(f"{command[0]} could not be moved into the memory group")
+        try:
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        child.returncode = os.waitstatus_to_exitcode(status)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    result = {"code": child.returncode, "out": texts[0], "err": texts[1],
+              "rss": usage.ru_maxrss * 1024, "device_bytes": usage.ru_inblock * 512}
+    if child.returncode != 0 and not allow_failure:
+        fail(f"{' '.join(command)}: {last_words(result)}")
+    return result
+
+
+def last_words(result):
+    if result["code"] < 0:
+        name = signal.Signals(-result["code"]).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    lines = [line for line in result["err"].splitlines() if line.strip()]
+    error = [line for line in lines if line.startswith("llmsql")] or lines[-1:]
+    return error[0] if error else f"exit code {result['code']}"
+
+
+def llmsql_run(options, plan, database, tokens, **how):
+    """One run of llmsql-run: adds tokens per second, and the peak memory as it says itself."""
+    command = [options.bin / "llmsql-run", plan, database, "-p", options.prompt, "-n", tokens,
+               "--ignore-eos", "--temp", 0, "-t", options.threads]
+    result = run(command + (["--io", options.io] if options.io else []), **how)
+    line = re.search(r"^decode: (\d+) tokens, ([\d.]+) tok/s.*peak RSS (\d+) MB", result["err"], re.M)
+    if not line:
+        fail(f"llmsql-run printed no line 'decode: …, peak RSS …': {last_words(result)}")
+    if int(line[1]) != tokens:
+        fail(f"llmsql-run decoded {line[1]} tokens instead of {tokens}: is --context too small?")
+    return result | {"rate": float(line[2]), "own_rss": int(line[3]) * 1e6}
+
+
+def llama_run(options, gguf, tokens, mapped=False, **how):
+    """One run of llama-bench, decoding only. `mapped`: by mmap, used in place."""
+    bench = options.llama / "llama-bench"
+    extra = []
+    if mapped:  # the option's name depends on the version
+        words = run([bench, "--help"])["out"]
+        extra = ["-lm", "mmap"] if "--load-mode" in words else ["-mmp", 1]
+        extra += ["--repack", 0] if "--repack" in words else []
+    result = run([bench, "-m", gguf, "-p", 0, "-n", tokens, "-t", options.threads, "-r", 1,
+                  "-o", "json", *extra], **how)
+    try:
+        rate = float(json.loads(result["out"])[0]["avg_ts"])
+    except (ValueError, LookupError, TypeError):
+        fail(f"{bench} printed no JSON with avg_ts")
+    return result | {"rate": rate}
+
+
+# ---------------------------------------------------------------------------------------------
+# What is run: models, databases, plans. Whatever takes long is kept in the cache folder.
+
+def kept(target, source, make):
+    """Makes `target` with make(path) unless it is there and was made of the same `source`."""
+    stamp = pathlib.Path(f"{target}.json")
+    wanted = json.dumps(source, indent=1)
+    if target.is_file() and stamp.is_file() and stamp.read_text() == wanted:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stamp.unlink(missing_ok=True)
+    note(f"making {target} …")
+    part = target.with_name("part-" + target.name)
+    try:
+        part.unlink(missing_ok=True)
+        make(part)
+        part.replace(target)
+        stamp.write_text(wanted)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def identity(file):
+    if not file.is_file():
+        fail(f"{file} is not there (scripts/fetch-models fetches models)")
+    status = file.stat()
+    return {"file": file.name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def model_file(options, weights, folder):
+    """A copy of the model file in `folder`, with "*" stored as `weights`; other patterns stay."""
+    text, count = re.subn(r'(?m)^"\*"\s*=\s*"\w+"', f'"*" = "{weights}"', options.model.read_text())
+    if count != 1:
+        fail(f'{options.model}: a line like "*" = "q8" was expected once, found {count} times')
+    copy = folder / f"{options.model.stem}-{weights}.toml"
+    copy.write_text(text)
+    return copy
+
+
+def database(options, model):
+    def make(path):
+        run([options.bin / "llmsql-import", options.gguf, "--model", model, "-o", path,
+             "--graph-dir", graph_dir(options)])
+    source = {"gguf": identity(options.gguf), "model": model.read_text()}
+    return kept(options.cache / f"{model.stem}.db", source, make)
+
+
+def llama_gguf(options):
+    """llama.cpp's Q8_0 of the same GGUF."""
+    def make(path):
+        run([options.llama / "llama-quantize", "--allow-requantize", options.gguf, path, "Q8_0"])
+    return kept(options.cache / f"{options.model.stem}-llama-q8_0.gguf",
+                {"gguf": identity(options.gguf)}, make)
+
+
+def graph_dir(options):
+    return options.model.resolve().parent.parent / "graphs"
+
+
+def compile_plan(options, model, budget, path):
+    """Writes the plan for `budget` MiB (None: unbounded) to `path`. Returns the bytes that its header
+    says a pass reads and the least that any could; {"refused": …} if the budget is too small."""
+    command = [options.bin / "llmsqlc", model, "-o", path, "--context", options.context,
+               "--graph-dir", graph_dir(options)]
+    if budget is not None:
+        command += ["--budget", f"{budget:g}MiB", "--threads", options.threads]
+    result = run(command, allow_failure=True)
+    if result["code"] != 0:
+        smallest = smallest_in(result)
+        return {"refused": smallest} if smallest else fail(f"llmsqlc: {last_words(result)}")
+    if budget is None:
+        return {"read_per_pass": 0, "bound": 0}
+    with open(path, encoding="utf-8") as plan:
+        header = [plan.readline() for _ in range(2)][1]
+    read = re.search(rf"read per pass {SIZE} \((?:optimum|at least) {SIZE}\)", header)
+    if not read:
+        fail(f"the plan's second line has no 'read per pass …': {header.strip()}")
+    return {"read_per_pass": float(read[1]) * UNITS[read[2]], "bound": float(read[3]) * UNITS[read[4]]}
+
+
+def smallest_budget(options, model):
+    """The smallest budget in MiB that llmsqlc accepts for a model file."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = run([options.bin / "llmsqlc", model, "-o", pathlib.Path(folder) / "plan.sql",
+                      "--budget", "1MiB", "--context", options.context,
+                      "--threads", options.threads], allow_failure=True)
+    return smallest_in(result) or fail(f"llmsqlc named no smallest budget: {last_words(result)}")
+
+
+def smallest_in(result):
+    """Of an error of llmsqlc: the budget that it names as the smallest, in MiB."""
+    named = re.search(r"smallest that works is ([\d.]+) ([MG])iB", result["err"])
+    return named and float(named[1]) * (1 if named[2] == "M" else 1024)
+
+
+# ---------------------------------------------------------------------------------------------
+# Figures
+
+def median(values):
+    return statistics.median(values)
+
+
+def ratio(rates, others):
+    """The median of the rounds' ratios: drift from round to round falls out."""
+    return median([a / b for a, b in zip(rates, others)])
+
+
+def table(head, rows):
+    """Markdown, the first column left, the others right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(load):
+    """Where the figures come from; `load`: of want_quiet(), before the measurement."""
+    cpu = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"cpu": cpu[1] if cpu else platform.machine(), "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(memory / 2**30, 1), "kernel": platform.release(), "load": load,
+            "date": datetime.date.today().isoformat()}
+
+
+def settings(options):
+    return {"model": options.model.stem, "gguf": options.gguf.name, "prompt": options.prompt,
+            "tokens": options.tokens, "context": options.context, "threads": options.threads,
+            "runs": options.runs, "io": options.io}
+
+
+def write_json(path, data):
+    if path:
+        path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def scratch():
+    with tempfile.TemporaryDirectory(prefix="llmsql-bench-") as folder:
+        yield pathlib.Path(folder)
