@@ -23,6 +23,12 @@ double rate(double amount, double seconds) {
     return seconds > 0 ? amount / seconds : 0;
 }
 
+/// Three digits at least.
+std::string speed(double amount, double seconds) {
+    const double value = rate(amount, seconds);
+    return fmt::format("{:.{}f}", value, value < 10 ? 2 : 1);
+}
+
 std::set<int32_t> end_tokens(Program& program, const Tokenizer& tokenizer) {
     std::set<int32_t> ends;
     if (tokenizer.end_token()) ends.insert(*tokenizer.end_token());
@@ -64,10 +70,10 @@ class TextOut {
 }  // namespace
 
 void Statistics::print() const {
-    report(fmt::format("prefill: {} tokens, {:.1f} tok/s\n", prefill_tokens,
-                       rate(static_cast<double>(prefill_tokens), prefill_seconds)));
-    report(fmt::format("decode: {} tokens, {:.1f} tok/s, {:.1f} GB/s, peak RSS {:.0f} MB\n",
-                       decode_tokens, rate(static_cast<double>(decode_passes), decode_seconds),
+    report(fmt::format("prefill: {} tokens, {} tok/s\n", prefill_tokens,
+                       speed(static_cast<double>(prefill_tokens), prefill_seconds)));
+    report(fmt::format("decode: {} tokens, {} tok/s, {:.1f} GB/s, peak RSS {:.0f} MB\n",
+                       decode_tokens, speed(static_cast<double>(decode_passes), decode_seconds),
                        rate(static_cast<double>(decode_bytes) / 1e9, decode_seconds),
                        static_cast<double>(peak_resident_bytes()) / 1e6));
     if (decode_streamed > 0 && decode_passes > 0)

@@ -12,8 +12,8 @@ import unittest
 from programs import FIXTURES, compile_model, import_gguf, logits
 
 GRAPHS = {"tiny-llama": "llama", "tiny-qwen2": "qwen2", "tiny-gemma3": "gemma3"}
-STATISTICS = re.compile(r"prefill: (\d+) tokens, \d+\.\d tok/s\n"
-                        r"decode: (\d+) tokens, \d+\.\d tok/s, \d+\.\d GB/s, peak RSS [1-9]\d* MB\n\Z")
+STATISTICS = re.compile(r"prefill: (\d+) tokens, \d+\.\d+ tok/s\n"
+                        r"decode: (\d+) tokens, \d+\.\d+ tok/s, \d+\.\d GB/s, peak RSS [1-9]\d* MB\n\Z")
 
 
 def start(*arguments, **options):
