@@ -28,6 +28,7 @@ struct Options {
     std::string emit;
     std::string graph_dir;
     PlanSizes sizes;
+    std::string kv{name_of(KvType::f16)};
     std::string budget;  // as it was written; empty for none
     int threads = kDefaultWorkers;
     bool chunk_given = false, logits_rows_given = false, threads_given = false;
@@ -55,6 +56,11 @@ void declare(CLI::App& app, Options& options) {
                    "positions that the key-value cache can hold")
         ->type_name("N")
         ->check(CLI::Range(1, 1 << 20))
+        ->capture_default_str();
+    app.add_option("--kv", options.kv,
+                   "how the key-value cache is stored: f16, or q8 in about half the memory")
+        ->type_name("TYPE")
+        ->check(CLI::IsMember({"f16", "q8"}))
         ->capture_default_str();
     app.add_option("--budget", options.budget,
                    "most memory that the whole process takes when the plan is run: 96MiB, 1.5GiB, "
@@ -186,6 +192,7 @@ int main(int argc, char** argv) {
     declare(app, options);
     try {
         app.parse(argc, argv);
+        options.sizes.kv = *kv_type_named(options.kv);
         options.chunk_given = app.count("--chunk") > 0;
         options.logits_rows_given = app.count("--logits-rows") > 0;
         options.threads_given = app.count("--threads") > 0;

@@ -39,7 +39,7 @@ class Writer {
             where_.push_back(fmt::format("kv.layer = {}", statement_.cache));
             if (window_ > 0)
                 where_.push_back(
-                    fmt::format("kv.position > :position - {}", window_ + kCacheBlock - 1));
+                    fmt::format("kv.position > :position - {}", window_ + kKvBlock - 1));
         }
         const std::string from = "FROM " + join(from_, ", ");
         const std::string where = "WHERE " + join(where_, " AND ");

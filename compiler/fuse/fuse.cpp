@@ -30,6 +30,7 @@ class Fuser {
           storage_(decide_storage(graph, params, split_)),
           params_(params) {
         plan_.context = sizes.context;
+        plan_.kv = sizes.kv;
         plan_.chunk = std::min(sizes.chunk, sizes.context);
         plan_.logits_rows = std::min(sizes.logits_rows, plan_.chunk);
     }

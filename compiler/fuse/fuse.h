@@ -14,6 +14,7 @@ struct PlanSizes {
     int64_t context = 1024;   // positions that the cache holds
     int64_t chunk = 64;       // most tokens of one pass
     int64_t logits_rows = 8;  // most rows of one run of the logits section
+    KvType kv = KvType::f16;  // how the cache is stored
 };
 
 /// The statements of a graph, by the rules of docs/plan-format.md, "Nesting"; chunk and logits_rows

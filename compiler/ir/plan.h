@@ -11,13 +11,11 @@
 #include <string_view>
 #include <vector>
 
+#include "common/kv_layout.h"
 #include "common/types.h"
 #include "operators/operators.h"
 
 namespace llmsql {
-
-/// Positions in one block of the key-value cache: a row of the table kv.
-inline constexpr int64_t kCacheBlock = 32;
 
 /// What one token's row looks like: `heads` times `width` elements.
 struct RowShape {
@@ -106,6 +104,7 @@ struct Plan {
     std::vector<PlanInsert> forward;
     std::vector<PlanInsert> logits;  // reads tensors of `forward` through llm_rows only
     std::vector<PlanCache> caches;   // as many as there are appends
+    KvType kv = KvType::f16;         // how all caches are stored
     int output = 0;                  // the tensor of logits, written by the section of that name
     int64_t context = 0;
     int64_t chunk = 0;                       // rows of the tensors of `forward`

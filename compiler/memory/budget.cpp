@@ -54,18 +54,6 @@ int64_t whole_pages(int64_t bytes) {
     return (bytes + kPage - 1) / kPage * kPage;
 }
 
-int64_t cache_blocks(const Plan& plan, const PlanCache& cache) {
-    const int64_t blocks = (plan.context + kCacheBlock - 1) / kCacheBlock;
-    if (cache.window == 0) return blocks;
-    // What a pass of `chunk` tokens can look back on, and itself.
-    const int64_t positions = cache.window + plan.chunk - 1;
-    return std::min(blocks, (positions + kCacheBlock - 2) / kCacheBlock + 1);
-}
-
-int64_t bytes_of(const PlanCache& cache, int64_t blocks) {
-    return blocks * kCacheBlock * cache.heads * cache.width * 2 /*k, v*/ * 2 /*f16*/;
-}
-
 int64_t calls_in(const PlanExpr& e) {
     int64_t calls = e.kind == PlanExpr::Kind::call ? 1 : 0;
     for (const PlanExpr& arg : e.args) calls += calls_in(arg);
@@ -170,7 +158,10 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
     const auto largest = std::ranges::max_element(parts, {}, &MemoryPart::bytes);
     const std::string enough = mib_text_up(sum_of(parts));
     std::string advice = fmt::format("give --budget \"{}\" or more", enough);
-    if (largest->name == kCacheName) advice += ", or a smaller --context";
+    if (largest->name == kCacheName) {
+        if (smallest.kv == KvType::f16) advice += ", or --kv q8";
+        advice += ", or a smaller --context";
+    }
     if (budget.keep_chunk && smallest.chunk > 1) advice += ", or a smaller --chunk";
     if (budget.keep_logits_rows && smallest.logits_rows > 1) advice += ", or fewer --logits-rows";
     fail(
@@ -184,7 +175,9 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
 
 int64_t cache_bytes(const Plan& plan) {
     int64_t bytes = 0;
-    for (const PlanCache& cache : plan.caches) bytes += bytes_of(cache, cache_blocks(plan, cache));
+    for (const PlanCache& cache : plan.caches)
+        bytes += kv_blocks_kept(plan.context, plan.chunk, cache.window) * cache.heads *
+                 kv_head_layout(plan.kv, cache.width).bytes;
     return bytes;
 }
 
@@ -193,9 +186,8 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
     const auto count = [](const auto& list) { return static_cast<int64_t>(list.size()); };
     const int64_t vocabulary = plan.tensor(plan.output).shape.elements();
     const int64_t rows = 3 * count(params) + count(plan.tensors) + count(plan.caches);
-    const int64_t blocks = (plan.context + kCacheBlock - 1) / kCacheBlock;
     const int64_t cache =
-        cache_bytes(plan) + count(plan.caches) * kPage + blocks * kCacheBlockEntry;
+        cache_bytes(plan) + count(plan.caches) * kPage + kv_blocks(plan.context) * kCacheBlockEntry;
     const int64_t tile =
         whole_pages(std::max(static_cast<int64_t>(kTileBytes), longest_strip(params)));
     return {

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "common/kv_layout.h"
+
 namespace llmsql {
 
 /// One query head's running softmax over cache blocks (Milakov and Gimelshein, 2018): the largest
@@ -43,15 +45,28 @@ struct Kernels {
     void (*quantize)(const float* x, int64_t n, int8_t* codes, float* scales, float* sums);
 
     /// Adds positions first … last - 1 (0 <= first < last <= 32) of one cache block to a query
-    /// head's state. k is f16 [width][32], v f16 [32][width]; query f32[width], already scaled.
-    void (*attend)(const float* query, int64_t width, const uint16_t* k, const uint16_t* v,
-                   int64_t first, int64_t last, AttentionState& state);
+    /// head's state. `head` is that of a KvBlock (layout: common/kv_layout.h); query f32[width],
+    /// already scaled.
+    void (*attend_f16)(const float* query, int64_t width, const KvHead& head, int64_t first,
+                       int64_t last, AttentionState& state);
+    /// The same over a q8 block; the query is what quantize_query made of it. Products are sums of
+    /// integers: a group's score is (sum of key code * query code) * (key scale * query scale). A
+    /// group's values are weighted by weight * value scale, rounded to integers of which the
+    /// largest in the block is 32767.
+    void (*attend_q8)(const int16_t* query, const float* query_scales, int64_t width,
+                      const KvHead& head, int64_t first, int64_t last, AttentionState& state);
 
     /// In place over x[n]: x / (1 + exp(-x)).
     void (*silu)(float* x, int64_t n);
     /// In place over x[n]: the tanh form of GELU.
     void (*gelu)(float* x, int64_t n);
 };
+
+/// A query for attend_q8: x[n] to int16 codes in groups of 8, the last padded with zeros:
+/// codes[8 * groups], scales[groups]. scale = max|x| / 32767; codes round half to even. A group
+/// that is not finite gets the scale NaN. One for all instruction sets: it is run once for many
+/// blocks.
+void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales);
 
 /// The implementations this build has, portable first.
 const Kernels& portable_kernels();

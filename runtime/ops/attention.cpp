@@ -42,6 +42,13 @@ class AttentionExpr final : public Expr {
         const float* q = q_->direct(row, head * width, stride);
         float* query = scratch.take(width);
         for (int64_t d = 0; d < width; ++d) query[d] = q[d] * scale_;
+        // The same as integers, for a q8 cache.
+        const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
+        const bool q8 = blocks_[0].type == KvType::q8;
+        float* query_scales = q8 ? scratch.take(groups) : nullptr;
+        auto* codes =
+            q8 ? reinterpret_cast<int16_t*>(scratch.take(groups * kKvKeyGroup / 2)) : nullptr;
+        if (q8) quantize_query(query, width, codes, query_scales);
 
         const int64_t last = position_ + row;  // the query sees itself
         const int64_t first = window_ > 0 ? std::max<int64_t>(0, last - window_ + 1) : 0;
@@ -51,8 +58,11 @@ class AttentionExpr final : public Expr {
             const int64_t from = std::max<int64_t>(0, first - block.position);
             const int64_t to = std::min(kKvBlock, last + 1 - block.position);
             if (from >= to) continue;
-            const int64_t offset = head / group_ * block.head_stride;
-            kernels().attend(query, width, block.k + offset, block.v + offset, from, to, state);
+            const KvHead held = block.head(head / group_);
+            if (q8)
+                kernels().attend_q8(codes, query_scales, width, held, from, to, state);
+            else
+                kernels().attend_f16(query, width, held, from, to, state);
         }
         for (int64_t d = 0; d < width; ++d) out[d] = state.values[d] / state.sum;
     }

@@ -146,7 +146,10 @@ void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& 
         fail("there is no cache layer {}: the plan declares {}", layer, cache.layers().size());
     const KvLayer& shape = cache.layers()[static_cast<size_t>(layer)];
     for (const ExprPtr& part : {k, v}) {
-        if (is_outermost(*part)) fail("keys and values are stored as f16, not quantised");
+        if (is_outermost(*part))
+            fail(
+                "keys and values must not be llm_quantize(…) or llm_concat(…): the cache has a "
+                "type of its own");
         if (part->elements() != shape.heads * shape.width || part->rows != k->rows)
             fail("{} does not fit cache layer {}, which takes f32[{}, {}, {}]",
                  describe_shape(*part), layer, k->rows, shape.heads, shape.width);

@@ -2,11 +2,46 @@
 #include "runtime/storage/kv_cache.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "common/error.h"
 #include "common/half.h"
 
 namespace llmsql {
+namespace {
+
+/// A q8 group of `count` columns, 32 at most.
+struct Group {
+    uint16_t scale = 0;  // f16
+    int64_t count;
+    int8_t codes[kKvValueGroup] = {};
+
+    Group(const float* values, int64_t count) : count(count) {
+        float largest = 0;
+        bool finite = true;
+        for (int64_t i = 0; i < count; ++i) {
+            const float magnitude = std::fabs(values[i]);
+            finite = finite && magnitude <= std::numeric_limits<float>::max();
+            largest = std::max(largest, magnitude);
+        }
+        scale = f32_to_f16(largest / 127);
+        const float rounded = f16_to_f32(scale);
+        if (!finite || std::isinf(rounded)) scale = kNotANumber;
+        if (!finite || std::isinf(rounded) || rounded == 0) return;
+        // By the scale as it is stored, so that its own rounding costs nothing. Where that is
+        // among the smallest f16, it may be too small by half.
+        for (int64_t i = 0; i < count; ++i) {
+            const float code = std::clamp(values[i] / rounded, -127.0f, 127.0f);
+            codes[i] = static_cast<int8_t>((code + kRound) - kRound);
+        }
+    }
+
+    static constexpr uint16_t kNotANumber = 0x7e00;
+    static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+};
+
+}  // namespace
 
 void KvCache::declare(int64_t layer, KvLayer shape) {
     if (layer != static_cast<int64_t>(layers_.size()))
@@ -21,16 +56,16 @@ void KvCache::declare(int64_t layer, KvLayer shape) {
 }
 
 int64_t KvCache::blocks_kept(const KvLayer& layer) const {
-    const int64_t all = (config_.context + kKvBlock - 1) / kKvBlock;
-    if (layer.window == 0) return all;
-    // A pass of `chunk` rows looks at window + chunk - 1 positions, which touch at most:
-    const int64_t span = layer.window + config_.chunk - 1;
-    return std::min(all, (span + kKvBlock - 2) / kKvBlock + 1);
+    return kv_blocks_kept(config_.context, config_.chunk, layer.window);
+}
+
+int64_t KvCache::block_bytes(const KvLayer& layer) const {
+    return layer.heads * kv_head_layout(config_.type, layer.width).bytes;
 }
 
 int64_t KvCache::bytes_per_sequence() const {
     int64_t bytes = 0;
-    for (const KvLayer& layer : layers_) bytes += blocks_kept(layer) * block_elements(layer) * 2;
+    for (const KvLayer& layer : layers_) bytes += blocks_kept(layer) * block_bytes(layer);
     return bytes;
 }
 
@@ -53,9 +88,8 @@ int64_t KvCache::length(int64_t sequence, int64_t layer) const {
 int64_t KvCache::first_held(int64_t sequence, int64_t layer) const {
     const Stored* held = find(sequence, layer);
     if (!held) return 0;
-    const int64_t last_block = (held->end + kKvBlock - 1) / kKvBlock;
     const int64_t kept = blocks_kept(layers_[static_cast<size_t>(layer)]);
-    return std::max<int64_t>(0, last_block - kept) * kKvBlock;
+    return std::max<int64_t>(0, kv_blocks(held->end) - kept) * kKvBlock;
 }
 
 void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t count) {
@@ -76,9 +110,8 @@ void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t 
     if (!held) {
         std::vector<Stored> fresh(layers_.size());
         for (size_t i = 0; i < layers_.size(); ++i) {
-            const int64_t elements = blocks_kept(layers_[i]) * block_elements(layers_[i]);
-            fresh[i].memory =
-                AnonymousMemory(static_cast<size_t>(elements) * 2, "the key-value cache");
+            const int64_t bytes = blocks_kept(layers_[i]) * block_bytes(layers_[i]);
+            fresh[i].memory = AnonymousMemory(static_cast<size_t>(bytes), "the key-value cache");
         }
         sequences_.emplace(sequence, std::move(fresh));
     }
@@ -93,41 +126,88 @@ void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t 
     target.end = position == 0 ? target.length : std::max(target.end, target.length);
 }
 
-uint16_t* KvCache::block_data(const Stored& stored, int64_t layer, int64_t position) const {
+std::byte* KvCache::block_data(const Stored& stored, int64_t layer, int64_t position) const {
     const KvLayer& shape = layers_[static_cast<size_t>(layer)];
     const int64_t slot = position / kKvBlock % blocks_kept(shape);
-    return reinterpret_cast<uint16_t*>(stored.memory.data()) + slot * block_elements(shape);
+    return stored.memory.data() + slot * block_bytes(shape);
+}
+
+std::byte* KvCache::head_data(int64_t sequence, int64_t layer, int64_t position, int64_t head) {
+    const int64_t width = layers_[static_cast<size_t>(layer)].width;
+    return block_data(stored(sequence, layer), layer, position) +
+           head * kv_head_layout(config_.type, width).bytes;
 }
 
 void KvCache::store_key(int64_t sequence, int64_t layer, int64_t position, int64_t head,
                         const float* key) {
     const int64_t width = layers_[static_cast<size_t>(layer)].width;
-    uint16_t* k = block_data(stored(sequence, layer), layer, position) + head * width * 64 +
-                  position % kKvBlock;
-    for (int64_t d = 0; d < width; ++d) k[d * kKvBlock] = f32_to_f16(key[d]);
+    const KvHeadLayout layout = kv_head_layout(config_.type, width);
+    std::byte* data = head_data(sequence, layer, position, head);
+    const int64_t p = position % kKvBlock;
+    if (config_.type == KvType::f16) {
+        auto* k = reinterpret_cast<uint16_t*>(data);
+        for (int64_t d = 0; d < width; ++d) k[d * kKvBlock + p] = f32_to_f16(key[d]);
+        return;
+    }
+    auto* codes = reinterpret_cast<int8_t*>(data);
+    auto* scales = reinterpret_cast<uint16_t*>(data + layout.key_scales);
+    for (int64_t first = 0; first < width; first += kKvKeyGroup) {
+        const Group group(key + first, std::min(kKvKeyGroup, width - first));
+        scales[first / kKvKeyGroup * kKvBlock + p] = group.scale;
+        for (int64_t i = 0; i < group.count; ++i) {
+            const int64_t d = first + i;
+            codes[(d / 2 * kKvBlock + p) * 2 + d % 2] = group.codes[i];
+        }
+    }
 }
 
 void KvCache::store_value(int64_t sequence, int64_t layer, int64_t position, int64_t head,
                           const float* value) {
     const int64_t width = layers_[static_cast<size_t>(layer)].width;
-    uint16_t* v = block_data(stored(sequence, layer), layer, position) + head * width * 64 +
-                  width * kKvBlock + position % kKvBlock * width;
-    for (int64_t d = 0; d < width; ++d) v[d] = f32_to_f16(value[d]);
+    const KvHeadLayout layout = kv_head_layout(config_.type, width);
+    std::byte* data = head_data(sequence, layer, position, head);
+    const int64_t p = position % kKvBlock;
+    if (config_.type == KvType::f16) {
+        auto* v = reinterpret_cast<uint16_t*>(data + layout.values);
+        for (int64_t d = 0; d < width; ++d) v[p * width + d] = f32_to_f16(value[d]);
+        return;
+    }
+    const int64_t columns = layout.key_scales / kKvBlock;
+    auto* codes = reinterpret_cast<int8_t*>(data + layout.values);
+    auto* scales = reinterpret_cast<uint16_t*>(data + layout.value_scales);
+    for (int64_t first = 0; first < width; first += kKvValueGroup) {
+        const Group group(value + first, std::min(kKvValueGroup, width - first));
+        scales[first / kKvValueGroup * kKvBlock + p] = group.scale;
+        for (int64_t i = 0; i < group.count; ++i)
+            codes[(p / 2 * columns + first + i) * 2 + p % 2] = group.codes[i];
+    }
+}
+
+KvHead KvBlock::head(int64_t head) const {
+    const KvHeadLayout layout = kv_head_layout(type, width);
+    const std::byte* keys = data + head * layout.bytes;
+    if (type == KvType::f16)
+        return {.keys = keys,
+                .key_scales = nullptr,
+                .values = keys + layout.values,
+                .value_scales = nullptr};
+    return {.keys = keys,
+            .key_scales = keys + layout.key_scales,
+            .values = keys + layout.values,
+            .value_scales = keys + layout.value_scales};
 }
 
 KvBlock KvCache::block(int64_t sequence, int64_t layer, int64_t position) const {
     const Stored* held = find(sequence, layer);
     const KvLayer& shape = layers_[static_cast<size_t>(layer)];
-    const uint16_t* k = block_data(*held, layer, position);
     return {.sequence = sequence,
             .layer = layer,
             .position = position,
             .rows = std::min(kKvBlock, held->length - position),
             .heads = shape.heads,
             .width = shape.width,
-            .k = k,
-            .v = k + shape.width * kKvBlock,
-            .head_stride = 2 * shape.width * kKvBlock};
+            .type = config_.type,
+            .data = block_data(*held, layer, position)};
 }
 
 void KvCache::truncate(int64_t sequence, int64_t length) {

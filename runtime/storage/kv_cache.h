@@ -1,20 +1,18 @@
-// KvCache: keys and values of past positions, f16, in blocks of 32 positions.
+// KvCache: keys and values of past positions, as f16 or q8, in blocks of 32 positions.
 //
-// A block of one layer is, for each key-value head, K as [width][32 positions] followed by V as
-// [32 positions][width], so that scores and weighted sums both run along vectors. Blocks are at
-// absolute positions: which block a position lies in does not depend on how passes were cut, which
-// is what makes results independent of the chunk.
+// common/kv_layout.h has the layout. Blocks are at absolute positions: which block a position lies
+// in does not depend on how passes were cut, which is what makes results independent of the chunk;
+// and so does not what is stored of a position, each having scales of its own.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <vector>
 
+#include "common/kv_layout.h"
 #include "runtime/storage/anonymous_memory.h"
 
 namespace llmsql {
-
-inline constexpr int64_t kKvBlock = 32;
 
 /// A row of the `kv_layer` table.
 struct KvLayer {
@@ -23,24 +21,26 @@ struct KvLayer {
     int64_t window = 0;  // positions that attention looks back on, itself counted; 0: all
 };
 
-/// One block, as operators receive it. `k` and `v` address head 0; heads follow at head_stride.
+/// One block, as operators receive it.
 struct KvBlock {
     int64_t sequence = 0, layer = 0;
     int64_t position = 0;  // of its first row: a multiple of 32
     int64_t rows = 0;      // positions stored in it, from the first on
     int64_t heads = 0, width = 0;
-    const uint16_t* k = nullptr;
-    const uint16_t* v = nullptr;
-    int64_t head_stride = 0;  // in elements: 2 * width * 32
+    KvType type = KvType::f16;
+    const std::byte* data = nullptr;  // heads, one after the other
+
+    KvHead head(int64_t head) const;
 };
 
 /// Not thread-safe, but that several threads may store rows of one append().
 class KvCache {
   public:
     struct Config {
-        int64_t context = 0;    // positions a sequence can hold
-        int64_t chunk = 1;      // most positions that one append adds
-        int64_t sequences = 1;  // sequences numbered 0 … sequences - 1
+        int64_t context = 0;        // positions a sequence can hold
+        int64_t chunk = 1;          // most positions that one append adds
+        int64_t sequences = 1;      // sequences numbered 0 … sequences - 1
+        KvType type = KvType::f16;  // how all layers are stored
     };
     explicit KvCache(Config config) : config_(config) {}
 
@@ -59,7 +59,8 @@ class KvCache {
     /// forgotten). Fails when the context is full or the position would leave a gap.
     void append(int64_t sequence, int64_t layer, int64_t position, int64_t count);
 
-    /// Stores one position's key or value f32[heads][width] after append() made room for it.
+    /// Stores one head's key or value f32[width] of a position that append() made room for. In q8,
+    /// a group that is too large for its scale, 127 * 65504, or not finite is read back as NaN.
     void store_key(int64_t sequence, int64_t layer, int64_t position, int64_t head,
                    const float* key);
     void store_value(int64_t sequence, int64_t layer, int64_t position, int64_t head,
@@ -84,9 +85,10 @@ class KvCache {
         int64_t length = 0;  // positions [0, length) have been stored
         int64_t end = 0;     // the largest length ever: what the ring has overwritten follows
     };
-    int64_t block_elements(const KvLayer& layer) const { return layer.heads * layer.width * 64; }
+    int64_t block_bytes(const KvLayer& layer) const;
     int64_t blocks_kept(const KvLayer& layer) const;
-    uint16_t* block_data(const Stored& stored, int64_t layer, int64_t position) const;
+    std::byte* block_data(const Stored& stored, int64_t layer, int64_t position) const;
+    std::byte* head_data(int64_t sequence, int64_t layer, int64_t position, int64_t head);
     const Stored* find(int64_t sequence, int64_t layer) const;
     Stored& stored(int64_t sequence, int64_t layer);
 

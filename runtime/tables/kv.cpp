@@ -67,7 +67,7 @@ class KvTable final : public Table {
             for (int64_t layer = layer_low; layer <= layer_high; ++layer) {
                 const int64_t low = std::max(ranges[2].low, cache.first_held(sequence, layer));
                 const int64_t length = cache.length(sequence, layer);
-                for (int64_t position = (low + kKvBlock - 1) / kKvBlock * kKvBlock;
+                for (int64_t position = kv_blocks(low) * kKvBlock;
                      position < length && position <= ranges[2].high; position += kKvBlock)
                     keys.push_back(((sequence * layers + layer) << kPositionBits) | position);
             }
@@ -125,7 +125,9 @@ std::unique_ptr<Table> make_kv_table(Engine& engine, const ModuleArguments& argu
     if (config.sequences < 1 || config.sequences > 1024)
         fail("llm_kv: sequences={} must be 1 to 1024", config.sequences);
     const std::string type = arguments.text("type");
-    if (type != "f16") fail("llm_kv: type='{}' is not known, f16 is", type);
+    const std::optional<KvType> known = kv_type_named(type);
+    if (!known) fail("llm_kv: type='{}' is not known, f16 and q8 are", type);
+    config.type = *known;
     engine.cache.emplace(config);
     return std::make_unique<KvTable>(engine);
 }

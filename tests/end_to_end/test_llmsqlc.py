@@ -60,6 +60,18 @@ class Llmsqlc(unittest.TestCase):
         text = self.succeed(model, "--emit=sql", "--context", 5).decode()
         self.assertIn("· context 5 · chunk 5 · logits rows 5\n", text)
 
+    def test_types_of_the_cache(self):
+        f16 = self.succeed(MODELS[0], "--emit=sql").decode()
+        self.assertEqual(self.succeed(MODELS[0], "--emit=sql", "--kv", "f16").decode(), f16)
+        q8 = self.succeed(MODELS[0], "--emit=sql", "--kv=q8").decode()
+        changed = [(a, b) for a, b in zip(f16.splitlines(), q8.splitlines()) if a != b]
+        self.assertEqual(len(changed), 2)  # the header's bytes, and:
+        self.assertEqual(changed[1][0].replace("type='f16'", "type='q8'"), changed[1][1])
+        for wrong in ("q9", "Q8", "f32", ""):
+            message = self.refuse(2, MODELS[0], "--emit=sql", f"--kv={wrong}")
+            self.assertIn("--kv", message)
+            self.assertIn("{f16,q8}", message)
+
     def test_other_forms(self):
         page = self.succeed("--emit=operators")
         self.assertEqual(page, (SOURCE / "docs" / "operators.md").read_bytes())

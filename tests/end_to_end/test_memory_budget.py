@@ -34,7 +34,7 @@ class MemoryBudget(unittest.TestCase):
                 found = re.fullmatch(
                     r"llmsqlc: a budget of 1 MiB is too small for \S+ at context 1024: the smallest "
                     r"that works is ([\d.]+ MiB), its largest part the [^;]+ of [\d.]+ MiB; give "
-                    r'--budget "\1" or more(, or a smaller --context)?\n', message)
+                    r'--budget "\1" or more(, or --kv q8, or a smaller --context)?\n', message)
                 self.assertTrue(found, message)
                 first = self.succeed(model, "--emit=sql", "--budget", found[1]).splitlines()[0]
                 self.assertRegex(first, r" · chunk \d · logits rows 1$")
@@ -69,6 +69,18 @@ class MemoryBudget(unittest.TestCase):
                     lru = int(re.search(r"(?m)^would read with LRU +(\d+)", schedule)[1])
                     self.assertEqual(lru, scans if reads else 0)
                     self.assertLess(reads, scans)
+
+    def test_a_q8_cache_leaves_more_to_the_weights(self):
+        for model in MODELS:
+            with self.subTest(model.name):
+                pools = [int(re.search(r"pool=(\d+)", self.succeed(
+                    model, "--emit=sql", "--budget", "100MiB", "-c", 2048, "--chunk", 8, "--kv",
+                    kv))[1]) for kv in ("f16", "q8")]
+                self.assertGreater(pools[1], pools[0] + (1 << 20))
+        message = self.refuse(1, MODELS[-1], "--emit=sql", "--budget", "1MiB", "-c", 65536,
+                              "--kv", "q8")
+        self.assertIn("key-value cache", message)
+        self.assertTrue(message.endswith(" or more, or a smaller --context\n"), message)
 
     def test_threads_and_sizes(self):
         def table(threads):

@@ -214,10 +214,11 @@ void quantize(const float* x, int64_t n, int8_t* codes, float* scales, float* su
     }
 }
 
-// e^x as in kernels/math.h, eight at a time.
+// e^x as in kernels/math.h, eight at a time. Of a NaN and a number, min and max give their second
+// operand: so NaN stays NaN.
 __m256 exp8(__m256 x) {
     const __m256 clamped =
-        _mm256_max_ps(_mm256_min_ps(_mm256_set1_ps(88.0f), x), _mm256_set1_ps(-87.0f));
+        _mm256_max_ps(_mm256_set1_ps(-87.0f), _mm256_min_ps(_mm256_set1_ps(88.0f), x));
     const __m256 n = _mm256_round_ps(_mm256_mul_ps(clamped, _mm256_set1_ps(1.44269504f)),
                                      _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), clamped);
@@ -232,25 +233,22 @@ __m256 exp8(__m256 x) {
     return _mm256_andnot_ps(tiny, result);
 }
 
-void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t* v, int64_t first,
-            int64_t last, AttentionState& state) {
-    __m256 score[4];
-    for (__m256& s : score) s = _mm256_setzero_ps();
-    for (int64_t d = 0; d < width; ++d) {
-        const __m256 q = _mm256_set1_ps(query[d]);
-        for (int64_t i = 0; i < 4; ++i)
-            score[i] = _mm256_fmadd_ps(q, load_halves(k + d * kBlock + 8 * i), score[i]);
-    }
-    // Positions outside [first, last) get no weight.
+// All bits set in the lanes of positions 8 * i … 8 * i + 7 that are in [first, last).
+__m256 inside(int i, int64_t first, int64_t last) {
+    const __m256i position =
+        _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(8 * i));
+    return _mm256_castsi256_ps(_mm256_andnot_si256(
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(first)), position),
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(last)), position)));
+}
+
+// Takes positions first … last - 1 into the state: their weights (those of others are 0), and what
+// older values shrink by.
+float soften(__m256* score, int64_t first, int64_t last, AttentionState& state, float* weight) {
     const __m256 minus_infinity = _mm256_set1_ps(-__builtin_inff());
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256 best = minus_infinity;
     for (int i = 0; i < 4; ++i) {
-        const __m256i position = _mm256_add_epi32(lane, _mm256_set1_epi32(8 * i));
-        const __m256i inside = _mm256_andnot_si256(
-            _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(first)), position),
-            _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(last)), position));
-        score[i] = _mm256_blendv_ps(minus_infinity, score[i], _mm256_castsi256_ps(inside));
+        score[i] = _mm256_blendv_ps(minus_infinity, score[i], inside(i, first, last));
         best = _mm256_max_ps(best, score[i]);
     }
     const float block_max = horizontal_max(best);
@@ -259,11 +257,26 @@ void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t
     const float shrink = _mm256_cvtss_f32(exp8(_mm256_set1_ps(state.max - max)));
     state.max = max;
 
-    alignas(32) float weight[kBlock];
     for (int i = 0; i < 4; ++i) _mm256_store_ps(weight + 8 * i, exp8(_mm256_sub_ps(score[i], top)));
     float sum = state.sum * shrink;
     for (int64_t p = first; p < last; ++p) sum += weight[p];
     state.sum = sum;
+    return shrink;
+}
+
+void attend_f16(const float* query, int64_t width, const KvHead& head, int64_t first, int64_t last,
+                AttentionState& state) {
+    const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
+    const auto* v = reinterpret_cast<const uint16_t*>(head.values);
+    __m256 score[4];
+    for (__m256& s : score) s = _mm256_setzero_ps();
+    for (int64_t d = 0; d < width; ++d) {
+        const __m256 q = _mm256_set1_ps(query[d]);
+        for (int64_t i = 0; i < 4; ++i)
+            score[i] = _mm256_fmadd_ps(q, load_halves(k + d * kKvBlock + 8 * i), score[i]);
+    }
+    alignas(32) float weight[kKvBlock];
+    const float shrink = soften(score, first, last, state, weight);
 
     int64_t d = 0;
     for (; d + 32 <= width; d += 32) {
@@ -282,6 +295,115 @@ void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t
         float value = state.values[d] * shrink;
         for (int64_t p = first; p < last; ++p) value += weight[p] * _cvtsh_ss(v[p * width + d]);
         state.values[d] = value;
+    }
+}
+
+// Sixteen int8 codes as eight lanes of two, times the same two in each lane of `pair`.
+__m256i products(const int8_t* codes, __m256i pair) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+    return _mm256_madd_epi16(_mm256_cvtepi8_epi16(bytes), pair);
+}
+
+__m256i broadcast2(const int16_t* codes) {
+    int32_t two;
+    __builtin_memcpy(&two, codes, sizeof two);
+    return _mm256_set1_epi32(two);
+}
+
+// The weights of a group's 32 values, weight * scale, as int16 codes; the factor that takes them
+// back is NaN if one of them is not finite. As the portable to_int16().
+float weigh(const float* weight, const uint16_t* scales, int64_t first, int64_t last,
+            int16_t* codes) {
+    __m256 scaled[4];
+    __m256 largest = _mm256_setzero_ps(), unbounded = _mm256_setzero_ps();
+    for (int i = 0; i < 4; ++i) {
+        // What is stored at positions outside may be anything, NaN too.
+        scaled[i] = _mm256_and_ps(
+            inside(i, first, last),
+            _mm256_mul_ps(_mm256_load_ps(weight + 8 * i), load_halves(scales + 8 * i)));
+        largest = _mm256_max_ps(largest, scaled[i]);
+        unbounded = _mm256_or_ps(
+            unbounded, _mm256_cmp_ps(scaled[i], _mm256_set1_ps(__FLT_MAX__), _CMP_NLE_UQ));
+    }
+    if (_mm256_movemask_ps(unbounded) != 0) {
+        for (int i = 0; i < kKvBlock; ++i) codes[i] = 0;
+        return __builtin_nanf("");
+    }
+    const float max = horizontal_max(largest);
+    const __m256 inverse = _mm256_set1_ps(max > 1e-30f ? 32767.0f / max : 0.0f);
+    for (int i = 0; i < 4; i += 2) {
+        const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(scaled[i], inverse));
+        const __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(scaled[i + 1], inverse));
+        // Packing works within 128-bit lanes; the permutation puts the quarters in order.
+        _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 8 * i),
+                           _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8));
+    }
+    return max / 32767.0f;
+}
+
+// Adds the block's weighted values to 8 * Vectors columns. `v` has pairs of positions `stride`
+// codes apart.
+template<int Vectors>
+void add_values(const int8_t* v, int64_t stride, const int16_t* weights, int64_t first,
+                int64_t last, float shrink, float factor, float* values) {
+    __m256i sum[Vectors];
+    for (int i = 0; i < Vectors; ++i) sum[i] = _mm256_setzero_si256();
+    for (int64_t pair = first / 2; 2 * pair < last; ++pair) {
+        const __m256i two = broadcast2(weights + 2 * pair);
+        for (int i = 0; i < Vectors; ++i)
+            sum[i] = _mm256_add_epi32(sum[i], products(v + pair * stride + 16 * i, two));
+    }
+    for (int i = 0; i < Vectors; ++i) {
+        const __m256 before =
+            _mm256_mul_ps(_mm256_loadu_ps(values + 8 * i), _mm256_set1_ps(shrink));
+        _mm256_storeu_ps(values + 8 * i, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[i]),
+                                                         _mm256_set1_ps(factor), before));
+    }
+}
+
+void attend_q8(const int16_t* query, const float* query_scales, int64_t width, const KvHead& head,
+               int64_t first, int64_t last, AttentionState& state) {
+    const auto* k = reinterpret_cast<const int8_t*>(head.keys);
+    const auto* v = reinterpret_cast<const int8_t*>(head.values);
+    const auto* k_scales = reinterpret_cast<const uint16_t*>(head.key_scales);
+    const auto* v_scales = reinterpret_cast<const uint16_t*>(head.value_scales);
+    const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
+    __m256 score[4];
+    for (__m256& s : score) s = _mm256_setzero_ps();
+    for (int64_t from = 0; from < width; from += kKvKeyGroup) {
+        __m256i dot[4];
+        for (__m256i& sum : dot) sum = _mm256_setzero_si256();
+        for (int64_t d = from; d < from + kKvKeyGroup; d += 2) {
+            const __m256i two = broadcast2(query + d);
+            for (int i = 0; i < 4; ++i)
+                dot[i] = _mm256_add_epi32(dot[i], products(k + d * kKvBlock + 16 * i, two));
+        }
+        const __m256 query_scale = _mm256_set1_ps(query_scales[from / kKvKeyGroup]);
+        for (int i = 0; i < 4; ++i) {
+            const __m256 scale = load_halves(k_scales + from / kKvKeyGroup * kKvBlock + 8 * i);
+            score[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i]),
+                                       _mm256_mul_ps(scale, query_scale), score[i]);
+        }
+    }
+    alignas(32) float weight[kKvBlock];
+    const float shrink = soften(score, first, last, state, weight);
+
+    alignas(32) int16_t codes[kKvBlock];
+    for (int64_t from = 0; from < width; from += kKvValueGroup) {
+        const float factor =
+            weigh(weight, v_scales + from / kKvValueGroup * kKvBlock, first, last, codes);
+        if (from + kKvValueGroup <= width) {
+            add_values<4>(v + 2 * from, 2 * columns, codes, first, last, shrink, factor,
+                          state.values + from);
+            continue;
+        }
+        for (int64_t d = from; d < width; d += 8) {
+            alignas(32) float rest[8] = {};
+            const int64_t count = width - d < 8 ? width - d : 8;
+            for (int64_t i = 0; i < count; ++i) rest[i] = state.values[d + i];
+            add_values<1>(v + 2 * d, 2 * columns, codes, first, last, shrink, factor, rest);
+            for (int64_t i = 0; i < count; ++i) state.values[d + i] = rest[i];
+        }
     }
 }
 
@@ -318,9 +440,16 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* avx2_kernels() {
-    static const Kernels table{
-        "avx2", linear_q8, linear_q4, linear_float<F16Weights>, linear_float<F32Weights>, quantize,
-        attend, silu,      gelu};
+    static const Kernels table{"avx2",
+                               linear_q8,
+                               linear_q4,
+                               linear_float<F16Weights>,
+                               linear_float<F32Weights>,
+                               quantize,
+                               attend_f16,
+                               attend_q8,
+                               silu,
+                               gelu};
     __builtin_cpu_init();
     const bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                       __builtin_cpu_supports("f16c");

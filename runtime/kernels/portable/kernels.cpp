@@ -131,23 +131,84 @@ void quantize(const float* x, int64_t n, int8_t* codes, float* scales, float* su
     }
 }
 
-void attend(const float* query, int64_t width, const uint16_t* k, const uint16_t* v, int64_t first,
-            int64_t last, AttentionState& state) {
-    float score[kBlock] = {};
-    for (int64_t d = 0; d < width; ++d)
-        for (int64_t p = 0; p < kBlock; ++p) score[p] += query[d] * f16_to_f32(k[d * kBlock + p]);
-
+// Takes positions first … last - 1 into the state: their weights, and what older values shrink by.
+float soften(const float* score, int64_t first, int64_t last, AttentionState& state,
+             float* weight) {
     float max = state.max;
     for (int64_t p = first; p < last; ++p) max = std::max(max, score[p]);
     const float shrink = exp_f32(state.max - max);
     state.max = max;
     state.sum *= shrink;
-    for (int64_t d = 0; d < width; ++d) state.values[d] *= shrink;
     for (int64_t p = first; p < last; ++p) {
-        const float weight = exp_f32(score[p] - max);
-        state.sum += weight;
+        weight[p] = exp_f32(score[p] - max);
+        state.sum += weight[p];
+    }
+    return shrink;
+}
+
+void attend_f16(const float* query, int64_t width, const KvHead& head, int64_t first, int64_t last,
+                AttentionState& state) {
+    const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
+    const auto* v = reinterpret_cast<const uint16_t*>(head.values);
+    float score[kKvBlock] = {}, weight[kKvBlock] = {};
+    for (int64_t d = 0; d < width; ++d)
+        for (int64_t p = 0; p < kKvBlock; ++p)
+            score[p] += query[d] * f16_to_f32(k[d * kKvBlock + p]);
+    const float shrink = soften(score, first, last, state, weight);
+    for (int64_t d = 0; d < width; ++d) state.values[d] *= shrink;
+    for (int64_t p = first; p < last; ++p)
         for (int64_t d = 0; d < width; ++d)
-            state.values[d] += weight * f16_to_f32(v[p * width + d]);
+            state.values[d] += weight[p] * f16_to_f32(v[p * width + d]);
+}
+
+// x[n] >= 0 or of any sign to codes of at most kMostCode: the factor that takes them back, NaN if x
+// is not finite. What is too small for an f32 reciprocal counts as zero.
+constexpr float kMostCode = 32767, kLeast = 1e-30f;
+
+float to_int16(const float* x, int64_t n, int16_t* codes) {
+    float largest = 0;
+    bool finite = true;
+    for (int64_t i = 0; i < n; ++i) {
+        largest = std::max(largest, std::fabs(x[i]));
+        finite = finite && std::isfinite(x[i]);
+    }
+    const float inverse = finite && largest > kLeast ? kMostCode / largest : 0.0f;
+    for (int64_t i = 0; i < n; ++i)
+        codes[i] = finite ? static_cast<int16_t>(std::nearbyint(x[i] * inverse)) : int16_t{0};
+    return finite ? largest / kMostCode : std::numeric_limits<float>::quiet_NaN();
+}
+
+void attend_q8(const int16_t* query, const float* query_scales, int64_t width, const KvHead& head,
+               int64_t first, int64_t last, AttentionState& state) {
+    const auto* k = reinterpret_cast<const int8_t*>(head.keys);
+    const auto* v = reinterpret_cast<const int8_t*>(head.values);
+    const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
+    const auto scale = [](const std::byte* scales, int64_t group, int64_t p) {
+        return f16_to_f32(load_u16(scales + 2 * (group * kKvBlock + p)));
+    };
+    float score[kKvBlock] = {}, weight[kKvBlock] = {};
+    for (int64_t g = 0; g * kKvKeyGroup < width; ++g) {
+        int32_t dot[kKvBlock] = {};
+        for (int64_t d = g * kKvKeyGroup; d < std::min(width, (g + 1) * kKvKeyGroup); ++d)
+            for (int64_t p = 0; p < kKvBlock; ++p)
+                dot[p] += k[(d / 2 * kKvBlock + p) * 2 + d % 2] * query[d];
+        for (int64_t p = 0; p < kKvBlock; ++p)
+            score[p] +=
+                static_cast<float>(dot[p]) * (scale(head.key_scales, g, p) * query_scales[g]);
+    }
+    const float shrink = soften(score, first, last, state, weight);
+    for (int64_t g = 0; g * kKvValueGroup < width; ++g) {
+        float scaled[kKvBlock] = {};
+        for (int64_t p = first; p < last; ++p)
+            scaled[p] = weight[p] * scale(head.value_scales, g, p);
+        int16_t codes[kKvBlock];
+        const float factor = to_int16(scaled, kKvBlock, codes);
+        for (int64_t d = g * kKvValueGroup; d < std::min(width, (g + 1) * kKvValueGroup); ++d) {
+            int32_t sum = 0;
+            for (int64_t p = first; p < last; ++p)
+                sum += v[(p / 2 * columns + d) * 2 + p % 2] * codes[p];
+            state.values[d] = state.values[d] * shrink + static_cast<float>(sum) * factor;
+        }
     }
 }
 
@@ -161,9 +222,17 @@ void gelu(float* x, int64_t n) {
 
 }  // namespace
 
+void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {
+    for (int64_t g = 0; g * kKvKeyGroup < n; ++g) {
+        const int64_t filled = std::min(kKvKeyGroup, n - g * kKvKeyGroup);
+        scales[g] = to_int16(x + g * kKvKeyGroup, filled, codes + g * kKvKeyGroup);
+        std::fill(codes + g * kKvKeyGroup + filled, codes + (g + 1) * kKvKeyGroup, int16_t{0});
+    }
+}
+
 const Kernels& portable_kernels() {
-    static const Kernels table{"portable", linear_q8, linear_q4, linear_f16, linear_f32,
-                               quantize,   attend,    silu,      gelu};
+    static const Kernels table{"portable", linear_q8,  linear_q4, linear_f16, linear_f32,
+                               quantize,   attend_f16, attend_q8, silu,       gelu};
     return table;
 }
 

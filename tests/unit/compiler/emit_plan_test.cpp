@@ -38,6 +38,25 @@ TEST(Plan, LlamaAsAGraph) {
     expect_golden("tests/golden/plans/llama.txt", to_text(b.graph, b.model.params));
 }
 
+TEST(Plan, AQ8CacheIsSaidOnceAndChangesNothingElse) {
+    const std::string f16 = plan_of(small_gemma(), {.context = 4096});
+    std::string expected = f16;
+    const auto replace = [&](const std::string& from, const std::string& to) {
+        ASSERT_NE(expected.find(from), std::string::npos) << from;
+        expected.replace(expected.find(from), from.size(), to);
+    };
+    replace("llm_kv(context=4096, type='f16', sequences=1)",
+            "llm_kv(context=4096, type='q8', sequences=1)");
+    const auto cache = [](const std::string& plan) {
+        const size_t begin = plan.find("key-value cache ");
+        return plan.substr(begin, plan.find(" when the context is full") - begin);
+    };
+    const std::string q8 = plan_of(small_gemma(), {.context = 4096, .kv = KvType::q8});
+    EXPECT_NE(cache(q8), cache(f16));
+    replace(cache(f16), cache(q8));
+    EXPECT_EQ(q8, expected);
+}
+
 TEST(OperatorsPage, IsWhatTheTableSays) {
     expect_golden("docs/operators.md", operators_page());
 }

@@ -158,7 +158,10 @@ TEST(Budget, TooSmallNamesTheSmallestThatWorksAndWhatDominatesIt) {
         << message;
     EXPECT_NE(message.find(", its largest part the key-value cache of 192."), std::string::npos)
         << message;
-    EXPECT_TRUE(message.ends_with(" or more, or a smaller --context")) << message;
+    EXPECT_TRUE(message.ends_with(" or more, or --kv q8, or a smaller --context")) << message;
+    const std::string q8 = refusal({.context = 65536, .kv = KvType::q8}, {.bytes = 20 * kMiB});
+    EXPECT_NE(q8.find(", its largest part the key-value cache of 111."), std::string::npos) << q8;
+    EXPECT_TRUE(q8.ends_with(" or more, or a smaller --context")) << q8;
     EXPECT_NE(refusal({.context = 256, .chunk = 32}, {.bytes = 1, .keep_chunk = true})
                   .find(", or a smaller --chunk"),
               std::string::npos);
@@ -264,6 +267,23 @@ TEST(Memory, CountsTheCacheOfAWindowByItsBlocks) {
     EXPECT_EQ(cache_bytes(plan), (4096 + 19 * 32) * 32 * 2 * 2);
     const Plan brief = make_plan(b.model, b.graph, {.context = 100, .chunk = 64});
     EXPECT_EQ(cache_bytes(brief), (128 + 128) * 32 * 2 * 2);
+}
+
+TEST(Memory, AQ8CacheTakesAboutHalf) {
+    for (const GraphBuilder& b : {wide_model(), small_gemma(2)}) {
+        const auto cache = [&](KvType kv) {
+            return cache_bytes(make_plan(b.model, b.graph, {.context = 4096, .kv = kv}));
+        };
+        // An int8 code for each f16, a scale of 16 bits for 8 of a key and for 32 of a value.
+        EXPECT_EQ(cache(KvType::q8) * 64, cache(KvType::f16) * (32 + 4 + 1));
+    }
+    // What it saves goes to weights.
+    const GraphBuilder b = wide_model();
+    const Plan f16 = planned(b, 20 * kMiB, {.context = 1024, .chunk = 8});
+    const Plan q8 = planned(b, 20 * kMiB, {.context = 1024, .chunk = 8, .kv = KvType::q8});
+    EXPECT_EQ(verify_residency(q8, b.model.params), std::vector<std::string>());
+    EXPECT_GT(q8.residency->pool, f16.residency->pool + kMiB);
+    EXPECT_LE(sum_of(memory_parts(q8, b.model.params, 2)), 20 * kMiB);
 }
 
 TEST(PlanText, SaysWhatIsHeld) {

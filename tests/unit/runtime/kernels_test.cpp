@@ -5,8 +5,10 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "common/half.h"
+#include "runtime/storage/kv_cache.h"
 #include "tests/unit/runtime/tiny_model.h"
 
 namespace llmsql {
@@ -174,7 +176,7 @@ TEST(Quantize, ZerosStayZerosAndWhatIsNotANumberIsNotHidden) {
     }
 }
 
-TEST(Attend, AgreesWithSoftmaxInF64) {
+TEST(Attend, F16AgreesWithSoftmaxInF64) {
     for (const Kernels* kernels : all_kernels())
         for (const int64_t width : {8, 32, 64, 80, 256}) {
             constexpr int64_t kBlocks = 3, kFirst = 5, kLast = 90;
@@ -188,9 +190,14 @@ TEST(Attend, AgreesWithSoftmaxInF64) {
             std::vector<float> values(static_cast<size_t>(width), 0.0f);
             AttentionState state{-std::numeric_limits<float>::infinity(), 0, values.data()};
             for (int64_t b = 0; b < kBlocks; ++b)
-                kernels->attend(query.data(), width, k.data() + b * width * 32,
-                                v.data() + b * width * 32, std::max<int64_t>(0, kFirst - b * 32),
-                                std::min<int64_t>(32, kLast - b * 32), state);
+                kernels->attend_f16(
+                    query.data(), width,
+                    {.keys = reinterpret_cast<const std::byte*>(k.data() + b * width * 32),
+                     .key_scales = nullptr,
+                     .values = reinterpret_cast<const std::byte*>(v.data() + b * width * 32),
+                     .value_scales = nullptr},
+                    std::max<int64_t>(0, kFirst - b * 32), std::min<int64_t>(32, kLast - b * 32),
+                    state);
             std::vector<double> scores;
             double total = 0;
             for (int64_t p = kFirst; p < kLast; ++p) {
@@ -211,6 +218,234 @@ TEST(Attend, AgreesWithSoftmaxInF64) {
                     << kernels->name << " width " << width;
             }
         }
+}
+
+// A q8 cache of one layer and one head, filled by `values`: keys, then values of as many positions.
+struct Q8Cache {
+    KvCache cache;
+    int64_t width, positions;
+
+    Q8Cache(int64_t width, int64_t positions, const std::vector<float>& values)
+        : cache({.context = positions, .chunk = positions, .sequences = 1, .type = KvType::q8}),
+          width(width),
+          positions(positions) {
+        cache.declare(0, {.heads = 1, .width = width, .window = 0});
+        cache.append(0, 0, 0, positions);
+        for (int64_t p = 0; p < positions; ++p) {
+            cache.store_key(0, 0, p, 0, values.data() + p * width);
+            cache.store_value(0, 0, p, 0, values.data() + (positions + p) * width);
+        }
+    }
+
+    // What is stored, by common/kv_layout.h.
+    double key(int64_t p, int64_t d) const {
+        const KvHead head = cache.block(0, 0, p / 32 * 32).head(0);
+        const auto* codes = reinterpret_cast<const int8_t*>(head.keys);
+        const auto* scales = reinterpret_cast<const uint16_t*>(head.key_scales);
+        return static_cast<double>(f16_to_f32(scales[d / 8 * 32 + p % 32])) *
+               codes[(d / 2 * 32 + p % 32) * 2 + d % 2];
+    }
+    double value(int64_t p, int64_t d) const {
+        const KvHead head = cache.block(0, 0, p / 32 * 32).head(0);
+        const auto* codes = reinterpret_cast<const int8_t*>(head.values);
+        const auto* scales = reinterpret_cast<const uint16_t*>(head.value_scales);
+        return static_cast<double>(f16_to_f32(scales[d / 32 * 32 + p % 32])) *
+               codes[(p % 32 / 2 * ((width + 7) / 8 * 8) + d) * 2 + p % 2];
+    }
+
+    // The state after attention of a query over positions [first, last).
+    struct Result {
+        std::vector<float> values;
+        float sum, max;
+    };
+    Result attend(const Kernels& kernels, const std::vector<float>& query, int64_t first,
+                  int64_t last) const {
+        std::vector<int16_t> codes(static_cast<size_t>((width + 7) / 8 * 8), 99);
+        std::vector<float> scales(codes.size() / 8);
+        quantize_query(query.data(), width, codes.data(), scales.data());
+        std::vector<float> values(static_cast<size_t>(width), 0.0f);
+        AttentionState state{-std::numeric_limits<float>::infinity(), 0, values.data()};
+        for (int64_t at = first / 32 * 32; at < last; at += 32)
+            kernels.attend_q8(codes.data(), scales.data(), width, cache.block(0, 0, at).head(0),
+                              std::max<int64_t>(0, first - at), std::min<int64_t>(32, last - at),
+                              state);
+        return {values, state.sum, state.max};
+    }
+};
+
+TEST(Attend, Q8AgreesWithSoftmaxInF64OfWhatIsStored) {
+    uint32_t seed = 50;
+    for (const Kernels* kernels : all_kernels())
+        for (const int64_t width : {1, 6, 8, 30, 32, 33, 64, 80, 100, 256})
+            for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 1},
+                                              {5, 90},
+                                              {31, 33},
+                                              {0, 96},
+                                              {64, 71},
+                                              {17, 18}}) {
+                const Q8Cache held(width, 96,
+                                   random_values(static_cast<size_t>(192 * width), ++seed, 2.0f));
+                const auto query =
+                    random_values(static_cast<size_t>(width), ++seed, 8 / std::sqrt(width));
+                const auto got = held.attend(*kernels, query, first, last);
+                std::vector<double> scores;
+                double total = 0;
+                for (int64_t p = first; p < last; ++p) {
+                    double score = 0;
+                    for (int64_t d = 0; d < width; ++d)
+                        score += query[static_cast<size_t>(d)] * held.key(p, d);
+                    scores.push_back(std::exp(score));
+                    total += scores.back();
+                }
+                for (int64_t d = 0; d < width; ++d) {
+                    double expected = 0;
+                    for (int64_t p = first; p < last; ++p)
+                        expected +=
+                            scores[static_cast<size_t>(p - first)] / total * held.value(p, d);
+                    // The query's and the weights' codes have 15 bits.
+                    EXPECT_NEAR(got.values[static_cast<size_t>(d)] / got.sum, expected, 1e-3)
+                        << kernels->name << " width " << width << " positions " << first << " to "
+                        << last;
+                }
+            }
+}
+
+// Values of all sizes: zeros, denormals, tiny, usual, huge, by groups and by positions.
+std::vector<float> uneven_values(size_t count, int64_t width, uint32_t seed) {
+    constexpr float kSizes[] = {0.0f, 1e-40f, 1e-20f, 1e-7f, 3e-6f, 1e-3f, 1.0f, 1.0f, 50.0f, 4e6f};
+    std::vector<float> values = random_values(count, seed);
+    std::mt19937 generator(seed);
+    std::uniform_int_distribution<size_t> any(0, std::size(kSizes) - 1);
+    const size_t run = 1 + generator() % static_cast<size_t>(2 * width);
+    for (size_t i = 0; i < count; i += run) {
+        const float size = kSizes[any(generator)];
+        for (size_t j = i; j < std::min(count, i + run); ++j) values[j] *= size;
+    }
+    return values;
+}
+
+TEST(Attend, EveryQ8KernelAgreesWithThePortableOneOnValuesOfAllSizes) {
+    const Kernels& portable = portable_kernels();
+    std::mt19937 generator(9);
+    int compared = 0, bounded = 0;
+    for (int round = 0; round < 300; ++round) {
+        const auto any = [&](int64_t from, int64_t to) {
+            return std::uniform_int_distribution<int64_t>(from, to)(generator);
+        };
+        const int64_t width = any(1, 140), positions = any(1, 96);
+        const int64_t first = any(0, positions - 1), last = any(first + 1, positions);
+        const auto seed = static_cast<uint32_t>(round);
+        const Q8Cache held(width, positions,
+                           uneven_values(static_cast<size_t>(2 * positions * width), width, seed));
+        auto query = uneven_values(static_cast<size_t>(width), width, seed + 1000);
+        if (any(0, 1) == 0)  // else many a score is enormous
+            for (float& q : query) q *= 2e-7f;
+        const auto expected = held.attend(portable, query, first, last);
+        const bool enormous = std::fabs(expected.max) > 50;
+        ++(enormous ? bounded : compared);
+        for (const Kernels* kernels : all_kernels()) {
+            SCOPED_TRACE(std::string(kernels->name) + " round " + std::to_string(round));
+            const auto got = held.attend(*kernels, query, first, last);
+            // Rounding may move scores of 1e13 by millions, and so decide which position gets all
+            // the weight: then the results need only be possible ones.
+            EXPECT_NEAR(got.max, expected.max, 1e-5 * std::fabs(expected.max) + 1e-5);
+            if (enormous) {
+                EXPECT_TRUE(std::isfinite(got.sum) && got.sum >= 1) << got.sum;
+            } else {
+                EXPECT_NEAR(got.sum, expected.sum, 1e-3 * expected.sum);
+            }
+            for (int64_t d = 0; d < width; ++d) {
+                double largest = 0;
+                for (int64_t p = first; p < last; ++p)
+                    for (int64_t e = d / 32 * 32; e < std::min(width, d / 32 * 32 + 32); ++e)
+                        largest = std::max(largest, std::fabs(held.value(p, e)));
+                const auto at = static_cast<size_t>(d);
+                if (enormous) {
+                    EXPECT_LE(std::fabs(got.values[at]), 1.001 * largest * got.sum);
+                } else {
+                    EXPECT_NEAR(got.values[at] / got.sum, expected.values[at] / expected.sum,
+                                2e-3 * largest);
+                }
+            }
+        }
+    }
+    EXPECT_GT(compared, 100);
+    EXPECT_GT(bounded, 20);
+}
+
+TEST(Attend, Q8DoesNotHideWhatIsNotANumberNorLooksAtOtherPositions) {
+    constexpr int64_t kWidth = 40, kPositions = 20;
+    const std::vector<float> query(kWidth, 0.1f);
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e38f}) {
+        auto values = random_values(2 * kPositions * kWidth, 3);
+        const auto good = values;
+        values[7 * kWidth] = bad;                       // the key of position 7
+        values[(kPositions + 12) * kWidth + 39] = bad;  // the value of position 12
+        const Q8Cache held(kWidth, kPositions, values), fine(kWidth, kPositions, good);
+        for (const Kernels* kernels : all_kernels()) {
+            SCOPED_TRACE(kernels->name);
+            // Around position 12: its last group alone.
+            const auto around = held.attend(*kernels, query, 10, 20);
+            EXPECT_TRUE(std::isfinite(around.values[31]));
+            EXPECT_TRUE(std::isnan(around.values[32]));
+            EXPECT_TRUE(std::isnan(around.values[39]));
+            EXPECT_TRUE(std::isnan(held.attend(*kernels, query, 7, 8).values[0]));
+            for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 7}, {8, 12}, {13, 20}})
+                EXPECT_EQ(held.attend(*kernels, query, first, last).values,
+                          fine.attend(*kernels, query, first, last).values);
+        }
+    }
+}
+
+TEST(Attend, F16DoesNotHideWhatIsNotANumber) {
+    constexpr int64_t kWidth = 40;
+    const std::vector<float> query(kWidth, 0.1f);
+    std::vector<uint16_t> k(32 * kWidth, f32_to_f16(0.5f)), v(k);
+    k[3 * 32 + 17] = f32_to_f16(std::numeric_limits<float>::quiet_NaN());  // of position 17
+    const KvHead head{.keys = reinterpret_cast<const std::byte*>(k.data()),
+                      .key_scales = nullptr,
+                      .values = reinterpret_cast<const std::byte*>(v.data()),
+                      .value_scales = nullptr};
+    for (const Kernels* kernels : all_kernels())
+        for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 32}, {17, 18}, {0, 17}}) {
+            std::vector<float> values(kWidth, 0.0f);
+            AttentionState state{-std::numeric_limits<float>::infinity(), 0, values.data()};
+            kernels->attend_f16(query.data(), kWidth, head, first, last, state);
+            EXPECT_EQ(std::isnan(values[0] / state.sum), last > 17)
+                << kernels->name << " positions " << first << " to " << last;
+        }
+}
+
+TEST(Attend, Q8SumsOfTheLargestCodesDoNotOverflow) {
+    constexpr int64_t kWidth = 256;
+    const Q8Cache held(kWidth, 32, std::vector<float>(2 * 32 * kWidth, -3.0f));
+    const std::vector<float> query(kWidth, 0.05f);
+    for (const Kernels* kernels : all_kernels()) {
+        const auto got = held.attend(*kernels, query, 0, 32);
+        EXPECT_NEAR(got.max, -3.0 * 0.05 * kWidth, 0.03) << kernels->name;
+        EXPECT_NEAR(got.sum, 32, 1e-4);
+        for (const float value : got.values) EXPECT_NEAR(value / got.sum, -3, 2e-3);
+    }
+}
+
+TEST(QuantizeQuery, CodesHave15BitsAndGroupsAreOnTheirOwn) {
+    auto x = random_values(21, 4, 3.0f);
+    for (size_t i = 8; i < 16; ++i) x[i] = 0;
+    int16_t codes[24];
+    float scales[3];
+    quantize_query(x.data(), 21, codes, scales);
+    EXPECT_EQ(scales[1], 0.0f);
+    for (size_t i = 0; i < 24; ++i) {
+        if (i >= 21)
+            EXPECT_EQ(codes[i], 0);
+        else
+            EXPECT_NEAR(codes[i] * scales[i / 8], x[i], scales[i / 8] * 0.51f);
+    }
+    x[2] = std::numeric_limits<float>::quiet_NaN();
+    quantize_query(x.data(), 21, codes, scales);
+    EXPECT_TRUE(std::isnan(scales[0]));
+    EXPECT_FALSE(std::isnan(scales[2]));
 }
 
 TEST(Activations, SiluAndGeluAgreeWithF64OverTheWholeRange) {

@@ -87,7 +87,7 @@ struct TinyDecoder {
         vector("last", kWidth);
     }
 
-    std::string plan() const {
+    std::string plan(const std::string& kv = "f16") const {
         return "-- llmsql plan 1 · tiny\n--@ init\n" + model.declarations() +
                R"(CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=65536);
 CREATE VIRTUAL TABLE temp.slot USING llm_slot();
@@ -106,7 +106,9 @@ INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of)
   (12, 'h', 'f32', 3, 1, 24, 128, 2048, NULL),
   (13, 'logits', 'f32', 3, 1, 50, 256, 8192, NULL);
 CREATE VIRTUAL TABLE temp.kv_layer USING llm_kv_layer();
-CREATE VIRTUAL TABLE temp.kv USING llm_kv(context=100, type='f16', sequences=2);
+CREATE VIRTUAL TABLE temp.kv USING llm_kv(context=100, type=')" +
+               kv +
+               R"(', sequences=2);
 INSERT INTO kv_layer(layer, heads, width, window) VALUES (0, 2, 6, 5);
 )" + kForward + kLogits +
                R"(--@ chat
@@ -280,6 +282,79 @@ TEST(Program, TheSameBitsInChunksOfAnySizeAndOnAnyNumberOfThreads) {
                 << threads << " threads, chunks of " << chunk;
 }
 
+// The plan with room for a pass of 64, and with or without the window.
+std::string long_passes(const TinyDecoder& decoder, const std::string& kv, bool window) {
+    std::string plan = decoder.plan(kv);
+    const std::pair<const char*, const char*> kEdits[] = {
+        {"(1, 'x', 'f32', 16, 1, 24, 128, 0, NULL)", "(1, 'x', 'f32', 64, 1, 24, 128, 0, NULL)"},
+        {"(2, 'h', 'f32', 16, 1, 24, 128, 2048, NULL)",
+         "(2, 'h', 'f32', 64, 1, 24, 128, 8192, NULL)"},
+        {"(3, 'qkv', 'f32', 16, 1, 48, 192, 4096, NULL)",
+         "(3, 'qkv', 'f32', 64, 1, 48, 192, 16384, NULL)"},
+        {"(4, 'q', 'f32', 16, 4, 6, 192, 4096, 3)", "(4, 'q', 'f32', 64, 4, 6, 192, 16384, 3)"},
+        {"(5, 'k', 'f32', 16, 2, 6, 192, 4192, 3)", "(5, 'k', 'f32', 64, 2, 6, 192, 16480, 3)"},
+        {"(6, 'v', 'f32', 16, 2, 6, 192, 4240, 3)", "(6, 'v', 'f32', 64, 2, 6, 192, 16528, 3)"},
+        {"(7, 'q', 'f32', 16, 4, 6, 192, 4096, NULL)",
+         "(7, 'q', 'f32', 64, 4, 6, 192, 16384, NULL)"},
+        {"(8, 'a', 'f32', 16, 1, 24, 128, 2048, NULL)",
+         "(8, 'a', 'f32', 64, 1, 24, 128, 8192, NULL)"},
+        {"(9, 'x', 'f32', 16, 1, 24, 128, 0, NULL)", "(9, 'x', 'f32', 64, 1, 24, 128, 0, NULL)"},
+        {"(10, 'h', 'f32', 16, 1, 40, 192, 2048, NULL)",
+         "(10, 'h', 'f32', 64, 1, 40, 192, 8192, NULL)"},
+        {"(11, 'x', 'f32', 16, 1, 24, 128, 0, NULL)", "(11, 'x', 'f32', 64, 1, 24, 128, 0, NULL)"},
+        {"(12, 'h', 'f32', 3, 1, 24, 128, 2048, NULL)",
+         "(12, 'h', 'f32', 3, 1, 24, 128, 32768, NULL)"},
+        {"(13, 'logits', 'f32', 3, 1, 50, 256, 8192, NULL)",
+         "(13, 'logits', 'f32', 3, 1, 50, 256, 36864, NULL)"},
+    };
+    for (const auto& [from, to] : kEdits) plan = edited(plan, from, to);
+    if (window) return plan;
+    plan = edited(plan, "VALUES (0, 2, 6, 5)", "VALUES (0, 2, 6, 0)");
+    plan = edited(plan, " AND kv.position > :position - 36", "");
+    return edited(plan, "0.4, 5)", "0.4)");
+}
+
+TEST(Program, AQ8CacheGivesTheSameBitsInPassesOfAnySizeAndNearlyWhatF16Gives) {
+    const TinyDecoder decoder;
+    const auto tokens = some_tokens(90);
+    for (const bool window : {false, true}) {
+        const auto plan = long_passes(decoder, "q8", window);
+        const auto expected = Running(decoder, plan).logits(tokens, 1);
+        for (const int threads : {1, 2})
+            for (const size_t chunk : {1, 7, 64})
+                EXPECT_EQ(Running(decoder, plan, threads).logits(tokens, chunk), expected)
+                    << threads << " threads, chunks of " << chunk;
+        const auto f16 = Running(decoder, long_passes(decoder, "f16", window)).logits(tokens, 64);
+        ASSERT_EQ(f16.size(), expected.size());
+        double difference = 0, size = 0;
+        for (size_t i = 0; i < f16.size(); ++i) {
+            difference += std::pow(static_cast<double>(expected[i]) - f16[i], 2);
+            size += std::pow(static_cast<double>(f16[i]), 2);
+        }
+        const double relative = std::sqrt(difference / size);
+        EXPECT_LT(relative, 0.01);
+        EXPECT_GT(relative, 1e-5) << "nothing was quantised";
+    }
+}
+
+TEST(Program, AQ8CacheRewinds) {
+    const TinyDecoder decoder;
+    for (const bool window : {false, true}) {
+        Running running(decoder, long_passes(decoder, "q8", window));
+        const auto tokens = some_tokens(70);
+        const auto expected = running.logits(tokens, 64);
+        for (const int back : {69, 66}) {
+            running.program->forward(some_tokens(3), back);  // other tokens, then the same again
+            ASSERT_EQ(running.program->rewind(back), back);
+            const auto begin = static_cast<size_t>(back);
+            running.program->forward({tokens.data() + begin, tokens.size() - begin}, back);
+            const auto again = running.program->logits(69 - back, 1).row(0);
+            EXPECT_TRUE(std::equal(again.begin(), again.end(), expected.end() - kVocabulary))
+                << "from " << back;
+        }
+    }
+}
+
 TEST(Program, SequencesAndRewindsDoNotDisturbEachOther) {
     const TinyDecoder decoder;
     Running running(decoder, decoder.plan());
@@ -406,6 +481,13 @@ TEST(EditedPlan, WrongIdsShapesAndTypesAreRefusedWithTheirLine) {
     }
 }
 
+TEST(EditedPlan, ACacheOfAnUnknownTypeIsRefusedWithItsLine) {
+    const TinyDecoder decoder;
+    for (const std::string type : {"q9", "f32", ""})
+        EXPECT_EQ(error_of([&] { Running(decoder, decoder.plan(type)); }),
+                  "plan.sql:34: llm_kv: type='" + type + "' is not known, f16 and q8 are");
+}
+
 TEST(EditedPlan, ForeignStatementsAreRefusedWithTheirLine) {
     const TinyDecoder decoder;
     const struct {
@@ -515,8 +597,7 @@ TEST(ModelDatabase, DamageIsFoundAndNamed) {
          "BLOB) WHERE id = 3",
          "parameter q f32[24, 24] at row 0 is damaged (checksum mismatch)"},
         {"UPDATE llm_tile SET first_row = 16 WHERE id = 3", "at row 16 is missing its tile"},
-        {"DELETE FROM llm_tile WHERE id = 4",
-         "parameter k f32[12, 24] has only 0 of its 1 tiles"},
+        {"DELETE FROM llm_tile WHERE id = 4", "parameter k f32[12, 24] has only 0 of its 1 tiles"},
         {"UPDATE llm_tile SET data = x'00' WHERE id = 2", "has a tile of the wrong size"},
         {"UPDATE llm_tile SET checksums = x'00' WHERE id = 2", "has a damaged checksum list"},
         {"UPDATE llm_param SET type = 'q2' WHERE id = 1", "unknown type 'q2'"},

@@ -2,12 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cmath>
+#include <limits>
 
 #include "common/error.h"
 #include "common/half.h"
 #include "runtime/storage/arena.h"
 #include "runtime/storage/kv_cache.h"
 #include "runtime/workers/workers.h"
+#include "tests/unit/runtime/tiny_model.h"
 
 namespace llmsql {
 namespace {
@@ -86,8 +89,26 @@ TEST(Arena, RefusesPlacesThatDoNotFit) {
     EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 256, 0)); }), "no error");
 }
 
-KvCache windowed_cache() {
-    KvCache cache({.context = 1000, .chunk = 8, .sequences = 2});
+// What a block holds, by common/kv_layout.h.
+float key_of(const KvBlock& block, int64_t head, int64_t p, int64_t d) {
+    const KvHead held = block.head(head);
+    if (block.type == KvType::f16)
+        return f16_to_f32(reinterpret_cast<const uint16_t*>(held.keys)[d * 32 + p]);
+    return f16_to_f32(reinterpret_cast<const uint16_t*>(held.key_scales)[d / 8 * 32 + p]) *
+           reinterpret_cast<const int8_t*>(held.keys)[(d / 2 * 32 + p) * 2 + d % 2];
+}
+
+float value_of(const KvBlock& block, int64_t head, int64_t p, int64_t d) {
+    const KvHead held = block.head(head);
+    if (block.type == KvType::f16)
+        return f16_to_f32(reinterpret_cast<const uint16_t*>(held.values)[p * block.width + d]);
+    const int64_t columns = (block.width + 7) / 8 * 8;
+    return f16_to_f32(reinterpret_cast<const uint16_t*>(held.value_scales)[d / 32 * 32 + p]) *
+           reinterpret_cast<const int8_t*>(held.values)[(p / 2 * columns + d) * 2 + p % 2];
+}
+
+KvCache windowed_cache(KvType type = KvType::f16) {
+    KvCache cache({.context = 1000, .chunk = 8, .sequences = 2, .type = type});
     cache.declare(0, {.heads = 2, .width = 4, .window = 0});
     cache.declare(1, {.heads = 1, .width = 4, .window = 40});
     return cache;
@@ -116,8 +137,8 @@ TEST(KvCache, BlocksHoldWhatWasStored) {
         for (int64_t p = 0; p < 6; ++p)
             for (int64_t d = 0; d < 4; ++d) {
                 const float expected = static_cast<float>(64 + p) + 0.25f * static_cast<float>(d);
-                EXPECT_EQ(f16_to_f32(block.k[head * block.head_stride + d * 32 + p]), expected);
-                EXPECT_EQ(f16_to_f32(block.v[head * block.head_stride + p * 4 + d]), expected);
+                EXPECT_EQ(key_of(block, head, p, d), expected);
+                EXPECT_EQ(value_of(block, head, p, d), expected);
             }
 }
 
@@ -130,10 +151,10 @@ TEST(KvCache, AWindowedLayerKeepsItsWindowAndAChunk) {
     EXPECT_GT(first, 0);
     for (int64_t position = first; position < 500; position += 32) {
         const KvBlock block = cache.block(0, 1, position);
-        EXPECT_EQ(f16_to_f32(block.v[0]), static_cast<float>(position));
+        EXPECT_EQ(value_of(block, 0, 0, 0), static_cast<float>(position));
     }
     EXPECT_EQ(cache.first_held(0, 0), 0);
-    EXPECT_EQ(f16_to_f32(cache.block(0, 0, 0).v[0]), 0.0f);
+    EXPECT_EQ(value_of(cache.block(0, 0, 0), 0, 0, 0), 0.0f);
 }
 
 TEST(KvCache, RewindsWhereItsWindowsStillReach) {
@@ -146,6 +167,148 @@ TEST(KvCache, RewindsWhereItsWindowsStillReach) {
     fill(cache, 0, 30);
     EXPECT_EQ(cache.rewind(0, 20), 20);
     EXPECT_EQ(cache.length(0, 1), 30);
+}
+
+TEST(KvCache, Q8StoresToHalfACode) {
+    for (const int64_t width : {1, 4, 7, 8, 31, 32, 33, 64, 80, 100}) {
+        KvCache cache({.context = 70, .chunk = 70, .sequences = 1, .type = KvType::q8});
+        cache.declare(0, {.heads = 3, .width = width, .window = 0});
+        cache.append(0, 0, 0, 70);
+        const auto stored = [&](int64_t p, int64_t head) {
+            return testing::random_values(static_cast<size_t>(2 * width),
+                                          static_cast<uint32_t>(p * 3 + head), 0.1f + p);
+        };
+        for (int64_t p = 0; p < 70; ++p)
+            for (int64_t head = 0; head < 3; ++head) {
+                const auto values = stored(p, head);
+                cache.store_key(0, 0, p, head, values.data());
+                cache.store_value(0, 0, p, head, values.data() + width);
+            }
+        for (int64_t p = 0; p < 70; ++p)
+            for (int64_t head = 0; head < 3; ++head) {
+                const auto values = stored(p, head);
+                const KvBlock block = cache.block(0, 0, p / 32 * 32);
+                const auto largest = [&](int64_t from, int64_t to) {
+                    float most = 0;
+                    for (int64_t i = from; i < to; ++i)
+                        most = std::max(most, std::fabs(values[static_cast<size_t>(i)]));
+                    return most;
+                };
+                for (int64_t d = 0; d < width; ++d) {
+                    const int64_t k = d / 8 * 8, v = d / 32 * 32;
+                    EXPECT_NEAR(key_of(block, head, p % 32, d), values[static_cast<size_t>(d)],
+                                largest(k, std::min(width, k + 8)) / 253);
+                    EXPECT_NEAR(value_of(block, head, p % 32, d),
+                                values[static_cast<size_t>(width + d)],
+                                largest(width + v, width + std::min(width, v + 32)) / 253);
+                }
+            }
+    }
+}
+
+TEST(KvCache, Q8OfExtremeValues) {
+    KvCache cache({.context = 32, .chunk = 32, .sequences = 1, .type = KvType::q8});
+    cache.declare(0, {.heads = 1, .width = 8, .window = 0});
+    cache.append(0, 0, 0, 32);
+    const auto stored = [&](float size, float other) {
+        const float values[8] = {size, -size, other, 0, size / 2, 0, 0, 0};
+        cache.store_key(0, 0, 5, 0, values);
+        cache.store_value(0, 0, 5, 0, values);
+        const KvBlock block = cache.block(0, 0, 0);
+        for (int64_t d = 0; d < 8; ++d) {
+            const float key = key_of(block, 0, 5, d), value = value_of(block, 0, 5, d);
+            EXPECT_TRUE(key == value || (std::isnan(key) && std::isnan(value)));
+        }
+        return std::vector{key_of(block, 0, 5, 0), key_of(block, 0, 5, 1), key_of(block, 0, 5, 4)};
+    };
+    const auto near = [&](float size) {
+        const auto got = stored(size, 0);
+        EXPECT_NEAR(got[0], size, size / 250);
+        EXPECT_NEAR(got[1], -size, size / 250);
+        EXPECT_NEAR(got[2], size / 2, size / 250);
+    };
+    for (const float size : {0.01f, 1.0f, 65000.0f, 8.3e6f}) near(size);
+    EXPECT_EQ(stored(0, 0), (std::vector{0.0f, 0.0f, 0.0f}));
+    EXPECT_EQ(stored(-0.0f, 0), (std::vector{0.0f, 0.0f, 0.0f}));
+    // Below what an f16 scale can say: the error stays under the smallest scale's 127 codes.
+    for (const float size : {1e-40f, 1e-20f, 1e-7f, 3.7e-6f, 7e-6f, 1e-5f})
+        EXPECT_NEAR(stored(size, 0)[0], size, 127 * 0x1p-25f);
+    for (const float bad :
+         {1e7f, std::numeric_limits<float>::max(), std::numeric_limits<float>::infinity(),
+          std::numeric_limits<float>::quiet_NaN()}) {
+        EXPECT_TRUE(std::isnan(stored(1, bad)[0])) << bad;
+        EXPECT_TRUE(std::isnan(stored(1, -bad)[2])) << bad;
+    }
+    near(1);  // and nothing of it stays
+}
+
+TEST(KvCache, StoringAPositionTouchesNoOther) {
+    for (const KvType type : {KvType::f16, KvType::q8}) {
+        KvCache cache({.context = 64, .chunk = 64, .sequences = 1, .type = type});
+        cache.declare(0, {.heads = 2, .width = 20, .window = 0});
+        cache.append(0, 0, 0, 64);
+        const auto all = [&] {
+            std::vector<float> held;
+            for (int64_t p = 0; p < 64; ++p)
+                for (int64_t head = 0; head < 2; ++head)
+                    for (int64_t d = 0; d < 20; ++d) {
+                        held.push_back(key_of(cache.block(0, 0, p / 32 * 32), head, p % 32, d));
+                        held.push_back(value_of(cache.block(0, 0, p / 32 * 32), head, p % 32, d));
+                    }
+            return held;
+        };
+        for (int64_t step = 0; step < 128; ++step) {
+            const int64_t p = step * 37 % 64;
+            const auto before = all();
+            for (int64_t head = 0; head < 2; ++head) {
+                const auto values = testing::random_values(
+                    40, static_cast<uint32_t>(step * 2 + head), static_cast<float>(step + 1));
+                cache.store_key(0, 0, p, head, values.data());
+                cache.store_value(0, 0, p, head, values.data() + 20);
+            }
+            const auto after = all();
+            for (size_t i = 0; i < before.size(); ++i) {
+                if (i / 80 == static_cast<size_t>(p)) continue;
+                ASSERT_EQ(before[i], after[i]) << "step " << step;
+            }
+            EXPECT_NE(before, after);
+        }
+    }
+}
+
+TEST(KvCache, Q8RingsRewindAndTruncateAsF16Do) {
+    KvCache cache = windowed_cache(KvType::q8), reference = windowed_cache();
+    const auto same = [&] {
+        for (int64_t layer = 0; layer < 2; ++layer) {
+            ASSERT_EQ(cache.length(0, layer), reference.length(0, layer));
+            ASSERT_EQ(cache.first_held(0, layer), reference.first_held(0, layer));
+            for (int64_t at = cache.first_held(0, layer); at < cache.length(0, layer); at += 32) {
+                const KvBlock block = cache.block(0, layer, at);
+                const KvBlock expected = reference.block(0, layer, at);
+                ASSERT_EQ(block.rows, expected.rows);
+                for (int64_t head = 0; head < block.heads; ++head)
+                    for (int64_t p = 0; p < block.rows; ++p)
+                        for (int64_t d = 0; d < 4; ++d) {
+                            const float key = key_of(expected, head, p, d);
+                            ASSERT_NEAR(key_of(block, head, p, d), key, key / 200 + 0.01);
+                            ASSERT_NEAR(value_of(block, head, p, d), key, key / 200 + 0.01);
+                        }
+            }
+        }
+    };
+    const auto both = [&](auto body) {
+        body(cache);
+        body(reference);
+        same();
+    };
+    both([](KvCache& c) { fill(c, 0, 500); });
+    for (const int64_t position : {500, 499, 300, 600})
+        EXPECT_EQ(cache.rewind(0, position), reference.rewind(0, position));
+    both([](KvCache& c) { c.truncate(0, 495); });
+    both([](KvCache& c) { fill(c, 495, 540); });
+    both([](KvCache& c) { fill(c, 0, 30); });
+    EXPECT_EQ(reference.bytes_per_sequence(), (32 * 2 + 3 * 1) * 32 * 4 * 2 * 2);
+    EXPECT_EQ(cache.bytes_per_sequence(), (32 * 2 + 3 * 1) * 32 * (8 * 2 + 2 + 2));
 }
 
 TEST(KvCache, RefusesGapsAndOverflow) {

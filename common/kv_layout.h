@@ -1,0 +1,70 @@
+// How the key-value cache is laid out: its types, its blocks, and how many of them a layer keeps.
+//
+// The compiler counts the cache's bytes and the runtime allocates them: both by these functions.
+//
+// The cache of a layer is cut into blocks of 32 positions, at absolute positions: which block a
+// position lies in does not depend on how passes were cut. A block holds one part for each
+// key-value head, one after the other:
+//   f16   K f16[width][32 positions], V f16[32 positions][width]
+//   q8    K int8[columns / 2][32 positions][2 columns],
+//         its scales f16[columns / 8][32 positions],
+//         V int8[16][columns][2 positions],
+//         its scales f16[columns / 32, rounded up][32 positions]
+// where columns is width rounded up to a multiple of 8; what is padded is zero. A scale belongs to
+// one position's group of 8 columns of a key or 32 of a value: value = scale * code, code in
+// [-127, 127], scale = max|value| / 127. So scores and weighted sums run along vectors, in q8 two
+// products to a lane; and storing one position never touches what is stored of another.
+//
+// Keys have the smaller groups because a few of their columns can be far larger than the rest, and
+// rounding these by those columns' scale is what q8 costs: see docs/memory.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace llmsql {
+
+/// How keys and values are stored.
+enum class KvType : uint8_t {
+    f16,
+    q8,  // 58 % of f16's bytes where the width is a multiple of 32
+};
+
+std::string_view name_of(KvType type);
+std::optional<KvType> kv_type_named(std::string_view name);
+
+/// Positions in a block: a row of the table `kv`.
+inline constexpr int64_t kKvBlock = 32;
+/// Columns that share a scale in q8. A head's width is rounded up to whole groups of a key.
+inline constexpr int64_t kKvKeyGroup = 8;
+inline constexpr int64_t kKvValueGroup = 32;
+
+/// One head's part of a block. Scales are null in f16.
+struct KvHead {
+    const std::byte* keys = nullptr;
+    const std::byte* key_scales = nullptr;
+    const std::byte* values = nullptr;
+    const std::byte* value_scales = nullptr;
+};
+
+/// Where the parts of a KvHead lie, in bytes from the head's first (which is that of its keys).
+struct KvHeadLayout {
+    int64_t key_scales = 0;
+    int64_t values = 0;
+    int64_t value_scales = 0;
+    int64_t bytes = 0;  // of all, up to the next head
+};
+
+/// For a width of 1 to 2^20.
+KvHeadLayout kv_head_layout(KvType type, int64_t width);
+
+/// Blocks that hold `positions` positions from 0 on.
+int64_t kv_blocks(int64_t positions);
+
+/// Blocks that a layer keeps of one sequence when the context is full: all, or, with a window of
+/// that many positions (0: none), what a pass of `chunk` rows can look back on and itself.
+int64_t kv_blocks_kept(int64_t context, int64_t chunk, int64_t window);
+
+}  // namespace llmsql
