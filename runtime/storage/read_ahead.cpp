@@ -3,13 +3,14 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 namespace llmsql {
 namespace {
 
 // Enough to keep a device busy that answers within milliseconds.
 constexpr uint64_t kAhead = 16 << 20;
-constexpr uint64_t kRequest = 4 << 20;
+constexpr uint64_t kRequest = 2 << 20;
 
 // Workers use tiles side by side, and an expression may scan two matrices in turn: what is dropped
 // is so far behind that nobody is still reading it.
@@ -53,58 +54,64 @@ void ReadAhead::reading(int64_t rowid) {
     Place& place = places_[found->second];
     if (place.used) return;  // another piece of it has been used just now
     place.used = true;
+    place.last_use = ++uses_;
     used_.push_back(found->second);
     if (used_.size() > kBehind) drop_oldest();
-    ask_from(found->second);
-    if (!advice_.soon.empty()) changed_.notify_one();
-}
-
-// Asks for what is not asked for yet of the next kAhead bytes, when that is enough to make requests
-// of a size that devices like.
-void ReadAhead::ask_from(size_t place) {
-    uint64_t bytes = 0, wanted_bytes = 0;
-    std::vector<size_t> wanted;
-    for (size_t i = 1; i < places_.size() && bytes < kAhead; ++i) {
-        const size_t index = (place + i) % places_.size();
-        const Place& next = places_[index];
-        if (next.once && next.asked) continue;
-        bytes += next.bytes();
-        if (next.asked) continue;
-        wanted.push_back(index);
-        wanted_bytes += next.bytes();
-    }
-    const bool near = !wanted.empty() && wanted.front() == (place + 1) % places_.size();
-    if (wanted_bytes < kRequest && !near) return;
-    for (const size_t index : wanted) {
-        places_[index].asked = true;
-        advice_.soon.push_back(places_[index].leaf);
-        advice_.soon.push_back(places_[index].chain);
-    }
+    at_ = found->second;
+    changed_.notify_one();
 }
 
 void ReadAhead::drop_oldest() {
     Place& place = places_[used_.front()];
     used_.pop_front();
-    advice_.later.push_back(place.leaf);
-    advice_.later.push_back(place.chain);
+    later_.push_back(place.leaf);
+    later_.push_back(place.chain);
     place.used = false;
     place.asked = place.once;
 }
 
+// What to ask for next, from where the workers are now (they may have overtaken this thread):
+// nothing while most of the next kAhead bytes has been asked for.
+std::vector<FileRange> ReadAhead::next_request() {
+    uint64_t bytes = 0, wanted_bytes = 0;
+    std::vector<size_t> wanted;
+    for (size_t i = 1; i < places_.size() && bytes < kAhead; ++i) {
+        const size_t index = (at_ + i) % places_.size();
+        const Place& next = places_[index];
+        // An expression that scans two matrices in turn goes back and forth between them: what
+        // lies ahead of one place may have been used and dropped from the other.
+        const bool used = next.last_use > 0 && uses_ - next.last_use < places_.size() / 2;
+        if (used || (next.once && next.asked)) continue;
+        bytes += next.bytes();
+        if (next.asked) continue;
+        wanted_bytes += next.bytes();
+        if (wanted_bytes <= kRequest) wanted.push_back(index);
+    }
+    if (wanted_bytes < kRequest) return {};
+    std::vector<FileRange> ranges;
+    for (const size_t index : wanted) {
+        places_[index].asked = true;
+        ranges.push_back(places_[index].leaf);
+        ranges.push_back(places_[index].chain);
+    }
+    return ranges;
+}
+
 // The thread: room is made first; neighbours in the file become one request.
 void ReadAhead::advise() {
-    for (;;) {
-        Advice advice;
-        {
-            std::unique_lock lock(mutex_);
-            changed_.wait(lock, [&] { return stopping_ || !advice_.soon.empty(); });
-            if (stopping_) return;
-            std::swap(advice, advice_);
+    std::unique_lock lock(mutex_);
+    while (!stopping_) {
+        std::vector<FileRange> soon = next_request();
+        if (soon.empty()) {
+            changed_.wait(lock);
+            continue;
         }
-        for (const FileRange& range : advice.later) file_.advise_later(range);
-        std::ranges::sort(advice.soon, {}, &FileRange::offset);
-        FileRange request = advice.soon.front();
-        for (const FileRange& range : advice.soon) {
+        const std::vector<FileRange> later = std::exchange(later_, {});
+        lock.unlock();
+        for (const FileRange& range : later) file_.advise_later(range);
+        std::ranges::sort(soon, {}, &FileRange::offset);
+        FileRange request = soon.front();
+        for (const FileRange& range : soon) {
             if (range.offset <= request.offset + request.bytes) {
                 request.bytes =
                     std::max(request.bytes, range.offset + range.bytes - request.offset);
@@ -114,6 +121,7 @@ void ReadAhead::advise() {
             request = range;
         }
         file_.advise_soon(request);
+        lock.lock();
     }
 }
 

@@ -40,15 +40,12 @@ class ReadAhead {
     struct Place {
         FileRange leaf, chain;
         bool once;
-        bool asked = false;  // and not dropped since; of what is read once only, ever
-        bool used = false;   // and not dropped since
+        bool asked = false;     // and not dropped since; of what is read once only, ever
+        bool used = false;      // and not dropped since
+        uint64_t last_use = 0;  // uses_ then
         uint64_t bytes() const { return leaf.bytes + chain.bytes; }
     };
-    // What the thread below has been given to do.
-    struct Advice {
-        std::vector<FileRange> soon, later;
-    };
-    void ask_from(size_t place);
+    std::vector<FileRange> next_request();
     void drop_oldest();
     void advise();
 
@@ -56,8 +53,10 @@ class ReadAhead {
     std::vector<Place> places_;
     std::unordered_map<int64_t, size_t> place_of_;  // by rowid
     std::mutex mutex_;
-    std::deque<size_t> used_;  // places in the order in which they were used, not dropped yet
-    Advice advice_;            // not given yet
+    std::deque<size_t> used_;       // places in the order in which they were used, not dropped yet
+    std::vector<FileRange> later_;  // dropped from the list, not from the cache yet
+    size_t at_ = 0;                 // the place used last
+    uint64_t uses_ = 0;             // of all places so far
     bool stopping_ = false;
     std::condition_variable changed_;
     std::thread adviser_;  // gives it: making room in the page cache takes time that workers need
