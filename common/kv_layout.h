@@ -15,8 +15,8 @@
 // [-127, 127], scale = max|value| / 127. So scores and weighted sums run along vectors, in q8 two
 // products to a lane; and storing one position never touches what is stored of another.
 //
-// Keys have the smaller groups because a few of their columns can be far larger than the rest, and
-// rounding these by those columns' scale is what q8 costs: see docs/memory.md.
+// Keys have the smaller groups because in groups of 32 they cost one model 1.3 % of perplexity, and
+// values nothing: docs/memory.md has the measurements.
 #pragma once
 
 #include <cstddef>
