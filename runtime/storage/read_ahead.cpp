@@ -81,7 +81,9 @@ std::vector<FileRange> ReadAhead::next_request() {
         // An expression that scans two matrices in turn goes back and forth between them: what
         // lies ahead of one place may have been used and dropped from the other.
         const bool used = next.last_use > 0 && uses_ - next.last_use < places_.size() / 2;
-        if (used || (next.once && next.asked)) continue;
+        // What the pass has gone by without using is not scanned: an embedding's rows are picked.
+        const bool passed = next.last_use == 0 && index < at_;
+        if (used || passed || (next.once && next.asked)) continue;
         bytes += next.bytes();
         if (next.asked) continue;
         wanted_bytes += next.bytes();
