@@ -2,8 +2,9 @@
 #include "runtime/storage/read_ahead.h"
 
 #include <algorithm>
-#include <csignal>
 #include <utility>
+
+#include "runtime/workers/workers.h"
 
 namespace llmsql {
 namespace {
@@ -29,12 +30,8 @@ ReadAhead::ReadAhead(const BlobPages& pages, const std::vector<ScheduledTile>& s
         place_of_.emplace(tile.rowid, places_.size());
         places_.push_back({pages.leaf_page(index), pages.likely_chain(index), tile.once});
     }
-    // It takes no signals: one that it took would not wake the thread that waits for it.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsBlocked blocked;
     adviser_ = std::thread([this] { advise(); });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 ReadAhead::~ReadAhead() {

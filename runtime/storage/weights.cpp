@@ -105,7 +105,7 @@ void WeightPool::load_vectors() {
 
 bool WeightPool::all_known(const Tiles& tiles, int64_t first, int64_t count) const {
     for (int64_t strip = first; strip < first + count; ++strip)
-        if (!tiles.known[static_cast<size_t>(strip)].load(std::memory_order_relaxed)) return false;
+        if (!tiles.known[static_cast<size_t>(strip)].load(std::memory_order_acquire)) return false;
     return true;
 }
 
@@ -117,10 +117,13 @@ void WeightPool::load(const Weight& weight, const Tile& tile, int64_t first, int
     const size_t offset = static_cast<size_t>(first - tile.first_strip) * tiles.strip_bytes;
     const size_t bytes = static_cast<size_t>(count) * tiles.strip_bytes;
     std::byte* to = memory_.data() + tiles.places[index] + offset;
+    size_t fresh = 0;  // an embedding may have read some of them before
+    for (int64_t strip = first; strip < first + count; ++strip)
+        fresh += all_known(tiles, strip, 1) ? 0 : 1;
     reader_->scanning(tile.rowid);
     reader_->read(worker, tile.rowid, offset, bytes, to);
     verify(weight, first, {to, bytes});
-    loaded_.fetch_add(bytes, std::memory_order_relaxed);
+    loaded_.fetch_add(fresh * tiles.strip_bytes, std::memory_order_relaxed);
 }
 
 void WeightPool::verify(const Weight& weight, int64_t first_strip,
@@ -136,7 +139,7 @@ void WeightPool::verify(const Weight& weight, int64_t first_strip,
                 "again",
                 path_, weight.entry.name, describe(weight.entry), first_strip * kStripRows);
         }
-        tiles.known[strip].store(1, std::memory_order_relaxed);
+        tiles.known[strip].store(1, std::memory_order_release);
     }
 }
 
@@ -152,6 +155,10 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
 
     const bool held = tiles.places[index] != kStreamed;
     if (held && !in_place_) {
+        // Scans share strips out; rows that an embedding picks may be of one strip.
+        std::unique_lock<std::mutex> alone;
+        if (use == Use::embedding && !all_known(tiles, first, count))
+            alone = std::unique_lock(embedding_load_);
         if (!all_known(tiles, first, count)) load(weight, tile, first, count, buffer.worker);
         return {memory_.data() + tiles.places[index] + offset, count};
     }

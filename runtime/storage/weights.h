@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -125,6 +126,7 @@ class WeightPool {
     bool in_place_ = false;   // held matrices are used where they are mapped
     std::unique_ptr<TileReader> reader_;
     uint64_t held_bytes_ = 0;
+    std::mutex embedding_load_;
     std::atomic<uint64_t> loaded_{0}, streamed_{0}, embedding_{0};
 };
 

@@ -83,6 +83,9 @@ std::unique_ptr<Table> make_residency_table(Engine& engine, const ModuleArgument
         budget.workers > 1024)
         fail("llm_residency: budget={}, pool={}, windows={}, workers={} cannot be", budget.bytes,
              budget.pool, budget.windows, budget.workers);
+    if (budget.pool > budget.bytes || budget.windows > budget.bytes - budget.pool)
+        fail("llm_residency: a pool of {} and windows of {} bytes are more than the budget of {}",
+             budget.pool, budget.windows, budget.bytes);
     engine.budget = budget;
     return std::make_unique<ResidencyTable>(engine);
 }

@@ -60,6 +60,17 @@ int quota_cores(int fallback) {
 
 }  // namespace
 
+SignalsBlocked::SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    for (const int own : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&all, own);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+}
+
+SignalsBlocked::~SignalsBlocked() {
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
 int usable_cores() {
     cpu_set_t mask;
     CPU_ZERO(&mask);
@@ -81,19 +92,14 @@ Workers::Workers(int threads) {
     const int wanted = threads > 0 ? threads : usable_cores();
     // More threads than cores: one that spins only keeps another from working.
     spins_ = wanted <= usable_cores() ? kSpins : 0;
-    // Workers take no signals: one that a worker took would not wake the thread that waits for it.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsBlocked blocked;
     try {
         for (int worker = 1; worker < wanted; ++worker)
             threads_.emplace_back([this, worker] { serve(worker); });
     } catch (const std::system_error& error) {
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
         stop();
         fail("cannot start {} threads: {}; use fewer (-t)", wanted, error.what());
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Workers::~Workers() {

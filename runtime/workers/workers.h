@@ -1,6 +1,8 @@
 // Workers: the threads that compute a pass, made once.
 #pragma once
 
+#include <csignal>
+
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -10,6 +12,20 @@
 #include <vector>
 
 namespace llmsql {
+
+/// Blocks all signals of the calling thread while it lives, so that threads made meanwhile take
+/// none: one that such a thread took would not wake the thread that waits for it. Those that a
+/// thread's own instructions raise stay: blocked, they would end the process.
+class SignalsBlocked {
+  public:
+    SignalsBlocked();
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+    ~SignalsBlocked();
+
+  private:
+    sigset_t before_;
+};
 
 /// Physical cores that this process may run on: its affinity mask and its cgroup's CPU quota
 /// respected, never less than 1.

@@ -99,7 +99,10 @@ class Terminal(RunTest):
         while not enough():
             ready, _, _ = select.select([self.terminal], [], [], max(0, deadline - time.monotonic()))
             self.assertTrue(ready, f"{what} didn't come after {self.seen}")
-            self.seen += os.read(self.terminal, 4096)
+            try:
+                self.seen += os.read(self.terminal, 4096)
+            except OSError:
+                self.fail(f"{what} did not come before the end, after {self.seen[-400:]}")
 
     def wait_for(self, text):
         self.read_until(lambda: text in self.seen, text)

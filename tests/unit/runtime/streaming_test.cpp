@@ -229,6 +229,29 @@ TEST(WeightPool, StreamsExactlyWhatIsNotHeld) {
         }
 }
 
+// Two tokens of a prompt may have their rows in one strip, and different workers for them.
+TEST(WeightPool, WorkersMayLoadTheSameStripForEmbeddings) {
+    const BigModel big;
+    const TemporaryFolder folder;
+    big.model.write(folder / "big.db");
+    const ModelDb db(folder / "big.db");
+    Workers workers(2);
+    std::vector<StripBuffer> buffers(2);
+    buffers[1].worker = 1;
+    for (int round = 0; round < 60; ++round) {
+        WeightPool pool(db, round % 2 ? hold_leading(db, 1000) : std::vector<Residency>(),
+                        with_io(kWays[round % 3]), workers);
+        const uint64_t before = pool.counters().loaded;
+        workers.run(40, [&](int64_t item, int worker) {
+            pool.strips(pool.weight(4), item / 8, 1, Use::embedding,
+                        buffers[static_cast<size_t>(worker)]);
+        });
+        if (pool.counters().loaded > before) {
+            EXPECT_EQ(pool.counters().loaded - before, 5 * strip_bytes(WeightType::q4, 320));
+        }
+    }
+}
+
 TEST(WeightPool, MappedInPlaceWhereEverythingIsHeld) {
     const BigModel big;
     const TemporaryFolder folder;
