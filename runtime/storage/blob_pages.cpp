@@ -57,6 +57,10 @@ void BlobPages::damaged(const char* what) const {
     fail("{}: the database file is damaged ({}); import the model again", file_.path(), what);
 }
 
+uint32_t BlobPages::page_number(const unsigned char* head) {
+    return big_endian(head, kChainHeader);
+}
+
 uint64_t BlobPages::page_offset(uint32_t page) const {
     if (page == 0 || page > pages_) damaged("a page number outside the file");
     return static_cast<uint64_t>(page - 1) * page_bytes_;

@@ -57,6 +57,8 @@ class BlobPages {
     FileRange likely_chain(size_t index) const;
     FileRange leaf_page(size_t index) const;
 
+    /// The page number in the four bytes at a page's head.
+    static uint32_t page_number(const unsigned char* head);
     uint64_t page_offset(uint32_t page) const;
     [[noreturn]] void damaged(const char* what) const;
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "common/types.h"
 #include "runtime/storage/anonymous_memory.h"
 #include "runtime/storage/blob_pages.h"
+#include "runtime/storage/map_reader.h"
 #include "runtime/storage/memory_limit.h"
 
 namespace llmsql {
@@ -25,9 +27,7 @@ constexpr double kMostHeld = 0.8;
 // Windows must gain this much, as they are the less common way.
 constexpr double kWorthwhile = 0.95;
 
-struct Sample {
-    std::vector<size_t> tiles;  // indices of BLOBs
-};
+using Sample = std::vector<size_t>;  // indices of BLOBs
 
 // Streamed tiles from place `from` of the schedule on, as many as make a sample.
 Sample take_sample(const BlobPages& pages, const std::vector<ScheduledTile>& schedule,
@@ -36,8 +36,8 @@ Sample take_sample(const BlobPages& pages, const std::vector<ScheduledTile>& sch
     uint64_t bytes = 0;
     for (; from < schedule.size() && bytes < kSample; ++from) {
         if (schedule[from].once) continue;
-        sample.tiles.push_back(pages.index_of(schedule[from].rowid));
-        bytes += pages.blob(sample.tiles.back()).bytes;
+        sample.push_back(pages.index_of(schedule[from].rowid));
+        bytes += pages.blob(sample.back()).bytes;
     }
     return sample;
 }
@@ -45,7 +45,7 @@ Sample take_sample(const BlobPages& pages, const std::vector<ScheduledTile>& sch
 bool is_cached(BlobPages& pages, const Sample& sample) {
     const std::span<const std::byte> mapping = pages.file().mapping();
     constexpr uint64_t kPage = 4096;
-    return std::ranges::all_of(sample.tiles, [&](size_t tile) {
+    return std::ranges::all_of(sample, [&](size_t tile) {
         const FileRange range = pages.likely_chain(tile);
         unsigned char resident = 0;
         const uint64_t middle = (range.offset + range.bytes / 2) / kPage * kPage;
@@ -60,8 +60,8 @@ double time_of(TileReader& reader, const BlobPages& pages, const Sample& sample,
                std::vector<AnonymousMemory>& buffers, Workers& workers) {
     const auto start = std::chrono::steady_clock::now();
     std::atomic<uint64_t> used{0};
-    workers.run(static_cast<int64_t>(sample.tiles.size()), [&](int64_t item, int worker) {
-        const BlobPages::Blob& tile = pages.blob(sample.tiles[static_cast<size_t>(item)]);
+    workers.run(static_cast<int64_t>(sample.size()), [&](int64_t item, int worker) {
+        const BlobPages::Blob& tile = pages.blob(sample[static_cast<size_t>(item)]);
         std::byte* buffer = buffers[static_cast<size_t>(worker)].data();
         for (size_t at = 0; at < tile.bytes;) {
             const size_t wanted = std::min(tile.bytes - at, buffers.front().size());
@@ -77,27 +77,31 @@ double time_of(TileReader& reader, const BlobPages& pages, const Sample& sample,
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-bool windows_are_faster(const ModelDb& db, const TileReading& reading, Workers& workers) {
-    const auto by_read = make_tile_reader(db, IoMode::read, reading);
-    const auto by_map = make_tile_reader(db, IoMode::map, reading);
-    if (by_map->mode() != IoMode::map) return false;
-    const auto pages = BlobPages::of(db);
+// Tries both ways where weights are streamed; what it tried with is what it returns.
+std::unique_ptr<TileReader> faster_reader(const ModelDb& db, const TileReading& reading,
+                                          Workers& workers) {
+    auto layout = BlobPages::of(db);
+    if (!layout) return make_tile_reader(db, IoMode::blob, reading);
+    auto by_read = std::make_unique<PageReader>(std::move(layout), reading);
+    BlobPages& pages = by_read->pages();
     size_t from = 0;
-    const Sample a = take_sample(*pages, reading.schedule, from);
-    const Sample b = take_sample(*pages, reading.schedule, from);
+    const Sample a = take_sample(pages, reading.schedule, from);
+    const Sample b = take_sample(pages, reading.schedule, from);
     // What is not cached would be read from the device now, and tells nothing.
-    if (b.tiles.empty() || !is_cached(*pages, a) || !is_cached(*pages, b)) return false;
+    if (b.empty() || !is_cached(pages, a) || !is_cached(pages, b)) return by_read;
+    auto by_map = std::make_unique<MapReader>(BlobPages::of(db), reading);
     std::vector<AnonymousMemory> buffers;
     for (int i = 0; i < workers.count(); ++i) buffers.emplace_back(kTileBytes / 2, "tile buffers");
     const auto time = [&](TileReader& reader, const Sample& sample) {
-        return time_of(reader, *pages, sample, buffers, workers);
+        return time_of(reader, pages, sample, buffers, workers);
     };
     double read_seconds = 0, map_seconds = 0;
     for (int round = 0; round < 2; ++round) {
         read_seconds += time(*by_read, round == 0 ? a : b);
         map_seconds += time(*by_map, round == 0 ? b : a);
     }
-    return map_seconds < read_seconds * kWorthwhile;
+    if (map_seconds < read_seconds * kWorthwhile) return by_map;
+    return by_read;
 }
 
 }  // namespace
@@ -106,15 +110,13 @@ std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileRead
                                                Workers& workers) {
     const auto made = [&](IoMode mode) { return make_tile_reader(db, mode, reading); };
     if (!reading.may_map) return made(IoMode::read);
-    const bool streams = reading.streamed_bytes > 0;
-    if (!streams) {
+    if (reading.streamed_bytes == 0) {
         const auto most = kMostHeld * static_cast<double>(available_memory());
         return made(static_cast<double>(reading.held_bytes) > most ? IoMode::map : IoMode::read);
     }
-    if (reading.drop_behind || reading.windows.value_or(0) < mapped_bytes(reading.workers) ||
-        !windows_are_faster(db, reading, workers))
+    if (reading.drop_behind || reading.windows.value_or(0) < mapped_bytes(reading.workers))
         return made(IoMode::read);
-    return made(IoMode::map);
+    return faster_reader(db, reading, workers);
 }
 
 }  // namespace llmsql

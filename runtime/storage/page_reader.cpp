@@ -14,11 +14,6 @@ namespace {
 // Buffers of one preadv: data and page headers in turn.
 constexpr size_t kParts = 64;
 
-uint32_t page_number(const std::array<unsigned char, BlobPages::kChainHeader>& bytes) {
-    return static_cast<uint32_t>(bytes[0]) << 24 | static_cast<uint32_t>(bytes[1]) << 16 |
-           static_cast<uint32_t>(bytes[2]) << 8 | bytes[3];
-}
-
 }  // namespace
 
 PageReader::PageReader(std::unique_ptr<BlobPages> pages, const TileReading& reading)
@@ -84,7 +79,7 @@ void PageReader::read_chain(const BlobPages::Blob& blob, const std::vector<BlobP
                                           ? page + static_cast<uint32_t>(k + 1 - first)
                                       : k + 1 == blob.pages ? 0
                                                             : chain[r + 1].first;
-                if (page_number(heads[i]) != next)
+                if (BlobPages::page_number(heads[i].data()) != next)
                     pages_->damaged("a chain of pages changed while it was in use");
             }
             at += data;
