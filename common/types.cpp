@@ -99,7 +99,7 @@ size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile) {
 size_t tensor_row_bytes(TensorType type, int64_t n) {
     const auto blocks = static_cast<size_t>(block_count(n));
     const size_t bytes =
-        type == TensorType::f32 ? static_cast<size_t>(n) * 4 : blocks * (kBlock + 4 + 4);
+        type == TensorType::f32 ? static_cast<size_t>(n) * 4 : blocks * (kBlock + 4 + 4 + 4);
     return (bytes + 63) / 64 * 64;
 }
 

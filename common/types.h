@@ -28,7 +28,7 @@ enum class WeightType : uint8_t {
 /// How a tensor of activations is stored in the arena.
 enum class TensorType : uint8_t {
     f32,
-    q8,  // blocks of 32: x = scale * code, f32 scale, and f32 scale * sum(codes) beside it
+    q8,  // blocks of 32: x = scale * code, f32 scale, and sums of the codes beside it
 };
 
 std::string_view name_of(WeightType type);
@@ -88,8 +88,10 @@ size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile);
 
 /// Bytes that one token's row of `n` activations takes in the arena, a multiple of 64:
 ///   f32   float[n]
-///   q8    int8 code[32 * blocks], then float scale[blocks], then float sum[blocks]
-///         where sum is scale * (the sum of the block's codes)
+///   q8    int8 code[32 * blocks], float scale[blocks], float sum[blocks], int32 bias[blocks]
+///         where sum is scale * (the sum of the block's codes), what an offset of the weights is
+///         multiplied by, and bias -128 * (the sum of the block's codes): what takes a dot product
+///         with weights raised by 128 back, for instructions that multiply unsigned by signed
 size_t tensor_row_bytes(TensorType type, int64_t n);
 
 }  // namespace llmsql

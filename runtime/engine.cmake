@@ -1,6 +1,7 @@
 # What runs a plan: program/ storage/ tables/ ops/ kernels/ workers/
 target_sources(llmsql_runtime PRIVATE
   kernels/avx2/kernels.cpp
+  kernels/avx512/kernels.cpp
   kernels/dispatch.cpp
   kernels/portable/kernels.cpp
   ops/arguments.cpp
@@ -39,8 +40,12 @@ target_sources(llmsql_runtime PRIVATE
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # Only reached after the processor has been asked; see kernels/dispatch.cpp.
   set_source_files_properties(kernels/avx2/kernels.cpp PROPERTIES
-                              COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+                              COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-O3")
+  # GCC 12 finds its own intrinsics' undefined operands uninitialised (its bug 105593).
+  set_source_files_properties(
+    kernels/avx512/kernels.cpp PROPERTIES COMPILE_OPTIONS
+    "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mfma;-mf16c;-O3;-Wno-uninitialized;-Wno-maybe-uninitialized")
 endif()
 # The arithmetic is worth its optimisation in every build type.
-set_source_files_properties(kernels/portable/kernels.cpp ops/element.cpp ops/head.cpp
+set_source_files_properties(kernels/portable/kernels.cpp ops/element.cpp
                             PROPERTIES COMPILE_OPTIONS "-O3")

@@ -1,17 +1,28 @@
 // The arithmetic that takes the time, one implementation an instruction set.
 //
 // kernels/portable is plain C++ and the reference; the others are tested against it, to rounding.
-// Within one instruction set every result is bitwise independent of how many tokens are computed
-// together: each token's sums are taken over the same blocks in the same order.
+// Within one instruction set every result is bitwise independent of what is computed beside it
+// (tokens of a pass, strips, query heads): each value's sums are taken over the same blocks in the
+// same order.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "common/kv_layout.h"
 
 namespace llmsql {
+
+/// Where one row of a q8 tensor, or a part of it from some block on, has its codes, scales, sums
+/// and biases (layout and meaning: tensor_row_bytes in common/types.h).
+struct QuantizedRow {
+    int8_t* codes;
+    float* scales;
+    float* sums;
+    int32_t* biases;
+};
 
 /// One query head's running softmax over cache blocks (Milakov and Gimelshein, 2018): the largest
 /// score so far, the sum of exp(score - max), and the values weighted alike. Start: max = -inf,
@@ -22,39 +33,50 @@ struct AttentionState {
     float* values;  // [width]
 };
 
+/// Most query heads that the attention kernels take at a time.
+inline constexpr int64_t kMostQueries = 8;
+
 struct Kernels {
     std::string_view name;
 
-    /// 16 outputs for each of `tokens` rows x: out[t * out_stride + r] = sum over columns of
-    /// weight[r] * x[t]. `x` is a q8 tensor's first row, rows `x_stride` bytes apart (layout: see
-    /// tensor_row_bytes in common/types.h); `strip` has `blocks` blocks (layout: strip_bytes).
-    using LinearQuantized = void (*)(const std::byte* strip, int64_t blocks, const std::byte* x,
-                                     int64_t x_stride, int64_t tokens, float* out,
-                                     int64_t out_stride);
+    /// 16 outputs of each of `strips` neighbouring strips for each of `tokens` rows x:
+    /// out[t * out_stride + r] = sum over columns of weight[r] * x[t]. `x` is a q8 tensor's first
+    /// row, rows `x_stride` bytes apart; a strip has `blocks` blocks (layout: strip_bytes in
+    /// common/types.h).
+    using LinearQuantized = void (*)(const std::byte* weights, int64_t strips, int64_t blocks,
+                                     const std::byte* x, int64_t x_stride, int64_t tokens,
+                                     float* out, int64_t out_stride);
     LinearQuantized linear_q8;
     LinearQuantized linear_q4;
 
     /// The same for weights that are not quantised: x is f32, rows `x_stride` floats apart.
-    using LinearFloat = void (*)(const std::byte* strip, int64_t cols, const float* x,
-                                 int64_t x_stride, int64_t tokens, float* out, int64_t out_stride);
+    using LinearFloat = void (*)(const std::byte* weights, int64_t strips, int64_t cols,
+                                 const float* x, int64_t x_stride, int64_t tokens, float* out,
+                                 int64_t out_stride);
     LinearFloat linear_f16;
     LinearFloat linear_f32;
 
-    /// x[n] to int8 codes in blocks of 32, the last padded with zeros: codes[32 * blocks],
-    /// scales[blocks], sums[blocks]. scale = max|x| / 127; codes round half to even.
-    void (*quantize)(const float* x, int64_t n, int8_t* codes, float* scales, float* sums);
+    /// x[n] to int8 codes in blocks of 32, the last padded with zeros. scale = max|x| / 127; codes
+    /// round half to even. A block that is not finite gets the scale NaN and codes 0.
+    void (*quantize)(const float* x, int64_t n, const QuantizedRow& out);
 
-    /// Adds positions first … last - 1 (0 <= first < last <= 32) of one cache block to a query
-    /// head's state. `head` is that of a KvBlock (layout: common/kv_layout.h); query f32[width],
-    /// already scaled.
-    void (*attend_f16)(const float* query, int64_t width, const KvHead& head, int64_t first,
-                       int64_t last, AttentionState& state);
-    /// The same over a q8 block; the query is what quantize_query made of it. Products are sums of
-    /// integers: a group's score is (sum of key code * query code) * (key scale * query scale). A
-    /// group's values are weighted by weight * value scale, rounded to integers of which the
-    /// largest in the block is 32767.
+    /// Adds positions first … last - 1 (0 <= first < last <= 32) of one cache block to the states
+    /// of `count` query heads, 1 to kMostQueries, that share its key-value head. `head` is that of
+    /// a KvBlock (layout: common/kv_layout.h); queries f32[count][width], already scaled.
+    void (*attend_f16)(const float* queries, int64_t count, int64_t width, const KvHead& head,
+                       int64_t first, int64_t last, AttentionState* states);
+    /// The same of one query head over a q8 block; the query is what quantize_query made of it.
+    /// Products are sums of integers: a group's score is (sum of key code * query code) * (key
+    /// scale * query scale). A group's values are weighted by weight * value scale, rounded to
+    /// integers of which the largest in the block is 32767.
     void (*attend_q8)(const int16_t* query, const float* query_scales, int64_t width,
                       const KvHead& head, int64_t first, int64_t last, AttentionState& state);
+
+    /// In place over x[n]: x / sqrt(mean of x^2 + eps) * weight (Zhang and Sennrich, 2019).
+    void (*rms_norm)(float* x, const float* weight, int64_t n, float eps);
+    /// In place over the pairs (x[i], x[half + i]), i in [0, half): turned by the angle whose
+    /// cosine and sine are given (Su et al., 2021).
+    void (*rope)(float* x, const float* cosine, const float* sine, int64_t half);
 
     /// In place over x[n]: x / (1 + exp(-x)).
     void (*silu)(float* x, int64_t n);
@@ -68,11 +90,19 @@ struct Kernels {
 /// blocks.
 void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales);
 
-/// The implementations this build has, portable first.
+/// The implementations of this build. Null where the processor cannot run one.
 const Kernels& portable_kernels();
-const Kernels* avx2_kernels();  // null unless the processor has AVX2, FMA and F16C
+const Kernels* avx2_kernels();    // AVX2, FMA and F16C
+const Kernels* avx512_kernels();  // AVX-512 F, BW, DQ, VL and VNNI
 
-/// The best that this processor can run, chosen once.
+/// Those that this processor can run, from the portable one to the best.
+std::span<const Kernels* const> usable_kernels();
+
+/// The one that is used: the best, unless use_kernels() has named another.
 const Kernels& kernels();
+
+/// Has kernels() give the one called `name`. Call before any plan is opened, from one thread.
+/// Fails, naming those there are, if this processor or this build has none of that name.
+void use_kernels(std::string_view name);
 
 }  // namespace llmsql

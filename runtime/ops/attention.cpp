@@ -23,11 +23,17 @@ class AttentionExpr final : public Expr {
 
     int64_t granule() const override { return width; }
     bool is_heavy() const override { return true; }
+    int64_t bundle() const override { return group_ * width; }
 
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
-        for (int64_t r = 0; r < block.rows; ++r)
-            for (int64_t c = 0; c < block.cols; c += width)
-                attend(block.row + r, (block.col + c) / width, scratch, out + r * out_stride + c);
+        // Heads that share a key-value head go together.
+        const int64_t end = (block.col + block.cols) / width;
+        for (int64_t head = block.col / width; head < end;) {
+            const int64_t next = std::min(end, (head / group_ + 1) * group_);
+            attend(block.row, block.rows, head, next - head, scratch,
+                   out + head * width - block.col, out_stride);
+            head = next;
+        }
     }
 
     void visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const override {
@@ -35,36 +41,80 @@ class AttentionExpr final : public Expr {
     }
 
   private:
-    // One head of one query. Blocks are taken from the oldest to the newest, whatever the pass.
-    void attend(int64_t row, int64_t head, Scratch& scratch, float* out) const {
-        const Scratch::Frame frame(scratch);
-        int64_t stride = 0;
-        const float* q = q_->direct(row, head * width, stride);
-        float* query = scratch.take(width);
-        for (int64_t d = 0; d < width; ++d) query[d] = q[d] * scale_;
-        // The same as integers, for a q8 cache.
-        const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
-        const bool q8 = blocks_[0].type == KvType::q8;
-        float* query_scales = q8 ? scratch.take(groups) : nullptr;
-        auto* codes =
-            q8 ? reinterpret_cast<int16_t*>(scratch.take(groups * kKvKeyGroup / 2)) : nullptr;
-        if (q8) quantize_query(query, width, codes, query_scales);
-
+    // Positions of a block that one row attends to.
+    struct Span {
+        int64_t first = 0, last = 0;
+        bool operator==(const Span&) const = default;
+    };
+    Span span_in(const KvBlock& block, int64_t row) const {
         const int64_t last = position_ + row;  // the query sees itself
         const int64_t first = window_ > 0 ? std::max<int64_t>(0, last - window_ + 1) : 0;
-        AttentionState state{-std::numeric_limits<float>::infinity(), 0, scratch.take(width)};
-        std::fill_n(state.values, width, 0.0f);
-        for (const KvBlock& block : blocks_) {
-            const int64_t from = std::max<int64_t>(0, first - block.position);
-            const int64_t to = std::min(kKvBlock, last + 1 - block.position);
-            if (from >= to) continue;
-            const KvHead held = block.head(head / group_);
-            if (q8)
-                kernels().attend_q8(codes, query_scales, width, held, from, to, state);
-            else
-                kernels().attend_f16(query, width, held, from, to, state);
+        return {std::max<int64_t>(0, first - block.position),
+                std::min(kKvBlock, last + 1 - block.position)};
+    }
+
+    // `count` heads of one key-value head, of `rows` rows. Blocks are taken from the oldest to the
+    // newest, whatever the pass, each for all rows while it is in the cache.
+    void attend(int64_t row, int64_t rows, int64_t head, int64_t count, Scratch& scratch,
+                float* out, int64_t out_stride) const {
+        const Scratch::Frame frame(scratch);
+        const int64_t heads_here = rows * count;
+        float* queries = scratch.take(heads_here * width);
+        float* values = scratch.take(heads_here * width);
+        std::fill_n(values, heads_here * width, 0.0f);
+        auto* states = reinterpret_cast<AttentionState*>(scratch.take(
+            heads_here * static_cast<int64_t>(sizeof(AttentionState) / sizeof(float))));
+        for (int64_t i = 0; i < heads_here; ++i) {
+            int64_t stride = 0;
+            const float* q = q_->direct(row + i / count, (head + i % count) * width, stride);
+            for (int64_t d = 0; d < width; ++d) queries[i * width + d] = q[d] * scale_;
+            new (&states[i])
+                AttentionState{-std::numeric_limits<float>::infinity(), 0, values + i * width};
         }
-        for (int64_t d = 0; d < width; ++d) out[d] = state.values[d] / state.sum;
+        if (blocks_[0].type == KvType::q8)
+            attend_q8(row, rows, head, count, scratch, queries, states);
+        else
+            attend_f16(row, rows, head, count, queries, states);
+        for (int64_t i = 0; i < heads_here; ++i)
+            for (int64_t d = 0; d < width; ++d)
+                out[i / count * out_stride + i % count * width + d] =
+                    states[i].values[d] / states[i].sum;
+    }
+
+    // Rows that see the same positions of a block go through a kernel together.
+    void attend_f16(int64_t row, int64_t rows, int64_t head, int64_t count, const float* queries,
+                    AttentionState* states) const {
+        for (const KvBlock& block : blocks_) {
+            const KvHead held = block.head(head / group_);
+            for (int64_t r = 0; r < rows;) {
+                const Span span = span_in(block, row + r);
+                int64_t end = r + 1;
+                while (end < rows && span_in(block, row + end) == span) ++end;
+                if (span.first < span.last)
+                    for (int64_t i = r * count; i < end * count; i += kMostQueries)
+                        kernels().attend_f16(queries + i * width,
+                                             std::min(kMostQueries, end * count - i), width, held,
+                                             span.first, span.last, states + i);
+                r = end;
+            }
+        }
+    }
+
+    void attend_q8(int64_t row, int64_t rows, int64_t head, int64_t count, Scratch& scratch,
+                   const float* queries, AttentionState* states) const {
+        const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
+        const int64_t columns = groups * kKvKeyGroup;
+        float* scales = scratch.take(rows * count * groups);
+        auto* codes = reinterpret_cast<int16_t*>(scratch.take(rows * count * columns / 2));
+        for (int64_t i = 0; i < rows * count; ++i)
+            quantize_query(queries + i * width, width, codes + i * columns, scales + i * groups);
+        for (const KvBlock& block : blocks_) {
+            const KvHead held = block.head(head / group_);
+            for (int64_t i = 0; i < rows * count; ++i)
+                if (const Span span = span_in(block, row + i / count); span.first < span.last)
+                    kernels().attend_q8(codes + i * columns, scales + i * groups, width, held,
+                                        span.first, span.last, states[i]);
+        }
     }
 
     const std::shared_ptr<const TensorExpr> q_;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <numeric>
+#include <span>
+#include <vector>
 
 #include "common/error.h"
 #include "runtime/kernels/kernels.h"
@@ -13,6 +15,10 @@ namespace {
 // Columns of a matrix that one worker takes at a time: enough to be worth the taking, few enough
 // that both cores end together.
 constexpr int64_t kMatrixPiece = 128;
+
+// Rows of a value that is heavy to compute that one worker takes at a time: they share what they
+// read.
+constexpr int64_t kHeavyRows = 8;
 
 struct Pieces {
     int64_t rows_each = 1, cols_each = 1;
@@ -40,22 +46,39 @@ Pieces cut(const Expr& expr, int64_t unit, int workers) {
         const int64_t share = std::min(kMatrixPiece, cols / (workers * 4));
         pieces.rows_each = expr.rows;
         pieces.cols_each = std::max<int64_t>(1, share / unit) * unit;
+    } else if (expr.is_heavy()) {
+        // Smaller than a bundle only where some workers would get nothing.
+        const int64_t bundle = std::lcm(unit, expr.bundle());
+        pieces.rows_each = std::min(kHeavyRows, expr.rows);
+        const int64_t each = divide_up(workers, divide_up(expr.rows, pieces.rows_each));
+        pieces.cols_each = std::min(bundle, divide_up(divide_up(cols, each), unit) * unit);
     } else {
-        pieces.cols_each = expr.is_heavy() ? unit : divide_up(cols, unit) * unit;
+        pieces.cols_each = divide_up(cols, unit) * unit;
     }
     pieces.across = divide_up(cols, pieces.cols_each);
     pieces.count = pieces.across * divide_up(expr.rows, pieces.rows_each);
     return pieces;
 }
 
-void evaluate_f32(Evaluator& evaluator, const Expr& expr, std::byte* data, int64_t stride) {
-    const Pieces pieces = cut(expr, 1, evaluator.workers.count());
+// A value, and the place of its first element.
+struct Target {
+    const Expr* expr;
+    std::byte* data;
+    Pieces pieces;
+};
+
+// Several values into the same rows, shared out together.
+void evaluate_f32(Evaluator& evaluator, std::span<const Target> targets, int64_t stride) {
     const int64_t out_stride = stride / static_cast<int64_t>(sizeof(float));
-    evaluator.workers.run(pieces.count, [&](int64_t piece, int worker) {
-        const Block block = pieces.block(piece, expr);
+    int64_t count = 0;
+    for (const Target& target : targets) count += target.pieces.count;
+    evaluator.workers.run(count, [&](int64_t piece, int worker) {
+        auto target = targets.begin();
+        for (; piece >= target->pieces.count; ++target) piece -= target->pieces.count;
+        const Block block = target->pieces.block(piece, *target->expr);
         Scratch& scratch = evaluator.scratch[static_cast<size_t>(worker)];
-        auto* out = reinterpret_cast<float*>(data + block.row * stride) + block.col;
-        expr.eval(block, scratch, out, out_stride);
+        auto* out = reinterpret_cast<float*>(target->data + block.row * stride) + block.col;
+        target->expr->eval(block, scratch, out, out_stride);
     });
 }
 
@@ -72,7 +95,10 @@ void evaluate_q8(Evaluator& evaluator, const Expr& x, std::byte* data, int64_t s
             std::byte* row = data + (block.row + r) * stride;
             auto* scales = reinterpret_cast<float*>(row + blocks * kBlock) + block.col / kBlock;
             kernels().quantize(values + r * block.cols, block.cols,
-                               reinterpret_cast<int8_t*>(row) + block.col, scales, scales + blocks);
+                               {.codes = reinterpret_cast<int8_t*>(row) + block.col,
+                                .scales = scales,
+                                .sums = scales + blocks,
+                                .biases = reinterpret_cast<int32_t*>(scales + 2 * blocks)});
         }
     });
 }
@@ -129,13 +155,18 @@ void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace&
 
     if (quantize) {
         evaluate_q8(evaluator, *quantize->x, data, place.stride);
-    } else if (const auto* concat = dynamic_cast<const ConcatExpr*>(expr.get())) {
-        for (const ExprPtr& part : concat->parts) {
-            evaluate_f32(evaluator, *part, data, place.stride);
-            data += part->elements() * static_cast<int64_t>(sizeof(float));
-        }
     } else {
-        evaluate_f32(evaluator, *expr, data, place.stride);
+        const int workers = evaluator.workers.count();
+        std::vector<Target> targets;
+        const auto add = [&](const Expr& value) {
+            targets.push_back({&value, data, cut(value, 1, workers)});
+            data += value.elements() * static_cast<int64_t>(sizeof(float));
+        };
+        if (const auto* concat = dynamic_cast<const ConcatExpr*>(expr.get()))
+            for (const ExprPtr& part : concat->parts) add(*part);
+        else
+            add(*expr);
+        evaluate_f32(evaluator, targets, place.stride);
     }
     evaluator.weight_bytes += expr->weight_bytes();
 }

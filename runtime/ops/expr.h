@@ -75,6 +75,8 @@ class Expr {
     virtual bool scans_matrix() const { return false; }
     /// Whether one granule of one row is work enough for a thread.
     virtual bool is_heavy() const { return false; }
+    /// Columns that are best evaluated together, a multiple of the granule.
+    virtual int64_t bundle() const { return granule(); }
     /// Bytes of weights that evaluating all of it reads.
     virtual uint64_t weight_bytes() const { return 0; }
 
@@ -123,6 +125,7 @@ class UnaryExpr : public Expr {
     int64_t granule() const override { return x->granule(); }
     bool scans_matrix() const override { return x->scans_matrix(); }
     bool is_heavy() const override { return x->is_heavy(); }
+    int64_t bundle() const override { return x->bundle(); }
     uint64_t weight_bytes() const override { return x->weight_bytes(); }
     void visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const override {
         x->visit_tensors(visit);

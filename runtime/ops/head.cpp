@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "common/error.h"
+#include "runtime/kernels/kernels.h"
 #include "runtime/ops/functions.h"
 #include "runtime/ops/rope_tables.h"
 
@@ -37,29 +38,11 @@ class RmsNormExpr final : public HeadExpr {
         x->eval(block, scratch, out, out_stride);
         const float* weight = weight_.vector().data();
         for (int64_t r = 0; r < block.rows; ++r)
-            for (int64_t c = 0; c < block.cols; c += width) {
-                float* head = out + r * out_stride + c;
-                const float scale =
-                    1.0f / std::sqrt(sum_of_squares(head) / static_cast<float>(width) + eps_);
-                for (int64_t i = 0; i < width; ++i) head[i] = head[i] * scale * weight[i];
-            }
+            for (int64_t c = 0; c < block.cols; c += width)
+                kernels().rms_norm(out + r * out_stride + c, weight, width, eps_);
     }
 
   private:
-    // Sixteen partial sums in a fixed order, so that the loop vectorises and stays exact.
-    float sum_of_squares(const float* head) const {
-        constexpr int64_t kLanes = 16;
-        float lanes[kLanes] = {};
-        int64_t i = 0;
-        for (; i + kLanes <= width; i += kLanes)
-            for (int64_t lane = 0; lane < kLanes; ++lane)
-                lanes[lane] += head[i + lane] * head[i + lane];
-        for (; i < width; ++i) lanes[i % kLanes] += head[i] * head[i];
-        for (int64_t half = kLanes / 2; half > 0; half /= 2)
-            for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-        return lanes[0];
-    }
-
     const Weight& weight_;
     const float eps_;
 };
@@ -75,15 +58,8 @@ class RopeExpr final : public HeadExpr {
         for (int64_t r = 0; r < block.rows; ++r) {
             const float* cosine = table_->cosine(block.row + r);
             const float* sine = table_->sine(block.row + r);
-            for (int64_t c = 0; c < block.cols; c += width) {
-                float* a = out + r * out_stride + c;
-                float* b = a + half;
-                for (int64_t i = 0; i < half; ++i) {
-                    const float x0 = a[i], x1 = b[i];
-                    a[i] = x0 * cosine[i] - x1 * sine[i];
-                    b[i] = x0 * sine[i] + x1 * cosine[i];
-                }
-            }
+            for (int64_t c = 0; c < block.cols; c += width)
+                kernels().rope(out + r * out_stride + c, cosine, sine, half);
         }
     }
 

@@ -88,9 +88,14 @@ class LinearExpr final : public Expr {
             const auto [data, count] =
                 weight_.pool->strips(weight_, (block.col + c) / kStripRows,
                                      strip_count(block.cols - c), Use::scan, scratch.strips);
-            for (int64_t i = 0; i < count; ++i, c += kStripRows)
-                multiply_strip(data + static_cast<size_t>(i) * strip_size, block,
-                               std::min(kStripRows, block.cols - c), scratch, out + c, out_stride);
+            // The last strip's padding rows have no place in the result.
+            const int64_t whole = std::min(count, (block.cols - c) / kStripRows);
+            multiply(data, whole, block, out + c, out_stride);
+            if (whole < count)
+                multiply_padded(data + static_cast<size_t>(whole) * strip_size, block,
+                                block.cols - c - whole * kStripRows, scratch,
+                                out + c + whole * kStripRows, out_stride);
+            c += count * kStripRows;
         }
         if (!bias_) return;
         const float* bias = bias_->vector().data() + block.col;
@@ -103,18 +108,17 @@ class LinearExpr final : public Expr {
     }
 
   private:
-    // One strip's outputs; the last strip's padding rows have no place in the result.
-    void multiply_strip(const std::byte* strip, const Block& block, int64_t filled,
-                        Scratch& scratch, float* out, int64_t out_stride) const {
-        if (filled == kStripRows) return multiply(strip, block, out, out_stride);
+    // The outputs of one strip of which only `filled` rows are the matrix's.
+    void multiply_padded(const std::byte* strip, const Block& block, int64_t filled,
+                         Scratch& scratch, float* out, int64_t out_stride) const {
         const Scratch::Frame frame(scratch);
         float* padded = scratch.take(block.rows * kStripRows);
-        multiply(strip, block, padded, kStripRows);
+        multiply(strip, 1, block, padded, kStripRows);
         for (int64_t r = 0; r < block.rows; ++r)
             std::copy_n(padded + r * kStripRows, filled, out + r * out_stride);
     }
 
-    void multiply(const std::byte* strip, const Block& block, float* out,
+    void multiply(const std::byte* strips, int64_t count, const Block& block, float* out,
                   int64_t out_stride) const {
         const int64_t cols = weight_.entry.shape.cols;
         const std::byte* x = x_->row_data(block.row);
@@ -124,15 +128,17 @@ class LinearExpr final : public Expr {
         const Kernels& k = kernels();
         switch (weight_.entry.type) {
             case WeightType::q8:
-                return k.linear_q8(strip, block_count(cols), x, stride, block.rows, out,
+                return k.linear_q8(strips, count, block_count(cols), x, stride, block.rows, out,
                                    out_stride);
             case WeightType::q4:
-                return k.linear_q4(strip, block_count(cols), x, stride, block.rows, out,
+                return k.linear_q4(strips, count, block_count(cols), x, stride, block.rows, out,
                                    out_stride);
             case WeightType::f16:
-                return k.linear_f16(strip, cols, floats, float_stride, block.rows, out, out_stride);
+                return k.linear_f16(strips, count, cols, floats, float_stride, block.rows, out,
+                                    out_stride);
             case WeightType::f32:
-                return k.linear_f32(strip, cols, floats, float_stride, block.rows, out, out_stride);
+                return k.linear_f32(strips, count, cols, floats, float_stride, block.rows, out,
+                                    out_stride);
         }
     }
 

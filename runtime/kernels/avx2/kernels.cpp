@@ -102,11 +102,13 @@ void q4_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::by
 }
 
 struct F16Weights {
+    static constexpr int64_t kBytes = 2;
     static __m256 load(const std::byte* strip, int64_t index) {
         return load_halves(strip + 2 * index);
     }
 };
 struct F32Weights {
+    static constexpr int64_t kBytes = 4;
     static __m256 load(const std::byte* strip, int64_t index) {
         return _mm256_loadu_ps(reinterpret_cast<const float*>(strip) + index);
     }
@@ -125,43 +127,51 @@ void float_rows(const std::byte* strip, int64_t half, int64_t cols, const float*
     for (int t = 0; t < Tokens; ++t) _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
 }
 
-// Runs a kernel over groups of four tokens, the rest one by one: a token's sums are the same either
-// way. Rows is called as rows<Tokens>(half, x, out).
+// Runs a kernel over every strip and groups of four tokens, the rest one by one: a token's sums are
+// the same either way. Rows is called as rows<Tokens>(strip, half, x, out).
 template<class X, class Rows>
-void for_tokens(const X* x, int64_t x_stride, int64_t tokens, float* out, int64_t out_stride,
-                Rows rows) {
-    int64_t t = 0;
-    for (; t + 4 <= tokens; t += 4)
-        for (int64_t half = 0; half < 2; ++half)
-            rows.template operator()<4>(half, x + t * x_stride, out + t * out_stride);
-    for (; t < tokens; ++t)
-        for (int64_t half = 0; half < 2; ++half)
-            rows.template operator()<1>(half, x + t * x_stride, out + t * out_stride);
+void for_tokens(const std::byte* weights, int64_t strips, int64_t strip_size, const X* x,
+                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride, Rows rows) {
+    for (int64_t s = 0; s < strips; ++s, weights += strip_size, out += kStripRows) {
+        int64_t t = 0;
+        for (; t + 4 <= tokens; t += 4)
+            for (int64_t half = 0; half < 2; ++half)
+                rows.template operator()<4>(weights, half, x + t * x_stride, out + t * out_stride);
+        for (; t < tokens; ++t)
+            for (int64_t half = 0; half < 2; ++half)
+                rows.template operator()<1>(weights, half, x + t * x_stride, out + t * out_stride);
+    }
 }
 
-void linear_q8(const std::byte* strip, int64_t blocks, const std::byte* x, int64_t x_stride,
-               int64_t tokens, float* out, int64_t out_stride) {
-    for_tokens(x, x_stride, tokens, out, out_stride,
-               [&]<int Tokens>(int64_t half, const std::byte* first, float* to) {
-                   q8_rows<Tokens>(strip, half, blocks, first, x_stride, to, out_stride);
-               });
+void linear_q8(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
+               int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+    const auto rows = [&]<int Tokens>(const std::byte* strip, int64_t half, const std::byte* first,
+                                      float* to) {
+        q8_rows<Tokens>(strip, half, blocks, first, x_stride, to, out_stride);
+    };
+    for_tokens(weights, strips, blocks * kStripRows * (2 + kBlock), x, x_stride, tokens, out,
+               out_stride, rows);
 }
 
-void linear_q4(const std::byte* strip, int64_t blocks, const std::byte* x, int64_t x_stride,
-               int64_t tokens, float* out, int64_t out_stride) {
-    for_tokens(x, x_stride, tokens, out, out_stride,
-               [&]<int Tokens>(int64_t half, const std::byte* first, float* to) {
-                   q4_rows<Tokens>(strip, half, blocks, first, x_stride, to, out_stride);
-               });
+void linear_q4(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
+               int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+    const auto rows = [&]<int Tokens>(const std::byte* strip, int64_t half, const std::byte* first,
+                                      float* to) {
+        q4_rows<Tokens>(strip, half, blocks, first, x_stride, to, out_stride);
+    };
+    for_tokens(weights, strips, blocks * kStripRows * (2 + 2 + kBlock / 2), x, x_stride, tokens,
+               out, out_stride, rows);
 }
 
 template<class Weights>
-void linear_float(const std::byte* strip, int64_t cols, const float* x, int64_t x_stride,
-                  int64_t tokens, float* out, int64_t out_stride) {
-    for_tokens(x, x_stride, tokens, out, out_stride,
-               [&]<int Tokens>(int64_t half, const float* first, float* to) {
-                   float_rows<Weights, Tokens>(strip, half, cols, first, x_stride, to, out_stride);
-               });
+void linear_float(const std::byte* weights, int64_t strips, int64_t cols, const float* x,
+                  int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+    const auto rows = [&]<int Tokens>(const std::byte* strip, int64_t half, const float* first,
+                                      float* to) {
+        float_rows<Weights, Tokens>(strip, half, cols, first, x_stride, to, out_stride);
+    };
+    for_tokens(weights, strips, cols * kStripRows * Weights::kBytes, x, x_stride, tokens, out,
+               out_stride, rows);
 }
 
 float horizontal_max(__m256 v) {
@@ -171,7 +181,7 @@ float horizontal_max(__m256 v) {
     return _mm_cvtss_f32(m);
 }
 
-void quantize(const float* x, int64_t n, int8_t* codes, float* scales, float* sums) {
+void quantize(const float* x, int64_t n, const QuantizedRow& row) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     for (int64_t b = 0; b * kBlock < n; ++b) {
         alignas(32) float padded[kBlock];
@@ -204,13 +214,14 @@ void quantize(const float* x, int64_t n, int8_t* codes, float* scales, float* su
         const __m256i words23 = _mm256_packs_epi32(code[2], code[3]);
         const __m256i bytes = _mm256_permutevar8x32_epi32(
             _mm256_packs_epi16(words01, words23), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes + b * kBlock), bytes);
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(row.codes + b * kBlock), bytes);
         __m128i sum =
             _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
         sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
-        scales[b] = scale;
-        sums[b] = scale * static_cast<float>(_mm_cvtsi128_si32(sum));
+        row.scales[b] = scale;
+        row.sums[b] = scale * static_cast<float>(_mm_cvtsi128_si32(sum));
+        row.biases[b] = -128 * _mm_cvtsi128_si32(sum);
     }
 }
 
@@ -264,7 +275,7 @@ float soften(__m256* score, int64_t first, int64_t last, AttentionState& state, 
     return shrink;
 }
 
-void attend_f16(const float* query, int64_t width, const KvHead& head, int64_t first, int64_t last,
+void attend_one(const float* query, int64_t width, const KvHead& head, int64_t first, int64_t last,
                 AttentionState& state) {
     const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
     const auto* v = reinterpret_cast<const uint16_t*>(head.values);
@@ -296,6 +307,12 @@ void attend_f16(const float* query, int64_t width, const KvHead& head, int64_t f
         for (int64_t p = first; p < last; ++p) value += weight[p] * _cvtsh_ss(v[p * width + d]);
         state.values[d] = value;
     }
+}
+
+void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
+                int64_t first, int64_t last, AttentionState* states) {
+    for (int64_t q = 0; q < count; ++q)
+        attend_one(queries + q * width, width, head, first, last, states[q]);
 }
 
 // Sixteen int8 codes as eight lanes of two, times the same two in each lane of `pair`.
@@ -407,6 +424,46 @@ void attend_q8(const int16_t* query, const float* query_scales, int64_t width, c
     }
 }
 
+float horizontal_sum(__m256 v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    s = _mm_add_ss(s, _mm_movehdup_ps(s));
+    return _mm_cvtss_f32(s);
+}
+
+void rms_norm(float* x, const float* weight, int64_t n, float eps) {
+    __m256 squares[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int v = 0; v < 2; ++v) {
+            const __m256 value = _mm256_loadu_ps(x + i + 8 * v);
+            squares[v] = _mm256_fmadd_ps(value, value, squares[v]);
+        }
+    float sum = horizontal_sum(_mm256_add_ps(squares[0], squares[1]));
+    for (; i < n; ++i) sum += x[i] * x[i];
+    const float scale = 1.0f / __builtin_sqrtf(sum / static_cast<float>(n) + eps);
+    for (i = 0; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(x + i,
+                         _mm256_mul_ps(_mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(scale)),
+                                       _mm256_loadu_ps(weight + i)));
+    for (; i < n; ++i) x[i] = x[i] * scale * weight[i];
+}
+
+void rope(float* x, const float* cosine, const float* sine, int64_t half) {
+    int64_t i = 0;
+    for (; i + 8 <= half; i += 8) {
+        const __m256 a = _mm256_loadu_ps(x + i), b = _mm256_loadu_ps(x + half + i);
+        const __m256 c = _mm256_loadu_ps(cosine + i), s = _mm256_loadu_ps(sine + i);
+        _mm256_storeu_ps(x + i, _mm256_sub_ps(_mm256_mul_ps(a, c), _mm256_mul_ps(b, s)));
+        _mm256_storeu_ps(x + half + i, _mm256_add_ps(_mm256_mul_ps(a, s), _mm256_mul_ps(b, c)));
+    }
+    for (; i < half; ++i) {
+        const float a = x[i], b = x[half + i];
+        x[i] = a * cosine[i] - b * sine[i];
+        x[half + i] = a * sine[i] + b * cosine[i];
+    }
+}
+
 // x / (1 + e^-u) over x[n], where u is a function of x.
 template<class Exponent>
 void gate(float* x, int64_t n, Exponent exponent) {
@@ -448,6 +505,8 @@ const Kernels* avx2_kernels() {
                                quantize,
                                attend_f16,
                                attend_q8,
+                               rms_norm,
+                               rope,
                                silu,
                                gelu};
     __builtin_cpu_init();

@@ -19,23 +19,32 @@ uint16_t load_u16(const std::byte* p) {
     return value;
 }
 
-// A q8 row of activations: where its codes, scales and sums lie.
-struct QuantizedRow {
+// What is read of a row of a q8 tensor.
+struct Activations {
     const int8_t* codes;
     const float* scales;
     const float* sums;
 
-    QuantizedRow(const std::byte* row, int64_t blocks)
+    Activations(const std::byte* row, int64_t blocks)
         : codes(reinterpret_cast<const int8_t*>(row)),
           scales(reinterpret_cast<const float*>(row + blocks * kBlock)),
           sums(scales + blocks) {}
 };
 
-void linear_q8(const std::byte* strip, int64_t blocks, const std::byte* x, int64_t x_stride,
-               int64_t tokens, float* out, int64_t out_stride) {
+// Calls `each` for every strip and token: each(strip, its first block, x's row, out).
+template<class X, class Each>
+void for_strips(const std::byte* weights, int64_t strips, int64_t strip_size, const X* x,
+                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride, Each each) {
+    for (int64_t s = 0; s < strips; ++s)
+        for (int64_t t = 0; t < tokens; ++t)
+            each(weights + s * strip_size, x + t * x_stride, out + t * out_stride + s * kStripRows);
+}
+
+void linear_q8(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
+               int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
     constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
-    for (int64_t t = 0; t < tokens; ++t) {
-        const QuantizedRow row(x + t * x_stride, blocks);
+    const auto each = [&](const std::byte* strip, const std::byte* first, float* to) {
+        const Activations row(first, blocks);
         float sum[kStripRows] = {};
         for (int64_t b = 0; b < blocks; ++b) {
             const std::byte* block = strip + b * kBlockBytes;
@@ -50,15 +59,16 @@ void linear_q8(const std::byte* strip, int64_t blocks, const std::byte* x, int64
                 sum[r] += static_cast<float>(dot[r]) *
                           (f16_to_f32(load_u16(block + 2 * r)) * row.scales[b]);
         }
-        std::copy_n(sum, kStripRows, out + t * out_stride);
-    }
+        std::copy_n(sum, kStripRows, to);
+    };
+    for_strips(weights, strips, blocks * kBlockBytes, x, x_stride, tokens, out, out_stride, each);
 }
 
-void linear_q4(const std::byte* strip, int64_t blocks, const std::byte* x, int64_t x_stride,
-               int64_t tokens, float* out, int64_t out_stride) {
+void linear_q4(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
+               int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
     constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
-    for (int64_t t = 0; t < tokens; ++t) {
-        const QuantizedRow row(x + t * x_stride, blocks);
+    const auto each = [&](const std::byte* strip, const std::byte* first, float* to) {
+        const Activations row(first, blocks);
         float sum[kStripRows] = {};
         for (int64_t b = 0; b < blocks; ++b) {
             const std::byte* block = strip + b * kBlockBytes;
@@ -78,40 +88,44 @@ void linear_q4(const std::byte* strip, int64_t blocks, const std::byte* x, int64
                 sum[r] += offset * row.sums[b];
             }
         }
-        std::copy_n(sum, kStripRows, out + t * out_stride);
-    }
+        std::copy_n(sum, kStripRows, to);
+    };
+    for_strips(weights, strips, blocks * kBlockBytes, x, x_stride, tokens, out, out_stride, each);
 }
 
+// Weights that are not quantised: `load` gives the one at a place of a strip.
 template<class Load>
-void linear_float(Load load, int64_t cols, const float* x, int64_t x_stride, int64_t tokens,
-                  float* out, int64_t out_stride) {
-    for (int64_t t = 0; t < tokens; ++t) {
+void linear_float(Load load, int64_t bytes_each, const std::byte* weights, int64_t strips,
+                  int64_t cols, const float* x, int64_t x_stride, int64_t tokens, float* out,
+                  int64_t out_stride) {
+    const auto each = [&](const std::byte* strip, const float* row, float* to) {
         float sum[kStripRows] = {};
         for (int64_t c = 0; c < cols; ++c)
             for (int64_t r = 0; r < kStripRows; ++r)
-                sum[r] += load(c * kStripRows + r) * x[t * x_stride + c];
-        std::copy_n(sum, kStripRows, out + t * out_stride);
-    }
+                sum[r] += load(strip + (c * kStripRows + r) * bytes_each) * row[c];
+        std::copy_n(sum, kStripRows, to);
+    };
+    for_strips(weights, strips, cols * kStripRows * bytes_each, x, x_stride, tokens, out,
+               out_stride, each);
 }
 
-void linear_f16(const std::byte* strip, int64_t cols, const float* x, int64_t x_stride,
-                int64_t tokens, float* out, int64_t out_stride) {
-    linear_float([strip](int64_t i) { return f16_to_f32(load_u16(strip + 2 * i)); }, cols, x,
-                 x_stride, tokens, out, out_stride);
+void linear_f16(const std::byte* weights, int64_t strips, int64_t cols, const float* x,
+                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+    linear_float([](const std::byte* at) { return f16_to_f32(load_u16(at)); }, 2, weights, strips,
+                 cols, x, x_stride, tokens, out, out_stride);
 }
 
-void linear_f32(const std::byte* strip, int64_t cols, const float* x, int64_t x_stride,
-                int64_t tokens, float* out, int64_t out_stride) {
-    const auto* weights = reinterpret_cast<const float*>(strip);
-    linear_float([weights](int64_t i) { return weights[i]; }, cols, x, x_stride, tokens, out,
-                 out_stride);
+void linear_f32(const std::byte* weights, int64_t strips, int64_t cols, const float* x,
+                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+    linear_float([](const std::byte* at) { return *reinterpret_cast<const float*>(at); }, 4,
+                 weights, strips, cols, x, x_stride, tokens, out, out_stride);
 }
 
-void quantize(const float* x, int64_t n, int8_t* codes, float* scales, float* sums) {
+void quantize(const float* x, int64_t n, const QuantizedRow& row) {
     for (int64_t b = 0; b < block_count(n); ++b) {
         const int64_t filled = std::min(kBlock, n - b * kBlock);
         const float* in = x + b * kBlock;
-        int8_t* out = codes + b * kBlock;
+        int8_t* out = row.codes + b * kBlock;
         float largest = 0;
         bool finite = true;
         for (int64_t i = 0; i < filled; ++i) {
@@ -126,8 +140,9 @@ void quantize(const float* x, int64_t n, int8_t* codes, float* scales, float* su
             out[i] = coded ? static_cast<int8_t>(std::nearbyint(in[i] * inverse)) : int8_t{0};
             sum += out[i];
         }
-        scales[b] = scale;
-        sums[b] = scale * static_cast<float>(sum);
+        row.scales[b] = scale;
+        row.sums[b] = scale * static_cast<float>(sum);
+        row.biases[b] = -128 * sum;
     }
 }
 
@@ -146,7 +161,7 @@ float soften(const float* score, int64_t first, int64_t last, AttentionState& st
     return shrink;
 }
 
-void attend_f16(const float* query, int64_t width, const KvHead& head, int64_t first, int64_t last,
+void attend_one(const float* query, int64_t width, const KvHead& head, int64_t first, int64_t last,
                 AttentionState& state) {
     const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
     const auto* v = reinterpret_cast<const uint16_t*>(head.values);
@@ -159,6 +174,12 @@ void attend_f16(const float* query, int64_t width, const KvHead& head, int64_t f
     for (int64_t p = first; p < last; ++p)
         for (int64_t d = 0; d < width; ++d)
             state.values[d] += weight[p] * f16_to_f32(v[p * width + d]);
+}
+
+void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
+                int64_t first, int64_t last, AttentionState* states) {
+    for (int64_t q = 0; q < count; ++q)
+        attend_one(queries + q * width, width, head, first, last, states[q]);
 }
 
 // x[n] >= 0 or of any sign to codes of at most kMostCode: the factor that takes them back, NaN if x
@@ -212,6 +233,25 @@ void attend_q8(const int16_t* query, const float* query_scales, int64_t width, c
     }
 }
 
+// Sixteen partial sums in a fixed order.
+void rms_norm(float* x, const float* weight, int64_t n, float eps) {
+    constexpr int64_t kLanes = 16;
+    float lanes[kLanes] = {};
+    for (int64_t i = 0; i < n; ++i) lanes[i % kLanes] += x[i] * x[i];
+    for (int64_t half = kLanes / 2; half > 0; half /= 2)
+        for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    const float scale = 1.0f / std::sqrt(lanes[0] / static_cast<float>(n) + eps);
+    for (int64_t i = 0; i < n; ++i) x[i] = x[i] * scale * weight[i];
+}
+
+void rope(float* x, const float* cosine, const float* sine, int64_t half) {
+    for (int64_t i = 0; i < half; ++i) {
+        const float a = x[i], b = x[half + i];
+        x[i] = a * cosine[i] - b * sine[i];
+        x[half + i] = a * sine[i] + b * cosine[i];
+    }
+}
+
 void silu(float* x, int64_t n) {
     for (int64_t i = 0; i < n; ++i) x[i] = silu_f32(x[i]);
 }
@@ -231,8 +271,8 @@ void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {
 }
 
 const Kernels& portable_kernels() {
-    static const Kernels table{"portable", linear_q8,  linear_q4, linear_f16, linear_f32,
-                               quantize,   attend_f16, attend_q8, silu,       gelu};
+    static const Kernels table{"portable", linear_q8, linear_q4, linear_f16, linear_f32, quantize,
+                               attend_f16, attend_q8, rms_norm,  rope,       silu,       gelu};
     return table;
 }
 

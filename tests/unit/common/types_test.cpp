@@ -44,8 +44,8 @@ TEST(Types, ParametersAreStripsOrPlainVectors) {
 TEST(Types, TensorRowsAreAligned) {
     EXPECT_EQ(tensor_row_bytes(TensorType::f32, 16), 64u);
     EXPECT_EQ(tensor_row_bytes(TensorType::f32, 17), 128u);
-    EXPECT_EQ(tensor_row_bytes(TensorType::q8, 32), 64u);    // 32 + 4 + 4
-    EXPECT_EQ(tensor_row_bytes(TensorType::q8, 576), 768u);  // 18 * 40 = 720
+    EXPECT_EQ(tensor_row_bytes(TensorType::q8, 32), 64u);    // 32 + 4 + 4 + 4
+    EXPECT_EQ(tensor_row_bytes(TensorType::q8, 576), 832u);  // 18 * 44 = 792
     for (int64_t n = 1; n < 2000; n += 37) {
         EXPECT_EQ(tensor_row_bytes(TensorType::f32, n) % 64, 0u);
         EXPECT_EQ(tensor_row_bytes(TensorType::q8, n) % 64, 0u);

@@ -1,6 +1,7 @@
 // Every instruction set's kernels against the portable ones, and those against arithmetic in f64.
 #include "runtime/kernels/kernels.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -18,12 +19,6 @@ using testing::pack_matrix;
 using testing::PackedMatrix;
 using testing::random_values;
 
-std::vector<const Kernels*> all_kernels() {
-    std::vector<const Kernels*> found{&portable_kernels()};
-    if (avx2_kernels()) found.push_back(avx2_kernels());
-    return found;
-}
-
 // `tokens` rows of x quantised as a q8 tensor.
 struct QuantizedRows {
     int64_t stride = 0;
@@ -38,7 +33,11 @@ struct QuantizedRows {
         for (int64_t t = 0; t < tokens; ++t) {
             auto* codes = reinterpret_cast<int8_t*>(bytes.data() + t * stride);
             auto* scales = reinterpret_cast<float*>(codes + blocks * kBlock);
-            kernels.quantize(x.data() + t * cols, cols, codes, scales, scales + blocks);
+            kernels.quantize(x.data() + t * cols, cols,
+                             {.codes = codes,
+                              .scales = scales,
+                              .sums = scales + blocks,
+                              .biases = reinterpret_cast<int32_t*>(scales + 2 * blocks)});
             for (int64_t c = 0; c < cols; ++c)
                 values[static_cast<size_t>(t * cols + c)] =
                     scales[c / kBlock] * static_cast<float>(codes[c]);
@@ -46,53 +45,50 @@ struct QuantizedRows {
     }
 };
 
-struct LinearCase {
-    WeightType type;
-    int64_t cols;
-    int64_t tokens;
-};
-
-std::vector<float> run_linear(const Kernels& kernels, WeightType type, const std::byte* strip,
-                              int64_t cols, const QuantizedRows& quantized,
+// `rows` outputs, a multiple of 16, of some of the tokens.
+std::vector<float> run_linear(const Kernels& kernels, WeightType type, const std::byte* weights,
+                              int64_t rows, int64_t cols, const QuantizedRows& quantized,
                               const std::vector<float>& x, int64_t first, int64_t tokens) {
-    std::vector<float> out(static_cast<size_t>(tokens) * 16);
+    std::vector<float> out(static_cast<size_t>(tokens * rows));
     const std::byte* codes = quantized.bytes.data() + first * quantized.stride;
     const float* floats = x.data() + first * cols;
+    const int64_t strips = rows / kStripRows, blocks = block_count(cols);
     if (type == WeightType::q8)
-        kernels.linear_q8(strip, block_count(cols), codes, quantized.stride, tokens, out.data(),
-                          16);
+        kernels.linear_q8(weights, strips, blocks, codes, quantized.stride, tokens, out.data(),
+                          rows);
     if (type == WeightType::q4)
-        kernels.linear_q4(strip, block_count(cols), codes, quantized.stride, tokens, out.data(),
-                          16);
+        kernels.linear_q4(weights, strips, blocks, codes, quantized.stride, tokens, out.data(),
+                          rows);
     if (type == WeightType::f16)
-        kernels.linear_f16(strip, cols, floats, cols, tokens, out.data(), 16);
+        kernels.linear_f16(weights, strips, cols, floats, cols, tokens, out.data(), rows);
     if (type == WeightType::f32)
-        kernels.linear_f32(strip, cols, floats, cols, tokens, out.data(), 16);
+        kernels.linear_f32(weights, strips, cols, floats, cols, tokens, out.data(), rows);
     return out;
 }
 
-TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverTheNumberOfTokens) {
+TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverIsComputedBeside) {
     uint32_t seed = 1;
-    for (const Kernels* kernels : all_kernels())
+    for (const Kernels* kernels : usable_kernels())
         for (const WeightType type :
              {WeightType::f32, WeightType::f16, WeightType::q8, WeightType::q4})
             for (const int64_t cols : {1, 31, 32, 33, 64, 100, 576, 1537})
-                for (const int64_t tokens : {1, 2, 3, 4, 5, 8, 11}) {
-                    SCOPED_TRACE(std::string(kernels->name) + " " + std::string(name_of(type)) +
-                                 " cols " + std::to_string(cols) + " tokens " +
-                                 std::to_string(tokens));
+                for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 13}) {
+                    const int64_t rows = kStripRows * (1 + (cols + tokens) % 3);
+                    SCOPED_TRACE(fmt::format("{} {} rows {} cols {} tokens {}", kernels->name,
+                                             name_of(type), rows, cols, tokens));
                     const auto x = random_values(static_cast<size_t>(tokens * cols), ++seed, 3.0f);
                     const PackedMatrix weights = pack_matrix(
-                        type, 16, cols, random_values(static_cast<size_t>(16 * cols), ++seed));
+                        type, rows, cols, random_values(static_cast<size_t>(rows * cols), ++seed));
                     const QuantizedRows quantized(*kernels, x, tokens, cols);
                     const bool codes = type == WeightType::q8 || type == WeightType::q4;
                     const std::vector<float>& used = codes ? quantized.values : x;
-                    const auto out = run_linear(*kernels, type, weights.bytes.data(), cols,
+                    const auto out = run_linear(*kernels, type, weights.bytes.data(), rows, cols,
                                                 quantized, x, 0, tokens);
-                    for (int64_t t = 0; t < tokens; ++t) {
-                        const auto alone = run_linear(*kernels, type, weights.bytes.data(), cols,
-                                                      quantized, x, t, 1);
-                        for (int64_t r = 0; r < 16; ++r) {
+                    for (int64_t r = 0; r < rows; ++r) {
+                        const std::byte* strip =
+                            weights.bytes.data() +
+                            static_cast<size_t>(r / kStripRows) * strip_bytes(type, cols);
+                        for (int64_t t = 0; t < tokens; ++t) {
                             double exact = 0, size = 0;
                             for (int64_t c = 0; c < cols; ++c) {
                                 const double product =
@@ -102,9 +98,15 @@ TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverTheNumberOfTokens) {
                                 exact += product;
                                 size += std::fabs(product);
                             }
-                            const float got = out[static_cast<size_t>(t * 16 + r)];
+                            const float got = out[static_cast<size_t>(t * rows + r)];
                             ASSERT_NEAR(got, exact, 1e-5 * size + 1e-6) << "row " << r;
-                            ASSERT_EQ(got, alone[static_cast<size_t>(r)]) << "token " << t;
+                            if (r % kStripRows != 0) continue;
+                            const auto alone = run_linear(*kernels, type, strip, kStripRows, cols,
+                                                          quantized, x, t, 1);
+                            for (int64_t i = 0; i < kStripRows; ++i)
+                                ASSERT_EQ(out[static_cast<size_t>(t * rows + r + i)],
+                                          alone[static_cast<size_t>(i)])
+                                    << "token " << t << " row " << r + i;
                         }
                     }
                 }
@@ -112,7 +114,7 @@ TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverTheNumberOfTokens) {
 
 TEST(Linear, ExtremeCodesDoNotOverflow) {
     // All codes at their limits, so that every partial sum is as large as it can be.
-    for (const Kernels* kernels : all_kernels())
+    for (const Kernels* kernels : usable_kernels())
         for (const WeightType type : {WeightType::q8, WeightType::q4})
             for (const float sign : {1.0f, -1.0f}) {
                 constexpr int64_t kCols = 4096;
@@ -123,7 +125,7 @@ TEST(Linear, ExtremeCodesDoNotOverflow) {
                 const PackedMatrix weights = pack_matrix(type, 16, kCols, w);
                 const QuantizedRows quantized(*kernels, x, 1, kCols);
                 const auto out =
-                    run_linear(*kernels, type, weights.bytes.data(), kCols, quantized, x, 0, 1);
+                    run_linear(*kernels, type, weights.bytes.data(), 16, kCols, quantized, x, 0, 1);
                 double exact = 0;
                 for (int64_t c = 0; c < kCols; ++c)
                     exact += static_cast<double>(weights.values[static_cast<size_t>(c)]) *
@@ -133,13 +135,15 @@ TEST(Linear, ExtremeCodesDoNotOverflow) {
 }
 
 TEST(Quantize, CodesAreTheNearestAndSumsAreTheirs) {
-    for (const Kernels* kernels : all_kernels())
+    for (const Kernels* kernels : usable_kernels())
         for (const int64_t n : {1, 7, 32, 45, 64, 96}) {
             const auto x = random_values(static_cast<size_t>(n), static_cast<uint32_t>(n), 5.0f);
             const int64_t blocks = block_count(n);
             std::vector<int8_t> codes(static_cast<size_t>(blocks * kBlock), 99);
             std::vector<float> scales(static_cast<size_t>(blocks)), sums(scales);
-            kernels->quantize(x.data(), n, codes.data(), scales.data(), sums.data());
+            std::vector<int32_t> biases(static_cast<size_t>(blocks));
+            kernels->quantize(x.data(), n,
+                              {codes.data(), scales.data(), sums.data(), biases.data()});
             for (int64_t b = 0; b < blocks; ++b) {
                 int sum = 0;
                 for (int64_t i = b * kBlock; i < (b + 1) * kBlock; ++i) {
@@ -154,70 +158,109 @@ TEST(Quantize, CodesAreTheNearestAndSumsAreTheirs) {
                 }
                 EXPECT_FLOAT_EQ(sums[static_cast<size_t>(b)],
                                 scales[static_cast<size_t>(b)] * static_cast<float>(sum));
+                EXPECT_EQ(biases[static_cast<size_t>(b)], -128 * sum);
             }
         }
 }
 
 TEST(Quantize, ZerosStayZerosAndWhatIsNotANumberIsNotHidden) {
-    for (const Kernels* kernels : all_kernels()) {
+    for (const Kernels* kernels : usable_kernels()) {
         std::vector<float> x(64, 0.0f);
         int8_t codes[64];
         float scales[2], sums[2];
-        kernels->quantize(x.data(), 64, codes, scales, sums);
+        int32_t biases[2];
+        kernels->quantize(x.data(), 64, {codes, scales, sums, biases});
         EXPECT_EQ(scales[0], 0.0f);
         EXPECT_EQ(sums[1], 0.0f);
         for (const float bad :
              {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
             x[40] = bad;
-            kernels->quantize(x.data(), 64, codes, scales, sums);
+            kernels->quantize(x.data(), 64, {codes, scales, sums, biases});
             EXPECT_EQ(scales[0], 0.0f);
             EXPECT_TRUE(std::isnan(scales[1])) << kernels->name;
         }
     }
 }
 
-TEST(Attend, F16AgreesWithSoftmaxInF64) {
-    for (const Kernels* kernels : all_kernels())
-        for (const int64_t width : {8, 32, 64, 80, 256}) {
-            constexpr int64_t kBlocks = 3, kFirst = 5, kLast = 90;
-            const auto query = random_values(static_cast<size_t>(width), 7, 2.0f);
-            std::vector<uint16_t> k(static_cast<size_t>(kBlocks * width * 32)), v(k);
-            const auto raw = random_values(2 * k.size(), 8);
-            for (size_t i = 0; i < k.size(); ++i) {
-                k[i] = f32_to_f16(raw[i]);
-                v[i] = f32_to_f16(raw[i + k.size()]);
-            }
-            std::vector<float> values(static_cast<size_t>(width), 0.0f);
-            AttentionState state{-std::numeric_limits<float>::infinity(), 0, values.data()};
-            for (int64_t b = 0; b < kBlocks; ++b)
-                kernels->attend_f16(
-                    query.data(), width,
-                    {.keys = reinterpret_cast<const std::byte*>(k.data() + b * width * 32),
-                     .key_scales = nullptr,
-                     .values = reinterpret_cast<const std::byte*>(v.data() + b * width * 32),
-                     .value_scales = nullptr},
-                    std::max<int64_t>(0, kFirst - b * 32), std::min<int64_t>(32, kLast - b * 32),
-                    state);
-            std::vector<double> scores;
-            double total = 0;
-            for (int64_t p = kFirst; p < kLast; ++p) {
-                double score = 0;
-                for (int64_t d = 0; d < width; ++d)
-                    score += query[static_cast<size_t>(d)] *
-                             f16_to_f32(k[static_cast<size_t>((p / 32 * width + d) * 32 + p % 32)]);
-                scores.push_back(std::exp(score));
-                total += scores.back();
-            }
-            for (int64_t d = 0; d < width; ++d) {
-                double expected = 0;
-                for (int64_t p = kFirst; p < kLast; ++p)
-                    expected +=
-                        scores[static_cast<size_t>(p - kFirst)] / total *
-                        f16_to_f32(v[static_cast<size_t>((p / 32 * 32 + p % 32) * width + d)]);
-                EXPECT_NEAR(values[static_cast<size_t>(d)] / state.sum, expected, 2e-5)
-                    << kernels->name << " width " << width;
-            }
+// An f16 cache's blocks of one head, of random keys and values.
+struct F16Blocks {
+    int64_t width;
+    std::vector<uint16_t> k, v;
+
+    F16Blocks(int64_t width, int64_t blocks, uint32_t seed)
+        : width(width), k(static_cast<size_t>(blocks * width * 32)), v(k) {
+        const auto raw = random_values(2 * k.size(), seed);
+        for (size_t i = 0; i < k.size(); ++i) {
+            k[i] = f32_to_f16(raw[i]);
+            v[i] = f32_to_f16(raw[i + k.size()]);
         }
+    }
+    KvHead block(int64_t b) const {
+        return {.keys = reinterpret_cast<const std::byte*>(k.data() + b * width * 32),
+                .key_scales = nullptr,
+                .values = reinterpret_cast<const std::byte*>(v.data() + b * width * 32),
+                .value_scales = nullptr};
+    }
+    double key(int64_t p, int64_t d) const {
+        return f16_to_f32(k[static_cast<size_t>((p / 32 * width + d) * 32 + p % 32)]);
+    }
+    double value(int64_t p, int64_t d) const {
+        return f16_to_f32(v[static_cast<size_t>(p * width + d)]);
+    }
+
+    // The values of `count` heads after attention over positions [first, last), and their sums.
+    std::vector<float> attend(const Kernels& kernels, const float* queries, int64_t count,
+                              int64_t first, int64_t last) const {
+        std::vector<float> values(static_cast<size_t>(count * width), 0.0f);
+        std::vector<AttentionState> states;
+        for (int64_t q = 0; q < count; ++q)
+            states.push_back(
+                {-std::numeric_limits<float>::infinity(), 0, values.data() + q * width});
+        for (int64_t b = first / 32; b * 32 < last; ++b)
+            kernels.attend_f16(queries, count, width, block(b),
+                               std::max<int64_t>(0, first - b * 32),
+                               std::min<int64_t>(32, last - b * 32), states.data());
+        for (const AttentionState& state : states) values.push_back(state.sum);
+        return values;
+    }
+};
+
+TEST(Attend, F16AgreesWithSoftmaxInF64AndWithItselfWhateverTheNumberOfHeads) {
+    uint32_t seed = 7;
+    for (const Kernels* kernels : usable_kernels())
+        for (const int64_t width : {1, 8, 31, 32, 64, 80, 256})
+            for (int64_t count = 1; count <= kMostQueries; ++count) {
+                const int64_t first = count % 3 * 15, last = first + 1 + count * 7;
+                SCOPED_TRACE(fmt::format("{} width {} heads {}", kernels->name, width, count));
+                const F16Blocks held(width, 3, ++seed);
+                const auto queries =
+                    random_values(static_cast<size_t>(count * width), ++seed, 2.0f);
+                const auto got = held.attend(*kernels, queries.data(), count, first, last);
+                for (int64_t q = 0; q < count; ++q) {
+                    const float* query = queries.data() + q * width;
+                    std::vector<double> scores;
+                    double total = 0;
+                    for (int64_t p = first; p < last; ++p) {
+                        double score = 0;
+                        for (int64_t d = 0; d < width; ++d) score += query[d] * held.key(p, d);
+                        scores.push_back(std::exp(score));
+                        total += scores.back();
+                    }
+                    const float sum = got[static_cast<size_t>(count * width + q)];
+                    for (int64_t d = 0; d < width; ++d) {
+                        double expected = 0;
+                        for (int64_t p = first; p < last; ++p)
+                            expected +=
+                                scores[static_cast<size_t>(p - first)] / total * held.value(p, d);
+                        ASSERT_NEAR(got[static_cast<size_t>(q * width + d)] / sum, expected, 2e-5);
+                    }
+                    const auto alone = held.attend(*kernels, query, 1, first, last);
+                    for (int64_t d = 0; d < width; ++d)
+                        ASSERT_EQ(got[static_cast<size_t>(q * width + d)],
+                                  alone[static_cast<size_t>(d)]);
+                    ASSERT_EQ(sum, alone[static_cast<size_t>(width)]);
+                }
+            }
 }
 
 // A q8 cache of one layer and one head, filled by `values`: keys, then values of as many positions.
@@ -275,7 +318,7 @@ struct Q8Cache {
 
 TEST(Attend, Q8AgreesWithSoftmaxInF64OfWhatIsStored) {
     uint32_t seed = 50;
-    for (const Kernels* kernels : all_kernels())
+    for (const Kernels* kernels : usable_kernels())
         for (const int64_t width : {1, 6, 8, 30, 32, 33, 64, 80, 100, 256})
             for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 1},
                                               {5, 90},
@@ -343,7 +386,7 @@ TEST(Attend, EveryQ8KernelAgreesWithThePortableOneOnValuesOfAllSizes) {
         const auto expected = held.attend(portable, query, first, last);
         const bool enormous = std::fabs(expected.max) > 50;
         ++(enormous ? bounded : compared);
-        for (const Kernels* kernels : all_kernels()) {
+        for (const Kernels* kernels : usable_kernels()) {
             SCOPED_TRACE(std::string(kernels->name) + " round " + std::to_string(round));
             const auto got = held.attend(*kernels, query, first, last);
             // Rounding may move scores of 1e13 by millions, and so decide which position gets all
@@ -383,7 +426,7 @@ TEST(Attend, Q8DoesNotHideWhatIsNotANumberNorLooksAtOtherPositions) {
         values[7 * kWidth] = bad;                       // the key of position 7
         values[(kPositions + 12) * kWidth + 39] = bad;  // the value of position 12
         const Q8Cache held(kWidth, kPositions, values), fine(kWidth, kPositions, good);
-        for (const Kernels* kernels : all_kernels()) {
+        for (const Kernels* kernels : usable_kernels()) {
             SCOPED_TRACE(kernels->name);
             // Around position 12: its last group alone.
             const auto around = held.attend(*kernels, query, 10, 20);
@@ -407,11 +450,11 @@ TEST(Attend, F16DoesNotHideWhatIsNotANumber) {
                       .key_scales = nullptr,
                       .values = reinterpret_cast<const std::byte*>(v.data()),
                       .value_scales = nullptr};
-    for (const Kernels* kernels : all_kernels())
+    for (const Kernels* kernels : usable_kernels())
         for (const auto& [first, last] : {std::pair<int64_t, int64_t>{0, 32}, {17, 18}, {0, 17}}) {
             std::vector<float> values(kWidth, 0.0f);
             AttentionState state{-std::numeric_limits<float>::infinity(), 0, values.data()};
-            kernels->attend_f16(query.data(), kWidth, head, first, last, state);
+            kernels->attend_f16(query.data(), 1, kWidth, head, first, last, &state);
             EXPECT_EQ(std::isnan(values[0] / state.sum), last > 17)
                 << kernels->name << " positions " << first << " to " << last;
         }
@@ -421,7 +464,7 @@ TEST(Attend, Q8SumsOfTheLargestCodesDoNotOverflow) {
     constexpr int64_t kWidth = 256;
     const Q8Cache held(kWidth, 32, std::vector<float>(2 * 32 * kWidth, -3.0f));
     const std::vector<float> query(kWidth, 0.05f);
-    for (const Kernels* kernels : all_kernels()) {
+    for (const Kernels* kernels : usable_kernels()) {
         const auto got = held.attend(*kernels, query, 0, 32);
         EXPECT_NEAR(got.max, -3.0 * 0.05 * kWidth, 0.03) << kernels->name;
         EXPECT_NEAR(got.sum, 32, 1e-4);
@@ -448,11 +491,58 @@ TEST(QuantizeQuery, CodesHave15BitsAndGroupsAreOnTheirOwn) {
     EXPECT_FALSE(std::isnan(scales[2]));
 }
 
+TEST(RmsNorm, AgreesWithF64) {
+    for (const Kernels* kernels : usable_kernels())
+        for (const int64_t n : {1, 3, 8, 15, 16, 17, 64, 100, 896}) {
+            const auto x = random_values(static_cast<size_t>(n), 11, 40.0f);
+            const auto weight = random_values(static_cast<size_t>(n), 12);
+            double squares = 0;
+            for (const float value : x) squares += static_cast<double>(value) * value;
+            const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+            std::vector<float> got = x;
+            kernels->rms_norm(got.data(), weight.data(), n, 1e-5f);
+            for (size_t i = 0; i < got.size(); ++i)
+                EXPECT_NEAR(got[i], x[i] * scale * weight[i], 2e-6) << kernels->name << " " << n;
+        }
+}
+
+TEST(RmsNorm, ZerosStayZerosAndWhatIsNotANumberIsNotHidden) {
+    for (const Kernels* kernels : usable_kernels()) {
+        const std::vector<float> weight(40, 1.0f);
+        std::vector<float> x(40, 0.0f);
+        kernels->rms_norm(x.data(), weight.data(), 40, 1e-6f);
+        EXPECT_EQ(x, std::vector<float>(40, 0.0f)) << kernels->name;
+        x[37] = std::numeric_limits<float>::quiet_NaN();
+        kernels->rms_norm(x.data(), weight.data(), 40, 1e-6f);
+        EXPECT_TRUE(std::isnan(x[0])) << kernels->name;
+    }
+}
+
+TEST(Rope, TurnsPairs) {
+    for (const Kernels* kernels : usable_kernels())
+        for (const int64_t half : {1, 7, 8, 20, 32, 40, 128}) {
+            const auto angles = random_values(static_cast<size_t>(half), 13, 3.0f);
+            const auto x = random_values(static_cast<size_t>(2 * half), 14, 5.0f);
+            std::vector<float> cosine, sine, got = x;
+            for (const float angle : angles) {
+                cosine.push_back(std::cos(angle));
+                sine.push_back(std::sin(angle));
+            }
+            kernels->rope(got.data(), cosine.data(), sine.data(), half);
+            for (size_t i = 0; i < angles.size(); ++i) {
+                const double a = x[i], b = x[i + angles.size()];
+                EXPECT_NEAR(got[i], a * cosine[i] - b * sine[i], 2e-6) << kernels->name;
+                EXPECT_NEAR(got[i + angles.size()], a * sine[i] + b * cosine[i], 2e-6)
+                    << kernels->name;
+            }
+        }
+}
+
 TEST(Activations, SiluAndGeluAgreeWithF64OverTheWholeRange) {
     std::vector<float> x;
     for (float value = -120; value < 120; value += 0.37f) x.push_back(value);
     x.insert(x.end(), {0.0f, -0.0f, 1e-30f, -1e-30f, 1e30f, -1e30f});
-    for (const Kernels* kernels : all_kernels()) {
+    for (const Kernels* kernels : usable_kernels()) {
         std::vector<float> silu = x, gelu = x;
         kernels->silu(silu.data(), static_cast<int64_t>(x.size()));
         kernels->gelu(gelu.data(), static_cast<int64_t>(x.size()));

@@ -1,0 +1,538 @@
+// The kernels for x86-64 with AVX-512 F, BW, DQ, VL and VNNI. Same results as the portable ones to
+// rounding.
+//
+// This file alone is compiled with those instruction sets enabled, so it must not define or
+// instantiate inline functions that other files share: it includes no standard containers.
+#include "runtime/kernels/kernels.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include "common/types.h"
+
+namespace llmsql {
+namespace {
+
+// A vector is a strip's 16 rows: one accumulator takes 16 outputs of one token.
+static_assert(kStripRows == 16);
+
+// How far ahead of its use a strip is asked for, where it is used only once: the processor's own
+// prefetching starts anew at every 4 KiB page.
+constexpr int64_t kPrefetch = 4096;
+
+__m512 load_halves(const void* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+}
+
+// Four neighbouring int8 codes in each of the sixteen lanes.
+__m512i broadcast4(const int8_t* codes) {
+    int32_t four;
+    __builtin_memcpy(&four, codes, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+// What is read of one token's row.
+struct Activations {
+    const int8_t* codes;
+    const float* scales;
+    const float* sums;
+    const int32_t* biases;
+};
+
+__attribute__((always_inline)) inline Activations activations(const std::byte* row,
+                                                              int64_t blocks) {
+    const auto* scales = reinterpret_cast<const float*>(row + blocks * kBlock);
+    return {reinterpret_cast<const int8_t*>(row), scales, scales + blocks,
+            reinterpret_cast<const int32_t*>(scales + 2 * blocks)};
+}
+
+// Strips × Tokens accumulators; `vpdpbusd` multiplies unsigned by signed, so the weights are raised
+// by 128 and each sum starts with what takes that back.
+struct Q8 {
+    static constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
+
+    template<int Strips, int Tokens>
+    static void tile(const std::byte* weights, int64_t blocks, const std::byte* x, int64_t x_stride,
+                     float* out, int64_t out_stride) {
+        const __m512i raise = _mm512_set1_epi8(-128);
+        const int64_t strip_size = blocks * kBlockBytes;
+        __m512 sum[Strips][Tokens];
+        for (auto& strip : sum)
+            for (__m512& value : strip) value = _mm512_setzero_ps();
+        Activations row[Tokens];
+        for (int t = 0; t < Tokens; ++t) row[t] = activations(x + t * x_stride, blocks);
+        for (int64_t b = 0; b < blocks; ++b) {
+            const std::byte* block = weights + b * kBlockBytes;
+            __m512i dot[Strips][Tokens];
+            for (int t = 0; t < Tokens; ++t)
+                for (int s = 0; s < Strips; ++s) dot[s][t] = _mm512_set1_epi32(row[t].biases[b]);
+#pragma GCC unroll 8
+            for (int64_t j = 0; j < kBlock / 4; ++j) {
+                __m512i w[Strips];
+                for (int s = 0; s < Strips; ++s) {
+                    const std::byte* codes = block + s * strip_size + 2 * kStripRows + j * 64;
+                    if (Tokens == 1)
+                        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetch), _MM_HINT_T0);
+                    w[s] = _mm512_xor_si512(_mm512_loadu_si512(codes), raise);
+                }
+                for (int t = 0; t < Tokens; ++t) {
+                    const __m512i a = broadcast4(row[t].codes + b * kBlock + 4 * j);
+                    for (int s = 0; s < Strips; ++s)
+                        dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], w[s], a);
+                }
+            }
+            for (int s = 0; s < Strips; ++s) {
+                const __m512 scale = load_halves(block + s * strip_size);
+                for (int t = 0; t < Tokens; ++t)
+                    sum[s][t] = _mm512_fmadd_ps(
+                        _mm512_cvtepi32_ps(dot[s][t]),
+                        _mm512_mul_ps(scale, _mm512_set1_ps(row[t].scales[b])), sum[s][t]);
+            }
+        }
+        for (int s = 0; s < Strips; ++s)
+            for (int t = 0; t < Tokens; ++t)
+                _mm512_storeu_ps(out + t * out_stride + s * kStripRows, sum[s][t]);
+    }
+};
+
+struct Q4 {
+    static constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
+
+    template<int Strips, int Tokens>
+    static void tile(const std::byte* weights, int64_t blocks, const std::byte* x, int64_t x_stride,
+                     float* out, int64_t out_stride) {
+        const __m512i nibble = _mm512_set1_epi8(15);
+        const int64_t strip_size = blocks * kBlockBytes;
+        __m512 sum[Strips][Tokens];
+        for (auto& strip : sum)
+            for (__m512& value : strip) value = _mm512_setzero_ps();
+        Activations row[Tokens];
+        for (int t = 0; t < Tokens; ++t) row[t] = activations(x + t * x_stride, blocks);
+        for (int64_t b = 0; b < blocks; ++b) {
+            const std::byte* block = weights + b * kBlockBytes;
+            __m512i dot[Strips][Tokens];
+            for (auto& strip : dot)
+                for (__m512i& value : strip) value = _mm512_setzero_si512();
+#pragma GCC unroll 4
+            for (int64_t j = 0; j < kBlock / 8; ++j) {
+                __m512i low[Strips], high[Strips];
+                for (int s = 0; s < Strips; ++s) {
+                    const std::byte* codes = block + s * strip_size + 4 * kStripRows + j * 64;
+                    if (Tokens == 1)
+                        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetch), _MM_HINT_T0);
+                    const __m512i w = _mm512_loadu_si512(codes);
+                    low[s] = _mm512_and_si512(w, nibble);
+                    high[s] = _mm512_and_si512(_mm512_srli_epi16(w, 4), nibble);
+                }
+                for (int t = 0; t < Tokens; ++t) {
+                    const int8_t* codes = row[t].codes + b * kBlock + 4 * j;
+                    const __m512i first = broadcast4(codes), second = broadcast4(codes + 16);
+                    for (int s = 0; s < Strips; ++s) {
+                        dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], low[s], first);
+                        dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], high[s], second);
+                    }
+                }
+            }
+            for (int s = 0; s < Strips; ++s) {
+                const __m512 scale = load_halves(block + s * strip_size);
+                const __m512 offset = load_halves(block + s * strip_size + 2 * kStripRows);
+                for (int t = 0; t < Tokens; ++t) {
+                    sum[s][t] = _mm512_fmadd_ps(
+                        _mm512_cvtepi32_ps(dot[s][t]),
+                        _mm512_mul_ps(scale, _mm512_set1_ps(row[t].scales[b])), sum[s][t]);
+                    sum[s][t] = _mm512_fmadd_ps(offset, _mm512_set1_ps(row[t].sums[b]), sum[s][t]);
+                }
+            }
+        }
+        for (int s = 0; s < Strips; ++s)
+            for (int t = 0; t < Tokens; ++t)
+                _mm512_storeu_ps(out + t * out_stride + s * kStripRows, sum[s][t]);
+    }
+};
+
+// Weights that are not quantised: here `blocks` are columns, and x has floats.
+template<int64_t BytesEach>
+struct Float {
+    static constexpr int64_t kBlockBytes = kStripRows * BytesEach;
+
+    template<int Strips, int Tokens>
+    static void tile(const std::byte* weights, int64_t cols, const float* x, int64_t x_stride,
+                     float* out, int64_t out_stride) {
+        __m512 sum[Strips][Tokens];
+        for (auto& strip : sum)
+            for (__m512& value : strip) value = _mm512_setzero_ps();
+        for (int64_t c = 0; c < cols; ++c) {
+            __m512 w[Strips];
+            for (int s = 0; s < Strips; ++s) {
+                const std::byte* at = weights + (s * cols + c) * kBlockBytes;
+                w[s] = BytesEach == 2 ? load_halves(at) : _mm512_loadu_ps(at);
+            }
+            for (int t = 0; t < Tokens; ++t)
+                for (int s = 0; s < Strips; ++s)
+                    sum[s][t] =
+                        _mm512_fmadd_ps(w[s], _mm512_set1_ps(x[t * x_stride + c]), sum[s][t]);
+        }
+        for (int s = 0; s < Strips; ++s)
+            for (int t = 0; t < Tokens; ++t)
+                _mm512_storeu_ps(out + t * out_stride + s * kStripRows, sum[s][t]);
+    }
+};
+
+// Most tokens of a tile: with two strips, twelve accumulators of each kind fit in 32 registers.
+constexpr int kTileTokens = 6;
+
+// What is left of the tokens, fewer than kTileTokens.
+template<class Type, int Strips, int Tokens, class X>
+void rest(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride, int64_t tokens,
+          float* out, int64_t out_stride) {
+    if constexpr (Tokens > 0) {
+        if (tokens == Tokens)
+            Type::template tile<Strips, Tokens>(weights, blocks, x, x_stride, out, out_stride);
+        else
+            rest<Type, Strips, Tokens - 1>(weights, blocks, x, x_stride, tokens, out, out_stride);
+    }
+}
+
+template<class Type, int Strips, class X>
+void tiles(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride, int64_t tokens,
+           float* out, int64_t out_stride) {
+    int64_t t = 0;
+    for (; t + kTileTokens <= tokens; t += kTileTokens)
+        Type::template tile<Strips, kTileTokens>(weights, blocks, x + t * x_stride, x_stride,
+                                                 out + t * out_stride, out_stride);
+    rest<Type, Strips, kTileTokens - 1>(weights, blocks, x + t * x_stride, x_stride, tokens - t,
+                                        out + t * out_stride, out_stride);
+}
+
+// Many tokens take two strips at a time, so that an activation that is loaded serves both; one
+// token takes them in the order in which they lie in memory.
+template<class Type, class X>
+void linear(const std::byte* weights, int64_t strips, int64_t blocks, const X* x, int64_t x_stride,
+            int64_t tokens, float* out, int64_t out_stride) {
+    const int64_t strip_size = blocks * Type::kBlockBytes;
+    int64_t s = 0;
+    for (; tokens > 1 && s + 2 <= strips; s += 2)
+        tiles<Type, 2>(weights + s * strip_size, blocks, x, x_stride, tokens, out + s * kStripRows,
+                       out_stride);
+    for (; s < strips; ++s)
+        tiles<Type, 1>(weights + s * strip_size, blocks, x, x_stride, tokens, out + s * kStripRows,
+                       out_stride);
+}
+
+// The first `count` of sixteen lanes.
+__mmask16 lanes(int64_t count) {
+    return static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1);
+}
+
+// Sixteen lanes of which those in `mask` are the floats at p, the others 0.
+__m512 load_some(__mmask16 mask, const float* p) {
+    return _mm512_maskz_loadu_ps(mask, p);
+}
+
+void quantize(const float* x, int64_t n, const QuantizedRow& row) {
+    for (int64_t b = 0; b * kBlock < n; ++b) {
+        const float* in = x + b * kBlock;
+        const int64_t filled = n - b * kBlock;
+        const __m512 low = load_some(lanes(filled), in);
+        const __m512 high =
+            filled > 16 ? load_some(lanes(filled - 16), in + 16) : _mm512_setzero_ps();
+        const __m512 magnitude[2] = {_mm512_abs_ps(low), _mm512_abs_ps(high)};
+        const __m512 most = _mm512_set1_ps(__FLT_MAX__);
+        const bool finite = (_mm512_cmp_ps_mask(magnitude[0], most, _CMP_NLE_UQ) |
+                             _mm512_cmp_ps_mask(magnitude[1], most, _CMP_NLE_UQ)) == 0;
+        const float max =
+            finite ? _mm512_reduce_max_ps(_mm512_max_ps(magnitude[0], magnitude[1])) : 0.0f;
+        const __m512 inverse = _mm512_set1_ps(max > 0 ? 127.0f / max : 0.0f);
+        const __mmask16 coded = finite ? 0xffff : 0;
+        const __m512i first = _mm512_maskz_cvtps_epi32(coded, _mm512_mul_ps(low, inverse));
+        const __m512i second = _mm512_maskz_cvtps_epi32(coded, _mm512_mul_ps(high, inverse));
+        auto* codes = reinterpret_cast<__m128i*>(row.codes + b * kBlock);
+        _mm_storeu_si128(codes, _mm512_cvtsepi32_epi8(first));
+        _mm_storeu_si128(codes + 1, _mm512_cvtsepi32_epi8(second));
+        const int32_t sum = _mm512_reduce_add_epi32(_mm512_add_epi32(first, second));
+        const float scale = finite ? max / 127.0f : __builtin_nanf("");
+        row.scales[b] = scale;
+        row.sums[b] = scale * static_cast<float>(sum);
+        row.biases[b] = -128 * sum;
+    }
+}
+
+// e^x as in kernels/math.h, sixteen at a time. Of a NaN and a number, min and max give their second
+// operand: so NaN stays NaN.
+__m512 exp16(__m512 x) {
+    const __m512 clamped =
+        _mm512_max_ps(_mm512_set1_ps(-87.0f), _mm512_min_ps(_mm512_set1_ps(88.0f), x));
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(clamped, _mm512_set1_ps(1.44269504f)),
+                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), clamped);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+    __m512 p = _mm512_set1_ps(1.0f / 5040);
+    for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
+        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(c));
+    const __mmask16 tiny = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.0f), _CMP_LT_OQ);
+    return _mm512_maskz_scalef_ps(static_cast<__mmask16>(~tiny), p, n);
+}
+
+// Scores or weights of a block's 32 positions.
+struct Positions {
+    __m512 low, high;
+};
+
+// Which of them are in [first, last).
+struct Inside {
+    __mmask16 low, high;
+};
+Inside inside(int64_t first, int64_t last) {
+    const auto bits =
+        static_cast<uint32_t>(((uint64_t{1} << last) - 1) & ~((uint64_t{1} << first) - 1));
+    return {static_cast<__mmask16>(bits), static_cast<__mmask16>(bits >> 16)};
+}
+
+// Takes the positions `in` into the state: their weights (those of others are 0), and what older
+// values shrink by.
+float soften(const Positions& score, Inside in, AttentionState& state, Positions& weight) {
+    const __m512 none = _mm512_set1_ps(-__builtin_inff());
+    const __m512 low = _mm512_mask_mov_ps(none, in.low, score.low);
+    const __m512 high = _mm512_mask_mov_ps(none, in.high, score.high);
+    const float block_max = _mm512_reduce_max_ps(_mm512_max_ps(low, high));
+    const float max = block_max > state.max ? block_max : state.max;
+    const __m512 top = _mm512_set1_ps(max);
+    const float shrink = _mm512_cvtss_f32(exp16(_mm512_set1_ps(state.max - max)));
+    state.max = max;
+    weight.low = _mm512_maskz_mov_ps(in.low, exp16(_mm512_sub_ps(low, top)));
+    weight.high = _mm512_maskz_mov_ps(in.high, exp16(_mm512_sub_ps(high, top)));
+    state.sum = state.sum * shrink + _mm512_reduce_add_ps(_mm512_add_ps(weight.low, weight.high));
+    return shrink;
+}
+
+// Columns of the values that are computed together: two vectors of each query head.
+constexpr int64_t kColumns = 32;
+
+template<int Queries>
+void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
+                  int64_t last, AttentionState* states) {
+    const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
+    const auto* v = reinterpret_cast<const uint16_t*>(head.values);
+    Positions score[Queries];
+    for (Positions& s : score) s = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (int64_t d = 0; d < width; ++d) {
+        const __m512 low = load_halves(k + d * kKvBlock), high = load_halves(k + d * kKvBlock + 16);
+        for (int q = 0; q < Queries; ++q) {
+            const __m512 x = _mm512_set1_ps(queries[q * width + d]);
+            score[q].low = _mm512_fmadd_ps(x, low, score[q].low);
+            score[q].high = _mm512_fmadd_ps(x, high, score[q].high);
+        }
+    }
+    alignas(64) float weight[Queries][kKvBlock];
+    float shrink[Queries];
+    const Inside in = inside(first, last);
+    for (int q = 0; q < Queries; ++q) {
+        Positions weights;
+        shrink[q] = soften(score[q], in, states[q], weights);
+        _mm512_store_ps(weight[q], weights.low);
+        _mm512_store_ps(weight[q] + 16, weights.high);
+    }
+    for (int64_t d = 0; d < width; d += kColumns) {
+        const __mmask16 low = lanes(width - d), high = width - d > 16 ? lanes(width - d - 16) : 0;
+        __m512 value[Queries][2];
+        for (int q = 0; q < Queries; ++q) {
+            const __m512 s = _mm512_set1_ps(shrink[q]);
+            value[q][0] = _mm512_mul_ps(load_some(low, states[q].values + d), s);
+            value[q][1] = _mm512_mul_ps(load_some(high, states[q].values + d + 16), s);
+        }
+        for (int64_t p = first; p < last; ++p) {
+            const uint16_t* at = v + p * width + d;
+            const __m512 a = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(low, at));
+            const __m512 b = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(high, at + 16));
+            for (int q = 0; q < Queries; ++q) {
+                const __m512 w = _mm512_set1_ps(weight[q][p]);
+                value[q][0] = _mm512_fmadd_ps(w, a, value[q][0]);
+                value[q][1] = _mm512_fmadd_ps(w, b, value[q][1]);
+            }
+        }
+        for (int q = 0; q < Queries; ++q) {
+            _mm512_mask_storeu_ps(states[q].values + d, low, value[q][0]);
+            _mm512_mask_storeu_ps(states[q].values + d + 16, high, value[q][1]);
+        }
+    }
+}
+
+template<int Queries>
+void attend_count(const float* queries, int64_t count, int64_t width, const KvHead& head,
+                  int64_t first, int64_t last, AttentionState* states) {
+    if constexpr (Queries > 0) {
+        if (count == Queries)
+            attend_heads<Queries>(queries, width, head, first, last, states);
+        else
+            attend_count<Queries - 1>(queries, count, width, head, first, last, states);
+    }
+}
+
+void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
+                int64_t first, int64_t last, AttentionState* states) {
+    attend_count<kMostQueries>(queries, count, width, head, first, last, states);
+}
+
+// Thirty-two int8 codes as sixteen lanes of two, each times the same two of `pair`, added to `sum`.
+__m512i add_products(__m512i sum, const int8_t* codes, __m512i pair) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    return _mm512_dpwssd_epi32(sum, _mm512_cvtepi8_epi16(bytes), pair);
+}
+
+__m512i broadcast2(const int16_t* codes) {
+    int32_t two;
+    __builtin_memcpy(&two, codes, sizeof two);
+    return _mm512_set1_epi32(two);
+}
+
+// The weights of a group's 32 values, weight * scale, as int16 codes; the factor that takes them
+// back is NaN if one of them is not finite. As the portable to_int16().
+float weigh(const Positions& weight, const uint16_t* scales, Inside in, int16_t* codes) {
+    // What is stored at positions outside may be anything, NaN too.
+    const __m512 low = _mm512_maskz_mul_ps(in.low, weight.low, load_halves(scales));
+    const __m512 high = _mm512_maskz_mul_ps(in.high, weight.high, load_halves(scales + 16));
+    const __m512 most = _mm512_set1_ps(__FLT_MAX__);
+    auto* out = reinterpret_cast<__m256i*>(codes);
+    if ((_mm512_cmp_ps_mask(low, most, _CMP_NLE_UQ) |
+         _mm512_cmp_ps_mask(high, most, _CMP_NLE_UQ)) != 0) {
+        _mm256_store_si256(out, _mm256_setzero_si256());
+        _mm256_store_si256(out + 1, _mm256_setzero_si256());
+        return __builtin_nanf("");
+    }
+    const float max = _mm512_reduce_max_ps(_mm512_max_ps(low, high));
+    const __m512 inverse = _mm512_set1_ps(max > 1e-30f ? 32767.0f / max : 0.0f);
+    const auto code = [&](__m512 x) {
+        return _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(_mm512_mul_ps(x, inverse)));
+    };
+    _mm256_store_si256(out, code(low));
+    _mm256_store_si256(out + 1, code(high));
+    return max / 32767.0f;
+}
+
+void attend_q8(const int16_t* query, const float* query_scales, int64_t width, const KvHead& head,
+               int64_t first, int64_t last, AttentionState& state) {
+    const auto* k = reinterpret_cast<const int8_t*>(head.keys);
+    const auto* v = reinterpret_cast<const int8_t*>(head.values);
+    const auto* k_scales = reinterpret_cast<const uint16_t*>(head.key_scales);
+    const auto* v_scales = reinterpret_cast<const uint16_t*>(head.value_scales);
+    const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
+    Positions score{_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (int64_t from = 0; from < width; from += kKvKeyGroup) {
+        __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
+        for (int64_t d = from; d < from + kKvKeyGroup; d += 2) {
+            const __m512i two = broadcast2(query + d);
+            low = add_products(low, k + d * kKvBlock, two);
+            high = add_products(high, k + d * kKvBlock + 32, two);
+        }
+        const __m512 query_scale = _mm512_set1_ps(query_scales[from / kKvKeyGroup]);
+        const uint16_t* scales = k_scales + from / kKvKeyGroup * kKvBlock;
+        score.low = _mm512_fmadd_ps(_mm512_cvtepi32_ps(low),
+                                    _mm512_mul_ps(load_halves(scales), query_scale), score.low);
+        score.high =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(high),
+                            _mm512_mul_ps(load_halves(scales + 16), query_scale), score.high);
+    }
+    Positions weight;
+    const Inside in = inside(first, last);
+    const float shrink = soften(score, in, state, weight);
+
+    alignas(64) int16_t codes[kKvBlock];
+    for (int64_t from = 0; from < width; from += kKvValueGroup) {
+        const float factor = weigh(weight, v_scales + from / kKvValueGroup * kKvBlock, in, codes);
+        for (int64_t d = from; d < from + kKvValueGroup && d < width; d += 16) {
+            // A row of pairs ends at `columns`: what would be read beyond is masked.
+            const int64_t here = columns - d < 16 ? columns - d : 16;
+            const auto bytes = static_cast<__mmask32>((uint64_t{1} << 2 * here) - 1);
+            __m512i sum = _mm512_setzero_si512();
+            for (int64_t pair = first / 2; 2 * pair < last; ++pair) {
+                const __m256i held = _mm256_maskz_loadu_epi8(bytes, v + 2 * (pair * columns + d));
+                sum = _mm512_dpwssd_epi32(sum, _mm512_cvtepi8_epi16(held),
+                                          broadcast2(codes + 2 * pair));
+            }
+            const __mmask16 filled = lanes(width - d);
+            const __m512 before =
+                _mm512_mul_ps(load_some(filled, state.values + d), _mm512_set1_ps(shrink));
+            _mm512_mask_storeu_ps(
+                state.values + d, filled,
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(factor), before));
+        }
+    }
+}
+
+void rms_norm(float* x, const float* weight, int64_t n, float eps) {
+    __m512 squares = _mm512_setzero_ps();
+    for (int64_t i = 0; i < n; i += 16) {
+        const __m512 value = load_some(lanes(n - i), x + i);
+        squares = _mm512_fmadd_ps(value, value, squares);
+    }
+    const float mean = _mm512_reduce_add_ps(squares) / static_cast<float>(n);
+    const __m512 scale = _mm512_set1_ps(1.0f / __builtin_sqrtf(mean + eps));
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 value = _mm512_mul_ps(load_some(mask, x + i), scale);
+        _mm512_mask_storeu_ps(x + i, mask, _mm512_mul_ps(value, load_some(mask, weight + i)));
+    }
+}
+
+void rope(float* x, const float* cosine, const float* sine, int64_t half) {
+    for (int64_t i = 0; i < half; i += 16) {
+        const __mmask16 mask = lanes(half - i);
+        const __m512 a = load_some(mask, x + i), b = load_some(mask, x + half + i);
+        const __m512 c = load_some(mask, cosine + i), s = load_some(mask, sine + i);
+        _mm512_mask_storeu_ps(x + i, mask, _mm512_sub_ps(_mm512_mul_ps(a, c), _mm512_mul_ps(b, s)));
+        _mm512_mask_storeu_ps(x + half + i, mask,
+                              _mm512_add_ps(_mm512_mul_ps(a, s), _mm512_mul_ps(b, c)));
+    }
+}
+
+// x / (1 + e^-u) over x[n], where u is a function of x.
+template<class Exponent>
+void gate(float* x, int64_t n, Exponent exponent) {
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 v = load_some(mask, x + i);
+        const __m512 e = exp16(_mm512_sub_ps(_mm512_setzero_ps(), exponent(v)));
+        _mm512_mask_storeu_ps(x + i, mask,
+                              _mm512_div_ps(v, _mm512_add_ps(_mm512_set1_ps(1.0f), e)));
+    }
+}
+
+void silu(float* x, int64_t n) {
+    gate(x, n, [](__m512 v) { return v; });
+}
+
+void gelu(float* x, int64_t n) {
+    gate(x, n, [](__m512 v) {
+        const __m512 cube = _mm512_mul_ps(_mm512_mul_ps(v, v), v);
+        const __m512 u = _mm512_fmadd_ps(_mm512_set1_ps(0.044715f), cube, v);
+        return _mm512_mul_ps(u, _mm512_set1_ps(2.0f * 0.797884561f));
+    });
+}
+
+}  // namespace
+
+const Kernels* avx512_kernels() {
+    static const Kernels table{"avx512",         linear<Q8>, linear<Q4>, linear<Float<2>>,
+                               linear<Float<4>>, quantize,   attend_f16, attend_q8,
+                               rms_norm,         rope,       silu,       gelu};
+    __builtin_cpu_init();
+    const bool able = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512vnni");
+    return able ? &table : nullptr;
+}
+
+}  // namespace llmsql
+
+#else
+
+namespace llmsql {
+
+const Kernels* avx512_kernels() {
+    return nullptr;
+}
+
+}  // namespace llmsql
+
+#endif
