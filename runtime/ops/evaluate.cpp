@@ -16,6 +16,9 @@ namespace {
 // that both cores end together.
 constexpr int64_t kMatrixPiece = 128;
 
+// Strips that kernels like to multiply together by several tokens.
+constexpr int64_t kStripsTogether = 4;
+
 // Rows of a value that is heavy to compute that one worker takes at a time: they share what they
 // read.
 constexpr int64_t kHeavyRows = 8;
@@ -43,6 +46,7 @@ Pieces cut(const Expr& expr, int64_t unit, int workers) {
     const int64_t cols = expr.elements();
     unit = std::lcm(unit, expr.granule());
     if (expr.scans_matrix()) {
+        if (expr.rows > 1) unit = std::lcm(unit, kStripsTogether * kStripRows);
         const int64_t share = std::min(kMatrixPiece, cols / (workers * 4));
         pieces.rows_each = expr.rows;
         pieces.cols_each = std::max<int64_t>(1, share / unit) * unit;

@@ -143,6 +143,30 @@ void WeightPool::verify(const Weight& weight, int64_t first_strip,
     }
 }
 
+// Strips that are held, over as many tiles as lie one after the other in memory.
+WeightPool::Strips WeightPool::held_strips(const Weight& weight, size_t index, int64_t first,
+                                           int64_t wanted, Use use, int worker) {
+    const Tiles& tiles = tiles_[index_of(weight.id)];
+    const size_t begin = tiles.places[index];
+    size_t end = begin;  // of what has been looked at so far
+    int64_t next = first;
+    // Scans share strips out; rows that an embedding picks may be of one strip.
+    std::unique_lock<std::mutex> alone;
+    for (size_t i = index; i < tiles.tiles.size() && next < first + wanted; ++i) {
+        if (tiles.places[i] != end) break;
+        const Tile& tile = tiles.tiles[i];
+        const auto here = static_cast<int64_t>(tile.bytes / tiles.strip_bytes);
+        const int64_t count = std::min(first + wanted, tile.first_strip + here) - next;
+        if (use == Use::embedding && !alone.owns_lock() && !all_known(tiles, next, count))
+            alone = std::unique_lock(embedding_load_);
+        if (!all_known(tiles, next, count)) load(weight, tile, next, count, worker);
+        next += count;
+        end += tile.bytes;
+    }
+    const auto in_tile = static_cast<size_t>(first - tiles.tiles[index].first_strip);
+    return {memory_.data() + begin + in_tile * tiles.strip_bytes, next - first};
+}
+
 WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64_t wanted, Use use,
                                       StripBuffer& buffer) {
     const Tiles& tiles = tiles_[index_of(weight.id)];
@@ -154,14 +178,7 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     const size_t offset = static_cast<size_t>(in_tile) * tiles.strip_bytes;
 
     const bool held = tiles.places[index] != kStreamed;
-    if (held && !in_place_) {
-        // Scans share strips out; rows that an embedding picks may be of one strip.
-        std::unique_lock<std::mutex> alone;
-        if (use == Use::embedding && !all_known(tiles, first, count))
-            alone = std::unique_lock(embedding_load_);
-        if (!all_known(tiles, first, count)) load(weight, tile, first, count, buffer.worker);
-        return {memory_.data() + tiles.places[index] + offset, count};
-    }
+    if (held && !in_place_) return held_strips(weight, index, first, wanted, use, buffer.worker);
 
     // Larger buffers would fall out of the cache before they are used.
     const auto fitting = static_cast<int64_t>(kTileBytes / tiles.strip_bytes);

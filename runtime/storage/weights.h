@@ -115,6 +115,8 @@ class WeightPool {
     TileReading reading_for(const PoolOptions& options, const std::vector<Residency>& residency,
                             int workers) const;
     void load_vectors();
+    Strips held_strips(const Weight& weight, size_t index, int64_t first, int64_t wanted, Use use,
+                       int worker);
     void load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, int worker);
     bool all_known(const Tiles& tiles, int64_t first, int64_t count) const;
     void verify(const Weight& weight, int64_t first_strip, std::span<const std::byte> data);

@@ -179,10 +179,14 @@ struct Float {
     }
 };
 
-// Most tokens of a tile: with two strips, twelve accumulators of each kind fit in 32 registers.
-constexpr int kTileTokens = 6;
+// Tokens of a tile: with its strips they make about 16 accumulators, which is what keeps the
+// multipliers busy; sums that find no register wait in the first-level cache.
+template<int Strips>
+constexpr int kTileTokens = Strips == 4   ? 4
+                            : Strips == 3 ? 5
+                                          : 8;
 
-// What is left of the tokens, fewer than kTileTokens.
+// What is left of the tokens, at most `Tokens`.
 template<class Type, int Strips, int Tokens, class X>
 void rest(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride, int64_t tokens,
           float* out, int64_t out_stride) {
@@ -197,27 +201,31 @@ void rest(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride
 template<class Type, int Strips, class X>
 void tiles(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride, int64_t tokens,
            float* out, int64_t out_stride) {
+    constexpr int kTokens = kTileTokens<Strips>;
     int64_t t = 0;
-    for (; t + kTileTokens <= tokens; t += kTileTokens)
-        Type::template tile<Strips, kTileTokens>(weights, blocks, x + t * x_stride, x_stride,
-                                                 out + t * out_stride, out_stride);
-    rest<Type, Strips, kTileTokens - 1>(weights, blocks, x + t * x_stride, x_stride, tokens - t,
-                                        out + t * out_stride, out_stride);
+    for (; t + kTokens <= tokens; t += kTokens)
+        Type::template tile<Strips, kTokens>(weights, blocks, x + t * x_stride, x_stride,
+                                             out + t * out_stride, out_stride);
+    rest<Type, Strips, kTokens - 1>(weights, blocks, x + t * x_stride, x_stride, tokens - t,
+                                    out + t * out_stride, out_stride);
 }
 
-// Many tokens take two strips at a time, so that an activation that is loaded serves both; one
-// token takes them in the order in which they lie in memory.
+// Many tokens take up to four strips at a time, so that an activation that is loaded serves them
+// all; one token takes them one by one, as they lie in memory.
 template<class Type, class X>
 void linear(const std::byte* weights, int64_t strips, int64_t blocks, const X* x, int64_t x_stride,
             int64_t tokens, float* out, int64_t out_stride) {
-    const int64_t strip_size = blocks * Type::kBlockBytes;
-    int64_t s = 0;
-    for (; tokens > 1 && s + 2 <= strips; s += 2)
-        tiles<Type, 2>(weights + s * strip_size, blocks, x, x_stride, tokens, out + s * kStripRows,
-                       out_stride);
-    for (; s < strips; ++s)
-        tiles<Type, 1>(weights + s * strip_size, blocks, x, x_stride, tokens, out + s * kStripRows,
-                       out_stride);
+    while (strips > 0) {
+        const int64_t here = tokens == 1 ? 1 : strips < 4 ? strips : 4;
+        const auto run = here == 4   ? tiles<Type, 4, X>
+                         : here == 3 ? tiles<Type, 3, X>
+                         : here == 2 ? tiles<Type, 2, X>
+                                     : tiles<Type, 1, X>;
+        run(weights, blocks, x, x_stride, tokens, out, out_stride);
+        weights += here * blocks * Type::kBlockBytes;
+        out += here * kStripRows;
+        strips -= here;
+    }
 }
 
 // The first `count` of sixteen lanes.
@@ -298,7 +306,8 @@ float soften(const Positions& score, Inside in, AttentionState& state, Positions
     const float block_max = _mm512_reduce_max_ps(_mm512_max_ps(low, high));
     const float max = block_max > state.max ? block_max : state.max;
     const __m512 top = _mm512_set1_ps(max);
-    const float shrink = _mm512_cvtss_f32(exp16(_mm512_set1_ps(state.max - max)));
+    const float shrink =  // e^0 is 1, exactly
+        max == state.max ? 1.0f : _mm512_cvtss_f32(exp16(_mm512_set1_ps(state.max - max)));
     state.max = max;
     weight.low = _mm512_maskz_mov_ps(in.low, exp16(_mm512_sub_ps(low, top)));
     weight.high = _mm512_maskz_mov_ps(in.high, exp16(_mm512_sub_ps(high, top)));
