@@ -114,6 +114,7 @@ void Workers::stop() {
 }
 
 void Workers::serve(int worker) {
+    pthread_setname_np(pthread_self(), ("worker " + std::to_string(worker)).c_str());
     uint32_t seen = 0;
     for (;;) {
         wait_while_equal(round_, seen, spins_);

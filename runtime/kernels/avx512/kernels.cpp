@@ -17,10 +17,6 @@ namespace {
 // A vector is a strip's 16 rows: one accumulator takes 16 outputs of one token.
 static_assert(kStripRows == 16);
 
-// How far ahead of its use a strip is asked for, where it is used only once: the processor's own
-// prefetching starts anew at every 4 KiB page.
-constexpr int64_t kPrefetch = 4096;
-
 __m512 load_halves(const void* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
@@ -72,8 +68,6 @@ struct Q8 {
                 __m512i w[Strips];
                 for (int s = 0; s < Strips; ++s) {
                     const std::byte* codes = block + s * strip_size + 2 * kStripRows + j * 64;
-                    if (Tokens == 1)
-                        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetch), _MM_HINT_T0);
                     w[s] = _mm512_xor_si512(_mm512_loadu_si512(codes), raise);
                 }
                 for (int t = 0; t < Tokens; ++t) {
@@ -119,8 +113,6 @@ struct Q4 {
                 __m512i low[Strips], high[Strips];
                 for (int s = 0; s < Strips; ++s) {
                     const std::byte* codes = block + s * strip_size + 4 * kStripRows + j * 64;
-                    if (Tokens == 1)
-                        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetch), _MM_HINT_T0);
                     const __m512i w = _mm512_loadu_si512(codes);
                     low[s] = _mm512_and_si512(w, nibble);
                     high[s] = _mm512_and_si512(_mm512_srli_epi16(w, 4), nibble);
