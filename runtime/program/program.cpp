@@ -10,6 +10,7 @@
 #include "runtime/program/sandbox.h"
 #include "runtime/storage/sqlite.h"
 #include "runtime/tables/table.h"
+#include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
 namespace {
@@ -36,6 +37,8 @@ struct Program::State {
     int64_t vocabulary = 0;
     int chunk = 0, logits_rows = 0;
     int64_t pass_rows = 0;  // of the last pass
+    bool timing = false;
+    PassTimes times;  // but for what the workers know
 
     sqlite3* db() const { return connection.get(); }
     std::string where(const PlanStatement& statement) const {
@@ -51,6 +54,11 @@ struct Program::State {
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
     void start_workers(int threads);
+    // Times what follows as part of a pass, if passes are timed.
+    Stopwatch watch_pass() {
+        engine.evaluator->workers.keep_time(timing);
+        return Stopwatch(timing ? &times.total : nullptr);
+    }
 };
 
 void Program::State::open_connection() {
@@ -147,6 +155,7 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
 
 void Program::State::run(const Prepared& prepared) {
     const uint64_t before = engine.writes;
+    ++times.statements;
     const ResetAtExit reset(prepared.statement.get());
     while (step(prepared.statement.get(), prepared.where)) {
     }
@@ -156,6 +165,7 @@ void Program::State::run(const Prepared& prepared) {
 
 ExprPtr Program::State::run_logits_query(const Prepared& prepared) {
     sqlite3_stmt* query = prepared.statement.get();
+    ++times.statements;
     const ResetAtExit reset(query);
     ExprPtr expr;
     if (step(query, prepared.where) && sqlite3_column_count(query) == 1)
@@ -208,6 +218,8 @@ Program::Program(const std::filesystem::path& plan, const ModelDb& db,
     state.engine.weights.emplace(db, state.engine.residency,
                                  PoolOptions{options.io, windows, options.may_map},
                                  state.engine.evaluator->workers);
+    state.timing = options.timing;
+    state.times = {};
 }
 
 Program::~Program() = default;
@@ -233,16 +245,31 @@ PoolCounters Program::counters() const {
     return state_->engine.weights->counters();
 }
 
+PassTimes Program::times() const {
+    const State& state = *state_;
+    const WorkTime work = state.engine.evaluator->workers.time();
+    PassTimes times = state.times;
+    if (!state.timing) return {};
+    times.handovers = work.shared_runs;
+    times.computing = work.busy;
+    times.alone = work.alone;
+    times.handoffs = work.shared - work.busy;
+    times.sql = times.total - work.alone - work.shared;
+    return times;
+}
+
 IoMode Program::io() const {
     return state_->engine.weights->io();
 }
 
 void Program::verify_weights() {
+    state_->engine.evaluator->workers.keep_time(false);
     state_->engine.weights->verify_all(state_->engine.evaluator->workers);
 }
 
 void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {
     State& state = *state_;
+    const Stopwatch watch = state.watch_pass();
     const std::string name = state.plan.path.string();
     if (tokens.empty() || tokens.size() > static_cast<size_t>(chunk()))
         fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), tokens.size());
@@ -262,10 +289,13 @@ void Program::forward(std::span<const int32_t> tokens, int position, int sequenc
     }
     state.engine.weights->check();
     state.pass_rows = static_cast<int64_t>(tokens.size());
+    ++state.times.passes;
+    state.times.tokens += tokens.size();
 }
 
 Logits Program::logits(int first, int rows) {
     State& state = *state_;
+    const Stopwatch watch = state.watch_pass();
     if (first < 0 || rows < 1 || rows > state.logits_rows || first + rows > state.pass_rows)
         fail("{}: logits of rows {} to {}, but the last pass has {} and {} can be had at once",
              state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
