@@ -2,7 +2,6 @@
 #include "runtime/program/program.h"
 
 #include <algorithm>
-#include <string_view>
 
 #include "common/error.h"
 #include "runtime/program/engine.h"
@@ -20,6 +19,7 @@ struct Prepared {
     Statement statement;
     std::string where;  // "plan.sql:123"
     bool writes = false;
+    std::vector<std::string> parameters;  // in the order of their numbers, from 1
 };
 
 }  // namespace
@@ -86,7 +86,7 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     const int code =
         sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
                            SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
-    Prepared prepared{Statement(raw), place, false};
+    Prepared prepared{Statement(raw), place, false, {}};
     if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
     if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
     if (!raw || sqlite3_stmt_isexplain(raw))
@@ -147,6 +147,7 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
                 std::ranges::find(section->parameters, parameter) == section->parameters.end())
                 fail("{}: the section '{}' has no parameter '{}'", prepared.back().where, name,
                      parameter ? parameter : "?");
+            prepared.back().parameters.emplace_back(parameter);
         }
     }
     sandbox->enter(Sandbox::Phase::off);
@@ -277,8 +278,9 @@ void Program::forward(std::span<const int32_t> tokens, int position, int sequenc
     state.pass_rows = 0;
     for (const Prepared& prepared : state.forward) {
         sqlite3_stmt* statement = prepared.statement.get();
-        for (int i = 1; i <= sqlite3_bind_parameter_count(statement); ++i) {
-            const std::string_view parameter = sqlite3_bind_parameter_name(statement, i);
+        int i = 0;
+        for (const std::string& parameter : prepared.parameters) {
+            ++i;
             if (parameter == ":tokens")
                 sqlite3_bind_blob(statement, i, tokens.data(),
                                   static_cast<int>(tokens.size_bytes()), SQLITE_STATIC);
@@ -301,10 +303,9 @@ Logits Program::logits(int first, int rows) {
              state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
     for (const Prepared& prepared : state.logits) {
         sqlite3_stmt* statement = prepared.statement.get();
-        for (int i = 1; i <= sqlite3_bind_parameter_count(statement); ++i) {
-            const std::string_view parameter = sqlite3_bind_parameter_name(statement, i);
-            sqlite3_bind_int64(statement, i, parameter == ":first" ? first : rows);
-        }
+        int i = 0;
+        for (const std::string& parameter : prepared.parameters)
+            sqlite3_bind_int64(statement, ++i, parameter == ":first" ? first : rows);
         if (&prepared != &state.logits.back()) state.run(prepared);
     }
     state.engine.weights->check();
