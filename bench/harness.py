@@ -1,4 +1,4 @@
-"""What bench/budget and bench/cgroup share: making databases, plans and llama.cpp's file, running a
+"""What the measurements of bench/ share: making databases, plans and llama.cpp's files, running a
 program once with its peak memory and device bytes, and reading what it prints."""
 
 import argparse
@@ -10,6 +10,7 @@ import pathlib
 import platform
 import re
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -152,29 +153,48 @@ def last_words(result):
     return error[0] if error else f"exit code {result['code']}"
 
 
-def llmsql_run(options, plan, database, tokens, **how):
-    """One run of llmsql-run: adds tokens per second, and the peak memory as it says itself."""
-    command = [options.bin / "llmsql-run", plan, database, "-p", options.prompt, "-n", tokens,
-               "--ignore-eos", "--temp", 0, "-t", options.threads]
+def llmsql_run(options, plan, database, tokens, prompt=None, extra=(), **how):
+    """One run of llmsql-run: adds tokens per second, and the peak memory as it says itself. `prompt`:
+    a file, instead of options.prompt."""
+    command = [options.bin / "llmsql-run", plan, database,
+               *(["-f", prompt] if prompt else ["-p", options.prompt]), "-n", tokens,
+               "--ignore-eos", "--temp", 0, "-t", options.threads, *extra]
     result = run(command + (["--io", options.io] if options.io else []), **how)
+    prefill = re.search(r"^prefill: (\d+) tokens, ([\d.]+) tok/s", result["err"], re.M)
     line = re.search(r"^decode: (\d+) tokens, ([\d.]+) tok/s.*peak RSS (\d+) MB", result["err"], re.M)
-    if not line:
+    if not line or not prefill:
         fail(f"llmsql-run printed no line 'decode: …, peak RSS …': {last_words(result)}")
     if int(line[1]) != tokens:
         fail(f"llmsql-run decoded {line[1]} tokens instead of {tokens}: is --context too small?")
-    return result | {"rate": float(line[2]), "own_rss": int(line[3]) * 1e6}
+    return result | {"rate": float(line[2]), "own_rss": int(line[3]) * 1e6,
+                     "prompt_tokens": int(prefill[1]), "prefill_rate": float(prefill[2])}
+
+
+def timing(result):
+    """What llmsql-run --timing said of decoding: milliseconds a pass in all and by part, and counts."""
+    head = re.search(r"^timing of decode: .*a pass: ([\d.]+) ms, (\d+) statements, (\d+) shared out\n"
+                     r"((?:  .*\n)+)", result["err"], re.M)
+    if not head:
+        fail("llmsql-run --timing printed no block 'timing of decode: …'")
+    parts = re.findall(r"^  (\S.*?) +([\d.]+) ms", head[4], re.M)
+    return {"pass": float(head[1]), "statements": int(head[2]), "shared": int(head[3]),
+            "parts": {name: float(value) for name, value in parts}}
 
 
 def llama_run(options, gguf, tokens, mapped=False, **how):
     """One run of llama-bench, decoding only. `mapped`: by mmap, used in place."""
-    bench = options.llama / "llama-bench"
     extra = []
     if mapped:  # the option's name depends on the version
-        words = run([bench, "--help"])["out"]
+        words = run([options.llama / "llama-bench", "--help"])["out"]
         extra = ["-lm", "mmap"] if "--load-mode" in words else ["-mmp", 1]
         extra += ["--repack", 0] if "--repack" in words else []
-    result = run([bench, "-m", gguf, "-p", 0, "-n", tokens, "-t", options.threads, "-r", 1,
-                  "-o", "json", *extra], **how)
+    return llama_bench(options, gguf, ["-p", 0, "-n", tokens, *extra], **how)
+
+
+def llama_bench(options, gguf, arguments, **how):
+    """One run of llama-bench, of one test: adds tokens per second."""
+    bench = options.llama / "llama-bench"
+    result = run([bench, "-m", gguf, "-t", options.threads, "-r", 1, "-o", "json", *arguments], **how)
     try:
         rate = float(json.loads(result["out"])[0]["avg_ts"])
     except (ValueError, LookupError, TypeError):
@@ -212,12 +232,20 @@ def identity(file):
     return {"file": file.name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def model_file(options, weights, folder):
-    """A copy of the model file in `folder`, with "*" stored as `weights`; other patterns stay."""
-    text, count = re.subn(r'(?m)^"\*"\s*=\s*"\w+"', f'"*" = "{weights}"', options.model.read_text())
+def model_file(options, weights, folder, head=None):
+    """A copy of the model file in `folder`, with "*" stored as `weights`; other patterns stay, but for
+    those of embeddings and head, if `head` says how these are stored."""
+    text, name = options.model.read_text(), f"{options.model.stem}-{weights}"
+    line = f'"*" = "{weights}"'
+    if head and head != weights:
+        own_head = re.search(r'(?m)^present\s*=.*"output"', text)
+        text = re.sub(r'(?m)^(token_embd|output)\s*=\s*"\w+"\n', "", text)
+        line = f'token_embd = "{head}"\n' + (f'output = "{head}"\n' if own_head else "") + line
+        name += f"-head-{head}"
+    text, count = re.subn(r'(?m)^"\*"\s*=\s*"\w+"', line, text)
     if count != 1:
         fail(f'{options.model}: a line like "*" = "q8" was expected once, found {count} times')
-    copy = folder / f"{options.model.stem}-{weights}.toml"
+    copy = folder / f"{name}.toml"
     copy.write_text(text)
     return copy
 
@@ -230,12 +258,27 @@ def database(options, model):
     return kept(options.cache / f"{model.stem}.db", source, make)
 
 
-def llama_gguf(options):
-    """llama.cpp's Q8_0 of the same GGUF."""
+def llama_gguf(options, kind="Q8_0", head=None):
+    """llama.cpp's file of the same GGUF. `head`: the type of embeddings and head, if another."""
+    name, source, extra = f"{options.model.stem}-llama-{kind.lower()}", {"gguf": identity(options.gguf)}, []
+    if head and head != kind:
+        name, source = f"{name}-head-{head.lower()}", source | {"head": head}
+        extra = ["--token-embedding-type", head.lower(), "--output-tensor-type", head.lower()]
+
     def make(path):
-        run([options.llama / "llama-quantize", "--allow-requantize", options.gguf, path, "Q8_0"])
-    return kept(options.cache / f"{options.model.stem}-llama-q8_0.gguf",
-                {"gguf": identity(options.gguf)}, make)
+        run([options.llama / "llama-quantize", "--allow-requantize", *extra, options.gguf, path, kind])
+    return kept(options.cache / f"{name}.gguf", source, make)
+
+
+def content_of(database):
+    """{"head": the type of the matrix that makes logits, "bytes": what a pass reads of all parameters}."""
+    with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT p.name, p.type, sum(length(t.data)) FROM llm_param p "
+                          "JOIN llm_tile t ON t.param = p.id GROUP BY p.id").fetchall()
+    kinds, sizes = {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
+    tied = "output" not in kinds
+    rest = 0 if tied else sizes["token_embd"]  # of the embeddings, a pass reads single rows
+    return {"head": kinds["token_embd" if tied else "output"], "bytes": sum(sizes.values()) - rest}
 
 
 def graph_dir(options):

@@ -15,7 +15,8 @@ add_executable(llmsql-run
   cli/logits.cpp
   cli/main.cpp
   cli/options.cpp
-  cli/perplexity.cpp)
+  cli/perplexity.cpp
+  cli/timing.cpp)
 target_link_libraries(llmsql-run PRIVATE llmsql_runtime CLI11::CLI11)
 target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")
 install(TARGETS llmsql-run RUNTIME DESTINATION bin)

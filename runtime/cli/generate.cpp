@@ -7,6 +7,7 @@
 
 #include "common/error.h"
 #include "runtime/cli/console.h"
+#include "runtime/cli/timing.h"
 #include "runtime/text/stop_filter.h"
 #include "runtime/text/utf8.h"
 
@@ -79,6 +80,8 @@ void Statistics::print() const {
     if (decode_streamed > 0 && decode_passes > 0)
         report(fmt::format("weights: {} bytes held, {} read per token (--io {})\n", held_bytes,
                            decode_streamed / decode_passes, name_of(io)));
+    report(timing_text("prefill", prefill_times, prefill_seconds));
+    report(timing_text("decode", decode_times, decode_seconds));
 }
 
 Generator::Generator(Program& program, Tokenizer& tokenizer, const Options& options)
@@ -104,7 +107,9 @@ bool Generator::prefill(std::span<const int32_t> tokens) {
     const size_t same = std::min(static_cast<size_t>(differs - held_.begin()), tokens.size() - 1);
     held_.resize(static_cast<size_t>(program_.rewind(static_cast<int>(same))));
     const size_t reused = held_.size();
+    const PassTimes before = program_.times();
     const bool whole = extend(tokens.subspan(reused));
+    statistics_.prefill_times = statistics_.prefill_times + (program_.times() - before);
     statistics_.prefill_tokens += held_.size() - reused;
     statistics_.prefill_seconds += seconds_since(start);
     return whole;
@@ -139,6 +144,7 @@ Answer Generator::generate() {
     const auto start = Clock::now();
     const uint64_t bytes_before = program_.weight_bytes_used();
     const uint64_t streamed_before = program_.counters().streamed;
+    const PassTimes times_before = program_.times();
     const size_t keep = !options_.keep       ? 0
                         : *options_.keep < 0 ? held_.size()
                                              : static_cast<size_t>(*options_.keep);
@@ -174,6 +180,7 @@ Answer Generator::generate() {
     statistics_.decode_seconds += seconds_since(start);
     statistics_.decode_bytes += program_.weight_bytes_used() - bytes_before;
     statistics_.decode_streamed += program_.counters().streamed - streamed_before;
+    statistics_.decode_times = statistics_.decode_times + (program_.times() - times_before);
     statistics_.held_bytes = program_.counters().loaded;
     statistics_.io = program_.io();
     if (!answer.text.ends_with('\n')) print("\n");

@@ -35,7 +35,7 @@ int run(const Options& options) {
         return run_tokenize(tokenizer, options);
     }
     guard_mappings();
-    Program program(options.plan, db, {options.threads, options.io, true});
+    Program program(options.plan, db, {options.threads, options.io, true, options.timing});
     if (options.verify) program.verify_weights();
     if (options.mode == Mode::logits) return run_logits(program, options);
     Tokenizer tokenizer(db);

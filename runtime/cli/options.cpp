@@ -164,6 +164,7 @@ CommandLine read_command_line(int argc, char** argv) {
         ->type_name("WAY");
     app.add_flag("--verify", options.verify,
                  "check all weights before anything else (default: each when it is first read)");
+    app.add_flag("--timing", options.timing, "say at the end where the time of passes went");
     app.add_option("-b,--batch-size", given.batch, "most tokens a pass (default: the plan's chunk)")
         ->type_name("N");
 

@@ -38,6 +38,7 @@ struct Options {
     int threads = 0;                 // 0: Program's choice
     std::optional<IoMode> io;        // --io; absent: auto
     bool verify = false;             // --verify
+    bool timing = false;             // --timing
     std::optional<int64_t> keep;     // --keep: -1 keeps the whole prompt
     std::vector<std::string> stops;  // --stop
     bool ignore_end = false;         // --ignore-eos

@@ -2,7 +2,6 @@
 #include "runtime/program/program.h"
 
 #include <algorithm>
-#include <string_view>
 
 #include "common/error.h"
 #include "runtime/program/engine.h"
@@ -10,6 +9,7 @@
 #include "runtime/program/sandbox.h"
 #include "runtime/storage/sqlite.h"
 #include "runtime/tables/table.h"
+#include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
 namespace {
@@ -19,6 +19,7 @@ struct Prepared {
     Statement statement;
     std::string where;  // "plan.sql:123"
     bool writes = false;
+    std::vector<std::string> parameters;  // in the order of their numbers, from 1
 };
 
 }  // namespace
@@ -36,6 +37,8 @@ struct Program::State {
     int64_t vocabulary = 0;
     int chunk = 0, logits_rows = 0;
     int64_t pass_rows = 0;  // of the last pass
+    bool timing = false;
+    PassTimes times;  // but for what the workers know
 
     sqlite3* db() const { return connection.get(); }
     std::string where(const PlanStatement& statement) const {
@@ -51,6 +54,11 @@ struct Program::State {
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
     void start_workers(int threads);
+    // Times what follows as part of a pass, if passes are timed.
+    Stopwatch watch_pass() {
+        engine.evaluator->workers.keep_time(timing);
+        return Stopwatch(timing ? &times.total : nullptr);
+    }
 };
 
 void Program::State::open_connection() {
@@ -78,7 +86,7 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     const int code =
         sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
                            SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
-    Prepared prepared{Statement(raw), place, false};
+    Prepared prepared{Statement(raw), place, false, {}};
     if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
     if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
     if (!raw || sqlite3_stmt_isexplain(raw))
@@ -139,6 +147,7 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
                 std::ranges::find(section->parameters, parameter) == section->parameters.end())
                 fail("{}: the section '{}' has no parameter '{}'", prepared.back().where, name,
                      parameter ? parameter : "?");
+            prepared.back().parameters.emplace_back(parameter);
         }
     }
     sandbox->enter(Sandbox::Phase::off);
@@ -147,6 +156,7 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
 
 void Program::State::run(const Prepared& prepared) {
     const uint64_t before = engine.writes;
+    ++times.statements;
     const ResetAtExit reset(prepared.statement.get());
     while (step(prepared.statement.get(), prepared.where)) {
     }
@@ -156,6 +166,7 @@ void Program::State::run(const Prepared& prepared) {
 
 ExprPtr Program::State::run_logits_query(const Prepared& prepared) {
     sqlite3_stmt* query = prepared.statement.get();
+    ++times.statements;
     const ResetAtExit reset(query);
     ExprPtr expr;
     if (step(query, prepared.where) && sqlite3_column_count(query) == 1)
@@ -208,6 +219,8 @@ Program::Program(const std::filesystem::path& plan, const ModelDb& db,
     state.engine.weights.emplace(db, state.engine.residency,
                                  PoolOptions{options.io, windows, options.may_map},
                                  state.engine.evaluator->workers);
+    state.timing = options.timing;
+    state.times = {};
 }
 
 Program::~Program() = default;
@@ -233,16 +246,31 @@ PoolCounters Program::counters() const {
     return state_->engine.weights->counters();
 }
 
+PassTimes Program::times() const {
+    const State& state = *state_;
+    const WorkTime work = state.engine.evaluator->workers.time();
+    PassTimes times = state.times;
+    if (!state.timing) return {};
+    times.handovers = work.shared_runs;
+    times.computing = work.busy;
+    times.alone = work.alone;
+    times.handoffs = work.shared - work.busy;
+    times.sql = times.total - work.alone - work.shared;
+    return times;
+}
+
 IoMode Program::io() const {
     return state_->engine.weights->io();
 }
 
 void Program::verify_weights() {
+    state_->engine.evaluator->workers.keep_time(false);
     state_->engine.weights->verify_all(state_->engine.evaluator->workers);
 }
 
 void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {
     State& state = *state_;
+    const Stopwatch watch = state.watch_pass();
     const std::string name = state.plan.path.string();
     if (tokens.empty() || tokens.size() > static_cast<size_t>(chunk()))
         fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), tokens.size());
@@ -250,8 +278,9 @@ void Program::forward(std::span<const int32_t> tokens, int position, int sequenc
     state.pass_rows = 0;
     for (const Prepared& prepared : state.forward) {
         sqlite3_stmt* statement = prepared.statement.get();
-        for (int i = 1; i <= sqlite3_bind_parameter_count(statement); ++i) {
-            const std::string_view parameter = sqlite3_bind_parameter_name(statement, i);
+        int i = 0;
+        for (const std::string& parameter : prepared.parameters) {
+            ++i;
             if (parameter == ":tokens")
                 sqlite3_bind_blob(statement, i, tokens.data(),
                                   static_cast<int>(tokens.size_bytes()), SQLITE_STATIC);
@@ -262,19 +291,21 @@ void Program::forward(std::span<const int32_t> tokens, int position, int sequenc
     }
     state.engine.weights->check();
     state.pass_rows = static_cast<int64_t>(tokens.size());
+    ++state.times.passes;
+    state.times.tokens += tokens.size();
 }
 
 Logits Program::logits(int first, int rows) {
     State& state = *state_;
+    const Stopwatch watch = state.watch_pass();
     if (first < 0 || rows < 1 || rows > state.logits_rows || first + rows > state.pass_rows)
         fail("{}: logits of rows {} to {}, but the last pass has {} and {} can be had at once",
              state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
     for (const Prepared& prepared : state.logits) {
         sqlite3_stmt* statement = prepared.statement.get();
-        for (int i = 1; i <= sqlite3_bind_parameter_count(statement); ++i) {
-            const std::string_view parameter = sqlite3_bind_parameter_name(statement, i);
-            sqlite3_bind_int64(statement, i, parameter == ":first" ? first : rows);
-        }
+        int i = 0;
+        for (const std::string& parameter : prepared.parameters)
+            sqlite3_bind_int64(statement, ++i, parameter == ":first" ? first : rows);
         if (&prepared != &state.logits.back()) state.run(prepared);
     }
     state.engine.weights->check();

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/program/pass_times.h"
 #include "runtime/storage/model_db.h"
 #include "runtime/storage/tile_reader.h"
 #include "runtime/storage/weights.h"
@@ -21,6 +22,7 @@ struct ProgramOptions {
                       // A plan compiled for a budget sets a limit.
     std::optional<IoMode> io = IoMode::read;  // how tiles are read; absent: the faster way
     bool may_map = false;  // the faster way may be a mapping: guard_mappings() has been called
+    bool timing = false;   // keep times()
 };
 
 struct ChatMessage {
@@ -82,6 +84,9 @@ class Program {
 
     /// Bytes of tiles read from the database so far, and by which way.
     PoolCounters counters() const;
+
+    /// Of all passes so far; zero without ProgramOptions::timing.
+    PassTimes times() const;
     IoMode io() const;
 
     /// Verifies all weights against their checksums; without this, each is when it is first read.

@@ -1,6 +1,9 @@
 // The arena of activations. See arena.h.
 #include "runtime/storage/arena.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "common/error.h"
 
 namespace llmsql {
@@ -61,9 +64,8 @@ void Arena::declare(TensorPlace place) {
         if (parent == places_.end() || !is_slice(place, parent->second))
             refuse("slice_of must name a tensor declared before, of whose columns it is a part");
     }
-    const int64_t id = place.id;
-    places_.emplace(id, std::move(place));
-    neighbours_.clear();
+    const TensorPlace& declared = places_.emplace(place.id, std::move(place)).first->second;
+    if (declared.slice_of) slices_.emplace(*declared.slice_of, &declared);
 }
 
 const TensorPlace& Arena::place(int64_t id) const {
@@ -73,33 +75,24 @@ const TensorPlace& Arena::place(int64_t id) const {
 }
 
 int64_t Arena::rows_held(int64_t id) const {
-    const auto found = held_.find(id);
+    const auto found = std::ranges::find(held_, id, &Held::id);
     if (found == held_.end())
         fail(
             "tensor {} '{}' is read before this pass has written it, or after its place was "
             "given to another",
             id, place(id).name);
-    return found->second;
-}
-
-const Arena::Neighbours& Arena::neighbours(const TensorPlace& place) {
-    const auto [entry, made] = neighbours_.try_emplace(place.id);
-    if (!made) return entry->second;
-    for (const auto& [id, other] : places_) {
-        if (id == place.id || !overlap(place, other)) continue;
-        if (other.slice_of == place.id)
-            entry->second.written.push_back(id);
-        else if (!disjoint_columns(place, other))
-            entry->second.lost.push_back(id);
-    }
-    return entry->second;
+    return found->rows;
 }
 
 void Arena::note_written(int64_t id, int64_t rows) {
-    const Neighbours& touched = neighbours(place(id));
-    held_[id] = rows;
-    for (const int64_t other : touched.lost) held_.erase(other);
-    for (const int64_t slice : touched.written) held_[slice] = rows;
+    const TensorPlace& written = place(id);
+    std::erase_if(held_, [&](const Held& held) {
+        return overlap(written, *held.place) && !disjoint_columns(written, *held.place);
+    });
+    held_.push_back({id, rows, &written});
+    const auto [first, last] = slices_.equal_range(id);
+    for (auto slice = first; slice != last; ++slice)
+        held_.push_back({slice->second->id, rows, slice->second});
 }
 
 void Arena::begin_pass() {

@@ -56,16 +56,16 @@ class Arena {
     void begin_pass();
 
   private:
-    struct Neighbours {
-        std::vector<int64_t> lost;     // overlapped: hold nothing after a write
-        std::vector<int64_t> written;  // slices of it: written with it
+    struct Held {
+        int64_t id;
+        int64_t rows;
+        const TensorPlace* place;
     };
-    const Neighbours& neighbours(const TensorPlace& place);
 
     AnonymousMemory memory_;
     std::map<int64_t, TensorPlace> places_;
-    std::map<int64_t, int64_t> held_;  // rows by id; absent: nothing
-    std::map<int64_t, Neighbours> neighbours_;
+    std::multimap<int64_t, const TensorPlace*> slices_;  // by what they are slices of
+    std::vector<Held> held_;  // few: but for slices, they lie beside each other
 };
 
 }  // namespace llmsql

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
 namespace {
@@ -92,6 +93,7 @@ Workers::Workers(int threads) {
     const int wanted = threads > 0 ? threads : usable_cores();
     // More threads than cores: one that spins only keeps another from working.
     spins_ = wanted <= usable_cores() ? kSpins : 0;
+    busy_times_.resize(static_cast<size_t>(wanted));
     const SignalsBlocked blocked;
     try {
         for (int worker = 1; worker < wanted; ++worker)
@@ -120,9 +122,14 @@ void Workers::serve(int worker) {
         wait_while_equal(round_, seen, spins_);
         ++seen;  // run() waits for every worker, so rounds are never skipped
         if (stopping_) return;
-        take_items(worker);
+        take_share(worker);
         if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
     }
+}
+
+void Workers::take_share(int worker) {
+    const Stopwatch busy(timed_ ? &busy_times_[static_cast<size_t>(worker)].seconds : nullptr);
+    take_items(worker);
 }
 
 void Workers::take_items(int worker) {
@@ -144,17 +151,25 @@ void Workers::run(int64_t items, const std::function<void(int64_t, int)>& task) 
     items_ = items;
     next_.store(0, std::memory_order_relaxed);
     const bool shared = items > 1 && !threads_.empty();
+    if (timed_) ++(shared ? time_.shared_runs : time_.alone_runs);
+    const Stopwatch watch(!timed_ ? nullptr : shared ? &time_.shared : &time_.alone);
     if (shared) {
         busy_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
         round_.fetch_add(1, std::memory_order_release);
         round_.notify_all();
     }
-    take_items(0);
+    shared ? take_share(0) : take_items(0);
     if (shared)
         for (int left = busy_.load(std::memory_order_acquire); left != 0;
              left = busy_.load(std::memory_order_acquire))
             wait_while_equal(busy_, left, spins_);
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+WorkTime Workers::time() const {
+    WorkTime time = time_;
+    for (const Busy& busy : busy_times_) time.busy += busy.seconds / count();
+    return time;
 }
 
 }  // namespace llmsql

@@ -31,6 +31,15 @@ class SignalsBlocked {
 /// respected, never less than 1.
 int usable_cores();
 
+/// Where the time in run() went, in seconds.
+struct WorkTime {
+    uint64_t alone_runs = 0, shared_runs = 0;
+    double alone = 0;   // in runs that the caller did by itself: of one item, or of one worker
+    double shared = 0;  // in the others
+    double busy = 0;  // of `shared`: the workers' mean time with items; what is left are hand-offs,
+                      // until a worker has begun and until the last one has ended
+};
+
 /// One caller at a time: run() must not be called from two threads at once, nor from a task.
 class Workers {
   public:
@@ -48,9 +57,19 @@ class Workers {
     /// skipped.
     void run(int64_t items, const std::function<void(int64_t item, int worker)>& task);
 
+    /// Whether the runs from now on are timed. Not at first.
+    void keep_time(bool on) { timed_ = on; }
+    WorkTime time() const;
+
   private:
+    // A worker's time with items of shared runs; a cache line each, so that none waits for another.
+    struct alignas(64) Busy {
+        double seconds = 0;
+    };
+
     void serve(int worker);
     void stop();
+    void take_share(int worker);
     void take_items(int worker);
 
     std::vector<std::thread> threads_;
@@ -63,6 +82,9 @@ class Workers {
     std::atomic<bool> stopping_{false};
     std::mutex failure_mutex_;
     std::exception_ptr failure_;
+    bool timed_ = false;
+    WorkTime time_;                 // but for `busy`
+    std::vector<Busy> busy_times_;  // one a worker
 };
 
 }  // namespace llmsql

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """llmsql-run -p: what it prints, when it stops, and that it does what --logits says."""
 
+import re
 import signal
 import subprocess
 import unittest
@@ -43,6 +44,24 @@ class Generate(RunTest):
         file.write_text(PROMPT + "\n")
         self.assertEqual(self.run_well("-f", file, "-n", 5, "--temp", 0)[0],
                          self.run_well("-p", PROMPT, "-n", 5, "--temp", 0)[0])
+
+    def test_timing_adds_up(self):
+        options = ("-p", PROMPT, "-n", 9, "--temp", 0, "--ignore-eos", "-b", 2)
+        plain, _ = self.run_well(*options)
+        out, err = self.run_well(*options, "--timing")
+        self.assertEqual(out, plain)
+        blocks = re.findall(r"^timing of (\w+): (\d+) tokens, (\d+) passes; a pass: (\d+\.\d+) ms, "
+                            r"(\d+) statements, \d+ shared out\n((?:  .*\n)+)", err, re.MULTILINE)
+        tokens = len(self.tokens_of(PROMPT))
+        self.assertEqual([block[:3] for block in blocks],
+                         [("prefill", str(tokens), str(-(-tokens // 2))), ("decode", "8", "8")])
+        for *_, milliseconds, statements, lines in blocks:
+            self.assertGreater(int(statements), 10)
+            parts = re.findall(r"^  (\D+?) +(\d+\.\d+) ms +(\d+\.\d+) %$", lines, re.MULTILINE)
+            self.assertEqual([name for name, _, _ in parts], ["computing", "one worker alone",
+                                                              "hand-offs", "SQL", "sampling and text"])
+            self.assertAlmostEqual(sum(float(part[1]) for part in parts), float(milliseconds), delta=0.01)
+            self.assertAlmostEqual(sum(float(part[2]) for part in parts), 100, delta=0.1)
 
     def test_no_tokens_wanted(self):
         out, err = self.run_well("-p", PROMPT, "-n", 0)

@@ -211,7 +211,11 @@ struct Running {
         decoder.model.write(folder / "tiny.db");
         testing::write_text(folder / "plan.sql", plan);
         db = std::make_unique<ModelDb>(folder / "tiny.db");
-        program = std::make_unique<Program>(folder / "plan.sql", *db, ProgramOptions{threads});
+        open({.threads = threads});
+    }
+
+    void open(const ProgramOptions& options) {
+        program = std::make_unique<Program>(folder / "plan.sql", *db, options);
     }
 
     std::vector<float> logits(const std::vector<int32_t>& tokens, size_t chunk) {
@@ -280,6 +284,34 @@ TEST(Program, TheSameBitsInChunksOfAnySizeAndOnAnyNumberOfThreads) {
         for (const size_t chunk : {1, 7, 16})
             EXPECT_EQ(Running(decoder, decoder.plan(), threads).logits(tokens, chunk), expected)
                 << threads << " threads, chunks of " << chunk;
+}
+
+TEST(Program, TimesAreOfPassesAndAddUp) {
+    const TinyDecoder decoder;
+    for (const int threads : {1, 2}) {
+        Running running(decoder, decoder.plan(), threads);
+        running.logits(some_tokens(3), 3);
+        EXPECT_EQ(running.program->times().total, 0);
+
+        running.open({.threads = threads, .timing = true});
+        running.program->verify_weights();
+        EXPECT_EQ(running.program->times().statements, 0u);
+        running.logits(some_tokens(20), 16);  // two passes, whose logits are taken 6 and 2 times
+        const PassTimes times = running.program->times();
+        EXPECT_EQ(times.passes, 2u);
+        EXPECT_EQ(times.tokens, 20u);
+        EXPECT_EQ(times.statements, 2u * 9 + 8 * 3);
+        EXPECT_EQ(times.handovers > 0, threads > 1);
+        EXPECT_GT(times.alone, 0);
+        EXPECT_GT(times.sql, 0);
+        EXPECT_GE(times.handoffs, 0);
+        EXPECT_NEAR(times.computing + times.alone + times.handoffs + times.sql, times.total,
+                    times.total * 1e-9);
+
+        const PassTimes twice = times + times;
+        EXPECT_EQ(twice.statements, 2 * times.statements);
+        EXPECT_EQ((twice - times).sql, times.sql);
+    }
 }
 
 // The plan with room for a pass of 64, and with or without the window.

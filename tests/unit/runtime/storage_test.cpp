@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "common/error.h"
 #include "common/half.h"
@@ -351,6 +352,28 @@ TEST(Workers, AFailureReachesTheCallerAndTheNextRunWorks) {
     std::atomic<int> done = 0;
     workers.run(10, [&](int64_t, int) { ++done; });
     EXPECT_EQ(done, 10);
+}
+
+TEST(Workers, TimesAddUp) {
+    for (const int threads : {1, 3}) {
+        Workers workers(threads);
+        const auto run = [&](int64_t items) {
+            workers.run(items, [](int64_t, int) { std::this_thread::yield(); });
+        };
+        run(5);
+        EXPECT_EQ(workers.time().alone_runs + workers.time().shared_runs, 0u);
+        workers.keep_time(true);
+        for (const int64_t items : {0, 1, 2, 50}) run(items);
+        workers.keep_time(false);
+        run(5);
+        const WorkTime time = workers.time();
+        EXPECT_EQ(time.alone_runs, threads == 1 ? 4u : 2u);
+        EXPECT_EQ(time.shared_runs, threads == 1 ? 0u : 2u);
+        EXPECT_GT(time.alone, 0);
+        EXPECT_EQ(time.shared > 0, threads > 1);
+        EXPECT_LE(time.busy, time.shared * (1 + 1e-9));
+        EXPECT_EQ(time.busy > 0, threads > 1);
+    }
 }
 
 }  // namespace
