@@ -172,7 +172,7 @@ def llmsql_run(options, plan, database, tokens, prompt=None, extra=(), **how):
 
 def timing(result):
     """What llmsql-run --timing said of decoding: milliseconds a pass in all and by part, and counts."""
-    head = re.search(r"^timing of decode: .*a pass: ([\d.]+) ms, (\d+) statements, (\d+) shared out\n"
+    head = re.search(r"^timing of decode: .*a pass: ([\d.]+) ms, (\d+) statements, (\d+) jobs\n"
                      r"((?:  .*\n)+)", result["err"], re.M)
     if not head:
         fail("llmsql-run --timing printed no block 'timing of decode: …'")

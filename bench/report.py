@@ -4,7 +4,7 @@ from harness import MIB, median, ratio, table
 
 PREFACE = ("# Results\n\n"
            "Written by `bench/compare --results`; [README.md](README.md) says how it measures.\n\n")
-PARTS = ["computing", "one worker alone", "hand-offs", "SQL", "sampling and text"]
+PARTS = ["computing", "SQL", "hand-offs", "sampling and text"]
 
 
 def markdown(result):

@@ -10,18 +10,17 @@ std::string timing_text(const char* name, const PassTimes& times, double seconds
     const auto passes = static_cast<double>(times.passes);
     const auto a_pass = [&](uint64_t count) { return static_cast<double>(count) / passes; };
     std::string text = fmt::format(
-        "timing of {}: {} tokens, {} passes; a pass: {:.2f} ms, {:.0f} statements, {:.0f} shared "
-        "out\n",
+        "timing of {}: {} tokens, {} passes; a pass: {:.2f} ms, {:.0f} statements, {:.0f} "
+        "jobs\n",
         name, times.tokens, times.passes, seconds / passes * 1e3, a_pass(times.statements),
-        a_pass(times.handovers));
+        a_pass(times.jobs));
     const auto line = [&](const char* part, double part_seconds) {
         text += fmt::format("  {:<18} {:9.3f} ms {:6.2f} %\n", part, part_seconds / passes * 1e3,
                             seconds > 0 ? part_seconds / seconds * 100 : 0);
     };
     line("computing", times.computing);
-    line("one worker alone", times.alone);
-    line("hand-offs", times.handoffs);
     line("SQL", times.sql);
+    line("hand-offs", times.waiting);
     line("sampling and text", seconds - times.total);
     return text;
 }

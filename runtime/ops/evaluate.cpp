@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
-#include <span>
+#include <utility>
 #include <vector>
 
 #include "common/error.h"
@@ -64,37 +64,50 @@ Pieces cut(const Expr& expr, int64_t unit, int workers) {
     return pieces;
 }
 
+// Has the workers call evaluate(piece, worker's scratch) for each piece.
+template<class Evaluate>
+void share_out(Evaluator& evaluator, int64_t count, Evaluate evaluate) {
+    const auto task = [&scratch = evaluator.scratch, where = evaluator.statement,
+                       evaluate = std::move(evaluate)](int64_t piece, int worker) {
+        try {
+            evaluate(piece, scratch[static_cast<size_t>(worker)]);
+        } catch (const Error& error) {
+            if (!where) throw;
+            fail("{}: {}", *where, error.what());
+        }
+    };
+    evaluator.workers.add(count, task);
+}
+
 // A value, and the place of its first element.
 struct Target {
-    const Expr* expr;
+    ExprPtr expr;
     std::byte* data;
     Pieces pieces;
 };
 
 // Several values into the same rows, shared out together.
-void evaluate_f32(Evaluator& evaluator, std::span<const Target> targets, int64_t stride) {
-    const int64_t out_stride = stride / static_cast<int64_t>(sizeof(float));
+void evaluate_f32(Evaluator& evaluator, std::vector<Target> targets, int64_t stride) {
     int64_t count = 0;
     for (const Target& target : targets) count += target.pieces.count;
-    evaluator.workers.run(count, [&](int64_t piece, int worker) {
-        auto target = targets.begin();
-        for (; piece >= target->pieces.count; ++target) piece -= target->pieces.count;
-        const Block block = target->pieces.block(piece, *target->expr);
-        Scratch& scratch = evaluator.scratch[static_cast<size_t>(worker)];
-        auto* out = reinterpret_cast<float*>(target->data + block.row * stride) + block.col;
-        target->expr->eval(block, scratch, out, out_stride);
-    });
+    share_out(
+        evaluator, count, [targets = std::move(targets), stride](int64_t piece, Scratch& scratch) {
+            auto target = targets.begin();
+            for (; piece >= target->pieces.count; ++target) piece -= target->pieces.count;
+            const Block block = target->pieces.block(piece, *target->expr);
+            auto* out = reinterpret_cast<float*>(target->data + block.row * stride) + block.col;
+            target->expr->eval(block, scratch, out, stride / static_cast<int64_t>(sizeof(float)));
+        });
 }
 
-void evaluate_q8(Evaluator& evaluator, const Expr& x, std::byte* data, int64_t stride) {
-    const Pieces pieces = cut(x, kBlock, evaluator.workers.count());
-    const int64_t blocks = block_count(x.elements());
-    evaluator.workers.run(pieces.count, [&](int64_t piece, int worker) {
-        const Block block = pieces.block(piece, x);
-        Scratch& scratch = evaluator.scratch[static_cast<size_t>(worker)];
+void evaluate_q8(Evaluator& evaluator, const ExprPtr& x, std::byte* data, int64_t stride) {
+    const Pieces pieces = cut(*x, kBlock, evaluator.workers.count());
+    const int64_t blocks = block_count(x->elements());
+    share_out(evaluator, pieces.count, [=](int64_t piece, Scratch& scratch) {
+        const Block block = pieces.block(piece, *x);
         const Scratch::Frame frame(scratch);
         float* values = scratch.take(block.rows * block.cols);
-        x.eval(block, scratch, values, block.cols);
+        x->eval(block, scratch, values, block.cols);
         for (int64_t r = 0; r < block.rows; ++r) {
             std::byte* row = data + (block.row + r) * stride;
             auto* scales = reinterpret_cast<float*>(row + blocks * kBlock) + block.col / kBlock;
@@ -128,20 +141,20 @@ void require_safe_overwrite(const Expr& expr, const TensorPlace& place, const st
     });
 }
 
-void store_in_cache(Evaluator& evaluator, const Expr& expr, int64_t width,
-                    const std::function<void(int64_t row, int64_t head, const float*)>& store) {
-    const Pieces pieces = cut(expr, width, evaluator.workers.count());
-    evaluator.workers.run(pieces.count, [&](int64_t piece, int worker) {
-        const Block block = pieces.block(piece, expr);
-        Scratch& scratch = evaluator.scratch[static_cast<size_t>(worker)];
+// Hands every head of every row to store(row, head, values).
+template<class Store>
+void store_in_cache(Evaluator& evaluator, const ExprPtr& expr, int64_t width, Store store) {
+    const Pieces pieces = cut(*expr, width, evaluator.workers.count());
+    share_out(evaluator, pieces.count, [=](int64_t piece, Scratch& scratch) {
+        const Block block = pieces.block(piece, *expr);
         const Scratch::Frame frame(scratch);
         float* values = scratch.take(block.rows * block.cols);
-        expr.eval(block, scratch, values, block.cols);
+        expr->eval(block, scratch, values, block.cols);
         for (int64_t r = 0; r < block.rows; ++r)
             for (int64_t c = 0; c < block.cols; c += width)
                 store(block.row + r, (block.col + c) / width, values + r * block.cols + c);
     });
-    evaluator.weight_bytes += expr.weight_bytes();
+    evaluator.weight_bytes += expr->weight_bytes();
 }
 
 }  // namespace
@@ -158,19 +171,19 @@ void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace&
     require_safe_overwrite(*expr, place, data);
 
     if (quantize) {
-        evaluate_q8(evaluator, *quantize->x, data, place.stride);
+        evaluate_q8(evaluator, quantize->x, data, place.stride);
     } else {
         const int workers = evaluator.workers.count();
         std::vector<Target> targets;
-        const auto add = [&](const Expr& value) {
-            targets.push_back({&value, data, cut(value, 1, workers)});
-            data += value.elements() * static_cast<int64_t>(sizeof(float));
+        const auto add = [&](const ExprPtr& value) {
+            targets.push_back({value, data, cut(*value, 1, workers)});
+            data += value->elements() * static_cast<int64_t>(sizeof(float));
         };
         if (const auto* concat = dynamic_cast<const ConcatExpr*>(expr.get()))
-            for (const ExprPtr& part : concat->parts) add(*part);
+            std::ranges::for_each(concat->parts, add);
         else
-            add(*expr);
-        evaluate_f32(evaluator, targets, place.stride);
+            add(expr);
+        evaluate_f32(evaluator, std::move(targets), place.stride);
     }
     evaluator.weight_bytes += expr->weight_bytes();
 }
@@ -189,13 +202,17 @@ void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& 
             fail("{} does not fit cache layer {}, which takes f32[{}, {}, {}]",
                  describe_shape(*part), layer, k->rows, shape.heads, shape.width);
     }
+    // A sequence that is new gets its memory, which nobody may look for meanwhile.
+    if (position == 0) evaluator.workers.wait();
     cache.append(sequence, layer, position, k->rows);
-    store_in_cache(evaluator, *k, shape.width, [&](int64_t row, int64_t head, const float* key) {
-        cache.store_key(sequence, layer, position + row, head, key);
-    });
-    store_in_cache(evaluator, *v, shape.width, [&](int64_t row, int64_t head, const float* value) {
-        cache.store_value(sequence, layer, position + row, head, value);
-    });
+    store_in_cache(evaluator, k, shape.width,
+                   [=, &cache](int64_t row, int64_t head, const float* key) {
+                       cache.store_key(sequence, layer, position + row, head, key);
+                   });
+    store_in_cache(evaluator, v, shape.width,
+                   [=, &cache](int64_t row, int64_t head, const float* value) {
+                       cache.store_value(sequence, layer, position + row, head, value);
+                   });
 }
 
 std::vector<float> evaluate_to_vector(const ExprPtr& expr) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "runtime/ops/expr.h"
@@ -20,8 +21,13 @@ struct Evaluator {
 
     Workers workers;
     std::vector<Scratch> scratch;  // one a worker
-    uint64_t weight_bytes = 0;     // read by all evaluations so far
+    /// Where the statement stands that evaluates: what an error of its evaluation begins with.
+    const std::string* statement = nullptr;
+    uint64_t weight_bytes = 0;  // read by all evaluations so far
 };
+
+// What follows checks at once, and computes when all that was evaluated before is computed, at the
+// latest when the workers are waited for.
 
 /// Evaluates `expr` into a tensor. Fails where shapes or types do not fit, or where the tensor's
 /// place is read by the expression other than element by element or head by head.

@@ -74,6 +74,7 @@ void call_scalar(sqlite3_context* context, int count, sqlite3_value** values) {
             result_expr(context, self.implementation->scalar(*self.state, arguments));
             return;
         }
+        self.state->settle();
         const std::string text = self.implementation->inspect(arguments);
         sqlite3_result_text(context, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
     });

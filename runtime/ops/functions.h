@@ -3,6 +3,7 @@
 
 #include <sqlite3.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,9 @@ class OperatorState {
     OperatorState();
     ~OperatorState();
     RopeTables& rope() { return *rope_; }
+
+    /// Waits until what has been stored in tensors is computed; called before values are looked at.
+    std::function<void()> settle = [] {};
 
   private:
     std::unique_ptr<RopeTables> rope_;

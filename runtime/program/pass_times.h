@@ -5,29 +5,28 @@
 
 namespace llmsql {
 
-/// Seconds; `total` is the others' sum.
+/// Seconds; `total` is the sum of the three after it. Those are means over the workers: what one
+/// thread does while another works counts by half where there are two.
 struct PassTimes {
     uint64_t passes = 0;      // calls of forward()
     uint64_t tokens = 0;      // that they computed
     uint64_t statements = 0;  // that were stepped, in forward() and logits()
-    uint64_t handovers = 0;   // pieces of work shared out among the workers
+    uint64_t jobs = 0;        // that they gave the workers
     double total = 0;         // in forward() and logits()
-    double computing = 0;     // workers at work together: their mean
-    double alone = 0;         // work too small to share, done by one while the others wait
-    double handoffs = 0;      // until a worker has begun, and until the last one has ended
-    double sql = 0;  // the rest: SQLite, its tables, and operators building what is computed
+    double computing = 0;
+    double sql = 0;      // SQLite, its tables, and operators building what is computed
+    double waiting = 0;  // hand-offs: for a job to begin, or for others to end theirs
 };
 
 inline PassTimes operator-(PassTimes a, const PassTimes& b) {
     a.passes -= b.passes;
     a.tokens -= b.tokens;
     a.statements -= b.statements;
-    a.handovers -= b.handovers;
+    a.jobs -= b.jobs;
     a.total -= b.total;
     a.computing -= b.computing;
-    a.alone -= b.alone;
-    a.handoffs -= b.handoffs;
     a.sql -= b.sql;
+    a.waiting -= b.waiting;
     return a;
 }
 

@@ -54,11 +54,8 @@ struct Program::State {
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
     void start_workers(int threads);
-    // Times what follows as part of a pass, if passes are timed.
-    Stopwatch watch_pass() {
-        engine.evaluator->workers.keep_time(timing);
-        return Stopwatch(timing ? &times.total : nullptr);
-    }
+    template<class Steps>
+    void pass(Steps steps);
 };
 
 void Program::State::open_connection() {
@@ -154,12 +151,31 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
     return prepared;
 }
 
+// Steps statements that store values. Computing them may lag behind stepping, to the end of the
+// pass.
+template<class Steps>
+void Program::State::pass(Steps steps) {
+    Workers& workers = engine.evaluator->workers;
+    workers.keep_time(timing);
+    const Stopwatch watch(timing ? &times.total : nullptr);
+    try {
+        steps();
+    } catch (...) {
+        workers.finish();  // if an earlier statement's value failed, that is the reason
+        throw;
+    }
+    workers.finish();
+    engine.weights->check();
+}
+
 void Program::State::run(const Prepared& prepared) {
     const uint64_t before = engine.writes;
     ++times.statements;
+    engine.evaluator->statement = &prepared.where;
     const ResetAtExit reset(prepared.statement.get());
     while (step(prepared.statement.get(), prepared.where)) {
     }
+    if (engine.evaluator->workers.failed()) engine.evaluator->workers.finish();
     if (prepared.writes && engine.writes == before)
         fail("{}: the statement stored nothing: no row of its tables matched", prepared.where);
 }
@@ -195,6 +211,7 @@ void Program::State::start_workers(int threads) {
     int wanted = threads > 0 ? threads : usable_cores();
     if (engine.budget) wanted = std::min(wanted, static_cast<int>(engine.budget->workers));
     engine.evaluator.emplace(wanted);
+    engine.operators.settle = [&workers = engine.evaluator->workers] { workers.wait(); };
 }
 
 Program::Program(const std::filesystem::path& plan, const ModelDb& db,
@@ -251,11 +268,11 @@ PassTimes Program::times() const {
     const WorkTime work = state.engine.evaluator->workers.time();
     PassTimes times = state.times;
     if (!state.timing) return {};
-    times.handovers = work.shared_runs;
-    times.computing = work.busy;
-    times.alone = work.alone;
-    times.handoffs = work.shared - work.busy;
-    times.sql = times.total - work.alone - work.shared;
+    const double workers = state.engine.evaluator->workers.count();
+    times.jobs = work.jobs;
+    times.computing = work.busy / workers;
+    times.sql = (times.total - work.owner_busy - work.owner_waiting) / workers;
+    times.waiting = times.total - times.computing - times.sql;
     return times;
 }
 
@@ -270,26 +287,27 @@ void Program::verify_weights() {
 
 void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {
     State& state = *state_;
-    const Stopwatch watch = state.watch_pass();
     const std::string name = state.plan.path.string();
     if (tokens.empty() || tokens.size() > static_cast<size_t>(chunk()))
         fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), tokens.size());
     state.engine.arena->begin_pass();
     state.pass_rows = 0;
-    for (const Prepared& prepared : state.forward) {
-        sqlite3_stmt* statement = prepared.statement.get();
-        int i = 0;
-        for (const std::string& parameter : prepared.parameters) {
-            ++i;
-            if (parameter == ":tokens")
-                sqlite3_bind_blob(statement, i, tokens.data(),
-                                  static_cast<int>(tokens.size_bytes()), SQLITE_STATIC);
-            else
-                sqlite3_bind_int64(statement, i, parameter == ":position" ? position : sequence);
+    state.pass([&] {
+        for (const Prepared& prepared : state.forward) {
+            sqlite3_stmt* statement = prepared.statement.get();
+            int i = 0;
+            for (const std::string& parameter : prepared.parameters) {
+                ++i;
+                if (parameter == ":tokens")
+                    sqlite3_bind_blob(statement, i, tokens.data(),
+                                      static_cast<int>(tokens.size_bytes()), SQLITE_STATIC);
+                else
+                    sqlite3_bind_int64(statement, i,
+                                       parameter == ":position" ? position : sequence);
+            }
+            state.run(prepared);
         }
-        state.run(prepared);
-    }
-    state.engine.weights->check();
+    });
     state.pass_rows = static_cast<int64_t>(tokens.size());
     ++state.times.passes;
     state.times.tokens += tokens.size();
@@ -297,18 +315,18 @@ void Program::forward(std::span<const int32_t> tokens, int position, int sequenc
 
 Logits Program::logits(int first, int rows) {
     State& state = *state_;
-    const Stopwatch watch = state.watch_pass();
     if (first < 0 || rows < 1 || rows > state.logits_rows || first + rows > state.pass_rows)
         fail("{}: logits of rows {} to {}, but the last pass has {} and {} can be had at once",
              state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
-    for (const Prepared& prepared : state.logits) {
-        sqlite3_stmt* statement = prepared.statement.get();
-        int i = 0;
-        for (const std::string& parameter : prepared.parameters)
-            sqlite3_bind_int64(statement, ++i, parameter == ":first" ? first : rows);
-        if (&prepared != &state.logits.back()) state.run(prepared);
-    }
-    state.engine.weights->check();
+    state.pass([&] {
+        for (const Prepared& prepared : state.logits) {
+            sqlite3_stmt* statement = prepared.statement.get();
+            int i = 0;
+            for (const std::string& parameter : prepared.parameters)
+                sqlite3_bind_int64(statement, ++i, parameter == ":first" ? first : rows);
+            if (&prepared != &state.logits.back()) state.run(prepared);
+        }
+    });
     const Prepared& query = state.logits.back();
     const ExprPtr expr = state.run_logits_query(query);
     if (expr->rows != rows || expr->elements() != state.vocabulary)

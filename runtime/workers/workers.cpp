@@ -19,8 +19,8 @@
 namespace llmsql {
 namespace {
 
-// How often a waiting thread looks before it sleeps: some tens of microseconds, longer than the
-// single-threaded statements between two parallel ones, far shorter than a pass.
+// How often a waiting thread looks before it sleeps: some tens of microseconds, longer than another
+// takes for an item that is the last of its job, far shorter than a pass.
 constexpr int kSpins = 4000;
 
 void pause() {
@@ -31,14 +31,9 @@ void pause() {
 #endif
 }
 
-template<class T>
-void wait_while_equal(const std::atomic<T>& value, T old, int spins) {
-    for (int spin = 0; spin < spins; ++spin) {
-        if (value.load(std::memory_order_acquire) != old) return;
-        pause();
-    }
-    value.wait(old, std::memory_order_acquire);
-}
+// Jobs that the owner keeps ahead of the one that is being done: enough that no worker waits for
+// the next, few enough that the owner works too.
+constexpr uint32_t kAhead = 2;
 
 template<class T>
 T read_number(const std::string& path, T fallback) {
@@ -108,67 +103,145 @@ Workers::~Workers() {
     stop();
 }
 
+// Adds what a scope takes of the owner's time, but for items, to its waiting.
+class Workers::OwnerWatch {
+  public:
+    explicit OwnerWatch(Workers& workers)
+        : workers_(workers),
+          busy_(workers.busy_times_[0].seconds),
+          watch_(workers.timed_ ? &workers.time_.owner_waiting : nullptr) {}
+    OwnerWatch(const OwnerWatch&) = delete;
+    OwnerWatch& operator=(const OwnerWatch&) = delete;
+    ~OwnerWatch() { workers_.time_.owner_waiting -= workers_.busy_times_[0].seconds - busy_; }
+
+  private:
+    Workers& workers_;
+    const double busy_;
+    const Stopwatch watch_;
+};
+
 void Workers::stop() {
     stopping_ = true;
-    round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
+    wake();
     for (std::thread& thread : threads_) thread.join();
 }
 
 void Workers::serve(int worker) {
     pthread_setname_np(pthread_self(), ("worker " + std::to_string(worker)).c_str());
-    uint32_t seen = 0;
-    for (;;) {
-        wait_while_equal(round_, seen, spins_);
-        ++seen;  // run() waits for every worker, so rounds are never skipped
-        if (stopping_) return;
-        take_share(worker);
-        if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+    while (!stopping_) {
+        const uint64_t seen = claim_.load();
+        if (!take_item(worker)) wait_for_change(seen);
     }
 }
 
-void Workers::take_share(int worker) {
-    const Stopwatch busy(timed_ ? &busy_times_[static_cast<size_t>(worker)].seconds : nullptr);
-    take_items(worker);
+bool Workers::nothing_to_take() const {
+    const uint64_t claim = claim_.load();
+    const uint32_t job = job_of(claim);
+    return job == added_.load() || item_of(claim) >= jobs_[job % kJobs].items.load();
 }
 
-void Workers::take_items(int worker) {
-    try {
-        for (;;) {
-            const int64_t item = next_.fetch_add(1, std::memory_order_relaxed);
-            if (item >= items_) return;
-            (*task_)(item, worker);
+// Takes one item of the job that is being done, if one is left. What is read of a job is right if
+// the claim still stands: its place is given to another only when all its items are done.
+bool Workers::take_item(int worker) {
+    uint64_t claim = claim_.load();
+    for (;;) {
+        const uint32_t job = job_of(claim);
+        if (job == added_.load()) return false;
+        const uint32_t items = jobs_[job % kJobs].items.load();
+        if (item_of(claim) >= items) {
+            const uint64_t now = claim_.load();
+            if (now == claim) return false;
+            claim = now;
+            continue;
         }
+        if (!claim_.compare_exchange_weak(claim, claim + 1)) continue;
+        do_item(jobs_[job % kJobs], item_of(claim), worker);
+        item_done(job, items);
+        return true;
+    }
+}
+
+void Workers::do_item(const Job& job, uint32_t item, int worker) {
+    if (failed()) return;
+    const Stopwatch busy(timed_ ? &busy_times_[static_cast<size_t>(worker)].seconds : nullptr);
+    try {
+        job.task(item, worker);
     } catch (...) {
-        next_.store(items_, std::memory_order_relaxed);
         const std::lock_guard lock(failure_mutex_);
         if (!failure_) failure_ = std::current_exception();
+        failed_ = true;
     }
 }
 
-void Workers::run(int64_t items, const std::function<void(int64_t, int)>& task) {
-    task_ = &task;
-    items_ = items;
-    next_.store(0, std::memory_order_relaxed);
-    const bool shared = items > 1 && !threads_.empty();
-    if (timed_) ++(shared ? time_.shared_runs : time_.alone_runs);
-    const Stopwatch watch(!timed_ ? nullptr : shared ? &time_.shared : &time_.alone);
-    if (shared) {
-        busy_.store(static_cast<int>(threads_.size()), std::memory_order_relaxed);
-        round_.fetch_add(1, std::memory_order_release);
-        round_.notify_all();
+// Whoever does a job's last item begins the next one.
+void Workers::item_done(uint32_t job, uint32_t items) {
+    if (done_.fetch_add(1) + 1 < items) return;
+    done_ = 0;
+    claim_ = uint64_t{job + 1} << 32;
+    wake();
+}
+
+// Returns when the claim is not the one that was seen any more, or there is something to take; it
+// may return sooner.
+void Workers::wait_for_change(uint64_t seen_claim) {
+    const auto same = [&] {
+        return claim_.load() == seen_claim && nothing_to_take() && !stopping_;
+    };
+    for (int spin = 0; spin < spins_; ++spin) {
+        if (!same()) return;
+        pause();
     }
-    shared ? take_share(0) : take_items(0);
-    if (shared)
-        for (int left = busy_.load(std::memory_order_acquire); left != 0;
-             left = busy_.load(std::memory_order_acquire))
-            wait_while_equal(busy_, left, spins_);
+    ++sleepers_;
+    const uint32_t seen = changes_.load();
+    if (same()) changes_.wait(seen);
+    --sleepers_;
+}
+
+void Workers::wake() {
+    ++changes_;
+    if (sleepers_.load() > 0) changes_.notify_all();
+}
+
+// The owner works until no more than `jobs` are not done.
+void Workers::work_down_to(uint32_t jobs) {
+    for (;;) {
+        const uint64_t seen = claim_.load();
+        if (added_.load() - job_of(seen) <= jobs) return;
+        if (!take_item(0)) wait_for_change(seen);
+    }
+}
+
+void Workers::add(int64_t items, Task task) {
+    if (items <= 0) return;
+    const OwnerWatch watch(*this);
+    ++time_.jobs;
+    work_down_to(kJobs - 1);
+    const uint32_t number = added_.load();
+    Job& job = jobs_[number % kJobs];
+    job.items = static_cast<uint32_t>(items);
+    job.task = std::move(task);
+    added_ = number + 1;
+    if (!threads_.empty()) wake();
+    while (pending() >= (threads_.empty() ? 1 : kAhead) && take_item(0)) {
+    }
+}
+
+void Workers::wait() {
+    const OwnerWatch watch(*this);
+    work_down_to(0);
+    for (Job& job : jobs_) job.task = nullptr;  // and what it holds
+}
+
+void Workers::finish() {
+    wait();
+    failed_ = false;
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 WorkTime Workers::time() const {
     WorkTime time = time_;
-    for (const Busy& busy : busy_times_) time.busy += busy.seconds / count();
+    time.owner_busy = busy_times_[0].seconds;
+    for (const Busy& busy : busy_times_) time.busy += busy.seconds;
     return time;
 }
 

@@ -3,12 +3,14 @@
 
 #include <csignal>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace llmsql {
@@ -31,19 +33,20 @@ class SignalsBlocked {
 /// respected, never less than 1.
 int usable_cores();
 
-/// Where the time in run() went, in seconds.
+/// Where the time of workers went, in seconds.
 struct WorkTime {
-    uint64_t alone_runs = 0, shared_runs = 0;
-    double alone = 0;   // in runs that the caller did by itself: of one item, or of one worker
-    double shared = 0;  // in the others
-    double busy = 0;  // of `shared`: the workers' mean time with items; what is left are hand-offs,
-                      // until a worker has begun and until the last one has ended
+    uint64_t jobs = 0;
+    double busy = 0;           // with items, all workers together
+    double owner_busy = 0;     // of this, the owner
+    double owner_waiting = 0;  // the owner's in add(), wait() and finish(), but for items
 };
 
-/// One caller at a time: run() must not be called from two threads at once, nor from a task.
+/// One owner at a time: add(), finish() and run() are called by one thread, and not from a task.
 class Workers {
   public:
-    /// `threads` workers in all, the caller of run() being one of them; 0 means usable_cores().
+    using Task = std::function<void(int64_t item, int worker)>;
+
+    /// `threads` workers in all, the owner being worker 0; 0 means usable_cores().
     explicit Workers(int threads);
     Workers(const Workers&) = delete;
     Workers& operator=(const Workers&) = delete;
@@ -51,35 +54,71 @@ class Workers {
 
     int count() const { return static_cast<int>(threads_.size()) + 1; }
 
-    /// Calls task(item, worker) once for every item in [0, items), worker in [0, count()). Items
-    /// are taken in rising order from one counter, so a worker that is slow takes fewer. Returns
-    /// when all are done; rethrows the first exception, after which items not yet begun are
-    /// skipped.
-    void run(int64_t items, const std::function<void(int64_t item, int worker)>& task);
+    /// Adds a job: task(item, worker) once for every item in [0, items), worker in [0, count()).
+    /// It begins when all jobs added before it are done. May return before it is done, so that the
+    /// owner can get the next one ready meanwhile; never more than a few jobs ahead. Items are
+    /// taken in rising order, so a worker that is slow takes fewer, and one that sleeps between two
+    /// items keeps nobody waiting. After a task has thrown, items not yet begun are skipped, those
+    /// of later jobs too.
+    void add(int64_t items, Task task);
 
-    /// Whether the runs from now on are timed. Not at first.
+    /// Works until all jobs are done.
+    void wait();
+
+    /// The same, and rethrows the first exception of a task since the last finish().
+    void finish();
+
+    /// Whether a task has thrown since the last finish().
+    bool failed() const { return failed_.load(std::memory_order_relaxed); }
+
+    /// One job, done on return.
+    void run(int64_t items, Task task) {
+        add(items, std::move(task));
+        finish();
+    }
+
+    /// Whether work from now on is timed. Not at first. Call when all jobs are done.
     void keep_time(bool on) { timed_ = on; }
     WorkTime time() const;
 
   private:
-    // A worker's time with items of shared runs; a cache line each, so that none waits for another.
+    // Jobs are numbered from 0; job n stands in jobs_[n % kJobs].
+    static constexpr uint32_t kJobs = 8;
+    struct Job {
+        std::atomic<uint32_t> items{0};
+        Task task;
+    };
+    // A worker's time with items; a cache line each, so that none waits for another.
     struct alignas(64) Busy {
         double seconds = 0;
     };
 
+    class OwnerWatch;
+
+    static uint32_t job_of(uint64_t claim) { return static_cast<uint32_t>(claim >> 32); }
+    static uint32_t item_of(uint64_t claim) { return static_cast<uint32_t>(claim); }
+
     void serve(int worker);
     void stop();
-    void take_share(int worker);
-    void take_items(int worker);
+    bool take_item(int worker);
+    void do_item(const Job& job, uint32_t item, int worker);
+    void item_done(uint32_t job, uint32_t items);
+    bool nothing_to_take() const;
+    void wait_for_change(uint64_t seen_claim);
+    void work_down_to(uint32_t jobs);
+    void wake();
+    uint32_t pending() const { return added_.load() - job_of(claim_.load()); }
 
     std::vector<std::thread> threads_;
-    const std::function<void(int64_t, int)>* task_ = nullptr;
-    int64_t items_ = 0;
-    int spins_ = 0;  // how often a waiting thread looks before it sleeps
-    std::atomic<int64_t> next_{0};
-    std::atomic<uint32_t> round_{0};  // rises by one for each run; workers wait on it
-    std::atomic<int> busy_{0};        // workers still in the current round
+    std::array<Job, kJobs> jobs_;
+    int spins_ = 0;                     // how often a waiting thread looks before it sleeps
+    std::atomic<uint32_t> added_{0};    // jobs so far
+    std::atomic<uint64_t> claim_{0};    // the job that is being done, and its next item
+    std::atomic<uint32_t> done_{0};     // items of that job
+    std::atomic<uint32_t> changes_{0};  // what sleepers wait on
+    std::atomic<uint32_t> sleepers_{0};
     std::atomic<bool> stopping_{false};
+    std::atomic<bool> failed_{false};
     std::mutex failure_mutex_;
     std::exception_ptr failure_;
     bool timed_ = false;

@@ -51,15 +51,15 @@ class Generate(RunTest):
         out, err = self.run_well(*options, "--timing")
         self.assertEqual(out, plain)
         blocks = re.findall(r"^timing of (\w+): (\d+) tokens, (\d+) passes; a pass: (\d+\.\d+) ms, "
-                            r"(\d+) statements, \d+ shared out\n((?:  .*\n)+)", err, re.MULTILINE)
+                            r"(\d+) statements, \d+ jobs\n((?:  .*\n)+)", err, re.MULTILINE)
         tokens = len(self.tokens_of(PROMPT))
         self.assertEqual([block[:3] for block in blocks],
                          [("prefill", str(tokens), str(-(-tokens // 2))), ("decode", "8", "8")])
         for *_, milliseconds, statements, lines in blocks:
             self.assertGreater(int(statements), 10)
             parts = re.findall(r"^  (\D+?) +(\d+\.\d+) ms +(\d+\.\d+) %$", lines, re.MULTILINE)
-            self.assertEqual([name for name, _, _ in parts], ["computing", "one worker alone",
-                                                              "hand-offs", "SQL", "sampling and text"])
+            self.assertEqual([name for name, _, _ in parts], ["computing", "SQL", "hand-offs",
+                                                              "sampling and text"])
             self.assertAlmostEqual(sum(float(part[1]) for part in parts), float(milliseconds), delta=0.01)
             self.assertAlmostEqual(sum(float(part[2]) for part in parts), 100, delta=0.1)
 

@@ -354,6 +354,49 @@ TEST(Workers, AFailureReachesTheCallerAndTheNextRunWorks) {
     EXPECT_EQ(done, 10);
 }
 
+TEST(Workers, JobsAreDoneInOrderAndTheirTasksLiveUntilThen) {
+    for (const int threads : {1, 2, 3, 7}) {
+        Workers workers(threads);
+        constexpr int kRounds = 3000;
+        std::atomic<int> done = 0;  // items of all jobs so far
+        std::atomic<int> early = 0;
+        int before = 0;
+        for (int job = 0; job < kRounds; ++job) {
+            const int items = 1 + job * 7 % 5;
+            const auto all_before = std::make_shared<const int>(before);
+            workers.add(items, [&done, &early, all_before](int64_t, int) {
+                if (done < *all_before) ++early;
+                ++done;
+            });
+            before += items;
+        }
+        workers.finish();
+        EXPECT_EQ(done, before);
+        EXPECT_EQ(early, 0) << threads << " threads";
+    }
+}
+
+TEST(Workers, AfterAFailureLaterJobsAreSkippedAndTheFirstIsReported) {
+    for (const int threads : {1, 3}) {
+        Workers workers(threads);
+        std::atomic<int> later = 0;
+        workers.add(3, [](int64_t item, int) { fail("item {} of the first", item); });
+        for (int job = 0; job < 20; ++job)
+            workers.add(2, [&](int64_t, int) {
+                ++later;
+                fail("a later one");
+            });
+        workers.wait();
+        EXPECT_TRUE(workers.failed());
+        const std::string error = error_of([&] { workers.finish(); });
+        EXPECT_EQ(error.substr(0, 5), "item ") << error;
+        EXPECT_EQ(later, 0);
+        EXPECT_FALSE(workers.failed());
+        workers.run(2, [&](int64_t, int) { ++later; });
+        EXPECT_EQ(later, 2);
+    }
+}
+
 TEST(Workers, TimesAddUp) {
     for (const int threads : {1, 3}) {
         Workers workers(threads);
@@ -361,18 +404,17 @@ TEST(Workers, TimesAddUp) {
             workers.run(items, [](int64_t, int) { std::this_thread::yield(); });
         };
         run(5);
-        EXPECT_EQ(workers.time().alone_runs + workers.time().shared_runs, 0u);
+        EXPECT_EQ(workers.time().busy, 0);
         workers.keep_time(true);
         for (const int64_t items : {0, 1, 2, 50}) run(items);
         workers.keep_time(false);
-        run(5);
         const WorkTime time = workers.time();
-        EXPECT_EQ(time.alone_runs, threads == 1 ? 4u : 2u);
-        EXPECT_EQ(time.shared_runs, threads == 1 ? 0u : 2u);
-        EXPECT_GT(time.alone, 0);
-        EXPECT_EQ(time.shared > 0, threads > 1);
-        EXPECT_LE(time.busy, time.shared * (1 + 1e-9));
-        EXPECT_EQ(time.busy > 0, threads > 1);
+        run(5);
+        EXPECT_EQ(workers.time().busy, time.busy);
+        EXPECT_GT(time.busy, 0);
+        EXPECT_LE(time.owner_busy, time.busy);
+        EXPECT_EQ(time.owner_busy == time.busy, threads == 1);
+        EXPECT_GT(time.owner_waiting, 0);
     }
 }
 
