@@ -38,12 +38,13 @@ constexpr std::array kOperators{
     Operator{.name = "rope",
              .sql = "llm_rope",
              .min_args = 3,
-             .max_args = 3,
+             .max_args = 4,
              .locality = Locality::head,
-             .signature = "(x: [T, h, d], base: number) -> [T, h, d]",
-             .sql_form = "llm_rope(x.data, :position, base)",
+             .signature = "(x: [T, h, 2*f], base: number, factors: param[f]?) -> [T, h, 2*f]",
+             .sql_form = "llm_rope(x.data, :position, base[, factors.data])",
              .summary = "Rotary position embedding (Su et al., 2021) in the split-half form: "
-                        "elements i and i + d/2 are rotated by (position + t) * base^(-2i/d)."},
+                        "elements i and i + f are rotated by (position + t) * base^(-i/f), divided "
+                        "by factors[i] where there are factors."},
     Operator{
         .name = "attention",
         .sql = "llm_attention",

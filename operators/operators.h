@@ -29,7 +29,7 @@ struct Operator {
     Locality locality = Locality::element;
     bool aggregate = false;  // an aggregate over rows rather than a scalar function
     /// The shape rule, as a signature. Dimensions are names that unify across arguments; `...` is
-    /// any run of dimensions, the same wherever it stands; `h*d` a product; an argument
+    /// any run of dimensions, the same wherever it stands; `h*d` and `2*f` products; an argument
     /// `h: number` fixes the dimension h. `?` marks an optional argument, `= text` its default, a
     /// graph-language expression over the rule's dimensions.
     std::string_view signature = {};

@@ -151,7 +151,11 @@ class Lowering {
     }
 
     Item call(const ast::Expr& expr) {
-        if (expr.text == "sqrt") return apply_sqrt(expr, scalar_of(expr.operands[0]));
+        if (arguments_of_function(expr.text) > 0) {
+            std::vector<Scalar> operands;
+            for (const ast::Expr& operand : expr.operands) operands.push_back(scalar_of(operand));
+            return apply_function(expr, operands);
+        }
         if (expr.text == "has") {
             const ast::Expr& name = expr.operands[0];
             if (name.kind == ast::Expr::Kind::name) return Scalar(instance_.has(name.text));
@@ -323,7 +327,8 @@ class Lowering {
 OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors) {
     std::set<std::string> names;
     for (const Param& param : model.params) names.insert(param.name);
-    const Given given{model.numbers, [&](const std::string& name) { return names.contains(name); }};
+    const Given given{model.numbers,
+                      [&](const Param& param) { return names.contains(param.name); }};
     const Instance instance =
         instantiate(graph, given,
                     [&](Position at, const std::vector<std::string>&, const std::string& message) {

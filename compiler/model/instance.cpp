@@ -178,31 +178,29 @@ class Instantiation {
         Param entry;
         entry.name = name;
         entry.optional = param.optional || param.tied.has_value();
-        if (entry.optional && !given_.has(name)) {
-            if (!param.tied) return;
-            const std::string in_block =
-                place.block ? full_name(place.block->name.text, place.index, param.tied->text) : "";
-            const auto other = made_.ids.contains(in_block) ? made_.ids.find(in_block)
-                                                            : made_.ids.find(param.tied->text);
-            if (other != made_.ids.end()) made_.ids[name] = other->second;
-            return;
-        }
         try {
+            for (const ast::Annotation& annotation : param.annotations)
+                (annotation.format.text == "gguf" ? entry.gguf : entry.hf) =
+                    source_of(annotation, place);
+            if (entry.optional && !given_.has(entry)) {
+                if (param.tied) tie(name, *param.tied, place);
+                return;
+            }
             if (!set_shape(entry, param, place)) return;
             for (const ast::Annotation& annotation : param.annotations) {
-                ParamSource source = source_of(annotation, place);
-                if (source.transform == "unpermute" &&
-                    !can_unpermute(entry.shape, source.args[0])) {
-                    if (!required_) return;
-                    complain(
-                        param.name.at, param.shape,
-                        fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of "
-                                    "an even width",
-                                    name, entry.shape.rows.value_or(entry.shape.cols),
-                                    number_text(source.args[0])));
-                    return;
-                }
-                (annotation.format.text == "gguf" ? entry.gguf : entry.hf) = std::move(source);
+                auto& source = annotation.format.text == "gguf" ? entry.gguf : entry.hf;
+                if (source && source->is_computed())
+                    source->values = values_of(annotation.args.at(0), entry.shape.cols, place);
+                if (!source || source->transform != "unpermute" ||
+                    can_unpermute(entry.shape, source->args[0]))
+                    continue;
+                if (!required_) return;
+                complain(param.name.at, param.shape,
+                         fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of "
+                                     "an even width",
+                                     name, entry.shape.rows.value_or(entry.shape.cols),
+                                     number_text(source->args[0])));
+                return;
             }
         } catch (const EvalError& error) {
             if (!error.message.empty()) complain(error.at, param.shape, error.message);
@@ -247,8 +245,41 @@ class Instantiation {
         return true;
     }
 
-    ParamSource source_of(const ast::Annotation& annotation, const Place& place) const {
+    /// The parameter that stands in for one that the model lacks.
+    void tie(const std::string& name, const ast::Name& to, const Place& place) {
+        const std::string in_block =
+            place.block ? full_name(place.block->name.text, place.index, to.text) : "";
+        const auto other =
+            made_.ids.contains(in_block) ? made_.ids.find(in_block) : made_.ids.find(to.text);
+        if (other != made_.ids.end()) made_.ids[name] = other->second;
+    }
+
+    /// The elements of computed(expression, …).
+    std::vector<double> values_of(const ast::Expr& computed, int64_t count,
+                                  const Place& place) const {
+        std::vector<double> values;
+        const ast::Expr& expr = computed.operands.at(0);
+        for (int64_t element = 0; element < count; ++element)
+            values.push_back(number_of(expr, evaluate(expr, [&](const ast::Expr& leaf) -> Scalar {
+                                           if (leaf.kind == ast::Expr::Kind::name &&
+                                               leaf.text == "element")
+                                               return static_cast<double>(element);
+                                           return look_up(leaf, place);
+                                       })));
+        return values;
+    }
+
+    /// Nothing where a computed parameter's `when` does not hold.
+    std::optional<ParamSource> source_of(const ast::Annotation& annotation,
+                                         const Place& place) const {
         ParamSource source;
+        const ast::Expr& first = annotation.args.at(0);
+        if (first.kind == ast::Expr::Kind::call) {
+            if (first.operands.size() > 1 &&
+                !truth_of(first.operands[1], value_of(first.operands[1], place)))
+                return std::nullopt;
+            return source;
+        }
         source.tensor = annotation.args.at(0).text;
         if (place.block)
             if (const size_t at = source.tensor.find("{i}"); at != std::string::npos)

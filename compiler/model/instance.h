@@ -13,8 +13,9 @@ namespace llmsql {
 
 /// What a model file or a source's metadata says about a graph.
 struct Given {
-    std::map<std::string, double> numbers;        // dims and constants
-    std::function<bool(const std::string&)> has;  // does this optional parameter exist?
+    std::map<std::string, double> numbers;  // dims and constants
+    /// Does this optional parameter exist? It has its name and its sources, but no shape yet.
+    std::function<bool(const Param&)> has;
 };
 
 struct BlockInstance {

@@ -415,23 +415,28 @@ struct Source {
     std::map<std::string, std::vector<int64_t>> shapes{
         {"embd.weight", {50, 16}}, {"blk.1.bias", {16}}, {"head.weight", {50, 16}}};
 
-    SourceMetadata metadata(const std::string& architecture) const {
-        return {architecture,
-                [this](const std::string& key) -> std::optional<double> {
-                    const auto found = numbers.find(key);
-                    return found == numbers.end() ? std::nullopt : std::optional(found->second);
-                },
-                [this](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
-                    const auto found = shapes.find(tensor);
-                    return found == shapes.end() ? std::nullopt : std::optional(found->second);
-                }};
+    std::map<std::string, std::string> texts;
+
+    SourceMetadata metadata(const std::string& architecture,
+                            const std::string& format = "gguf") const {
+        return {.format = format,
+                .architecture = architecture,
+                .number = [this](const std::string& key) { return find(numbers, key); },
+                .text = [this](const std::string& key) { return find(texts, key); },
+                .shape = [this](const std::string& tensor) { return find(shapes, tensor); }};
+    }
+
+    template<class T>
+    static std::optional<T> find(const std::map<std::string, T>& all, const std::string& key) {
+        const auto found = all.find(key);
+        return found == all.end() ? std::nullopt : std::optional(found->second);
     }
 };
 
 TEST_F(ModelLoad, FromAGguf) {
     const Source source;
     const Model model =
-        model_from_gguf(folder_.path() / "tiny.graph", source.metadata("tiny2"), "made");
+        model_from_source(folder_.path() / "tiny.graph", source.metadata("tiny2"), "made");
     EXPECT_EQ(model.name, "made");
     EXPECT_EQ(model.graph, "tiny");
     EXPECT_EQ(model.numbers.at("vocab"), 50);
@@ -449,7 +454,7 @@ TEST_F(ModelLoad, FromAGguf) {
 TEST_F(ModelLoad, FromAGgufThatDoesNotFit) {
     const auto errors = [&](const Source& source, const std::string& architecture) {
         try {
-            model_from_gguf(folder_.path() / "tiny.graph", source.metadata(architecture), "m");
+            model_from_source(folder_.path() / "tiny.graph", source.metadata(architecture), "m");
             return std::string("none");
         } catch (const Error& error) {
             return replaced(error.what(), folder_.path().string() + "/", "");
@@ -480,6 +485,91 @@ tiny.graph:6:9: error: the source does not say what 'eps' is: looked for "tiny.e
         "from the source's metadata)\n  dim"));
     source.numbers["tiny.width"] = std::numeric_limits<double>::quiet_NaN();
     EXPECT_NE(errors(source, "tiny").find("dim 'd' is nan"), std::string::npos);
+}
+
+// Llama 3.2 1B by the numbers of its config.json: the factors that its GGUFs have as a tensor.
+TEST_F(ModelLoad, ComputedParameters) {
+    Source source;
+    source.numbers = {{"hidden_size", 2048},
+                      {"num_hidden_layers", 1},
+                      {"num_attention_heads", 32},
+                      {"num_key_value_heads", 8},
+                      {"head_dim", 64},
+                      {"intermediate_size", 8192},
+                      {"vocab_size", 128256},
+                      {"rms_norm_eps", 1e-5},
+                      {"rope_theta", 500000},
+                      {"rope_scaling.factor", 32},
+                      {"rope_scaling.low_freq_factor", 1},
+                      {"rope_scaling.high_freq_factor", 4},
+                      {"rope_scaling.original_max_position_embeddings", 8192}};
+    source.texts["rope_scaling.rope_type"] = "llama3";
+    const auto made = [&] {
+        return model_from_source(kRoot / "graphs" / "llama.graph",
+                                 source.metadata("LlamaForCausalLM", "hf"), "m");
+    };
+    const Model scaled = made();
+    ASSERT_EQ(scaled.params[0].name, "rope_factors");
+    EXPECT_EQ(scaled.params[0].gguf->tensor, "rope_freqs.weight");
+    ASSERT_TRUE(scaled.params[0].hf->is_computed());
+    const std::vector<double>& factors = scaled.params[0].hf->values;
+    ASSERT_EQ(factors.size(), 32u);
+    // Of transformers 5.23, ROPE_INIT_FUNCTIONS["llama3"].
+    for (const auto& [element, factor] : std::map<size_t, double>{
+             {0, 1}, {14, 1}, {15, 1.65133}, {16, 3.29226}, {17, 9.66673}, {18, 32}, {31, 32}})
+        EXPECT_NEAR(factors[element], factor, 1e-4) << element;
+
+    source.texts["rope_scaling.rope_type"] = "yarn";
+    try {
+        made();
+        ADD_FAILURE() << "yarn was taken";
+    } catch (const Error& error) {
+        EXPECT_NE(
+            std::string(error.what())
+                .find(
+                    "the graph requires (rope_linear == 1) && (rope_plain == 1), but rope_linear = "
+                    "1, rope_plain = 0: of rotary positions only Llama 3's scaling is supported"),
+            std::string::npos)
+            << error.what();
+    }
+    source.numbers.erase("rope_scaling.factor");
+    source.texts.erase("rope_scaling.rope_type");
+    EXPECT_EQ(made().params[0].name, "token_embd");  // no factors where nothing is scaled
+}
+
+TEST_F(ModelLoad, TheGraphForAnArchitecture) {
+    const fs::path folder = folder_.path();
+    const auto found = [&](const std::string& format, const std::string& architecture,
+                           const std::vector<fs::path>& dirs) {
+        try {
+            return replaced(find_graph_for(format, architecture, dirs).string(), folder.string(),
+                            "DIR");
+        } catch (const Error& error) {
+            return replaced(error.what(), folder.string(), "DIR");
+        }
+    };
+    folder_.write("broken.graph", "graph broken @gguf(\"tiny\") {");
+    EXPECT_EQ(found("gguf", "tiny2", {folder / "none", folder}), "DIR/tiny.graph");
+    EXPECT_EQ(found("hf", "TinyForCausalLM", {folder}), "DIR/tiny.graph");
+    EXPECT_EQ(found("hf", "tiny", {folder}),
+              "no graph file is for the Hugging Face architecture 'tiny': those in DIR are for "
+              "TinyForCausalLM; docs/adding-an-architecture.md says how to write one");
+    EXPECT_EQ(found("gguf", "tiny", {folder / "none"}),
+              "there are no graph files for the GGUF architecture 'tiny' to be found among: name "
+              "their folder with --graph-dir, or the file with --graph");
+    folder_.write("second.graph", replaced(kGraph, "graph tiny", "graph second"));
+    EXPECT_EQ(found("gguf", "tiny", {folder}),
+              "both DIR/second.graph and DIR/tiny.graph are for the GGUF architecture 'tiny': "
+              "choose one with --graph");
+    for (const auto& [format, architecture, graph] :
+         std::vector<std::array<std::string, 3>>{{"gguf", "llama", "llama"},
+                                                 {"hf", "MistralForCausalLM", "llama"},
+                                                 {"gguf", "qwen2", "qwen2"},
+                                                 {"gguf", "qwen3", "qwen3"},
+                                                 {"gguf", "gemma3", "gemma3"},
+                                                 {"hf", "Gemma3ForCausalLM", "gemma3"}})
+        EXPECT_EQ(find_graph_for(format, architecture, {kRoot / "graphs"}),
+                  kRoot / "graphs" / (graph + ".graph"));
 }
 
 }  // namespace
