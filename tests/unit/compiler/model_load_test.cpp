@@ -138,7 +138,7 @@ vocabs = 50
 m.toml:6:1: error: 'eps' belongs in [constants], not in [dims]
 eps = 3
 ^
-m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, smollm
+m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, smollm, llama3, cl100k
 [tokenizer]
  ^
 m.toml:11:1: error: unknown key 'pree' in [tokenizer], did you mean 'pre'?
@@ -323,7 +323,12 @@ TEST(ShippedModels, LoadWithTheirGraphs) {
         {"smollm2-135m", {272, 134.515008}},
         {"qwen2.5-coder-0.5b", {291, 630.167424}},
         {"qwen2", {290, 494.032768}},
-        {"gemma3-270m", {236, 268.098176}}};
+        {"gemma3-270m", {236, 268.098176}},
+        {"gemma3-1b", {340, 999.885952}},
+        {"qwen3-0.6b", {310, 596.04992}},
+        {"qwen3-1.7b", {310, 1720.574976}},
+        {"llama3.2-1b", {147, 1235.814432}},  // its 1,235,814,400 and 32 rotary factors
+        {"llama3.2-3b", {255, 3212.749888}}};
     for (const auto& [name, figures] : expected) {
         const Model model = load_model(kRoot / "models" / (name + ".toml"), {});
         EXPECT_EQ(model.params.size(), figures.first) << name;

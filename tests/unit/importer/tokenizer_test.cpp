@@ -146,7 +146,7 @@ TEST_F(TokenizerTest, RefusesKindsThatItDoesNotHave) {
         .texts("tokenizer.ggml.tokens", {"a"});
     EXPECT_CONTAINS(error_for(pre),
                     "\"llama-bpe\" (tokenizer.ggml.pre), which llmsql does not have; "
-                    "it has gpt-2, qwen2 and smollm");
+                    "it has gpt-2, qwen2, smollm, llama-bpe, dbrx and olmo");
 }
 
 TEST_F(TokenizerTest, RefusesTablesThatDoNotFit) {
