@@ -155,7 +155,7 @@ ImportResult import_model(const ImportOptions& options, const ImportWatcher& wat
     std::vector<ParamEntry> catalogue(model.params.begin(), model.params.end());
     uint64_t total = 0, done = 0;
     for (const Param& param : model.params) {
-        if (!is_computed(param)) total += RowSource(gguf, param).tensor().bytes;
+        if (!is_computed(param)) total += RowSource(gguf, param).bytes();
         result.parameters += param.shape.row_count() * param.shape.cols;
     }
     note_unused(gguf, model, watcher.note);

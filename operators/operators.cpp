@@ -45,6 +45,56 @@ constexpr std::array kOperators{
              .summary = "Rotary position embedding (Su et al., 2021) in the split-half form: "
                         "elements i and i + f are rotated by (position + t) * base^(-i/f), divided "
                         "by factors[i] where there are factors."},
+    Operator{.name = "softmax",
+             .sql = "llm_softmax",
+             .min_args = 1,
+             .max_args = 1,
+             .locality = Locality::head,
+             .signature = "(x: [T, ..., d]) -> [T, ..., d]",
+             .sql_form = "llm_softmax(x.data)",
+             .summary = "exp(x) / sum of exp(x) over the last dimension."},
+    Operator{.name = "top",
+             .sql = "llm_top",
+             .min_args = 2,
+             .max_args = 2,
+             .locality = Locality::head,
+             .signature = "(x: [T, ..., d], count: number) -> [T, ..., d]",
+             .sql_form = "llm_top(x.data, count)",
+             .summary = "The `count` largest of the last dimension stay, of equals the first ones; "
+                        "the others become 0."},
+    Operator{.name = "normalize",
+             .sql = "llm_normalize",
+             .min_args = 1,
+             .max_args = 1,
+             .locality = Locality::head,
+             .signature = "(x: [T, ..., d]) -> [T, ..., d]",
+             .sql_form = "llm_normalize(x.data)",
+             .summary = "x / sum of x over the last dimension."},
+    Operator{
+        .name = "linear_each",
+        .sql = "llm_linear_each",
+        .min_args = 5,
+        .max_args = 5,
+        .locality = Locality::choice,
+        .aggregate = true,
+        .signature = "(x: [T, k], table: table[m, n, k], choice: [T, m], u: number) -> [T, u, n]",
+        .sql_form = "llm_linear_each(x.data, choice.data, chosen.item, table.data, u)",
+        .summary = "x times each of the matrices that its token chooses: y[t, r, i] = sum over "
+                   "j of x[t, j] * table[c, i, j], where c is the r-th column in which "
+                   "choice[t] is not 0. There may be u of them at most; where there are fewer, "
+                   "the rest is 0."},
+    Operator{.name = "linear_sum",
+             .sql = "llm_linear_sum",
+             .min_args = 4,
+             .max_args = 4,
+             .locality = Locality::choice,
+             .aggregate = true,
+             .signature = "(x: [T, u, k], table: table[m, n, k], choice: [T, m]) -> [T, n]",
+             .sql_form = "llm_linear_sum(x.data, choice.data, chosen.item, table.data)",
+             .summary =
+                 "The sum over the chosen matrices, each times its share: y[t, i] = sum over "
+                 "r and j of choice[t, c] * x[t, r, j] * table[c, i, j], with c as in "
+                 "linear_each. The sum goes by rising c."},
     Operator{
         .name = "attention",
         .sql = "llm_attention",

@@ -199,11 +199,20 @@ class DeclarationChecker {
                 known = false;
             }
         }
-        if (param.shape.size() > 2) {
+        if (param.shape.size() > 3) {
             errors_.error(param.name.at,
-                          fmt::format("'{}' has {} dimensions; a parameter is a vector "
-                                      "[n] or a matrix [rows, columns]",
+                          fmt::format("'{}' has {} dimensions; a parameter is a vector [n], a "
+                                      "matrix [rows, columns] or a table of matrices [count, rows, "
+                                      "columns]",
                                       param.name.text, param.shape.size()));
+            known = false;
+        }
+        if (param.shape.size() == 3 && (param.optional || param.tied)) {
+            errors_.error(
+                param.name.at,
+                fmt::format("'{}' is a table of matrices; every model has it, and nothing "
+                            "stands in for it",
+                            param.name.text));
             known = false;
         }
         if (param.tied) {
@@ -315,6 +324,10 @@ class DeclarationChecker {
                               "{i} stands for the repetition of a block, and this parameter "
                               "is in none");
         }
+        if (tensor.kind == ast::Expr::Kind::text && param.shape.size() != 3 &&
+            tensor.text.find("{j}") != std::string::npos)
+            errors_.error(tensor.at,
+                          "{j} stands for the matrix of a table, and this parameter is none");
         if (annotation.args.size() > 2)
             errors_.error(annotation.args[2].at, "a tensor has one transform at most");
         if (annotation.args.size() < 2) return;

@@ -33,7 +33,10 @@ class RuleParser {
         SignatureParam made;
         made.name = word();
         expect(":");
-        if (accept("param")) {
+        if (accept("table")) {
+            made.kind = SignatureParam::Kind::param;
+            made.shape = shape();
+        } else if (accept("param")) {
             made.kind = SignatureParam::Kind::param;
             made.shape = shape();
             made.optional = accept("?");
@@ -228,11 +231,14 @@ class Unifier {
     }
 
     bool names_dimension(const std::string& name) const {
-        return std::ranges::any_of(signature_.params, [&](const SignatureParam& param) {
-            return std::ranges::any_of(param.shape, [&](const DimPattern& dim) {
+        const auto in = [&](const ShapePattern& shape) {
+            return std::ranges::any_of(shape, [&](const DimPattern& dim) {
                 return std::ranges::find(dim.factors, name) != dim.factors.end();
             });
-        });
+        };
+        return in(signature_.result) ||
+               std::ranges::any_of(signature_.params,
+                                   [&](const SignatureParam& param) { return in(param.shape); });
     }
 
     bool match(const SignatureParam& param, size_t index) {

@@ -20,6 +20,9 @@ struct ParamSource {
     std::string tensor;        // "blk.3.attn_q.weight", already with the block's index
     std::string transform;     // "", "unpermute" (rows: interleaved to split-half rope) or "plus"
     std::vector<double> args;  // of the transform: unpermute's number of heads, plus's addend
+    /// Of a matrix of a table that the source keeps as one tensor [parts, rows, columns]: which.
+    std::optional<int64_t> part = {};
+    int64_t parts = 1;
     /// Instead of a tensor: the source says it in numbers, from which these were computed.
     std::vector<double> values = {};
     bool is_computed() const { return tensor.empty(); }
@@ -30,6 +33,7 @@ struct ParamSource {
 struct Param : ParamEntry {
     std::optional<ParamSource> gguf;
     std::optional<ParamSource> hf;
+    int64_t item = -1;      // of a table of matrices: which one it is; its name ends in ".item"
     bool optional = false;  // here only because the model has it: listed under "present"
     const std::optional<ParamSource>& source(std::string_view format) const {
         return format == "hf" ? hf : gguf;

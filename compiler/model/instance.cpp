@@ -187,6 +187,7 @@ class Instantiation {
                 return;
             }
             if (!set_shape(entry, param, place)) return;
+            if (param.shape.size() == 3) return declare_table(std::move(entry), param, place);
             for (const ast::Annotation& annotation : param.annotations) {
                 auto& source = annotation.format.text == "gguf" ? entry.gguf : entry.hf;
                 if (source && source->is_computed())
@@ -194,12 +195,7 @@ class Instantiation {
                 if (!source || source->transform != "unpermute" ||
                     can_unpermute(entry.shape, source->args[0]))
                     continue;
-                if (!required_) return;
-                complain(param.name.at, param.shape,
-                         fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of "
-                                     "an even width",
-                                     name, entry.shape.rows.value_or(entry.shape.cols),
-                                     number_text(source->args[0])));
+                complain_of_heads(param, entry, *source);
                 return;
             }
         } catch (const EvalError& error) {
@@ -241,8 +237,55 @@ class Instantiation {
             return false;
         }
         entry.shape.cols = sizes.back();
-        if (sizes.size() == 2) entry.shape.rows = sizes.front();
+        if (sizes.size() > 1) entry.shape.rows = sizes[sizes.size() - 2];
         return true;
+    }
+
+    /// A table of matrices is one entry of the catalogue after the other.
+    void declare_table(Param entry, const ast::Parameter& param, const Place& place) {
+        const std::string name = entry.name;
+        const double count = number(param.shape.front(), place);
+        if (!is_size(count) || count > kMaxRepeats) {
+            complain(param.shape.front().at, param.shape,
+                     fmt::format("{} is a table of {} matrices, but there must be from 1 to {}",
+                                 name, number_text(count), kMaxRepeats));
+            return;
+        }
+        entry.type = WeightType::f16;
+        for (const auto& source : {entry.gguf, entry.hf})
+            if (source && source->transform == "unpermute" &&
+                !can_unpermute(entry.shape, source->args[0]))
+                return complain_of_heads(param, entry, *source);
+        made_.ids[name] = static_cast<int>(made_.params.size()) + 1;
+        made_.tables[name] = static_cast<int64_t>(count);
+        for (int64_t item = 0; item < static_cast<int64_t>(count); ++item) {
+            Param each = entry;
+            each.name = fmt::format("{}.{}", name, item);
+            each.item = item;
+            for (auto* source : {&each.gguf, &each.hf})
+                if (*source) pick_matrix(**source, item, static_cast<int64_t>(count));
+            made_.params.push_back(std::move(each));
+        }
+    }
+
+    /// A tensor for each matrix, named by its number, or one with all of them.
+    static void pick_matrix(ParamSource& source, int64_t item, int64_t count) {
+        if (const size_t at = source.tensor.find("{j}"); at != std::string::npos) {
+            source.tensor.replace(at, 3, std::to_string(item));
+        } else {
+            source.part = item;
+            source.parts = count;
+        }
+    }
+
+    void complain_of_heads(const ast::Parameter& param, const Param& entry,
+                           const ParamSource& source) {
+        if (!required_) return;
+        complain(param.name.at, param.shape,
+                 fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of an even "
+                             "width",
+                             entry.name, entry.shape.rows.value_or(entry.shape.cols),
+                             number_text(source.args[0])));
     }
 
     /// The parameter that stands in for one that the model lacks.
@@ -308,6 +351,7 @@ class Instantiation {
 
 bool Instance::has(const std::string& name) const {
     const auto found = ids.find(name);
+    if (tables.contains(name)) return true;
     return found != ids.end() && params[static_cast<size_t>(found->second - 1)].name == name;
 }
 

@@ -28,7 +28,9 @@ struct Instance {
     std::map<std::string, Scalar> scalars;  // the same and the graph's `let`s
     std::map<std::string, BlockInstance> blocks;
     std::vector<Param> params;       // the catalogue; vectors f32, matrices f16
-    std::map<std::string, int> ids;  // by full name; a tied parameter has the other's id
+    std::map<std::string, int> ids;  // by full name; a tied parameter has the other's id, a table
+                                     // that of its first matrix
+    std::map<std::string, int64_t> tables;  // how many matrices a table has, by full name
 
     bool has(const std::string& full_name) const;  // in its own right
 };

@@ -1,33 +1,17 @@
 // Head operators: rms_norm and rope, over the last dimension of each token and head.
+#include <algorithm>
 #include <cmath>
 #include <mutex>
-#include <numeric>
 #include <tuple>
 
 #include "common/error.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/ops/functions.h"
+#include "runtime/ops/head_expr.h"
 #include "runtime/ops/rope_tables.h"
 
 namespace llmsql {
 namespace {
-
-void require_no_matrix(const Arguments& arguments, const Expr& x) {
-    if (x.scans_matrix() || x.is_heavy())
-        arguments.refuse("its operand must not hold llm_linear or llm_attention: store that first");
-}
-
-// What both have in common: whole heads, read at the place where they are written.
-class HeadExpr : public UnaryExpr {
-  public:
-    using UnaryExpr::UnaryExpr;
-    int64_t granule() const override { return std::lcm(x->granule(), width); }
-    void visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const override {
-        x->visit_tensors([&](const TensorExpr& tensor, Reach reach) {
-            visit(tensor, reach == Reach::element ? Reach::head : reach);
-        });
-    }
-};
 
 class RmsNormExpr final : public HeadExpr {
   public:
