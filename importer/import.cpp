@@ -33,6 +33,7 @@ SourceMetadata metadata_of(const Gguf& gguf) {
     return {.architecture = architecture_of(gguf),
             .number = [&gguf](const std::string& key) { return gguf.number(key); },
             .text = [&gguf](const std::string& key) { return gguf.text(key); },
+            .keys = [&gguf] { return gguf.keys(); },
             .shape = [&gguf](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
                 const GgufTensor* found = gguf.find_tensor(tensor);
                 if (!found) return std::nullopt;

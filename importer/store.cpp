@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/half.h"
 #include "common/model_format.h"
+#include "compiler/parse/source.h"
 #include "importer/dequantize.h"
 
 namespace llmsql {
@@ -98,9 +99,12 @@ RowSource::RowSource(const Gguf& gguf, const Param& param) : gguf_(&gguf) {
     if (param.shape.rows) expected.push_back(*param.shape.rows);
     expected.push_back(param.shape.cols);
     tensor_ = gguf.find_tensor(param.gguf->tensor);
-    if (!tensor_)
-        fail("{} is missing; the model needs it with the shape {} (parameter {})", where_,
-             text_of(expected), param.name);
+    if (!tensor_) {
+        std::vector<std::string> names;
+        for (const GgufTensor& tensor : gguf.tensors()) names.push_back(tensor.name);
+        fail("{} is missing; the model needs it with the shape {} (parameter {}){}", where_,
+             text_of(expected), param.name, suggestion(param.gguf->tensor, names));
+    }
     if (essential(tensor_->shape) != essential(expected))
         fail("{} has the shape {}, the model needs {} (parameter {})", where_,
              text_of(tensor_->shape), text_of(expected), param.name);

@@ -180,7 +180,11 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
     const auto forward = static_cast<double>(scanned_by(plan, plan.forward, params, plan.chunk));
     const auto logits = static_cast<double>(scanned_by(plan, plan.logits, params, 1));
     const double all = static_cast<double>(scanned_by(plan, plan.forward, params, 1)) + logits;
-    const double held = all > 0 ? std::min(1.0, static_cast<double>(capacity) / all) : 1.0;
+    // However many tokens there are, no more than everything is scanned.
+    constexpr int64_t kAnyTokens = int64_t{1} << 40;
+    const auto stored = static_cast<double>(scanned_by(plan, plan.forward, params, kAnyTokens)) +
+                        static_cast<double>(scanned_by(plan, plan.logits, params, kAnyTokens));
+    const double held = stored > 0 ? std::min(1.0, static_cast<double>(capacity) / stored) : 1.0;
     const int64_t prompt = std::min(kPromptTokens, plan.context);
     const auto chunks = static_cast<double>((prompt + plan.chunk - 1) / plan.chunk);
     const double read = chunks * forward + logits + kDecodedTokens * all;

@@ -325,6 +325,19 @@ std::string places_of(const ast::Number& number, std::string_view format) {
                           : fmt::format("{}", fmt::join(places, " or "));
 }
 
+/// ", did you mean …" for a key that is nearly one that the source has.
+std::string nearest_key(const ast::Number& number, const SourceMetadata& source) {
+    if (!source.keys) return {};
+    const std::vector<std::string> keys = source.keys();
+    for (const ast::Annotation& annotation : number.annotations)
+        if (annotation.format.text == source.format)
+            for (const ast::Expr& arg : annotation.args)
+                if (arg.kind == ast::Expr::Kind::text)
+                    if (std::string maybe = suggestion(arg.text, keys); !maybe.empty())
+                        return maybe;
+    return {};
+}
+
 /// The graph files of a folder, in the order of their names; none where there is no such folder.
 std::vector<fs::path> graph_files(const fs::path& folder) {
     std::vector<fs::path> files;
@@ -392,8 +405,9 @@ Model model_from_source(const fs::path& graph_file, const SourceMetadata& source
             given.numbers[number->name.text] = *found;
         } else if (!number->value) {
             errors.error(number->name.at,
-                         fmt::format("the source does not say what '{}' is: looked for {}",
-                                     number->name.text, places_of(*number, source.format)));
+                         fmt::format("the source does not say what '{}' is: looked for {}{}",
+                                     number->name.text, places_of(*number, source.format),
+                                     nearest_key(*number, source)));
         }
     }
     Instance instance =

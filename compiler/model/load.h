@@ -35,6 +35,8 @@ struct SourceMetadata {
     std::function<std::optional<double>(const std::string& key)> number;
     /// A text under a metadata key, if the source has it.
     std::function<std::optional<std::string>(const std::string& key)> text;
+    /// All metadata keys, to suggest one; may be empty.
+    std::function<std::vector<std::string>()> keys;
     /// The shape of a source tensor, outermost first ([rows, cols] or [cols]), if it exists.
     std::function<std::optional<std::vector<int64_t>>(const std::string& tensor)> shape;
 };

@@ -6,6 +6,7 @@ themselves in passes of other lengths, on other threads, within budgets."""
 import os
 import pathlib
 import re
+import sqlite3
 import subprocess
 import tempfile
 import unittest
@@ -17,6 +18,21 @@ from tiny_models import MODELS, write_gguf  # tests/reference
 
 RECORDED = FIXTURES / "architectures"
 CONTEXT = 128
+
+
+def parse_mib(text):
+    return int(float(text.removesuffix(" MiB")) * 2**20)
+
+
+def shown(bytes):
+    """Bytes as a plan's header shows them."""
+    unit, name = (1000, "kB") if bytes < 1_000_000 else (1_000_000, "MB")
+    tenths = (bytes + unit // 20) // (unit // 10)
+    return f"{bytes} bytes" if bytes < 1000 else f"{tenths // 10}.{tenths % 10} {name}"
+
+
+def read_figures(plan):
+    return re.search(r"read per pass (.+) expected, (.+) at most", plan).groups()
 
 
 class Architectures(unittest.TestCase):
@@ -94,6 +110,53 @@ class Architectures(unittest.TestCase):
                             again = logits(plan, db, tokens, self.folder, "-b", batch, "-t", threads)
                             first = again if first is None else first
                             self.assertEqual(first.tobytes(), again.tobytes())
+
+    def test_as_many_bytes_are_read_as_the_choices_ask_for(self):
+        """Of a mixture of experts the plan says what is expected and what is the most; what a run
+        reads is what its tokens chose, to the byte."""
+        strips = {"f32": lambda cols: cols * 64, "q8": lambda cols: -(-cols // 32) * 544}
+        for name, model in MODELS.items():
+            if "n_expert" not in model:
+                continue
+            recorded = np.load(RECORDED / f"{name}.npz")
+            tokens, experts = recorded["greedy"], recorded["experts"]
+            db, toml = self.made_of(name, "f32")
+            least = parse_mib(self.smallest_budget(toml))
+            partly = 0
+            for more in (0, 200_000, 500_000):
+                with self.subTest(model=name, more=more):
+                    plan = self.plan_of(name, "f32", "--budget", f"{least + more}")
+                    with sqlite3.connect(db) as connection:
+                        params = list(connection.execute("SELECT * FROM llm_param ORDER BY id"))
+                    connection.close()
+                    text = plan.read_text()
+                    held = {int(param) for param, is_held in
+                            re.findall(r"\((\d+), \d+, \d+, ([01]), [01]\)", text) if is_held == "1"}
+                    certain, tables = 0, {}
+                    for id, param, type, rows, cols, _ in params:
+                        bytes = 0 if rows is None or id in held else -(-rows // 16) * strips[type](cols)
+                        if re.search(r"\.\d+$", param):
+                            _, layer, table, item = param.split(".")
+                            tables.setdefault((int(layer), table), []).append(bytes)
+                        elif param != "token_embd":
+                            certain += bytes
+                    used, count = model["n_used"], model["n_expert"]
+                    partly += any(0 in each and any(each) for each in tables.values())
+
+                    expected = certain + -(-sum(map(sum, tables.values())) * used // count)
+                    most = certain + sum(sum(sorted(each)[-used:]) for each in tables.values())
+                    self.assertEqual(read_figures(text), (shown(expected), shown(most)))
+
+                    passes = range(1, len(tokens) - 1)  # the last token is only picked
+                    chosen = sum(each[e] for (layer, _), each in tables.items()
+                                 for t in passes for e in experts[layer, t])
+                    prompt = chr(tokens[0] - 2)
+                    done = run("LLMSQL_RUN", plan, db, "-p", prompt, "-n", len(tokens) - 1, "--temp",
+                               0, "--ignore-eos")
+                    read = re.search(rb"(\d+) read per token", done.stderr)
+                    self.assertEqual(int(read[1]) if read else 0,
+                                     certain + chosen // len(passes))
+            self.assertGreater(partly, 0)  # some experts of a table are held and some are not
 
     def test_a_shorter_prompt_has_the_same_beginning(self):
         for name in MODELS:

@@ -230,7 +230,7 @@ class BadInput(Folder):
         graph = "--graph", GRAPHS / "llama.graph"
         self.refuse("excludes", LLAMA, *graph, "--model", "x.toml", code=2)
         self.refuse("--weights", LLAMA, *graph, "--weights", "q5", code=2)
-        self.refuse("--weights excludes --model", LLAMA, "--model", "x.toml", "--weights", "q8",
+        self.refuse("--model excludes --weights", LLAMA, "--model", "x.toml", "--weights", "q8",
                     code=2)
 
     def test_the_graph_is_found_by_the_architecture(self):

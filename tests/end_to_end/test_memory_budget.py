@@ -26,6 +26,11 @@ class MemoryBudget(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
         return done.stderr
 
+    def least(self, model, *options):
+        """The smallest budget, in whole MiB."""
+        message = self.refuse(1, model, "--emit=sql", "--budget", "1MiB", *options)
+        return int(float(re.search(r'give --budget "([\d.]+) MiB"', message)[1])) + 1
+
     def test_the_smallest_budget_works_for_every_model(self):
         self.assertGreater(len(MODELS), 3)
         for model in MODELS:
@@ -43,7 +48,9 @@ class MemoryBudget(unittest.TestCase):
 
     def test_rows_headers_and_pages_agree(self):
         for model in MODELS:
-            for budget, megabytes in (("64MiB", 64), ("200mib", 200), ("4 GiB", 4096)):
+            near = self.least(model) + 20
+            for budget, megabytes in ((f"{near}MiB", near), (f"{near + 136}mib", near + 136),
+                                      ("4 GiB", 4096)):
                 with self.subTest(model=model.name, budget=budget):
                     text = self.succeed(model, "--emit=sql", "--budget", budget)
                     again = self.succeed(model, "--emit=sql", "--budget", budget)
@@ -72,9 +79,11 @@ class MemoryBudget(unittest.TestCase):
 
     def test_a_q8_cache_leaves_more_to_the_weights(self):
         for model in MODELS:
+            options = ["-c", 2048, "--chunk", 8]
+            budget = self.least(model, *options) + 20
             with self.subTest(model.name):
                 pools = [int(re.search(r"pool=(\d+)", self.succeed(
-                    model, "--emit=sql", "--budget", "100MiB", "-c", 2048, "--chunk", 8, "--kv",
+                    model, "--emit=sql", "--budget", f"{budget}MiB", *options, "--kv",
                     kv))[1]) for kv in ("f16", "q8")]
                 self.assertGreater(pools[1], pools[0] + (1 << 20))
         message = self.refuse(1, MODELS[-1], "--emit=sql", "--budget", "1MiB", "-c", 65536,

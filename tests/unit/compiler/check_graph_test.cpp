@@ -207,7 +207,7 @@ TEST(CheckGraph, Declarations) {
     EXPECT_EQ(
         messages_in(R"(graph t @gguf(3) {
   dim n; dim n; const c @gguf(rows(3));
-  param v : [n, n, n]; param u : [c]; param s : [sqrt(n)]; param x : [n] = z; param y : [n];
+  param v : [n, n, n, n]; param u : [c]; param s : [sqrt(n)]; param x : [n] = z; param y : [n];
   param z : [n, n] = y; optional param o : [n] = y; param p : [n] = n;
   block b[true] { param index : [n]; param q : [n]; param q : [n]; let k = w; }
   let t = silu(n);
@@ -218,10 +218,12 @@ TEST(CheckGraph, Declarations) {
         "2:14 'n' is already declared, in line 2\n"
         "2:31 a metadata key in quotes is needed here, or rows(\"tensor\"), cols(\"tensor\") or "
         "is(\"key\", \"text\")\n"
-        "3:9 'v' has 3 dimensions; a parameter is a vector [n] or a matrix [rows, columns]\n"
-        "3:35 a dimension is made of dims and whole numbers with + - * and /; c is not\n"
-        "3:50 a dimension is made of dims and whole numbers with + - * and /; sqrt(n) is not\n"
-        "3:76 'z' is declared later, in line 4; only earlier names can be used here\n"
+        "3:9 'v' has 4 dimensions; a parameter is a vector [n], a matrix [rows, columns] or a "
+        "table "
+        "of matrices [count, rows, columns]\n"
+        "3:38 a dimension is made of dims and whole numbers with + - * and /; c is not\n"
+        "3:53 a dimension is made of dims and whole numbers with + - * and /; sqrt(n) is not\n"
+        "3:79 'z' is declared later, in line 4; only earlier names can be used here\n"
         "4:22 'z' is [n, n], but its stand-in 'y' is [n]\n"
         "4:50 a parameter is optional or has a stand-in, not both\n"
         "4:69 a parameter is needed here, not a number\n"
@@ -282,6 +284,20 @@ TEST(CheckGraph, AnnotationsOfWhatIsComputed) {
         "9:20 min takes 2 arguments without a name, not 3\n"
         "9:35 sqrt takes one argument without a name, not a named one\n"
         "9:49 unknown name 'element'\n");
+}
+
+TEST(CheckGraph, Tables) {
+    EXPECT_EQ(
+        messages_in(R"(graph t {
+  dim n;
+  optional param a : [n, n, n]; param b : [n, n] @hf("{j}"); param c : [n, n, n] = b;
+  param d : [n, n, n] @hf("{j}") @gguf("all");
+  forward(tokens: i32[T]) -> f32[T, n] { return linear(embed(b, tokens), d); }
+})"),
+        "3:18 'a' is a table of matrices; every model has it, and nothing stands in for it\n"
+        "3:54 {j} stands for the matrix of a table, and this parameter is none\n"
+        "3:68 'c' is a table of matrices; every model has it, and nothing stands in for it\n"
+        "5:74 linear: weight has the shape [n, n, n], but must be [n, n] to go with x [T, n]\n");
 }
 
 TEST(CheckGraph, EveryParameterIsUsed) {

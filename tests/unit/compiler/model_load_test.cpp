@@ -328,7 +328,9 @@ TEST(ShippedModels, LoadWithTheirGraphs) {
         {"qwen3-0.6b", {310, 596.04992}},
         {"qwen3-1.7b", {310, 1720.574976}},
         {"llama3.2-1b", {147, 1235.814432}},  // its 1,235,814,400 and 32 rotary factors
-        {"llama3.2-3b", {255, 3212.749888}}};
+        {"llama3.2-3b", {255, 3212.749888}},
+        {"olmoe-1b-7b", {3219, 6919.161856}},
+        {"qwen3-30b-a3b", {18867, 30532.122624}}};
     for (const auto& [name, figures] : expected) {
         const Model model = load_model(kRoot / "models" / (name + ".toml"), {});
         EXPECT_EQ(model.params.size(), figures.first) << name;
@@ -428,6 +430,7 @@ struct Source {
                 .architecture = architecture,
                 .number = [this](const std::string& key) { return find(numbers, key); },
                 .text = [this](const std::string& key) { return find(texts, key); },
+                .keys = {},
                 .shape = [this](const std::string& tensor) { return find(shapes, tensor); }};
     }
 
@@ -575,6 +578,68 @@ TEST_F(ModelLoad, TheGraphForAnArchitecture) {
                                                  {"hf", "Gemma3ForCausalLM", "gemma3"}})
         EXPECT_EQ(find_graph_for(format, architecture, {kRoot / "graphs"}),
                   kRoot / "graphs" / (graph + ".graph"));
+}
+
+TEST_F(ModelLoad, TablesOfMatrices) {
+    folder_.write("tiny.graph", R"(graph tiny @gguf("tiny") @hf("Tiny") {
+  dim d; dim many; const c = 1;
+  param embd : [d, d] @gguf("embd");
+  block layer[2] {
+    param up : [many, 2 * d, d] @gguf("blk.{i}.ups") @hf("l.{i}.{j}.up", plus(c));
+  }
+  forward(tokens: i32[T]) -> f32[T, d] {
+    x = embed(embd, tokens);
+    for l in layer { x = linear_sum(linear_each(x, l.up, top(x, 2), 2), l.up, top(x, 2)); }
+    return x;
+  }
+}
+)");
+    EXPECT_TRUE(starts_with(
+        errors(replaced(replaced(kModel, "n = 2\nvocab = 50", "many = 4"), "eps = 1e-5", "c = 1")),
+        "tiny.graph:9:58: error: linear_each: choice has the shape [T, d], but must be "
+        "[T, many] to go with x [T, d] and table [many, 2*d, d]\n"))
+        << errors(kModel);
+    folder_.write("tiny.graph", R"(graph tiny @gguf("tiny") @hf("Tiny") {
+  dim d; dim many; const c = 1;
+  param embd : [d, d] @gguf("embd");
+  block layer[2] {
+    param up : [many, d, d] @gguf("blk.{i}.ups") @hf("l.{i}.{j}.up", plus(c));
+  }
+  forward(tokens: i32[T]) -> f32[T, d] {
+    x = embed(embd, tokens);
+    for l in layer {
+      w = normalize(top(softmax(linear(x, embd)), 2));
+      x = linear_sum(linear_each(x, l.up, w, 2), l.up, w);
+    }
+    return x;
+  }
+}
+)");
+    // The choice is as wide as there are matrices.
+    EXPECT_NE(errors("name = 'm'\ngraph = 'tiny'\n[dims]\nd = 4\nmany = 3\n[weights]\n'*' = 'q8'\n"
+                     "[tokenizer]\nkind = 'spm'\n")
+                  .find("linear_each: choice has the shape [T, d], but must be [T, many]"),
+              std::string::npos);
+    folder_.write("tiny.graph", replaced(read_file(folder_.path() / "tiny.graph"), "param embd",
+                                         "param route : [many, d] @gguf(\"r\");\n"
+                                         "  param embd"));
+    folder_.write("tiny.graph", replaced(read_file(folder_.path() / "tiny.graph"),
+                                         "linear(x, embd)", "linear(x, route)"));
+    const Model model = load(
+        "name = 'm'\ngraph = 'tiny'\n[dims]\nd = 4\nmany = 3\n[weights]\n\"layer.1.up.2\" = 'f16'\n"
+        "\"*.up.*\" = 'q4'\n'*' = 'q8'\n[tokenizer]\nkind = 'spm'\n");
+    EXPECT_EQ(catalogue(model),
+              "route q8[3, 4]\nembd q8[4, 4]\nlayer.0.up.0 q4[4, 4]\nlayer.0.up.1 q4[4, 4]\n"
+              "layer.0.up.2 q4[4, 4]\nlayer.1.up.0 q4[4, 4]\nlayer.1.up.1 q4[4, 4]\n"
+              "layer.1.up.2 f16[4, 4]\n");
+    const Param& last = model.params.back();
+    EXPECT_EQ(last.gguf->tensor, "blk.1.ups");
+    EXPECT_EQ(last.gguf->part, 2);
+    EXPECT_EQ(last.gguf->parts, 3);
+    EXPECT_EQ(last.hf->tensor, "l.1.2.up");
+    EXPECT_EQ(last.hf->part, std::nullopt);
+    EXPECT_EQ(last.hf->args, std::vector<double>{1});
+    EXPECT_EQ(load(to_toml(model)), model) << to_toml(model);
 }
 
 }  // namespace
