@@ -70,4 +70,13 @@ std::string operators_page() {
     return page;
 }
 
+std::string operators_summary() {
+    std::string text;
+    for (const Family& family : kFamilies)
+        for (const Operator& op : operators())
+            if (op.locality == family.locality && !op.name.empty())
+                text += fmt::format("* `{}{}`\\\n  {}\n", op.name, op.signature, op.summary);
+    return text;
+}
+
 }  // namespace llmsql
