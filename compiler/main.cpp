@@ -110,7 +110,7 @@ std::vector<fs::path> graph_dirs(const Options& options) {
             fail("--graph-dir {}: there is no such folder", options.graph_dir);
         dirs.emplace_back(options.graph_dir);
     }
-    dirs.emplace_back(LLMSQL_GRAPHS);
+    for (const fs::path& dir : standard_graph_dirs(LLMSQL_GRAPHS)) dirs.push_back(dir);
     return dirs;
 }
 

@@ -356,6 +356,13 @@ std::optional<double> Gguf::number(const std::string& key) const {
     return std::nullopt;
 }
 
+std::vector<std::string> Gguf::keys() const {
+    std::vector<std::string> all;
+    for (const auto& [key, value] : metadata_) all.push_back(key);
+    std::ranges::sort(all);
+    return all;
+}
+
 std::optional<bool> Gguf::flag(const std::string& key) const {
     const Value* value = find(key);
     if (!value) return std::nullopt;

@@ -126,6 +126,9 @@ class Gguf {
     std::optional<std::string> text(const std::string& key) const;
     std::optional<GgufArray> array(const std::string& key) const;
 
+    /// All keys of the metadata.
+    std::vector<std::string> keys() const;
+
   private:
     using Value = std::variant<double, bool, GgufString, GgufArray>;
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <set>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -31,6 +32,8 @@ std::string architecture_of(const Gguf& gguf) {
 SourceMetadata metadata_of(const Gguf& gguf) {
     return {.architecture = architecture_of(gguf),
             .number = [&gguf](const std::string& key) { return gguf.number(key); },
+            .text = [&gguf](const std::string& key) { return gguf.text(key); },
+            .keys = [&gguf] { return gguf.keys(); },
             .shape = [&gguf](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
                 const GgufTensor* found = gguf.find_tensor(tensor);
                 if (!found) return std::nullopt;
@@ -42,10 +45,10 @@ Model model_from_file(const ImportOptions& options, const Gguf& gguf,
                       const SourceTokenizer& tokenizer) {
     Model model = load_model(*options.model_file, options.graph_dirs);
     const std::string architecture = architecture_of(gguf);
-    if (std::ranges::find(model.architectures, architecture) == model.architectures.end())
+    const std::vector<std::string>& served = model.architectures["gguf"];
+    if (std::ranges::find(served, architecture) == served.end())
         fail("{}: is of the architecture '{}', but the graph {} of {} is for '{}'", gguf.name(),
-             architecture, model.graph, options.model_file->string(),
-             fmt::join(model.architectures, "', '"));
+             architecture, model.graph, options.model_file->string(), fmt::join(served, "', '"));
     const auto text_of = [](const TokenizerSpec& spec) {
         return spec.pre.empty() ? spec.kind : spec.kind + "/" + spec.pre;
     };
@@ -58,7 +61,10 @@ Model model_from_file(const ImportOptions& options, const Gguf& gguf,
 Model model_from_graph(const ImportOptions& options, const Gguf& gguf,
                        const SourceTokenizer& tokenizer, const Note& note) {
     const std::string name = options.name.empty() ? model_name_of(options.source) : options.name;
-    Model model = model_from_gguf(*options.graph_file, metadata_of(gguf), name);
+    const fs::path graph = options.graph_file
+                               ? *options.graph_file
+                               : find_graph_for("gguf", architecture_of(gguf), options.graph_dirs);
+    Model model = model_from_source(graph, metadata_of(gguf), name);
     model.tokenizer = tokenizer.spec;
     for (Param& param : model.params) {
         if (param.shape.is_vector()) {
@@ -75,6 +81,11 @@ Model model_from_graph(const ImportOptions& options, const Gguf& gguf,
     }
     if (options.write_model) model.chat = chat_of(gguf, tokenizer, note);
     return model;
+}
+
+/// Whether the source says a parameter in numbers, without a tensor.
+bool is_computed(const Param& param) {
+    return param.gguf && param.gguf->is_computed();
 }
 
 /// The vocabulary is as large as the embedding: a token without a row, or a row without a token,
@@ -145,7 +156,7 @@ ImportResult import_model(const ImportOptions& options, const ImportWatcher& wat
     std::vector<ParamEntry> catalogue(model.params.begin(), model.params.end());
     uint64_t total = 0, done = 0;
     for (const Param& param : model.params) {
-        total += RowSource(gguf, param).tensor().bytes;
+        if (!is_computed(param)) total += RowSource(gguf, param).bytes();
         result.parameters += param.shape.row_count() * param.shape.cols;
     }
     note_unused(gguf, model, watcher.note);
@@ -159,6 +170,12 @@ ImportResult import_model(const ImportOptions& options, const ImportWatcher& wat
     for (size_t i = 0; i < catalogue.size(); ++i)
         writer.param(static_cast<int64_t>(i) + 1, catalogue[i]);
     for (size_t i = 0; i < model.params.size(); ++i) {
+        if (is_computed(model.params[i])) {
+            const std::vector<float> values(model.params[i].gguf->values.begin(),
+                                            model.params[i].gguf->values.end());
+            writer.tile(static_cast<int64_t>(i) + 1, 0, std::as_bytes(std::span(values)), 1);
+            continue;
+        }
         RowSource source(gguf, model.params[i]);
         store_param(source, static_cast<int64_t>(i) + 1, catalogue[i], writer, [&](uint64_t bytes) {
             done += bytes;

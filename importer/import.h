@@ -18,14 +18,15 @@ struct ImportOptions {
     std::filesystem::path source;
     std::filesystem::path output;
 
-    // One of the two: what to make of the source, or a graph to instantiate from its metadata.
+    // What to make of the source; or a graph to instantiate from its metadata; or neither, and the
+    // graph is the one for the source's architecture.
     std::optional<std::filesystem::path> model_file;
     std::optional<std::filesystem::path> graph_file;
 
-    // With a model file: where its graph is looked for after its own folder and ../graphs.
+    // Where graphs are looked for; that of a model file after its own folder and ../graphs.
     std::vector<std::filesystem::path> graph_dirs;
 
-    // With a graph file.
+    // Without a model file.
     std::optional<WeightType> weights;  // how all matrices are stored; absent: by their source type
     std::string name;                   // empty: from the source's file name
     std::optional<std::filesystem::path> write_model;

@@ -1,8 +1,8 @@
 // llmsql-import: makes a model database from a GGUF.
 //
+//   llmsql-import SRC.gguf -o x.db [--weights auto|q8|q4|f16|f32] [--write-model x.toml]
+//                 [--name NAME] [--graph graphs/llama.graph]
 //   llmsql-import SRC.gguf --model models/x.toml -o x.db
-//   llmsql-import SRC.gguf --graph graphs/llama.graph --weights auto|q8|q4|f16|f32 -o x.db
-//                 [--write-model x.toml] [--name NAME]
 //
 // Exit code 0, 1 for an error (one line on stderr, no file left), 2 for a wrong command line.
 #include <fmt/format.h>
@@ -17,16 +17,19 @@
 #include <string>
 
 #include "common/error.h"
+#include "compiler/model/load.h"
 #include "importer/import.h"
 
 namespace {
 
 constexpr char kFooter[] = R"(examples:
-  llmsql-import qwen2.gguf --model models/qwen2.toml -o qwen2.db
-  llmsql-import qwen2.gguf --graph graphs/qwen2.graph --weights q8 -o qwen2.db --write-model q.toml
+  llmsql-import qwen2.gguf -o qwen2.db --write-model qwen2.toml
+  llmsql-import qwen2.gguf -o qwen2.db --weights q8 --graph graphs/qwen2.graph
+  llmsql-import qwen2.gguf -o qwen2.db --model models/qwen2.toml
 
-The graph that a model file names is looked for in the model file's folder, in graphs/ beside that
-folder, in --graph-dir, and where llmsql is installed.)";
+Without --model and --graph the graph file is the one that says it is for the source's architecture,
+of those in --graph-dir, in graphs/ beside the program and where llmsql is installed. The graph that a
+model file names is looked for in the model file's folder and in graphs/ beside that folder first.)";
 
 std::atomic<bool> cancelled = false;
 volatile std::sig_atomic_t signal_caught = 0;
@@ -111,20 +114,21 @@ int main(int argc, char** argv) {
     app.add_option("-o,--output", output, "The database to write")->required();
     auto* by_model = app.add_option("--model", model, "A model file: store the model as it says");
     auto* by_graph =
-        app.add_option("--graph", graph, "A graph file: take its numbers from the source");
+        app.add_option("--graph", graph,
+                       "A graph file: take its numbers from the source (without: the graph file "
+                       "for the source's architecture)");
     by_graph->excludes(by_model);
-    app.add_option("--graph-dir", graph_dir, "With --model, where else to look for graph files")
-        ->needs(by_model);
+    app.add_option("--graph-dir", graph_dir, "Where to look for graph files first")
+        ->check(CLI::ExistingDirectory);
     app.add_option("--weights", weights,
-                   "With --graph, how matrices are stored; auto: by their type in the source")
+                   "Without --model, how matrices are stored; auto: by their type in the source")
         ->check(CLI::IsMember({"auto", "q8", "q4", "f16", "f32"}))
-        ->needs(by_graph);
-    app.add_option("--write-model", write_model, "With --graph, the model file to write")
-        ->needs(by_graph);
-    app.add_option("--name", options.name, "With --graph, the model's name")->needs(by_graph);
+        ->excludes(by_model);
+    app.add_option("--write-model", write_model, "Without --model, the model file to write")
+        ->excludes(by_model);
+    app.add_option("--name", options.name, "Without --model, the model's name")->excludes(by_model);
     try {
         app.parse(argc, argv);
-        if (!*by_model && !*by_graph) throw CLI::RequiredError("--model or --graph");
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : 2;
     }
@@ -132,7 +136,8 @@ int main(int argc, char** argv) {
     options.output = output;
     if (*by_model) options.model_file = model;
     if (!graph_dir.empty()) options.graph_dirs.emplace_back(graph_dir);
-    options.graph_dirs.emplace_back(LLMSQL_GRAPHS);
+    for (const auto& dir : llmsql::standard_graph_dirs(LLMSQL_GRAPHS))
+        options.graph_dirs.push_back(dir);
     if (*by_graph) options.graph_file = graph;
     options.weights = llmsql::weight_type_named(weights);
     if (!write_model.empty()) options.write_model = write_model;

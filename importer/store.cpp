@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "common/half.h"
 #include "common/model_format.h"
+#include "compiler/parse/source.h"
 #include "importer/dequantize.h"
 
 namespace llmsql {
@@ -67,7 +68,7 @@ void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
             }
         }
         writer.tile(id, tile_row, tile, strips);
-        progress(source.tensor().bytes * static_cast<uint64_t>(tile_end - tile_row) /
+        progress(source.bytes() * static_cast<uint64_t>(tile_end - tile_row) /
                  static_cast<uint64_t>(rows));
     }
 }
@@ -85,7 +86,7 @@ void store_vector(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
             fail("tensor {} has a value that is not a finite number", source.tensor().name);
     }
     writer.tile(id, 0, std::as_bytes(std::span(values)), 1);
-    progress(source.tensor().bytes);
+    progress(source.bytes());
 }
 
 }  // namespace
@@ -94,12 +95,16 @@ RowSource::RowSource(const Gguf& gguf, const Param& param) : gguf_(&gguf) {
     if (!param.gguf) fail("the graph does not say where a GGUF holds the parameter {}", param.name);
     where_ = fmt::format("{}: tensor {}", gguf.name(), param.gguf->tensor);
     std::vector<int64_t> expected;
+    if (param.gguf->part) expected.push_back(param.gguf->parts);
     if (param.shape.rows) expected.push_back(*param.shape.rows);
     expected.push_back(param.shape.cols);
     tensor_ = gguf.find_tensor(param.gguf->tensor);
-    if (!tensor_)
-        fail("{} is missing; the model needs it with the shape {} (parameter {})", where_,
-             text_of(expected), param.name);
+    if (!tensor_) {
+        std::vector<std::string> names;
+        for (const GgufTensor& tensor : gguf.tensors()) names.push_back(tensor.name);
+        fail("{} is missing; the model needs it with the shape {} (parameter {}){}", where_,
+             text_of(expected), param.name, suggestion(param.gguf->tensor, names));
+    }
     if (essential(tensor_->shape) != essential(expected))
         fail("{} has the shape {}, the model needs {} (parameter {})", where_,
              text_of(tensor_->shape), text_of(expected), param.name);
@@ -114,6 +119,8 @@ RowSource::RowSource(const Gguf& gguf, const Param& param) : gguf_(&gguf) {
     source_type_ = type_ = static_cast<GgmlType>(tensor_->type->number);
     rows_ = param.shape.row_count();
     cols_ = param.shape.cols;
+    parts_ = param.gguf->parts;
+    part_ = param.gguf->part.value_or(0);
     apply_transform(*param.gguf);
     source_row_bytes_ = static_cast<size_t>(ggml_row_bytes(source_type_, cols_));
     row_bytes_ = static_cast<size_t>(ggml_row_bytes(type_, cols_));
@@ -142,10 +149,10 @@ void RowSource::apply_transform(const ParamSource& source) {
 }
 
 int64_t RowSource::source_row(int64_t row) const {
-    if (heads_ == 0) return row;
+    if (heads_ == 0) return part_ * rows_ + row;
     const int64_t d = rows_ / heads_, head = row / d, in_head = row % d;
     const int64_t half = in_head / (d / 2), i = in_head % (d / 2);
-    return head * d + 2 * i + half;
+    return part_ * rows_ + head * d + 2 * i + half;
 }
 
 const std::byte* RowSource::read(int64_t first, int64_t count) {
@@ -154,7 +161,7 @@ const std::byte* RowSource::read(int64_t first, int64_t count) {
     };
     buffer_.resize(static_cast<size_t>(count) * source_row_bytes_);
     if (heads_ == 0) {
-        gguf_->file().read(offset(first), buffer_.data(), buffer_.size());
+        gguf_->file().read(offset(source_row(first)), buffer_.data(), buffer_.size());
     } else {
         for (int64_t r = 0; r < count; ++r)
             gguf_->file().read(offset(source_row(first + r)),

@@ -28,6 +28,9 @@ class RowSource {
 
     const GgufTensor& tensor() const { return *tensor_; }
 
+    /// Bytes of the source that are this parameter's: of a stacked tensor a part.
+    uint64_t bytes() const { return tensor_->bytes / static_cast<uint64_t>(parts_); }
+
     /// The type of the rows that read() gives.
     GgmlType type() const { return type_; }
 
@@ -51,6 +54,7 @@ class RowSource {
     std::string where_;  // "file: tensor blk.0.attn_q.weight", for messages
     GgmlType source_type_ = GgmlType::f32, type_ = GgmlType::f32;
     int64_t rows_ = 0, cols_ = 0;
+    int64_t part_ = 0, parts_ = 1;  // of a tensor of several matrices, which
     size_t source_row_bytes_ = 0, row_bytes_ = 0;
     int64_t heads_ = 0;  // to unpermute; 0: rows are in order
     std::optional<float> plus_;

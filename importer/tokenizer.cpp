@@ -23,10 +23,13 @@ constexpr const char* kKinds = "tokenizer.ggml.token_type";
 constexpr const char* kMerges = "tokenizer.ggml.merges";
 
 // GGUF's names for how text is split before merging, and the splitters that llmsql has.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kPre{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kPre{{
     {"gpt-2", "gpt2"},
     {"qwen2", "qwen2"},
     {"smollm", "smollm"},
+    {"llama-bpe", "llama3"},
+    {"dbrx", "cl100k"},
+    {"olmo", "gpt2"},
     {"default", "gpt2"},
 }};
 
@@ -41,7 +44,7 @@ std::string pre_of(const Gguf& gguf, const Note& note) {
     }
     fail(
         "{}: its tokenizer splits text in the way \"{}\" (tokenizer.ggml.pre), which llmsql does "
-        "not have; it has gpt-2, qwen2 and smollm",
+        "not have; it has gpt-2, qwen2, smollm, llama-bpe, dbrx and olmo",
         gguf.name(), pre);
 }
 

@@ -16,6 +16,7 @@ enum class Locality {
     element,  // the same element of each operand: nests in anything, holds anything
     head,     // the last dimension of the same token and head: holds element and head operators
     matrix,   // a whole row of a stored tensor against a parameter: linear, embed
+    choice,   // matrices of a table that each token chooses: linear_each, linear_sum
     cache,    // the key-value cache: attention
     view,     // no arithmetic: another shape of the same elements; never reaches the SQL
     plan,     // written by the compiler, not by graph files
@@ -29,9 +30,10 @@ struct Operator {
     Locality locality = Locality::element;
     bool aggregate = false;  // an aggregate over rows rather than a scalar function
     /// The shape rule, as a signature. Dimensions are names that unify across arguments; `...` is
-    /// any run of dimensions, the same wherever it stands; `h*d` a product; an argument
+    /// any run of dimensions, the same wherever it stands; `h*d` and `2*f` products; an argument
     /// `h: number` fixes the dimension h. `?` marks an optional argument, `= text` its default, a
-    /// graph-language expression over the rule's dimensions.
+    /// graph-language expression over the rule's dimensions; `table[m, n, k]` is a parameter of m
+    /// matrices.
     std::string_view signature = {};
     std::string_view sql_form = {};  // how it is written in a plan
     std::string_view summary = {};   // what it computes: one or two sentences, with the formula

@@ -6,6 +6,7 @@ target_sources(llmsql_runtime PRIVATE
   kernels/portable/kernels.cpp
   ops/arguments.cpp
   ops/attention.cpp
+  ops/choice.cpp
   ops/element.cpp
   ops/evaluate.cpp
   ops/expr.cpp
@@ -14,6 +15,7 @@ target_sources(llmsql_runtime PRIVATE
   ops/inspect.cpp
   ops/matrix.cpp
   ops/place.cpp
+  ops/shares.cpp
   program/plan_file.cpp
   program/program.cpp
   program/sandbox.cpp
@@ -30,6 +32,7 @@ target_sources(llmsql_runtime PRIVATE
   storage/tile_reader.cpp
   storage/tiles.cpp
   storage/weights.cpp
+  tables/chosen.cpp
   tables/kv.cpp
   tables/param.cpp
   tables/residency.cpp

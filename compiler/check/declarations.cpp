@@ -188,7 +188,8 @@ class DeclarationChecker {
 
     Type check_parameter(const ast::Parameter& param) {
         check_formats(param.annotations);
-        for (const ast::Annotation& annotation : param.annotations) check_tensor_source(annotation);
+        for (const ast::Annotation& annotation : param.annotations)
+            check_tensor_source(annotation, param);
         Type type{Type::Kind::param, std::nullopt, {}, param.optional};
         bool known = true;
         for (const ast::Expr& dim : param.shape) {
@@ -198,11 +199,20 @@ class DeclarationChecker {
                 known = false;
             }
         }
-        if (param.shape.size() > 2) {
+        if (param.shape.size() > 3) {
             errors_.error(param.name.at,
-                          fmt::format("'{}' has {} dimensions; a parameter is a vector "
-                                      "[n] or a matrix [rows, columns]",
+                          fmt::format("'{}' has {} dimensions; a parameter is a vector [n], a "
+                                      "matrix [rows, columns] or a table of matrices [count, rows, "
+                                      "columns]",
                                       param.name.text, param.shape.size()));
+            known = false;
+        }
+        if (param.shape.size() == 3 && (param.optional || param.tied)) {
+            errors_.error(
+                param.name.at,
+                fmt::format("'{}' is a table of matrices; every model has it, and nothing "
+                            "stands in for it",
+                            param.name.text));
             known = false;
         }
         if (param.tied) {
@@ -252,24 +262,56 @@ class DeclarationChecker {
         }
     }
 
-    /// "key", rows("tensor") or cols("tensor").
+    /// "key", rows("tensor"), cols("tensor") or is("key", "text", …).
     void check_number_source(const ast::Expr& arg) {
         if (arg.kind == ast::Expr::Kind::text) return;
-        const bool of_shape = arg.kind == ast::Expr::Kind::call &&
-                              (arg.text == "rows" || arg.text == "cols") &&
-                              arg.operands.size() == 1 && arg.labels[0].text.empty() &&
-                              arg.operands[0].kind == ast::Expr::Kind::text;
-        if (!of_shape)
+        const bool texts =
+            arg.kind == ast::Expr::Kind::call &&
+            std::ranges::all_of(
+                arg.operands,
+                [](const ast::Expr& each) { return each.kind == ast::Expr::Kind::text; }) &&
+            std::ranges::all_of(arg.labels,
+                                [](const ast::Name& label) { return label.text.empty(); });
+        const bool of_shape =
+            (arg.text == "rows" || arg.text == "cols") && arg.operands.size() == 1;
+        const bool of_text = arg.text == "is" && arg.operands.size() >= 2;
+        if (!texts || (!of_shape && !of_text))
             errors_.error(arg.at,
-                          "a metadata key in quotes is needed here, or rows(\"tensor\") or "
-                          "cols(\"tensor\")");
+                          "a metadata key in quotes is needed here, or rows(\"tensor\"), "
+                          "cols(\"tensor\") or is(\"key\", \"text\")");
     }
 
-    /// "tensor", then perhaps a transform.
-    void check_tensor_source(const ast::Annotation& annotation) {
+    /// computed(expression of `element` [, when = condition]), of a vector.
+    void check_computed(const ast::Expr& call, const ast::Parameter& param) {
+        if (param.shape.size() != 1)
+            errors_.error(call.at, "only a vector can be computed: its values go by `element`");
+        const bool whole = call.operands.size() == 2 && call.labels[1].text == "when";
+        if ((call.operands.size() != 1 && !whole) || !call.labels[0].text.empty()) {
+            errors_.error(
+                call.at, "computed takes an expression of `element`, and perhaps when = condition");
+            return;
+        }
+        if (whole && !param.optional)
+            errors_.error(call.labels[1].at,
+                          "`when` says whether an optional parameter is there; this one always is");
+        if (whole) expressions_.need_truth(call.operands[1], scope_);
+        scope_.variables.emplace("element", Symbol{Type::number(), call.at, "element"});
+        expressions_.need_number(call.operands[0], scope_);
+        scope_.variables.erase("element");
+    }
+
+    /// "tensor", then perhaps a transform; or computed(…).
+    void check_tensor_source(const ast::Annotation& annotation, const ast::Parameter& param) {
         const ast::Expr& tensor = annotation.args.front();
+        if (tensor.kind == ast::Expr::Kind::call && tensor.text == "computed") {
+            check_computed(tensor, param);
+            if (annotation.args.size() > 1)
+                errors_.error(annotation.args[1].at, "what is computed needs no transform");
+            return;
+        }
         if (tensor.kind != ast::Expr::Kind::text) {
-            errors_.error(tensor.at, "the tensor's name in quotes is needed here");
+            errors_.error(tensor.at,
+                          "the tensor's name in quotes is needed here, or computed(expression)");
         } else {
             const size_t index = tensor.text.find("{i}");
             const bool in_block = scope_.inside != nullptr;
@@ -282,6 +324,10 @@ class DeclarationChecker {
                               "{i} stands for the repetition of a block, and this parameter "
                               "is in none");
         }
+        if (tensor.kind == ast::Expr::Kind::text && param.shape.size() != 3 &&
+            tensor.text.find("{j}") != std::string::npos)
+            errors_.error(tensor.at,
+                          "{j} stands for the matrix of a table, and this parameter is none");
         if (annotation.args.size() > 2)
             errors_.error(annotation.args[2].at, "a tensor has one transform at most");
         if (annotation.args.size() < 2) return;

@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+
+#include "compiler/check/scalar.h"
 
 namespace llmsql {
 namespace {
@@ -214,23 +217,28 @@ Type ExpressionChecker::check_member(const ast::Expr& expr, const Scope& scope) 
     return type;
 }
 
-bool ExpressionChecker::expect_one(const ast::Expr& expr) {
-    if (expr.operands.size() == 1 && expr.labels[0].text.empty()) return true;
-    error(expr.at, fmt::format("{} takes one argument without a name, not {}", expr.text,
-                               expr.operands.size() == 1 ? "a named one"
-                                                         : std::to_string(expr.operands.size())));
+bool ExpressionChecker::expect_arguments(const ast::Expr& expr, size_t count) {
+    const bool named = std::ranges::any_of(
+        expr.labels, [](const ast::Name& label) { return !label.text.empty(); });
+    if (expr.operands.size() == count && !named) return true;
+    error(expr.at,
+          fmt::format("{} takes {} without a name, not {}", expr.text,
+                      count == 1 ? "one argument" : fmt::format("{} arguments", count),
+                      expr.operands.size() == count ? "a named one"
+                                                    : std::to_string(expr.operands.size())));
     return false;
 }
 
 Type ExpressionChecker::check_call(const ast::Expr& expr, const Scope& scope) {
-    if (expr.text == "sqrt") {
-        if (expect_one(expr)) need_number(expr.operands[0], scope);
+    if (const size_t takes = arguments_of_function(expr.text); takes > 0) {
+        if (expect_arguments(expr, takes))
+            for (const ast::Expr& operand : expr.operands) need_number(operand, scope);
         return Type::number();
     }
     if (expr.text == "has") return check_has(expr, scope);
     const Operator* op = find_operator(expr.text);
     if (op == nullptr) {
-        std::vector<std::string> names{"sqrt", "has"};
+        std::vector<std::string> names{"sqrt", "pow", "min", "max", "has"};
         for (const Operator& each : operators())
             if (!each.name.empty()) names.emplace_back(each.name);
         return error(expr.at, fmt::format("there is no operator '{}'{}", expr.text,
@@ -243,7 +251,7 @@ Type ExpressionChecker::check_call(const ast::Expr& expr, const Scope& scope) {
 }
 
 Type ExpressionChecker::check_has(const ast::Expr& expr, const Scope& scope) {
-    if (!expect_one(expr)) return Type::truth();
+    if (!expect_arguments(expr, 1)) return Type::truth();
     const ast::Expr& operand = expr.operands[0];
     const bool is_path =
         operand.kind == ast::Expr::Kind::name || operand.kind == ast::Expr::Kind::member;

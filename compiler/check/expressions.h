@@ -91,7 +91,7 @@ class ExpressionChecker {
     Type check_conditional(const ast::Expr& expr, const Scope& scope);
     Type unknown_name(const ast::Expr& expr, const Scope& scope);
     Type error(Position at, std::string message);
-    bool expect_one(const ast::Expr& expr);
+    bool expect_arguments(const ast::Expr& expr, size_t count);
 
     Diagnostics& errors_;
     std::set<std::string> used_;

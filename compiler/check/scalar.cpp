@@ -58,8 +58,17 @@ Scalar apply_unary(const ast::Expr& expr, Scalar operand) {
     return -number_of(expr.operands[0], operand);
 }
 
-Scalar apply_sqrt(const ast::Expr& expr, Scalar operand) {
-    return finite(expr, std::sqrt(number_of(expr, operand)));
+size_t arguments_of_function(std::string_view name) {
+    if (name == "sqrt") return 1;
+    return name == "pow" || name == "min" || name == "max" ? 2 : 0;
+}
+
+Scalar apply_function(const ast::Expr& expr, const std::vector<Scalar>& operands) {
+    const double a = number_of(expr, operands[0]);
+    if (expr.text == "sqrt") return finite(expr, std::sqrt(a));
+    const double b = number_of(expr, operands[1]);
+    if (expr.text == "pow") return finite(expr, std::pow(a, b));
+    return expr.text == "min" ? std::min(a, b) : std::max(a, b);
 }
 
 Scalar apply_binary(const ast::Expr& expr, Scalar left, Scalar right) {
@@ -103,8 +112,11 @@ Scalar evaluate(const ast::Expr& expr, const ScalarLeaf& leaf) {
         case Kind::conditional:
             return operand(truth_of(expr.operands[0], operand(0)) ? 1 : 2);
         case Kind::call:
-            if (expr.text == "sqrt" && expr.operands.size() == 1)
-                return apply_sqrt(expr, operand(0));
+            if (arguments_of_function(expr.text) > 0) {
+                std::vector<Scalar> operands;
+                for (size_t i = 0; i < expr.operands.size(); ++i) operands.push_back(operand(i));
+                return apply_function(expr, operands);
+            }
             return leaf(expr);
         case Kind::name:
         case Kind::member:

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -20,7 +21,7 @@ struct EvalError {
     std::string message;
 };
 
-/// The value of a name, a member, or a call of anything but sqrt.
+/// The value of a name, a member, or a call of anything but a function of numbers.
 using ScalarLeaf = std::function<Scalar(const ast::Expr&)>;
 
 /// Evaluates; && || and ?: look only at what they need.
@@ -30,7 +31,12 @@ Scalar evaluate(const ast::Expr& expr, const ScalarLeaf& leaf);
 /// numbers, with the divisor's sign.
 Scalar apply_unary(const ast::Expr& expr, Scalar operand);
 Scalar apply_binary(const ast::Expr& expr, Scalar left, Scalar right);
-Scalar apply_sqrt(const ast::Expr& expr, Scalar operand);
+
+/// How many numbers a function takes: sqrt(a), pow(a, b), min(a, b), max(a, b); 0 for other names.
+size_t arguments_of_function(std::string_view name);
+
+/// Such a function, called by `expr`.
+Scalar apply_function(const ast::Expr& expr, const std::vector<Scalar>& operands);
 
 double number_of(const ast::Expr& expr, Scalar scalar);
 bool truth_of(const ast::Expr& expr, Scalar scalar);

@@ -33,7 +33,10 @@ class RuleParser {
         SignatureParam made;
         made.name = word();
         expect(":");
-        if (accept("param")) {
+        if (accept("table")) {
+            made.kind = SignatureParam::Kind::param;
+            made.shape = shape();
+        } else if (accept("param")) {
             made.kind = SignatureParam::Kind::param;
             made.shape = shape();
             made.optional = accept("?");
@@ -111,6 +114,10 @@ class RuleParser {
     size_t at_ = 0;
 };
 
+bool is_whole_number(const std::string& factor) {
+    return std::isdigit(static_cast<unsigned char>(factor.front())) != 0;
+}
+
 std::string pattern_text(const DimPattern& dim, const std::map<std::string, Dimension>& dims,
                          const std::optional<Shape>& run) {
     if (dim.any) {
@@ -127,8 +134,9 @@ std::string pattern_text(const DimPattern& dim, const std::map<std::string, Dime
         } else if (product) {
             product = *product * found->second;
         }
-        names += (names.empty() ? "" : "*") +
-                 (found == dims.end() ? factor : "(" + found->second.text() + ")");
+        names += (names.empty() ? "" : "*") + (found == dims.end() || is_whole_number(factor)
+                                                   ? factor
+                                                   : "(" + found->second.text() + ")");
     }
     if (product) return product->text();
     return names;
@@ -137,7 +145,14 @@ std::string pattern_text(const DimPattern& dim, const std::map<std::string, Dime
 class Unifier {
   public:
     Unifier(const Operator& op, const std::vector<Operand>& operands)
-        : signature_(signature_of(op)), operands_(operands) {}
+        : signature_(signature_of(op)), operands_(operands) {
+        // A whole number in a rule is a name for itself.
+        for (const SignatureParam& param : signature_.params)
+            for (const DimPattern& dim : param.shape)
+                for (const std::string& factor : dim.factors)
+                    if (is_whole_number(factor))
+                        bind(factor, Dimension::constant(std::stoll(factor)), kTheRule);
+    }
 
     Inference run() {
         if (!bind_numbers()) return std::move(made_);
@@ -216,11 +231,14 @@ class Unifier {
     }
 
     bool names_dimension(const std::string& name) const {
-        return std::ranges::any_of(signature_.params, [&](const SignatureParam& param) {
-            return std::ranges::any_of(param.shape, [&](const DimPattern& dim) {
+        const auto in = [&](const ShapePattern& shape) {
+            return std::ranges::any_of(shape, [&](const DimPattern& dim) {
                 return std::ranges::find(dim.factors, name) != dim.factors.end();
             });
-        });
+        };
+        return in(signature_.result) ||
+               std::ranges::any_of(signature_.params,
+                                   [&](const SignatureParam& param) { return in(param.shape); });
     }
 
     bool match(const SignatureParam& param, size_t index) {
@@ -271,7 +289,8 @@ class Unifier {
         std::string needed = "[";
         std::vector<size_t> because;
         const auto blame = [&](size_t source) {
-            if (source != index && std::ranges::find(because, source) == because.end())
+            if (source != index && source != kTheRule &&
+                std::ranges::find(because, source) == because.end())
                 because.push_back(source);
         };
         // Names bound by this very argument before it failed are shown as names.
@@ -302,6 +321,8 @@ class Unifier {
         return fmt::format("{} has the shape {}, but must be {}{}{}", param.name,
                            shape_text(operands_[index].shape), needed, reason, hint);
     }
+
+    static constexpr size_t kTheRule = static_cast<size_t>(-1);  // in place of a parameter's index
 
     const Signature& signature_;
     const std::vector<Operand>& operands_;

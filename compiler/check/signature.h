@@ -14,7 +14,7 @@
 
 namespace llmsql {
 
-/// One dimension of a rule: names multiplied, or `...`, any run of dimensions.
+/// One dimension of a rule: names and whole numbers multiplied, or `...`, any run of dimensions.
 struct DimPattern {
     bool any = false;
     std::vector<std::string> factors;

@@ -47,10 +47,10 @@ class Formula {
     }
 
     std::string param(const PlanExpr& e) const {
-        const auto name = [&](int id) {
-            return last_name(params_[static_cast<size_t>(id - 1)].name);
-        };
-        return e.id == e.last ? name(e.id) : name(e.id) + " … " + name(e.last);
+        const auto name = [&](int id) { return last_name(params_[static_cast<size_t>(id - 1)]); };
+        return e.id == e.last || params_[static_cast<size_t>(e.id - 1)].item >= 0
+                   ? name(e.id)
+                   : name(e.id) + " … " + name(e.last);
     }
 
     std::string attention(const PlanExpr& e) const {
@@ -86,10 +86,12 @@ std::string statement_comment(const Plan& plan, const std::vector<Param>& params
                                     shape_text(rows, cache.heads, cache.width)));
     }
     const PlanTensor& target = plan.tensor(statement.target);
-    return one_line(fmt::format("{} = {}  {}{}{}", target.name, formula.text(statement.data),
-                                name_of(target.type),
-                                shape_text(rows, target.shape.heads, target.shape.width),
-                                reads_place_of(plan, statement.data, target) ? ", in place" : ""));
+    return one_line(fmt::format(
+        "{} = {}  {}{}{}", target.name, formula.text(statement.data), name_of(target.type),
+        shape_text(
+            target.choices > 1 ? fmt::format("{}*{}", rows, target.choices) : std::string(rows),
+            target.shape.heads, target.shape.width),
+        reads_place_of(plan, statement.data, target) ? ", in place" : ""));
 }
 
 }  // namespace llmsql

@@ -96,9 +96,12 @@ class Text {
                 parts += fmt::format("{}{} {}", parts.empty() ? "" : " + ", name_of(kTypes[i]),
                                      bytes_text(by_type[i]));
         if (residency)
-            add("-- weights: stored {} ({}), held {}, read per pass {} ({} {})\n",
+            add("-- weights: stored {} ({}), held {}, read per pass {}{} ({} {})\n",
                 bytes_text(total), parts, bytes_text(residency->pool),
                 bytes_text(residency->read_bytes),
+                residency->most_bytes
+                    ? fmt::format(" expected, {} at most", bytes_text(*residency->most_bytes))
+                    : "",
                 residency->read_bytes == residency->lower_bound ? "optimum" : "at least",
                 bytes_text(residency->lower_bound));
         else
@@ -132,15 +135,21 @@ class Text {
                         "pool={}, windows={}, workers={});\n",
                         residency.budget, residency.pool, residency.windows, residency.workers));
         // A line a parameter.
-        std::string sql = "INSERT INTO residency(param, first_tile, last_tile, held) VALUES\n";
+        const bool choices = residency.most_bytes.has_value();
+        std::string sql =
+            fmt::format("INSERT INTO residency(param, first_tile, last_tile, held{}) VALUES\n",
+                        choices ? ", chosen" : "");
         for (size_t i = 0; i < residency.tiles.size(); ++i) {
             const PlanTiles& range = residency.tiles[i];
             const bool more = i > 0 && residency.tiles[i - 1].param == range.param;
-            sql += fmt::format("{}({}, {}, {}, {})",
+            sql += fmt::format("{}({}, {}, {}, {}{})",
                                i == 0 ? "  "
                                : more ? ", "
                                       : ",\n  ",
-                               range.param, range.first, range.last, range.held ? 1 : 0);
+                               range.param, range.first, range.last, range.held ? 1 : 0,
+                               !choices       ? ""
+                               : range.chosen ? ", 1"
+                                              : ", 0");
         }
         statement(sql + ";\n");
     }
@@ -149,12 +158,18 @@ class Text {
         statement(fmt::format("CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena={});\n",
                               plan_.arena_bytes));
         statement("CREATE VIRTUAL TABLE temp.slot USING llm_slot();\n");
-        insert("tensor(id, name, type, rows, heads, width, stride, offset, slice_of)",
-               plan_.tensors, [](const PlanTensor& t, size_t i) {
-                   return fmt::format("{}, {}, '{}', {}, {}, {}, {}, {}, {}", i + 1,
+        const bool choices =
+            std::ranges::any_of(model_.params, [](const Param& p) { return p.item >= 0; });
+        if (choices) statement("CREATE VIRTUAL TABLE temp.chosen USING llm_chosen();\n");
+        insert(fmt::format("tensor(id, name, type, rows, heads, width, stride, offset, slice_of{})",
+                           choices ? ", choices" : "")
+                   .c_str(),
+               plan_.tensors, [&](const PlanTensor& t, size_t i) {
+                   return fmt::format("{}, {}, '{}', {}, {}, {}, {}, {}, {}{}", i + 1,
                                       sql_literal(t.name, "a variable's name"), name_of(t.type),
                                       t.rows, t.shape.heads, t.shape.width, t.stride, t.offset,
-                                      t.view_of ? std::to_string(t.view_of) : "NULL");
+                                      t.view_of ? std::to_string(t.view_of) : "NULL",
+                                      choices ? fmt::format(", {}", t.choices) : "");
                });
     }
 

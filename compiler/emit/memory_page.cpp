@@ -46,6 +46,26 @@ double percent(int64_t part, int64_t whole) {
     return whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0;
 }
 
+/// What cannot be known of tables of matrices before a token has chosen.
+void choices(Page& page, const Model& model, const Plan& plan) {
+    int64_t tables = 0, bytes = 0;
+    for (const Param& param : model.params) {
+        if (param.item < 0) continue;
+        tables += param.item == 0 ? 1 : 0;
+        bytes += static_cast<int64_t>(param_bytes(param.type, param.shape));
+    }
+    if (tables == 0) return;
+    page.add(
+        "\n{} tables of matrices, {} in all, are read as each token chooses, which only the run "
+        "knows.\n",
+        tables, mib_text(bytes));
+    if (!plan.residency) return;
+    page.add(
+        "What of them is held was decided as if every choice were as likely as any: a token is "
+        "expected to\nread {} of weights, and reads {} at most.\n\n",
+        mib_text(plan.residency->read_bytes), mib_text(*plan.residency->most_bytes));
+}
+
 }  // namespace
 
 std::string memory_page(const Model& model, const Plan& plan,
@@ -55,6 +75,7 @@ std::string memory_page(const Model& model, const Plan& plan,
     const std::vector<MemoryPart> parts = memory_parts(plan, model.params, workers_of(plan));
     for (const MemoryPart& part : parts) page.bytes(part.name, part.bytes);
     page.bytes("sum", sum_of(parts));
+    choices(page, model, plan);
     if (!plan.residency) return page.take();
     page.bytes("budget", plan.residency->budget);
     page.bytes("left", plan.residency->budget - sum_of(parts));
@@ -109,16 +130,19 @@ std::string schedule_page(const Model& model, const Plan& plan) {
     const int64_t left =
         residency.budget - sum_of(memory_parts(plan, model.params, residency.workers));
     const int64_t capacity = held_matrices + std::max<int64_t>(0, left);
+    const bool choices = residency.most_bytes.has_value();
     const auto line = [&](std::string_view name, int64_t bytes) {
         page.add("{:<32}{:>15}{:>9.1f} %\n", name, bytes, percent(bytes, scanned));
     };
     page.add("\na steady pass: forward and logits, one token{:>22}\n", "bytes");
-    line("scans", scanned);
+    line(choices ? "scans, with all matrices chosen" : "scans", scanned);
     line("held of that", held_matrices);
-    line("reads, by this schedule", residency.read_bytes);
+    line(choices ? "reads, expected" : "reads, by this schedule", residency.read_bytes);
+    if (choices) line("reads, at most", *residency.most_bytes);
     line(residency.read_bytes == residency.lower_bound ? "lower bound (attained: optimal)"
                                                        : "lower bound",
          residency.lower_bound);
+    if (choices) return page.take();  // the others follow a trace, and there is none beforehand
     line("would read with Belady", steady_bytes(pass, Policy::belady, capacity));
     line("would read with LRU", steady_bytes(pass, Policy::lru, capacity));
     line("would read with FIFO", steady_bytes(pass, Policy::fifo, capacity));

@@ -25,6 +25,12 @@ constexpr std::array kFamilies{
            "element and head operators."},
     Family{Locality::matrix, "Matrix operators",
            "A whole row of a stored tensor, or a token's id, against a parameter."},
+    Family{
+        Locality::choice, "Choices",
+        "Matrices of a table, of which each token uses some. They read stored tensors, stand "
+        "alone in a statement, and read only the matrices that some token of the pass has "
+        "chosen. Their results have a row for each choice; element and head operators, but rope, "
+        "take such rows, and linear_sum adds them up."},
     Family{Locality::cache, "The cache", "Operators over the blocks of the key-value cache."},
     Family{Locality::view, "Views",
            "Other shapes of the same elements. They cost nothing and do not reach the SQL."},
@@ -62,6 +68,15 @@ std::string operators_page() {
         }
     }
     return page;
+}
+
+std::string operators_summary() {
+    std::string text;
+    for (const Family& family : kFamilies)
+        for (const Operator& op : operators())
+            if (op.locality == family.locality && !op.name.empty())
+                text += fmt::format("* `{}{}`\\\n  {}\n", op.name, op.signature, op.summary);
+    return text;
 }
 
 }  // namespace llmsql

@@ -8,4 +8,7 @@ namespace llmsql {
 /// The reference page of all operators as Markdown: what `llmsqlc --emit=operators` prints.
 std::string operators_page();
 
+/// Those of the graph language in short, for docs/graph-language.md.
+std::string operators_summary();
+
 }  // namespace llmsql

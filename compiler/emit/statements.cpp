@@ -65,6 +65,7 @@ class Writer {
 
     // A single weight is w and its bias b; several are called as the graph file calls them.
     void name_params(const PlanExpr& e) {
+        if (const PlanExpr* choice = choice_in(e)) return name_table(*choice);
         std::vector<const PlanExpr*> found;
         collect_params(e, found);
         collect_params(statement_.values, found);
@@ -72,7 +73,7 @@ class Writer {
         for (size_t i = 0; i < found.size(); ++i) {
             const PlanExpr& param = *found[i];
             if (params_named_.contains(param.id)) continue;
-            const std::string name = last_name(params_[static_cast<size_t>(param.id - 1)].name);
+            const std::string name = last_name(params_[static_cast<size_t>(param.id - 1)]);
             const std::string alias = aliases_.pick(single ? (i == 0 ? "w" : "b") : name);
             params_named_[param.id] = alias;
             from_.push_back("param " + alias);
@@ -86,6 +87,26 @@ class Writer {
                     "{}.id = {}.id {} {}", alias, params_named_.at(found[0]->id),
                     param.id > found[0]->id ? '+' : '-', std::abs(param.id - found[0]->id)));
         }
+    }
+
+    static const PlanExpr* choice_in(const PlanExpr& e) {
+        if (e.kind == PlanExpr::Kind::call && e.op->locality == Locality::choice) return &e;
+        for (const PlanExpr& arg : e.args)
+            if (const PlanExpr* found = choice_in(arg)) return found;
+        return nullptr;
+    }
+
+    // The matrices of a table that a tensor of shares chooses.
+    void name_table(const PlanExpr& choice) {
+        chosen_ = aliases_.pick("c");
+        from_.push_back("chosen " + chosen_);
+        where_.push_back(fmt::format("{}.id = {}", chosen_, choice.args[2].id));
+        const PlanExpr& table = choice.args[1];
+        const std::string alias =
+            aliases_.pick(last_name(params_[static_cast<size_t>(table.id - 1)]));
+        params_named_[table.id] = alias;
+        from_.push_back("param " + alias);
+        where_.push_back(fmt::format("{}.id = {}.item + {}", alias, chosen_, table.id));
     }
 
     static void collect_params(const PlanExpr& e, std::vector<const PlanExpr*>& found) {
@@ -116,6 +137,12 @@ class Writer {
         for (const PlanExpr& arg : e.args) args.push_back(text(arg));
         if (e.calls("embed")) args.push_back(":tokens");
         if (e.calls("rope")) args.insert(args.begin() + 1, ":position");
+        if (e.calls("top")) args[1] = fmt::format("{:.0f}", e.args[1].number);
+        if (e.op->locality == Locality::choice) {
+            if (args.size() > 3) args[3] = fmt::format("{:.0f}", e.args[3].number);
+            std::swap(args[1], args[2]);
+            args.insert(args.begin() + 2, chosen_ + ".item");
+        }
         if (e.calls("llm_rows")) args.insert(args.end(), {":first", ":rows"});
         if (e.calls("attention")) {
             args.pop_back();
@@ -132,6 +159,7 @@ class Writer {
     Aliases aliases_;
     std::map<int, std::string> tensors_, params_named_;  // alias by id
     std::vector<std::string> from_, where_;
+    std::string chosen_;  // the alias of `chosen`, if it is joined
     int64_t window_ = 0;
 };
 

@@ -129,12 +129,13 @@ class Fuser {
         return type == WeightType::q8 || type == WeightType::q4;
     }
 
-    int new_tensor(std::string name, TensorType type, RowShape shape) {
+    int new_tensor(std::string name, TensorType type, RowShape shape, int64_t choices = 1) {
         PlanTensor tensor;
         tensor.name = std::move(name);
         tensor.type = type;
-        tensor.rows = section_rows();
+        tensor.rows = section_rows() * choices;
         tensor.shape = shape;
+        tensor.choices = choices;
         plan_.tensors.push_back(std::move(tensor));
         return static_cast<int>(plan_.tensors.size());
     }
@@ -167,6 +168,7 @@ class Fuser {
 
     // The call of an operator whose operands are read under `shape`.
     PlanExpr expression(const Op& o, RowShape shape) {
+        if (o.op->locality == Locality::choice) return choice(o);
         std::vector<PlanExpr> args;
         for (size_t i = 0; i < o.args.size(); ++i) {
             const Arg& arg = o.args[i];
@@ -187,8 +189,21 @@ class Fuser {
     }
 
     PlanExpr linear_input(const Op& o) {
-        const int v = base(o.args[0]);
-        const bool q8 = quantised(std::get<ParamRef>(o.args[1]).id);
+        return stored_input(base(o.args[0]), quantised(std::get<ParamRef>(o.args[1]).id));
+    }
+
+    // linear_each and linear_sum: x, the table, the choice, and how many a token.
+    PlanExpr choice(const Op& o) {
+        const auto& table = std::get<ParamRef>(o.args[1]);
+        const bool q8 = o.op->name == "linear_each" && quantised(table.id);
+        std::vector<PlanExpr> args{stored_input(base(o.args[0]), q8),
+                                   PlanExpr::param(table.id, table.id + table.count - 1),
+                                   stored_input(base(o.args[2]), false)};
+        if (o.args.size() > 3) args.push_back(PlanExpr::constant(std::get<double>(o.args[3])));
+        return PlanExpr::call(o.op, std::move(args));
+    }
+
+    PlanExpr stored_input(int v, bool q8) {
         const bool rows = section_ == &plan_.logits && !of(v).in_logits;
         const Form form =
             rows ? (q8 ? Form::rows_q8 : Form::rows_f32) : (q8 ? Form::q8 : Form::f32);
@@ -222,7 +237,8 @@ class Fuser {
                 places_[{o.result, Form::q8}] = {target, 0};
                 return;
             }
-            const int target = new_tensor(name(o.result), TensorType::f32, shape);
+            const int target =
+                new_tensor(name(o.result), TensorType::f32, shape, value(o.result).choices);
             store(std::move(data), target, o);
             places_[{o.result, Form::f32}] = {target, 0};
         } else if (!places_.contains({o.result, Form::f32})) {
@@ -266,6 +282,9 @@ class Fuser {
     // Stores the wanted rows of a value that crosses the cut, in the forms that linears read.
     void take_rows(int v) {
         const Op& o = op(of(v).op);
+        if (value(v).choices > 1)
+            fail("'{}' has a row for each choice, and is still needed behind the last attention",
+                 name(v));
         const RowShape flat{1, value(v).elements()};
         if (of(v).rows_f32) {
             PlanExpr source = PlanExpr::tensor(view(v, Form::f32, flat));

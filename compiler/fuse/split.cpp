@@ -80,8 +80,10 @@ Split split_graph(const OpGraph& graph) {
     std::vector<int> change(order.size() + 2);
     for (const int i : order) {
         const auto v = static_cast<size_t>(graph.ops[static_cast<size_t>(i)].result);
-        ++change[made[v] + 1];
-        --change[last_use[v] + 1];
+        // Rows for choices do not cross: it is rows of tokens that are wanted.
+        const int weight = graph.values[v].choices > 1 ? 1000 : 1;
+        change[made[v] + 1] += weight;
+        change[last_use[v] + 1] -= weight;
     }
     // The very end is no candidate (it would store logits for every token), unless all is pinned.
     size_t cut = pinned_count;

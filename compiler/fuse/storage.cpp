@@ -79,13 +79,13 @@ class Decider {
 
     bool fits_in_heads(int value, RowShape heads) {
         const ValueStorage& s = of(value);
-        return !s.has_linear && !s.has_embed && !s.has_attention &&
+        return !s.has_linear && !s.has_embed && !s.stands_alone &&
                (!s.head_shape || *s.head_shape == heads);
     }
 
     bool fits_beside(const ValueStorage& result, int value) {
         const ValueStorage& s = of(value);
-        if (s.has_attention) return false;
+        if (s.stands_alone) return false;
         const int kinds = (result.has_linear || s.has_linear) + (result.has_embed || s.has_embed) +
                           (result.head_shape || s.head_shape);
         if (kinds > 1) return false;
@@ -107,7 +107,7 @@ class Decider {
             require(base(o.args[0]), result.in_logits,
                     quantised ? TensorType::q8 : TensorType::f32);
         } else if (name == "attention") {
-            result.has_attention = result.stored = true;
+            result.stands_alone = result.stored = true;
             require(base(o.args[0]), false, TensorType::f32);
             ValueStorage
                 append;  // a statement of its own, so each side has the whole of kMostNested
@@ -116,6 +116,15 @@ class Decider {
                 append.size = 0;
                 nest_or_store(append, base(o.args[i]), fits_in_heads(base(o.args[i]), heads));
             }
+        } else if (o.op->locality == Locality::choice) {
+            // linear_sum gathers rows of f32, and quantises them itself.
+            result.stands_alone = result.stored = true;
+            const auto first = static_cast<size_t>(std::get<ParamRef>(o.args[1]).id - 1);
+            const WeightType type = params_[first].type;
+            const bool q8 =
+                name == "linear_each" && (type == WeightType::q8 || type == WeightType::q4);
+            require(base(o.args[0]), result.in_logits, q8 ? TensorType::q8 : TensorType::f32);
+            require(base(o.args[2]), result.in_logits, TensorType::f32);
         } else if (o.op->locality == Locality::head) {
             result.head_shape = shape(o.result);
             nest_or_store(result, base(o.args[0]), fits_in_heads(base(o.args[0]), shape(o.result)));
@@ -144,7 +153,7 @@ class Decider {
 RowShape expression_shape(const OpGraph& graph, const ValueStorage& storage, int v) {
     const Value& value = graph.values[static_cast<size_t>(v)];
     if (storage.head_shape) return *storage.head_shape;
-    if (storage.has_linear || storage.has_embed || storage.has_attention)
+    if (storage.has_linear || storage.has_embed || storage.stands_alone)
         return {1, value.elements()};
     return {value.heads, value.width};
 }

@@ -29,7 +29,8 @@ struct ValueStorage {
     bool rows_f32 = false;  // crossing: its wanted rows are stored as f32 in logits
     bool rows_q8 = false;   // crossing: its wanted rows are stored quantised in logits
 
-    bool has_linear = false, has_embed = false, has_attention = false;
+    bool has_linear = false, has_embed = false;
+    bool stands_alone = false;           // attention, or a choice among matrices
     std::optional<RowShape> head_shape;  // of the head operators in it, all alike
     int size = 0;                        // operators in the expression
 };

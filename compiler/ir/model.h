@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/catalogue.h"
@@ -19,6 +20,12 @@ struct ParamSource {
     std::string tensor;        // "blk.3.attn_q.weight", already with the block's index
     std::string transform;     // "", "unpermute" (rows: interleaved to split-half rope) or "plus"
     std::vector<double> args;  // of the transform: unpermute's number of heads, plus's addend
+    /// Of a matrix of a table that the source keeps as one tensor [parts, rows, columns]: which.
+    std::optional<int64_t> part = {};
+    int64_t parts = 1;
+    /// Instead of a tensor: the source says it in numbers, from which these were computed.
+    std::vector<double> values = {};
+    bool is_computed() const { return tensor.empty(); }
     bool operator==(const ParamSource&) const = default;
 };
 
@@ -26,14 +33,18 @@ struct ParamSource {
 struct Param : ParamEntry {
     std::optional<ParamSource> gguf;
     std::optional<ParamSource> hf;
+    int64_t item = -1;      // of a table of matrices: which one it is; its name ends in ".item"
     bool optional = false;  // here only because the model has it: listed under "present"
+    const std::optional<ParamSource>& source(std::string_view format) const {
+        return format == "hf" ? hf : gguf;
+    }
     bool operator==(const Param&) const = default;
 };
 
 /// The tokenizer's kind. Its tables live in model.db; a model file only says what it must be.
 struct TokenizerSpec {
     std::string kind;  // "bpe" (byte level) or "spm" (SentencePiece BPE by score)
-    std::string pre;   // for bpe: "gpt2", "qwen2", "smollm"
+    std::string pre;   // for bpe: "gpt2", "qwen2", "smollm", "llama3", "cl100k"
     bool operator==(const TokenizerSpec&) const = default;
 };
 
@@ -45,13 +56,14 @@ struct ChatSpec {
 
 /// A graph instantiated with a model file.
 struct Model {
-    std::string name;                        // "smollm2-135m-instruct"
-    std::string graph;                       // "llama"
-    std::map<std::string, double> numbers;   // dims and constants by name
-    std::vector<std::string> dims;           // the dims among them, as the graph declares them
-    std::vector<std::string> constants;      // and the constants
-    std::vector<std::string> architectures;  // what GGUFs call it: general.architecture
-    std::vector<Param> params;               // the catalogue; id = index + 1
+    std::string name;                       // "smollm2-135m-instruct"
+    std::string graph;                      // "llama"
+    std::map<std::string, double> numbers;  // dims and constants by name
+    std::vector<std::string> dims;          // the dims among them, as the graph declares them
+    std::vector<std::string> constants;     // and the constants
+    /// What "gguf" and "hf" sources call it: general.architecture, and config.json's architectures.
+    std::map<std::string, std::vector<std::string>> architectures;
+    std::vector<Param> params;  // the catalogue; id = index + 1
     TokenizerSpec tokenizer;
     ChatSpec chat;
     bool operator==(const Model&) const = default;

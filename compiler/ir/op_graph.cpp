@@ -12,7 +12,8 @@ namespace {
 std::string arg_text(const Arg& arg, const std::vector<Param>& params) {
     if (const auto* value = std::get_if<ValueRef>(&arg)) return fmt::format("v{}", value->id);
     if (const auto* param = std::get_if<ParamRef>(&arg))
-        return params.at(static_cast<size_t>(param->id - 1)).name;
+        return table_name(params.at(static_cast<size_t>(param->id - 1))) +
+               (param->count > 1 ? fmt::format("[{}]", param->count) : "");
     if (const auto* number = std::get_if<double>(&arg)) return real_text(*number);
     return "tokens";
 }
@@ -29,7 +30,8 @@ std::string to_text(const OpGraph& graph, const std::vector<Param>& params) {
         const Value& value = graph.values.at(static_cast<size_t>(op.result));
         text += fmt::format("{:<56} -- ", line);
         if (!value.name.empty()) text += value.name + "  ";
-        text += shape_text("T", value.heads, value.width);
+        text += shape_text(value.choices > 1 ? fmt::format("T*{}", value.choices) : "T",
+                           value.heads, value.width);
         if (op.layer >= 0) text += fmt::format("  layer {}", op.layer);
         if (op.cache >= 0) text += fmt::format("  cache {}", op.cache);
         text += "\n";

@@ -20,6 +20,7 @@ struct Value {
     std::string name;  // the graph file's variable, "" for an intermediate
     int64_t heads = 1;
     int64_t width = 0;
+    int64_t choices = 1;  // rows a token: what linear_each makes has one for each choice
     int64_t elements() const { return heads * width; }
 };
 
@@ -28,7 +29,8 @@ struct ValueRef {
     bool operator==(const ValueRef&) const = default;
 };
 struct ParamRef {
-    int id = 0;  // catalogue id, from 1
+    int id = 0;     // catalogue id, from 1
+    int count = 1;  // of a table of matrices: how many, with ids one after the other
     bool operator==(const ParamRef&) const = default;
 };
 struct TokensRef {  // the token ids of the pass

@@ -43,4 +43,9 @@ int64_t PlanTensor::row_bytes() const {
     return static_cast<int64_t>(tensor_row_bytes(type, shape.elements()));
 }
 
+int64_t Plan::used_by(const PlanExpr& choice) const {
+    if (choice.calls("linear_each")) return static_cast<int64_t>(choice.args.at(3).number);
+    return tensor(choice.args.at(0).id).choices;
+}
+
 }  // namespace llmsql

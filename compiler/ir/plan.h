@@ -36,7 +36,7 @@ struct PlanExpr {
     /// llm_rows' first and rows.
     std::vector<PlanExpr> args;
     int id = 0;    // tensor: an id of Plan::tensor(); param: a catalogue id
-    int last = 0;  // param: the last id of a range under llm_concat, else equal to id
+    int last = 0;  // param: the last id of a range under llm_concat or of a table, else equal to id
     double number = 0;
 
     static PlanExpr call(const Operator* op, std::vector<PlanExpr> args);
@@ -65,6 +65,7 @@ struct PlanTensor {
     TensorType type = TensorType::f32;
     int64_t rows = 0;  // the most tokens it holds
     RowShape shape;
+    int64_t choices = 1;       // rows a token, counted in `rows`: see linear_each
     int view_of = 0;           // 0, or the id of the stored tensor that it views
     int64_t first_column = 0;  // of a view, in elements
     int64_t stride = 0;        // bytes from one row to the next, set by compiler/memory
@@ -86,16 +87,20 @@ struct PlanTiles {
     int param = 0;  // catalogue id
     int64_t first = 0, last = 0;
     bool held = false;
+    bool chosen = false;  // of a table's matrix: only the passes that choose it read it
 };
 
 /// What a plan with a memory budget says of its weights. Made by compiler/memory.
 struct PlanResidency {
-    int64_t budget = 0;            // the most bytes of memory that the whole process takes
-    int workers = 0;               // the most threads that compute
-    int64_t windows = 0;           // bytes for mapping the database; 0: not enough is left for it
-    int64_t pool = 0;              // bytes of all held tiles, vectors among them
-    int64_t read_bytes = 0;        // of matrices, by a steady pass of one token: forward and logits
-    int64_t lower_bound = 0;       // no way of holding as much reads less
+    int64_t budget = 0;       // the most bytes of memory that the whole process takes
+    int workers = 0;          // the most threads that compute
+    int64_t windows = 0;      // bytes for mapping the database; 0: not enough is left for it
+    int64_t pool = 0;         // bytes of all held tiles, vectors among them
+    int64_t read_bytes = 0;   // of matrices, by a steady pass of one token: forward and logits
+    int64_t lower_bound = 0;  // no way of holding as much reads less
+    /// Tables are read as tokens choose: then read_bytes and lower_bound are what is expected if
+    /// every choice is as likely as any, and this is the most that a pass can read.
+    std::optional<int64_t> most_bytes;
     std::vector<PlanTiles> tiles;  // every tile of every parameter once; see plan_residency
 };
 
@@ -111,6 +116,9 @@ struct Plan {
     int64_t logits_rows = 0;                 // rows of the tensors of `logits`
     int64_t arena_bytes = 0;                 // set by compiler/memory
     std::optional<PlanResidency> residency;  // without: all weights are held
+
+    /// Of a linear_each or linear_sum: how many matrices of its table a token uses at most.
+    int64_t used_by(const PlanExpr& choice) const;
 
     PlanTensor& tensor(int id) { return tensors[static_cast<size_t>(id - 1)]; }
     const PlanTensor& tensor(int id) const { return tensors[static_cast<size_t>(id - 1)]; }

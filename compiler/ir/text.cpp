@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "common/error.h"
+#include "compiler/ir/model.h"
 
 namespace llmsql {
 
@@ -24,9 +25,13 @@ std::string shape_text(std::string_view rows, int64_t heads, int64_t width) {
     return fmt::format("[{}, {}, {}]", rows, heads, width);
 }
 
-std::string last_name(const std::string& param) {
-    const size_t dot = param.rfind('.');
-    return dot == std::string::npos ? param : param.substr(dot + 1);
+std::string table_name(const Param& param) {
+    return param.item < 0 ? param.name : param.name.substr(0, param.name.rfind('.'));
+}
+
+std::string last_name(const Param& param) {
+    const std::string name = table_name(param);
+    return name.substr(name.rfind('.') + 1);  // npos + 1 is 0
 }
 
 }  // namespace llmsql

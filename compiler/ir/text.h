@@ -15,7 +15,11 @@ std::string real_text(double number);
 /// "[T, 9, 64]", or "[T, 576]" where heads is 1; `rows` is what to call the first dimension.
 std::string shape_text(std::string_view rows, int64_t heads, int64_t width);
 
-/// What follows the last dot of a parameter's name: "attn_q" of "layer.3.attn_q".
-std::string last_name(const std::string& param);
+/// A parameter's name without the number of a matrix in a table: "layer.3.ffn_gate" of
+/// "layer.3.ffn_gate.17".
+std::string table_name(const struct Param& param);
+
+/// What follows the last dot of that: "attn_q" of "layer.3.attn_q".
+std::string last_name(const struct Param& param);
 
 }  // namespace llmsql

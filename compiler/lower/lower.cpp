@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
@@ -19,7 +20,8 @@ struct Tensor {
     Shape shape;
 };
 struct Parameter {
-    int id = 0;  // catalogue id
+    int id = 0;         // catalogue id, of a table that of its first matrix
+    int64_t count = 0;  // of a table: how many matrices
 };
 struct Tokens {};
 struct Absent {};  // an optional parameter that the model lacks
@@ -129,7 +131,8 @@ class Lowering {
     Item parameter(const std::string& name) const {
         const auto found = instance_.ids.find(name);
         if (found == instance_.ids.end()) return Absent{};
-        return Parameter{found->second};
+        const auto table = instance_.tables.find(name);
+        return Parameter{found->second, table == instance_.tables.end() ? 0 : table->second};
     }
 
     Item named(const ast::Expr& expr) {
@@ -151,7 +154,11 @@ class Lowering {
     }
 
     Item call(const ast::Expr& expr) {
-        if (expr.text == "sqrt") return apply_sqrt(expr, scalar_of(expr.operands[0]));
+        if (arguments_of_function(expr.text) > 0) {
+            std::vector<Scalar> operands;
+            for (const ast::Expr& operand : expr.operands) operands.push_back(scalar_of(operand));
+            return apply_function(expr, operands);
+        }
         if (expr.text == "has") {
             const ast::Expr& name = expr.operands[0];
             if (name.kind == ast::Expr::Kind::name) return Scalar(instance_.has(name.text));
@@ -187,8 +194,11 @@ class Lowering {
     Shape shape_of(const Item& item) const {
         if (const Tensor* tensor = std::get_if<Tensor>(&item)) return tensor->shape;
         if (std::holds_alternative<Tokens>(item)) return {count()};
-        const ParamShape& shape =
-            instance_.params[static_cast<size_t>(std::get<Parameter>(item).id - 1)].shape;
+        const auto& [id, count] = std::get<Parameter>(item);
+        const ParamShape& shape = instance_.params[static_cast<size_t>(id - 1)].shape;
+        if (count > 0)
+            return {Dimension::constant(count), Dimension::constant(*shape.rows),
+                    Dimension::constant(shape.cols)};
         if (shape.is_vector()) return {Dimension::constant(shape.cols)};
         return {Dimension::constant(*shape.rows), Dimension::constant(shape.cols)};
     }
@@ -225,7 +235,8 @@ class Lowering {
             if (const Tensor* tensor = std::get_if<Tensor>(&items[i])) {
                 made.args.emplace_back(ValueRef{tensor->value});
             } else if (const Parameter* parameter = std::get_if<Parameter>(&items[i])) {
-                made.args.emplace_back(ParamRef{parameter->id});
+                made.args.emplace_back(ParamRef{
+                    parameter->id, static_cast<int>(std::max<int64_t>(1, parameter->count))});
             } else if (std::holds_alternative<Tokens>(items[i])) {
                 made.args.emplace_back(TokensRef{});
             } else if (const Scalar* scalar = std::get_if<Scalar>(&items[i])) {
@@ -235,12 +246,42 @@ class Lowering {
         Value value;
         const std::vector<int64_t> sizes = whole_sizes(op, expr, inferred.result);
         value.width = sizes.back();
-        if (sizes.size() == 2) value.heads = sizes.front();
+        value.choices = choices_of(op, expr, made, inferred);
+        if (sizes.size() == 2 && value.choices == 1) value.heads = sizes.front();
         check_numbers(op, expr, made, operands);
         made.result = static_cast<int>(made_.values.size());
         made_.values.push_back(std::move(value));
         made_.ops.push_back(std::move(made));
         return {made_.ops.back().result, std::move(inferred.result)};
+    }
+
+    /// How many rows a token the result has. Rows for choices lie one below the other, heads side
+    /// by side, so the two do not go together even where their shapes are alike.
+    int64_t choices_of(const Operator& op, const ast::Expr& expr, const Op& made,
+                       const Inference& inferred) const {
+        std::vector<int64_t> given;
+        for (const Arg& arg : made.args)
+            if (const ValueRef* value = std::get_if<ValueRef>(&arg))
+                given.push_back(made_.values[static_cast<size_t>(value->id)].choices);
+        const bool any = std::ranges::any_of(given, [](int64_t choices) { return choices > 1; });
+        if (op.locality == Locality::choice) {
+            const int64_t used = inferred.dims.at("u").whole().value_or(1);
+            const bool sums = op.name == "linear_sum";
+            if ((sums ? given[0] : used) != used || given[1] != 1 || (!sums && given[0] != 1))
+                throw EvalError{
+                    expr.at, fmt::format("{}: what it takes must {}come from linear_each", op.name,
+                                         sums ? "" : "not ")};
+            return sums ? 1 : used;
+        }
+        if (!any) return 1;
+        const bool alike = std::ranges::all_of(given, [&](int64_t n) { return n == given[0]; });
+        if (!alike || op.name == "rope" ||
+            (op.locality != Locality::element && op.locality != Locality::head))
+            throw EvalError{
+                expr.at, fmt::format("{} does not work on what linear_each makes, which has a row "
+                                     "for each choice{}",
+                                     op.name, alike ? "" : ", together with what has none")};
+        return given[0];
     }
 
     /// The dimensions after T, as numbers.
@@ -265,6 +306,22 @@ class Lowering {
         if (op.name == "rope" && operands[0].shape.back().whole().value_or(1) % 2 != 0)
             throw EvalError{expr.at, fmt::format("rope rotates pairs, so heads of {} are too odd",
                                                  operands[0].shape.back().text())};
+        if (op.name == "top") {
+            const double count = std::get<double>(made.args[1]);
+            if (count < 1 || count != std::floor(count) || count >= 0x1p31)
+                throw EvalError{expr.at,
+                                fmt::format("top: count must be a whole number of at least "
+                                            "1, not {}",
+                                            number_text(count))};
+        }
+        if (op.name == "linear_each") {
+            const auto used = static_cast<int64_t>(std::get<double>(made.args[3]));
+            const int64_t all = operands[2].shape.back().whole().value_or(1);
+            if (used > all)
+                throw EvalError{
+                    expr.at,
+                    fmt::format("linear_each: {} of {} matrices cannot be chosen", used, all)};
+        }
         if (op.name != "attention") return;
         const int64_t heads = operands[0].shape[1].whole().value_or(1);
         const int64_t groups = operands[1].shape[1].whole().value_or(1);
@@ -323,7 +380,8 @@ class Lowering {
 OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors) {
     std::set<std::string> names;
     for (const Param& param : model.params) names.insert(param.name);
-    const Given given{model.numbers, [&](const std::string& name) { return names.contains(name); }};
+    const Given given{model.numbers,
+                      [&](const Param& param) { return names.contains(param.name); }};
     const Instance instance =
         instantiate(graph, given,
                     [&](Position at, const std::vector<std::string>&, const std::string& message) {

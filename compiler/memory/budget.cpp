@@ -2,6 +2,7 @@
 #include "compiler/memory/budget.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "common/error.h"
@@ -41,6 +42,7 @@ constexpr int64_t kMainStack = 160 * kKiB;
 constexpr int64_t kMatrixPiece = 128;
 /// Tables of cosines and sines that are kept, and one being made (runtime/ops/rope_tables.h).
 constexpr int64_t kRopeTables = 5;
+constexpr int64_t kGathered = 64;  // of a row that is gathered: its number, its share, its part
 constexpr int64_t kCacheBlockEntry = 128;  // of a cache block that attention looks at
 
 // What choose_sizes counts.
@@ -60,8 +62,30 @@ int64_t calls_in(const PlanExpr& e) {
     return calls;
 }
 
+bool is_choice(const PlanExpr& e) {
+    return e.kind == PlanExpr::Kind::call && e.op->locality == Locality::choice;
+}
+
+/// Rows that a statement's choices gather side by side, each with what stands around it.
+int64_t gathered_bytes(const Plan& plan) {
+    int64_t most = 0;
+    const std::function<void(const PlanExpr&, int64_t)> look = [&](const PlanExpr& e,
+                                                                   int64_t rows) {
+        if (is_choice(e)) {
+            const PlanTensor& x = plan.tensor(e.args[0].id);
+            const int64_t row =
+                static_cast<int64_t>(tensor_row_bytes(TensorType::f32, x.shape.elements()));
+            most = std::max(most, rows * plan.used_by(e) * (row + kGathered));
+        }
+        for (const PlanExpr& arg : e.args) look(arg, rows);
+    };
+    for (const PlanInsert& s : plan.forward) look(s.data, plan.chunk);
+    for (const PlanInsert& s : plan.logits) look(s.data, plan.logits_rows);
+    return most;
+}
+
 bool has_linear(const PlanExpr& e) {
-    return e.calls("linear") || std::ranges::any_of(e.args, has_linear);
+    return e.calls("linear") || is_choice(e) || std::ranges::any_of(e.args, has_linear);
 }
 
 /// A worker's rows of scratch: one a level of nesting at most, each as long as the longest yet.
@@ -69,7 +93,7 @@ bool has_linear(const PlanExpr& e) {
 int64_t scratch_bytes(const Plan& plan) {
     int64_t depth = 0, floats = 0;
     const auto look = [&](const PlanExpr& e, int64_t rows, int64_t elements) {
-        depth = std::max(depth, calls_in(e));
+        depth = std::max(depth, calls_in(e) + (is_choice(e) ? 2 : 0));
         floats = std::max(floats, has_linear(e) ? rows * kMatrixPiece : elements);
     };
     for (const auto* section : {&plan.forward, &plan.logits})
@@ -116,15 +140,26 @@ int64_t all_weights(const std::vector<Param>& params) {
     return bytes;
 }
 
-/// Bytes that a section's linears multiply by.
-int64_t scanned_by(const std::vector<PlanInsert>& section, const std::vector<Param>& params) {
+/// Bytes that a section's linears multiply by in a pass of so many tokens; of tables, what is
+/// expected if every choice is as likely as any.
+int64_t scanned_by(const Plan& plan, const std::vector<PlanInsert>& section,
+                   const std::vector<Param>& params, int64_t tokens) {
     int64_t bytes = 0;
     const std::function<void(const PlanExpr&)> look = [&](const PlanExpr& e) {
-        if (e.calls("linear"))
+        if (e.calls("linear") || is_choice(e)) {
+            int64_t all = 0;
             for (int id = e.args[1].id; id <= e.args[1].last; ++id) {
                 const Param& param = params[static_cast<size_t>(id - 1)];
-                bytes += static_cast<int64_t>(param_bytes(param.type, param.shape));
+                all += static_cast<int64_t>(param_bytes(param.type, param.shape));
             }
+            double share = 1;
+            if (is_choice(e)) {
+                const double each = static_cast<double>(plan.used_by(e)) /
+                                    static_cast<double>(e.args[1].last - e.args[1].id + 1);
+                share = 1 - std::pow(1 - each, static_cast<double>(tokens));
+            }
+            bytes += static_cast<int64_t>(share * static_cast<double>(all));
+        }
         for (const PlanExpr& arg : e.args) look(arg);
     };
     for (const PlanInsert& s : section) {
@@ -142,10 +177,14 @@ Plan arranged(const Model& model, const OpGraph& graph, const PlanSizes& sizes) 
 
 /// The cost of the nominal work with `capacity` bytes for matrices; see choose_sizes in budget.h.
 double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capacity) {
-    const auto forward = static_cast<double>(scanned_by(plan.forward, params));
-    const auto logits = static_cast<double>(scanned_by(plan.logits, params));
-    const double all = forward + logits;
-    const double held = all > 0 ? std::min(1.0, static_cast<double>(capacity) / all) : 1.0;
+    const auto forward = static_cast<double>(scanned_by(plan, plan.forward, params, plan.chunk));
+    const auto logits = static_cast<double>(scanned_by(plan, plan.logits, params, 1));
+    const double all = static_cast<double>(scanned_by(plan, plan.forward, params, 1)) + logits;
+    // However many tokens there are, no more than everything is scanned.
+    constexpr int64_t kAnyTokens = int64_t{1} << 40;
+    const auto stored = static_cast<double>(scanned_by(plan, plan.forward, params, kAnyTokens)) +
+                        static_cast<double>(scanned_by(plan, plan.logits, params, kAnyTokens));
+    const double held = stored > 0 ? std::min(1.0, static_cast<double>(capacity) / stored) : 1.0;
     const int64_t prompt = std::min(kPromptTokens, plan.context);
     const auto chunks = static_cast<double>((prompt + plan.chunk - 1) / plan.chunk);
     const double read = chunks * forward + logits + kDecodedTokens * all;
@@ -197,7 +236,8 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
          (count(plan.forward) + count(plan.logits)) * kStatement + rows * kTableRow},
         {"tokenizer and prompt",
          kTokenizer + vocabulary * kTokenizerPerToken + plan.context * kPromptToken},
-        {"activations", whole_pages(plan.arena_bytes) + rope_bytes(plan)},
+        {"activations",
+         whole_pages(plan.arena_bytes) + rope_bytes(plan) + whole_pages(gathered_bytes(plan))},
         {kCacheName, cache},
         {"sampling", whole_pages(vocabulary * kCandidate)},
         {"checksums", checksum_bytes(params)},
@@ -216,7 +256,8 @@ std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>&
 
 int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64_t capacity,
                        int workers) {
-    const int64_t scanned = scanned_by(plan.forward, params) + scanned_by(plan.logits, params);
+    const int64_t scanned =
+        scanned_by(plan, plan.forward, params, 1) + scanned_by(plan, plan.logits, params, 1);
     const auto windows = static_cast<int64_t>(mapped_bytes(workers));
     return windows <= capacity / 4 && windows <= (scanned - capacity) / 10 ? windows : 0;
 }

@@ -2,17 +2,26 @@
 #include "compiler/memory/residency.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <utility>
 
 namespace llmsql {
 namespace {
 
+bool is_choice(const PlanExpr& e) {
+    return e.kind == PlanExpr::Kind::call && e.op->locality == Locality::choice;
+}
+
 class PassBuilder {
   public:
-    explicit PassBuilder(const std::vector<Param>& params) : params_(params) {}
+    PassBuilder(const Plan& plan, const std::vector<Param>& params)
+        : plan_(plan), params_(params) {}
 
     void scan(const PlanExpr& e) {
+        if (is_choice(e))
+            for (int id = e.args[1].id; id <= e.args[1].last; ++id)
+                scan_param(id, plan_.used_by(e), e.args[1].last - e.args[1].id + 1);
         if (e.calls("linear"))
             for (int id = e.args[1].id; id <= e.args[1].last; ++id) scan_param(id);
         for (const PlanExpr& arg : e.args) scan(arg);
@@ -21,32 +30,37 @@ class PassBuilder {
     Pass take() { return std::move(pass_); }
 
   private:
-    void scan_param(int id) {
+    void scan_param(int id, int64_t chosen = 1, int64_t of = 1) {
         const Param& param = params_[static_cast<size_t>(id - 1)];
         const int64_t count = tile_count(param.type, param.shape);
         const auto [first, made] = first_.try_emplace(id, static_cast<int>(pass_.tiles.size()));
         for (int64_t tile = 0; tile < count; ++tile) {
             if (made) {
                 const size_t bytes = tile_bytes(param.type, param.shape, tile);
-                pass_.tiles.push_back({id, tile, static_cast<int64_t>(bytes)});
+                pass_.tiles.push_back({id, tile, static_cast<int64_t>(bytes), chosen, of});
             }
             pass_.scans.push_back(first->second + static_cast<int>(tile));
         }
     }
 
+    const Plan& plan_;
     const std::vector<Param>& params_;
     std::map<int, int> first_;  // by parameter: where its tiles are in the pass
     Pass pass_;
 };
 
-/// What no linear scans, then the others as a pass scans them first.
-std::vector<int> reading_order(const Pass& pass, size_t params) {
+/// What no pass is certain to scan, then the others as a pass scans them first.
+std::vector<int> reading_order(const Pass& pass, const std::vector<Param>& params) {
     std::vector<int> scanned;
-    for (const Pass::Tile& tile : pass.tiles)
-        if (tile.index == 0) scanned.push_back(tile.param);
+    std::vector<bool> certain(params.size() + 1);
+    for (const Pass::Tile& tile : pass.tiles) {
+        if (tile.index > 0 || params[static_cast<size_t>(tile.param - 1)].item >= 0) continue;
+        scanned.push_back(tile.param);
+        certain[static_cast<size_t>(tile.param)] = true;
+    }
     std::vector<int> order;
-    for (int id = 1; id <= static_cast<int>(params); ++id)
-        if (std::ranges::find(scanned, id) == scanned.end()) order.push_back(id);
+    for (int id = 1; id <= static_cast<int>(params.size()); ++id)
+        if (!certain[static_cast<size_t>(id)]) order.push_back(id);
     order.insert(order.end(), scanned.begin(), scanned.end());
     return order;
 }
@@ -54,7 +68,7 @@ std::vector<int> reading_order(const Pass& pass, size_t params) {
 }  // namespace
 
 Pass pass_of(const Plan& plan, const std::vector<Param>& params) {
-    PassBuilder builder(params);
+    PassBuilder builder(plan, params);
     for (const auto* section : {&plan.forward, &plan.logits})
         for (const PlanInsert& statement : *section) {
             builder.scan(statement.data);
@@ -71,6 +85,31 @@ int64_t vector_bytes(const std::vector<Param>& params) {
     return bytes;
 }
 
+/// What a pass reads if each choice falls on the matrices of which the most is streamed.
+static int64_t most_read(const Plan& plan, const Pass& pass, const Choice& choice) {
+    std::map<int, int64_t> streamed;  // by parameter
+    for (size_t i = 0; i < pass.tiles.size(); ++i)
+        if (!choice.held[i]) streamed[pass.tiles[i].param] += pass.tiles[i].bytes;
+    int64_t most = 0;
+    const std::function<void(const PlanExpr&)> look = [&](const PlanExpr& e) {
+        if (e.calls("linear"))
+            for (int id = e.args[1].id; id <= e.args[1].last; ++id) most += streamed[id];
+        if (is_choice(e)) {
+            std::vector<int64_t> each;
+            for (int id = e.args[1].id; id <= e.args[1].last; ++id) each.push_back(streamed[id]);
+            std::ranges::sort(each, std::ranges::greater{});
+            for (int64_t i = 0; i < plan.used_by(e); ++i) most += each[static_cast<size_t>(i)];
+        }
+        for (const PlanExpr& arg : e.args) look(arg);
+    };
+    for (const auto* section : {&plan.forward, &plan.logits})
+        for (const PlanInsert& statement : *section) {
+            look(statement.data);
+            if (statement.appends()) look(statement.values);
+        }
+    return most;
+}
+
 void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capacity) {
     const Pass pass = pass_of(plan, params);
     const Choice choice = choose_held(pass, capacity);
@@ -84,7 +123,7 @@ void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capaci
     residency.read_bytes = choice.read_bytes;
     residency.lower_bound = choice.lower_bound;
     residency.tiles.clear();
-    for (const int id : reading_order(pass, params.size())) {
+    for (const int id : reading_order(pass, params)) {
         const Param& param = params[static_cast<size_t>(id - 1)];
         const int64_t count = tile_count(param.type, param.shape);
         for (int64_t tile = 0; tile < count; ++tile) {
@@ -94,9 +133,10 @@ void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capaci
             if (tile > 0 && residency.tiles.back().held == keep)
                 residency.tiles.back().last = tile;
             else
-                residency.tiles.push_back({id, tile, tile, keep});
+                residency.tiles.push_back({id, tile, tile, keep, param.item >= 0});
         }
     }
+    if (pass.has_choices()) residency.most_bytes = most_read(plan, pass, choice);
 }
 
 }  // namespace llmsql

@@ -13,7 +13,8 @@ namespace llmsql {
 /// What a steady decode pass scans: `forward`, then `logits`, each once, for one token. Every
 /// matrix that a linear multiplies by, tile by tile; a matrix that two of them multiply by is
 /// scanned twice. Tile::param is the catalogue id. Vectors are not in it, being held always, nor
-/// are the rows that embed picks.
+/// are the rows that embed picks. A matrix of a table is in it with the chance that it is chosen,
+/// each being as likely as any other.
 Pass pass_of(const Plan& plan, const std::vector<Param>& params);
 
 /// Bytes of the vectors, which no budget can do without.

@@ -184,6 +184,17 @@ int64_t Pass::scanned_bytes() const {
     return bytes;
 }
 
+bool Pass::has_choices() const {
+    return std::ranges::any_of(tiles, [](const Tile& tile) { return tile.chosen != tile.of; });
+}
+
+int64_t Pass::period() const {
+    constexpr int64_t kLongest = 1 << 20;  // rounded beyond: the sums are of bytes times this
+    int64_t period = 1;
+    for (const Tile& tile : tiles) period = std::min(kLongest, std::lcm(period, tile.of));
+    return period;
+}
+
 Fill best_fill(std::span<const TileClass> classes, int64_t capacity, int64_t most_bits) {
     Fill fill;
     fill.held.resize(classes.size());
@@ -232,7 +243,10 @@ struct ClassTiles {
 
 std::vector<ClassTiles> classify(const Pass& pass) {
     std::vector<int64_t> scans(pass.tiles.size());
-    for (const int tile : pass.scans) ++scans[static_cast<size_t>(tile)];
+    const int64_t period = pass.period();
+    for (const int tile : pass.scans)
+        scans[static_cast<size_t>(tile)] +=
+            pass.scans_in_period(pass.tiles[static_cast<size_t>(tile)], period);
     std::map<std::pair<int64_t, int64_t>, size_t> known;  // by size and scans
     std::map<std::pair<size_t, int>, size_t> places;      // by class and parameter
     std::vector<ClassTiles> classes;
@@ -318,10 +332,18 @@ Choice choose_held(const Pass& pass, int64_t capacity, int64_t most_bits) {
     Choice choice;
     choice.held.resize(pass.tiles.size());
     choice.held_bytes = fill.bytes;
-    choice.read_bytes = pass.scanned_bytes() - fill.saved;
+    const int64_t period = pass.period();
+    int64_t scanned = 0;  // in a period
+    for (const int tile : pass.scans) {
+        const Pass::Tile& each = pass.tiles[static_cast<size_t>(tile)];
+        scanned += each.bytes * pass.scans_in_period(each, period);
+    }
+    const auto in_a_pass = [&](int64_t bytes) { return (bytes + period - 1) / period; };
+    choice.read_bytes = in_a_pass(scanned - fill.saved);
     // Scanned once a pass, whatever is not read in a pass was held, all at once, when it began.
-    choice.lower_bound =
-        pass.scans_each_once() ? pass.scanned_bytes() - fill.most : interval_bound(pass, capacity);
+    choice.lower_bound = pass.scans_each_once() ? in_a_pass(scanned - fill.most)
+                         : pass.has_choices()   ? 0
+                                                : interval_bound(pass, capacity);
     for (size_t c = 0; c < classes.size(); ++c) {
         // Of the first n tiles of a class, n * held / count rounded, so that no stretch of the pass
         // has much more or less than its share.

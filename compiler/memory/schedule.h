@@ -15,18 +15,26 @@ struct Pass {
         int param = 0;      // whose tile it is
         int64_t index = 0;  // its place among the parameter's tiles
         int64_t bytes = 0;  // at least 1
+        /// Of `of` passes as many as `chosen` scan it, as far as is known beforehand.
+        int64_t chosen = 1, of = 1;
     };
     std::vector<Tile> tiles;  // each once, in the order of their first scans
     std::vector<int> scans;   // indices into `tiles`; each occurs at least once
 
-    int64_t scanned_bytes() const;  // sum over `scans`
+    int64_t scanned_bytes() const;  // sum over `scans`, whatever is chosen
+    bool has_choices() const;
+    /// A number of passes in which every tile is scanned a whole number of times.
+    int64_t period() const;
+    int64_t scans_in_period(const Tile& tile, int64_t period) const {
+        return period * tile.chosen / tile.of;
+    }
     bool scans_each_once() const { return scans.size() == tiles.size(); }
 };
 
 /// Tiles that are alike.
 struct TileClass {
     int64_t bytes = 0;  // of one
-    int64_t scans = 0;  // of one in a pass: holding it saves bytes * scans
+    int64_t scans = 0;  // of one in a pass (or period): holding it saves bytes * scans
     int64_t count = 0;
 };
 

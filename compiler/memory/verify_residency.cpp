@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 
 namespace llmsql {
 namespace {
@@ -97,6 +99,20 @@ class Verifier {
         if (residency_.workers < 1) fault("there are {} workers", residency_.workers);
     }
 
+    // Tables are counted by how many of so many matrices a token uses: streamed bytes of all of
+    // them, times the number used, by the number of matrices.
+    void count_choice(const PlanExpr& e) {
+        const PlanExpr& table = e.args.at(1);
+        const int64_t used = e.op->sql == "llm_linear_each"
+                                 ? static_cast<int64_t>(e.args.at(3).number)
+                                 : plan_.tensor(e.args.at(0).id).choices;
+        for (int id = table.id; id <= table.last; ++id) {
+            const auto& marks = held_[static_cast<size_t>(id - 1)];
+            for (const bool held : marks)
+                if (!held) choices_[table.last - table.id + 1] += used * bytes_of_strip(id);
+        }
+    }
+
     // A linear of the expression asks for each of its outputs, 16 of them a strip.
     int64_t streamed_by(const PlanExpr& e) {
         int64_t bytes = 0;
@@ -108,6 +124,9 @@ class Verifier {
                     if (!marks[static_cast<size_t>(row / 16)]) bytes += bytes_of_strip(id);
             }
         }
+        if (e.kind == PlanExpr::Kind::call &&
+            (e.op->sql == "llm_linear_each" || e.op->sql == "llm_linear_sum"))
+            count_choice(e);
         for (const PlanExpr& arg : e.args) bytes += streamed_by(arg);
         return bytes;
     }
@@ -118,6 +137,14 @@ class Verifier {
             bytes += streamed_by(s.data) + (s.target == 0 ? streamed_by(s.values) : 0);
         for (const PlanInsert& s : plan_.logits)
             bytes += streamed_by(s.data) + (s.target == 0 ? streamed_by(s.values) : 0);
+        // The fractions of all tables, added up and rounded up.
+        int64_t numerator = 0, denominator = 1;
+        for (const auto& [matrices, of] : choices_) {
+            const int64_t common = std::lcm(denominator, matrices);
+            numerator = numerator * (common / denominator) + of * (common / matrices);
+            denominator = common;
+        }
+        bytes += (numerator + denominator - 1) / denominator;
         if (bytes != residency_.read_bytes)
             fault("a pass reads {} bytes, {} were predicted", bytes, residency_.read_bytes);
         // What is scanned comes last, in this order, each parameter's ranges together.
@@ -131,6 +158,7 @@ class Verifier {
     const std::vector<Param>& params_;
     std::vector<std::vector<bool>> held_;  // by parameter and strip
     std::vector<int> order_;               // parameters as the ranges name them
+    std::map<int64_t, int64_t> choices_;   // by the number of matrices: see count_choice
     std::vector<int> scanned_;             // parameters as statements scan them first
     std::vector<std::string> faults_;
 };

@@ -178,31 +178,25 @@ class Instantiation {
         Param entry;
         entry.name = name;
         entry.optional = param.optional || param.tied.has_value();
-        if (entry.optional && !given_.has(name)) {
-            if (!param.tied) return;
-            const std::string in_block =
-                place.block ? full_name(place.block->name.text, place.index, param.tied->text) : "";
-            const auto other = made_.ids.contains(in_block) ? made_.ids.find(in_block)
-                                                            : made_.ids.find(param.tied->text);
-            if (other != made_.ids.end()) made_.ids[name] = other->second;
-            return;
-        }
         try {
+            for (const ast::Annotation& annotation : param.annotations)
+                (annotation.format.text == "gguf" ? entry.gguf : entry.hf) =
+                    source_of(annotation, place);
+            if (entry.optional && !given_.has(entry)) {
+                if (param.tied) tie(name, *param.tied, place);
+                return;
+            }
             if (!set_shape(entry, param, place)) return;
+            if (param.shape.size() == 3) return declare_table(std::move(entry), param, place);
             for (const ast::Annotation& annotation : param.annotations) {
-                ParamSource source = source_of(annotation, place);
-                if (source.transform == "unpermute" &&
-                    !can_unpermute(entry.shape, source.args[0])) {
-                    if (!required_) return;
-                    complain(
-                        param.name.at, param.shape,
-                        fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of "
-                                    "an even width",
-                                    name, entry.shape.rows.value_or(entry.shape.cols),
-                                    number_text(source.args[0])));
-                    return;
-                }
-                (annotation.format.text == "gguf" ? entry.gguf : entry.hf) = std::move(source);
+                auto& source = annotation.format.text == "gguf" ? entry.gguf : entry.hf;
+                if (source && source->is_computed())
+                    source->values = values_of(annotation.args.at(0), entry.shape.cols, place);
+                if (!source || source->transform != "unpermute" ||
+                    can_unpermute(entry.shape, source->args[0]))
+                    continue;
+                complain_of_heads(param, entry, *source);
+                return;
             }
         } catch (const EvalError& error) {
             if (!error.message.empty()) complain(error.at, param.shape, error.message);
@@ -243,12 +237,92 @@ class Instantiation {
             return false;
         }
         entry.shape.cols = sizes.back();
-        if (sizes.size() == 2) entry.shape.rows = sizes.front();
+        if (sizes.size() > 1) entry.shape.rows = sizes[sizes.size() - 2];
         return true;
     }
 
-    ParamSource source_of(const ast::Annotation& annotation, const Place& place) const {
+    /// A table of matrices is one entry of the catalogue after the other.
+    void declare_table(Param entry, const ast::Parameter& param, const Place& place) {
+        const std::string name = entry.name;
+        const double count = number(param.shape.front(), place);
+        if (!is_size(count) || count > kMaxRepeats) {
+            complain(param.shape.front().at, param.shape,
+                     fmt::format("{} is a table of {} matrices, but there must be from 1 to {}",
+                                 name, number_text(count), kMaxRepeats));
+            return;
+        }
+        entry.type = WeightType::f16;
+        for (const auto& source : {entry.gguf, entry.hf})
+            if (source && source->transform == "unpermute" &&
+                !can_unpermute(entry.shape, source->args[0]))
+                return complain_of_heads(param, entry, *source);
+        made_.ids[name] = static_cast<int>(made_.params.size()) + 1;
+        made_.tables[name] = static_cast<int64_t>(count);
+        for (int64_t item = 0; item < static_cast<int64_t>(count); ++item) {
+            Param each = entry;
+            each.name = fmt::format("{}.{}", name, item);
+            each.item = item;
+            for (auto* source : {&each.gguf, &each.hf})
+                if (*source) pick_matrix(**source, item, static_cast<int64_t>(count));
+            made_.params.push_back(std::move(each));
+        }
+    }
+
+    /// A tensor for each matrix, named by its number, or one with all of them.
+    static void pick_matrix(ParamSource& source, int64_t item, int64_t count) {
+        if (const size_t at = source.tensor.find("{j}"); at != std::string::npos) {
+            source.tensor.replace(at, 3, std::to_string(item));
+        } else {
+            source.part = item;
+            source.parts = count;
+        }
+    }
+
+    void complain_of_heads(const ast::Parameter& param, const Param& entry,
+                           const ParamSource& source) {
+        if (!required_) return;
+        complain(param.name.at, param.shape,
+                 fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of an even "
+                             "width",
+                             entry.name, entry.shape.rows.value_or(entry.shape.cols),
+                             number_text(source.args[0])));
+    }
+
+    /// The parameter that stands in for one that the model lacks.
+    void tie(const std::string& name, const ast::Name& to, const Place& place) {
+        const std::string in_block =
+            place.block ? full_name(place.block->name.text, place.index, to.text) : "";
+        const auto other =
+            made_.ids.contains(in_block) ? made_.ids.find(in_block) : made_.ids.find(to.text);
+        if (other != made_.ids.end()) made_.ids[name] = other->second;
+    }
+
+    /// The elements of computed(expression, …).
+    std::vector<double> values_of(const ast::Expr& computed, int64_t count,
+                                  const Place& place) const {
+        std::vector<double> values;
+        const ast::Expr& expr = computed.operands.at(0);
+        for (int64_t element = 0; element < count; ++element)
+            values.push_back(number_of(expr, evaluate(expr, [&](const ast::Expr& leaf) -> Scalar {
+                                           if (leaf.kind == ast::Expr::Kind::name &&
+                                               leaf.text == "element")
+                                               return static_cast<double>(element);
+                                           return look_up(leaf, place);
+                                       })));
+        return values;
+    }
+
+    /// Nothing where a computed parameter's `when` does not hold.
+    std::optional<ParamSource> source_of(const ast::Annotation& annotation,
+                                         const Place& place) const {
         ParamSource source;
+        const ast::Expr& first = annotation.args.at(0);
+        if (first.kind == ast::Expr::Kind::call) {
+            if (first.operands.size() > 1 &&
+                !truth_of(first.operands[1], value_of(first.operands[1], place)))
+                return std::nullopt;
+            return source;
+        }
         source.tensor = annotation.args.at(0).text;
         if (place.block)
             if (const size_t at = source.tensor.find("{i}"); at != std::string::npos)
@@ -277,6 +351,7 @@ class Instantiation {
 
 bool Instance::has(const std::string& name) const {
     const auto found = ids.find(name);
+    if (tables.contains(name)) return true;
     return found != ids.end() && params[static_cast<size_t>(found->second - 1)].name == name;
 }
 

@@ -13,8 +13,9 @@ namespace llmsql {
 
 /// What a model file or a source's metadata says about a graph.
 struct Given {
-    std::map<std::string, double> numbers;        // dims and constants
-    std::function<bool(const std::string&)> has;  // does this optional parameter exist?
+    std::map<std::string, double> numbers;  // dims and constants
+    /// Does this optional parameter exist? It has its name and its sources, but no shape yet.
+    std::function<bool(const Param&)> has;
 };
 
 struct BlockInstance {
@@ -27,7 +28,9 @@ struct Instance {
     std::map<std::string, Scalar> scalars;  // the same and the graph's `let`s
     std::map<std::string, BlockInstance> blocks;
     std::vector<Param> params;       // the catalogue; vectors f32, matrices f16
-    std::map<std::string, int> ids;  // by full name; a tied parameter has the other's id
+    std::map<std::string, int> ids;  // by full name; a tied parameter has the other's id, a table
+                                     // that of its first matrix
+    std::map<std::string, int64_t> tables;  // how many matrices a table has, by full name
 
     bool has(const std::string& full_name) const;  // in its own right
 };

@@ -54,10 +54,11 @@ std::vector<const ast::Number*> numbers_of(const ast::Graph& graph) {
     return all;
 }
 
-std::vector<std::string> gguf_architectures(const ast::Graph& graph) {
+/// What sources of a format call the architecture.
+std::vector<std::string> architectures_of(const ast::Graph& graph, std::string_view format) {
     std::vector<std::string> names;
     for (const ast::Annotation& annotation : graph.annotations)
-        if (annotation.format.text == "gguf")
+        if (annotation.format.text == format)
             for (const ast::Expr& arg : annotation.args) names.push_back(arg.text);
     return names;
 }
@@ -65,7 +66,8 @@ std::vector<std::string> gguf_architectures(const ast::Graph& graph) {
 Model named_model(const ast::Graph& graph, Instance instance) {
     Model model;
     model.graph = graph.name.text;
-    model.architectures = gguf_architectures(graph);
+    for (const char* format : {"gguf", "hf"})
+        model.architectures[format] = architectures_of(graph, format);
     model.numbers = std::move(instance.numbers);
     model.params = std::move(instance.params);
     for (const ast::Number* number : numbers_of(graph))
@@ -81,7 +83,7 @@ class ModelLoader {
 
     Model load() {
         Given given;
-        given.has = [this](const std::string& name) { return present(name); };
+        given.has = [this](const Param& param) { return present(param.name); };
         take_numbers(given);
         Instance instance =
             instantiate(graph_, given,
@@ -281,58 +283,69 @@ double as_written(double number) {
     return written;
 }
 
-/// The value of a dim or constant in a GGUF: its annotation's keys and shapes, the first there is.
-std::optional<double> number_in_gguf(const ast::Number& number, const SourceMetadata& source) {
+const char* name_of_format(std::string_view format) {
+    return format == "hf" ? "Hugging Face" : "GGUF";
+}
+
+std::optional<double> number_at(const ast::Expr& place, const SourceMetadata& source) {
+    if (place.kind == ast::Expr::Kind::text) {
+        const auto found = source.number(place.text);
+        return found ? std::optional(as_written(*found)) : std::nullopt;
+    }
+    if (place.text == "is") {
+        const auto found = source.text(place.operands.at(0).text);
+        if (!found) return std::nullopt;
+        return std::any_of(place.operands.begin() + 1, place.operands.end(),
+                           [&](const ast::Expr& text) { return text.text == *found; })
+                   ? 1.0
+                   : 0.0;
+    }
+    const auto shape = source.shape(place.operands.at(0).text);
+    if (!shape || shape->empty()) return std::nullopt;
+    return static_cast<double>(place.text == "rows" ? shape->front() : shape->back());
+}
+
+/// The value of a dim or constant in a source: its annotation's keys and shapes, the first there
+/// is.
+std::optional<double> number_in(const ast::Number& number, const SourceMetadata& source) {
     for (const ast::Annotation& annotation : number.annotations) {
-        if (annotation.format.text != "gguf") continue;
-        for (const ast::Expr& arg : annotation.args) {
-            if (arg.kind == ast::Expr::Kind::text) {
-                if (const auto found = source.number(arg.text)) return as_written(*found);
-                continue;
-            }
-            const auto shape = source.shape(arg.operands.at(0).text);
-            if (shape && !shape->empty())
-                return static_cast<double>(arg.text == "rows" ? shape->front() : shape->back());
-        }
+        if (annotation.format.text != source.format) continue;
+        for (const ast::Expr& arg : annotation.args)
+            if (const auto found = number_at(arg, source)) return found;
     }
     return std::nullopt;
 }
 
-std::string gguf_places(const ast::Number& number) {
+std::string places_of(const ast::Number& number, std::string_view format) {
     std::vector<std::string> places;
     for (const ast::Annotation& annotation : number.annotations)
-        if (annotation.format.text == "gguf")
+        if (annotation.format.text == format)
             for (const ast::Expr& arg : annotation.args) places.push_back(to_text(arg));
-    return places.empty() ? "nothing: it has no @gguf annotation"
+    return places.empty() ? fmt::format("nothing: it has no @{} annotation", format)
                           : fmt::format("{}", fmt::join(places, " or "));
 }
 
-/// Whether the source has the tensor of an optional or tied parameter, by its full name.
-bool in_gguf(const ast::Graph& graph, const std::string& name, const SourceMetadata& source) {
-    const size_t first = name.find('.'), last = name.rfind('.');
-    const auto exists = [&](const ast::Parameter& param, const std::string& index) {
-        for (const ast::Annotation& annotation : param.annotations) {
-            if (annotation.format.text != "gguf") continue;
-            std::string tensor = annotation.args.at(0).text;
-            if (const size_t at = tensor.find("{i}"); at != std::string::npos && !index.empty())
-                tensor.replace(at, 3, index);
-            return source.shape(tensor).has_value();
-        }
-        return false;
-    };
-    for (const auto& item : graph.items) {
-        const auto* param = std::get_if<ast::Parameter>(&item);
-        if (param && param->name.text == name) return exists(*param, "");
-        const auto* block = std::get_if<ast::Block>(&item);
-        if (block == nullptr || last == std::string::npos ||
-            block->name.text != name.substr(0, first))
-            continue;
-        for (const auto& inner : block->items)
-            if (const auto* each = std::get_if<ast::Parameter>(&inner))
-                if (each->name.text == name.substr(last + 1))
-                    return exists(*each, name.substr(first + 1, last - first - 1));
-    }
-    return false;
+/// ", did you mean …" for a key that is nearly one that the source has.
+std::string nearest_key(const ast::Number& number, const SourceMetadata& source) {
+    if (!source.keys) return {};
+    const std::vector<std::string> keys = source.keys();
+    for (const ast::Annotation& annotation : number.annotations)
+        if (annotation.format.text == source.format)
+            for (const ast::Expr& arg : annotation.args)
+                if (arg.kind == ast::Expr::Kind::text)
+                    if (std::string maybe = suggestion(arg.text, keys); !maybe.empty())
+                        return maybe;
+    return {};
+}
+
+/// The graph files of a folder, in the order of their names; none where there is no such folder.
+std::vector<fs::path> graph_files(const fs::path& folder) {
+    std::vector<fs::path> files;
+    std::error_code ignored;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored))
+        if (entry.path().extension() == ".graph") files.push_back(entry.path());
+    std::ranges::sort(files);
+    return files;
 }
 
 }  // namespace
@@ -370,27 +383,31 @@ OpGraph lower_model(const fs::path& model_file, const std::vector<fs::path>& gra
     return lowered;
 }
 
-Model model_from_gguf(const fs::path& graph_file, const SourceMetadata& source,
-                      const std::string& name) {
+Model model_from_source(const fs::path& graph_file, const SourceMetadata& source,
+                        const std::string& name) {
     const GraphFile file = read_graph_file(graph_file);
     Diagnostics errors(file.source);
-    const std::vector<std::string> architectures = gguf_architectures(file.graph);
+    const std::vector<std::string> architectures = architectures_of(file.graph, source.format);
     if (std::ranges::find(architectures, source.architecture) == architectures.end())
-        fail("{} is a graph for the GGUF architecture {}, but the source's is '{}'",
-             graph_file.string(),
+        fail("{} is a graph for the {} architecture {}, but the source's is '{}'",
+             graph_file.string(), name_of_format(source.format),
              architectures.empty() ? "of no name"
                                    : fmt::format("'{}'", fmt::join(architectures, "', '")),
              source.architecture);
 
     Given given;
-    given.has = [&](const std::string& param) { return in_gguf(file.graph, param, source); };
+    given.has = [&](const Param& param) {
+        const std::optional<ParamSource>& place = param.source(source.format);
+        return place && (place->is_computed() || source.shape(place->tensor).has_value());
+    };
     for (const ast::Number* number : numbers_of(file.graph)) {
-        if (const auto found = number_in_gguf(*number, source)) {
+        if (const auto found = number_in(*number, source)) {
             given.numbers[number->name.text] = *found;
         } else if (!number->value) {
             errors.error(number->name.at,
-                         fmt::format("the source does not say what '{}' is: looked for {}",
-                                     number->name.text, gguf_places(*number)));
+                         fmt::format("the source does not say what '{}' is: looked for {}{}",
+                                     number->name.text, places_of(*number, source.format),
+                                     nearest_key(*number, source)));
         }
     }
     Instance instance =
@@ -402,6 +419,60 @@ Model model_from_gguf(const fs::path& graph_file, const SourceMetadata& source,
     Model model = named_model(file.graph, std::move(instance));
     model.name = name;
     return model;
+}
+
+fs::path find_graph_for(const std::string& format, const std::string& architecture,
+                        const std::vector<fs::path>& graph_dirs) {
+    std::vector<std::string> served, looked_in;
+    for (const fs::path& folder : graph_dirs) {
+        const std::vector<fs::path> files = graph_files(folder);
+        if (!files.empty()) looked_in.push_back(folder.lexically_normal().string());
+        std::optional<fs::path> found;
+        for (const fs::path& file : files) {
+            // What is in the file is checked when it is used: a slip in one architecture's file is
+            // nothing to the others.
+            const SourceFile source = SourceFile::read(file);
+            Diagnostics errors(source);
+            const std::optional<ast::Graph> graph = parse_graph(source, errors);
+            if (!graph) continue;
+            const std::vector<std::string> names = architectures_of(*graph, format);
+            served.insert(served.end(), names.begin(), names.end());
+            if (std::ranges::find(names, architecture) == names.end()) continue;
+            if (found)
+                fail("both {} and {} are for the {} architecture '{}': choose one with --graph",
+                     found->string(), file.string(), name_of_format(format), architecture);
+            found = file;
+        }
+        if (found) return *found;
+    }
+    if (looked_in.empty())
+        fail(
+            "there are no graph files for the {} architecture '{}' to be found among: name their "
+            "folder with --graph-dir, or the file with --graph",
+            name_of_format(format), architecture);
+    std::ranges::sort(served);
+    served.erase(std::unique(served.begin(), served.end()), served.end());
+    fail(
+        "no graph file is for the {} architecture '{}': those in {} are for {}; "
+        "docs/adding-an-architecture.md says how to write one",
+        name_of_format(format), architecture, fmt::join(looked_in, " and "),
+        served.empty() ? "none" : fmt::format("{}", fmt::join(served, ", ")));
+}
+
+std::vector<fs::path> standard_graph_dirs(const fs::path& installed) {
+    std::vector<fs::path> dirs;
+    std::error_code error;
+    const fs::path program = fs::read_symlink("/proc/self/exe", error);
+    if (!error)
+        for (const char* place : {"graphs", "../graphs", "../../graphs", "../share/llmsql/graphs"})
+            dirs.push_back((program.parent_path() / place).lexically_normal());
+    dirs.push_back(installed);
+    std::vector<fs::path> found;
+    for (const fs::path& dir : dirs) {
+        const fs::path place = fs::canonical(dir, error);
+        if (!error && std::ranges::find(found, place) == found.end()) found.push_back(place);
+    }
+    return found;
 }
 
 void check_graph_file(const fs::path& graph_file) {

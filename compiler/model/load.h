@@ -28,18 +28,35 @@ OpGraph lower_model(const std::filesystem::path& model_file,
 
 /// What the importer needs to instantiate a graph from a source's own metadata.
 struct SourceMetadata {
-    std::string architecture;  // GGUF's general.architecture
-    /// A number under a metadata key, if the source has it.
+    std::string format = "gguf";  // whose annotations count: "gguf" or "hf"
+    std::string architecture;     // GGUF's general.architecture, the first of HF's architectures
+    /// A number under a metadata key, if the source has it; true and false count as 1 and 0. Of
+    /// config.json a key "a.b" is member b of the object a.
     std::function<std::optional<double>(const std::string& key)> number;
+    /// A text under a metadata key, if the source has it.
+    std::function<std::optional<std::string>(const std::string& key)> text;
+    /// All metadata keys, to suggest one; may be empty.
+    std::function<std::vector<std::string>()> keys;
     /// The shape of a source tensor, outermost first ([rows, cols] or [cols]), if it exists.
     std::function<std::optional<std::vector<int64_t>>(const std::string& tensor)> shape;
 };
 
-/// Instantiates a graph file from a GGUF's metadata: dims, constants, which optional parameters
+/// Instantiates a graph file from a source's metadata: dims, constants, which optional parameters
 /// exist. Storage types are all f32 for vectors and f16 for matrices; the importer decides them.
 /// Tokenizer and chat are left empty.
-Model model_from_gguf(const std::filesystem::path& graph_file, const SourceMetadata& source,
-                      const std::string& name);
+Model model_from_source(const std::filesystem::path& graph_file, const SourceMetadata& source,
+                        const std::string& name);
+
+/// The graph file that serves an architecture of a source format ("gguf" or "hf"), by what the
+/// files in `graph_dirs` say themselves; of two folders the first that has one counts. Fails,
+/// saying what there is, where none does.
+std::filesystem::path find_graph_for(const std::string& format, const std::string& architecture,
+                                     const std::vector<std::filesystem::path>& graph_dirs);
+
+/// The folders in which a program of this project looks for graph files after those it is told:
+/// graphs/ beside the running program, above it (a build folder in the source) and where an
+/// installation puts it; then `installed`.
+std::vector<std::filesystem::path> standard_graph_dirs(const std::filesystem::path& installed);
 
 /// The model file's text for a Model: what --write-model writes and load_model reads back equal (a
 /// chat query without surrounding white space provided). The tokenizer's kind must be set.

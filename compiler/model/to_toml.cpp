@@ -7,6 +7,7 @@
 #include <set>
 
 #include "compiler/check/scalar.h"
+#include "compiler/ir/text.h"
 #include "compiler/model/load.h"
 
 namespace llmsql {
@@ -46,8 +47,15 @@ std::string key_text(const std::string& key) {
     return bare ? key : quoted(key);
 }
 
-/// "layer.3.attn_q" is of the group "layer.*.attn_q"; a parameter outside blocks is its own.
-std::string group_of(const std::string& name) {
+/// "layer.3.attn_q" is of the group "layer.*.attn_q", a table's matrix "layer.3.ffn_gate.17" of
+/// "layer.*.ffn_gate.*"; a parameter outside blocks is its own.
+std::string group_of(const Param& param) {
+    const std::string name = table_name(param);
+    if (param.item >= 0) {
+        Param table;
+        table.name = name;
+        return group_of(table) + ".*";
+    }
     const size_t first = name.find('.'), last = name.rfind('.');
     if (first == std::string::npos || first == last) return name;
     return name.substr(0, first) + ".*" + name.substr(last);
@@ -58,7 +66,7 @@ std::vector<std::pair<std::string, std::vector<const Param*>>> groups(const Mode
     std::vector<std::pair<std::string, std::vector<const Param*>>> all;
     std::map<std::string, size_t> places;
     for (const Param& param : model.params) {
-        const std::string group = group_of(param.name);
+        const std::string group = group_of(param);
         const auto [place, added] = places.emplace(group, all.size());
         if (added) all.emplace_back(group, std::vector<const Param*>{});
         all[place->second].second.push_back(&param);

@@ -44,9 +44,18 @@ ExprPtr op_gelu(OperatorState&, const Arguments&);
 // matrix.cpp
 ExprPtr op_embed(OperatorState&, const Arguments&);
 ExprPtr op_linear(OperatorState&, const Arguments&);
+/// x times a matrix, x stored as its type needs it.
+ExprPtr linear_of(std::shared_ptr<const TensorExpr> x, const Weight& weight);
+// choice.cpp
+std::unique_ptr<Aggregate> op_linear_each();
+std::unique_ptr<Aggregate> op_linear_sum();
 // head.cpp
 ExprPtr op_rms_norm(OperatorState&, const Arguments&);
 ExprPtr op_rope(OperatorState&, const Arguments&);
+// shares.cpp
+ExprPtr op_softmax(OperatorState&, const Arguments&);
+ExprPtr op_top(OperatorState&, const Arguments&);
+ExprPtr op_normalize(OperatorState&, const Arguments&);
 // place.cpp
 ExprPtr op_quantize(OperatorState&, const Arguments&);
 ExprPtr op_rows(OperatorState&, const Arguments&);

@@ -1,33 +1,17 @@
 // Head operators: rms_norm and rope, over the last dimension of each token and head.
+#include <algorithm>
 #include <cmath>
 #include <mutex>
-#include <numeric>
 #include <tuple>
 
 #include "common/error.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/ops/functions.h"
+#include "runtime/ops/head_expr.h"
 #include "runtime/ops/rope_tables.h"
 
 namespace llmsql {
 namespace {
-
-void require_no_matrix(const Arguments& arguments, const Expr& x) {
-    if (x.scans_matrix() || x.is_heavy())
-        arguments.refuse("its operand must not hold llm_linear or llm_attention: store that first");
-}
-
-// What both have in common: whole heads, read at the place where they are written.
-class HeadExpr : public UnaryExpr {
-  public:
-    using UnaryExpr::UnaryExpr;
-    int64_t granule() const override { return std::lcm(x->granule(), width); }
-    void visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const override {
-        x->visit_tensors([&](const TensorExpr& tensor, Reach reach) {
-            visit(tensor, reach == Reach::element ? Reach::head : reach);
-        });
-    }
-};
 
 class RmsNormExpr final : public HeadExpr {
   public:
@@ -69,11 +53,13 @@ class RopeExpr final : public HeadExpr {
 
 }  // namespace
 
-RopeTable::RopeTable(double base, int64_t half, int64_t position, int64_t rows)
+RopeTable::RopeTable(double base, const float* factors, int64_t half, int64_t position,
+                     int64_t rows)
     : half_(half), values_(static_cast<size_t>(2 * half * rows)) {
     for (int64_t i = 0; i < half; ++i) {
         const double frequency =
-            std::pow(base, -static_cast<double>(i) / static_cast<double>(half));
+            std::pow(base, -static_cast<double>(i) / static_cast<double>(half)) /
+            (factors ? static_cast<double>(factors[i]) : 1.0);
         for (int64_t r = 0; r < rows; ++r) {
             const double angle = static_cast<double>(position + r) * frequency;
             values_[static_cast<size_t>(r * 2 * half + i)] = static_cast<float>(std::cos(angle));
@@ -83,12 +69,12 @@ RopeTable::RopeTable(double base, int64_t half, int64_t position, int64_t rows)
     }
 }
 
-std::shared_ptr<const RopeTable> RopeTables::get(double base, int64_t half, int64_t position,
-                                                 int64_t rows) {
-    const Key wanted{base, half, position, rows};
+std::shared_ptr<const RopeTable> RopeTables::get(double base, const float* factors, int64_t half,
+                                                 int64_t position, int64_t rows) {
+    const Key wanted{base, factors, half, position, rows};
     for (const auto& [key, table] : recent_)
         if (key == wanted) return table;
-    auto table = std::make_shared<const RopeTable>(base, half, position, rows);
+    auto table = std::make_shared<const RopeTable>(base, factors, half, position, rows);
     recent_.emplace_front(wanted, table);
     if (recent_.size() > kKept) recent_.pop_back();
     return table;
@@ -111,7 +97,11 @@ ExprPtr op_rope(OperatorState& state, const Arguments& arguments) {
     if (x->width % 2 != 0) arguments.refuse("a head's width must be even: " + describe_shape(*x));
     if (position < 0 || position > (int64_t{1} << 40) || base <= 0)
         arguments.refuse("the position must not be negative, and the base positive");
-    auto table = state.rope().get(base, x->width / 2, position, x->rows);
+    const float* factors =
+        arguments.count() > 3 ? arguments.vector(3, x->width / 2).vector().data() : nullptr;
+    if (factors && !std::all_of(factors, factors + x->width / 2, [](float f) { return f > 0; }))
+        arguments.refuse("the factors must be positive");
+    auto table = state.rope().get(base, factors, x->width / 2, position, x->rows);
     return std::make_shared<RopeExpr>(std::move(x), std::move(table));
 }
 

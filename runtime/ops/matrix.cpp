@@ -176,4 +176,8 @@ ExprPtr op_linear(OperatorState&, const Arguments& arguments) {
     return std::make_shared<LinearExpr>(std::move(x), weight, bias);
 }
 
+ExprPtr linear_of(std::shared_ptr<const TensorExpr> x, const Weight& weight) {
+    return std::make_shared<LinearExpr>(std::move(x), weight, nullptr);
+}
+
 }  // namespace llmsql

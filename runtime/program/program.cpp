@@ -123,7 +123,7 @@ void Program::State::check_tables() {
              engine.declared.size());
 
     // Tensors of a pass hold a chunk; those of the logits section, fewer rows.
-    const auto rows = [](const auto& entry) { return entry.second.rows; };
+    const auto rows = [](const auto& entry) { return entry.second.rows / entry.second.choices; };
     const auto& places = engine.arena->places();
     chunk = static_cast<int>(rows(*std::ranges::max_element(places, {}, rows)));
     logits_rows = static_cast<int>(rows(*std::ranges::min_element(places, {}, rows)));

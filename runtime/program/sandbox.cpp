@@ -11,8 +11,8 @@
 namespace llmsql {
 namespace {
 
-constexpr std::array<std::string_view, 6> kTables{"param", "residency", "tensor",
-                                                  "slot",  "kv_layer",  "kv"};
+constexpr std::array<std::string_view, 7> kTables{"param",  "residency", "tensor", "slot",
+                                                  "chosen", "kv_layer",  "kv"};
 
 constexpr std::array<std::string_view, 24> kTextFunctions{
     "char",    "coalesce", "count", "format",     "group_concat", "ifnull", "iif",     "instr",

@@ -49,6 +49,8 @@ void Arena::declare(TensorPlace place) {
     };
     if (places_.contains(place.id)) refuse("its id is used twice");
     if (place.rows < 1 || place.rows > (1 << 20)) refuse("rows must be 1 to 2^20");
+    if (place.choices < 1 || place.rows % place.choices != 0)
+        refuse("choices must be at least 1, and rows a multiple of it");
     if (place.heads < 1 || place.width < 1 || place.heads > kMostBytes / place.width / 4)
         refuse("heads and width must be positive, and not absurd");
     if (place.stride < place.row_bytes() || place.stride > kMostBytes / place.rows)

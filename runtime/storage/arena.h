@@ -18,8 +18,9 @@ struct TensorPlace {
     int64_t id = 0;
     std::string name;
     TensorType type = TensorType::f32;
-    int64_t rows = 0;   // the most tokens it can hold
-    int64_t heads = 0;  // elements a token: heads * width
+    int64_t rows = 0;     // the most it can hold: one a token, or one for each choice of a token
+    int64_t choices = 1;  // rows a token
+    int64_t heads = 0;    // elements a token: heads * width
     int64_t width = 0;
     int64_t stride = 0;               // bytes from one token to the next
     int64_t offset = 0;               // bytes into the arena

@@ -82,7 +82,7 @@ TileReading WeightPool::reading_for(const PoolOptions& options,
         if (!held) reading.streamed_bytes += scheduled.bytes;
     };
     for (const Residency& row : residency)
-        for (int64_t tile = row.first_tile; tile <= row.last_tile; ++tile)
+        for (int64_t tile = row.first_tile; !row.chosen && tile <= row.last_tile; ++tile)
             schedule(row.param, static_cast<size_t>(tile), row.held);
     if (residency.empty())
         for (const Weight& weight : weights_)

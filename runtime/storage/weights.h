@@ -38,6 +38,7 @@ struct Residency {
     int param = 0;
     int64_t first_tile = 0, last_tile = 0;
     bool held = true;
+    bool chosen = false;  // read in the passes that choose it: when, only a pass itself knows
 };
 
 /// Why strips are read: a pass scans every matrix once; embedding rows are counted apart.

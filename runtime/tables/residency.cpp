@@ -12,7 +12,8 @@ class ResidencyTable final : public Table {
     explicit ResidencyTable(Engine& engine) : engine_(engine) {}
 
     const char* declaration() const override {
-        return "CREATE TABLE x(param INTEGER, first_tile INTEGER, last_tile INTEGER, held INTEGER)";
+        return "CREATE TABLE x(param INTEGER, first_tile INTEGER, last_tile INTEGER, held INTEGER, "
+               "chosen INTEGER)";
     }
 
     std::vector<int64_t> select(const Ranges& ranges) const override {
@@ -25,7 +26,8 @@ class ResidencyTable final : public Table {
 
     void column(int64_t row, int column, sqlite3_context* context) const override {
         const Residency& range = engine_.residency[static_cast<size_t>(row)];
-        const int64_t values[] = {range.param, range.first_tile, range.last_tile, range.held};
+        const int64_t values[] = {range.param, range.first_tile, range.last_tile, range.held,
+                                  range.chosen};
         sqlite3_result_int64(context, values[column]);
     }
 
@@ -52,7 +54,9 @@ class ResidencyTable final : public Table {
         if (held != 0 && held != 1) fail("residency.held must be 0 or 1");
         if (entry.shape.is_vector() && !held)
             fail("residency: {} is a vector; vectors are always held", entry.name);
-        engine_.residency.push_back({static_cast<int>(param), first, last, held == 1});
+        const bool chosen = sqlite3_value_type(values[4]) != SQLITE_NULL &&
+                            integer_value(values[4], "residency.chosen") != 0;
+        engine_.residency.push_back({static_cast<int>(param), first, last, held == 1, chosen});
         next_tile_ = last + 1 == tiles ? 0 : last + 1;
         if (next_tile_ == 0) ++engine_.budget->covered;
         if (held)

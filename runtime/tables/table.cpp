@@ -301,6 +301,7 @@ void register_tables(sqlite3* db, Engine& engine) {
         {"llm_param", make_param_table},       {"llm_residency", make_residency_table},
         {"llm_tensor", make_tensor_table},     {"llm_slot", make_slot_table},
         {"llm_kv_layer", make_kv_layer_table}, {"llm_kv", make_kv_table},
+        {"llm_chosen", make_chosen_table},
     };
     for (const auto& [name, make] : kTables) {
         const int code =

@@ -64,8 +64,8 @@ class ModuleArguments {
     mutable std::map<std::string, bool> used_;
 };
 
-/// Registers llm_param, llm_residency, llm_tensor, llm_slot, llm_kv_layer and llm_kv on a
-/// connection. The engine outlives the connection.
+/// Registers llm_param, llm_residency, llm_tensor, llm_slot, llm_chosen, llm_kv_layer and llm_kv on
+/// a connection. The engine outlives the connection.
 void register_tables(sqlite3* db, Engine& engine);
 
 // What the table files offer to table.cpp.
@@ -73,6 +73,7 @@ std::unique_ptr<Table> make_param_table(Engine& engine, const ModuleArguments& a
 std::unique_ptr<Table> make_residency_table(Engine& engine, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_tensor_table(Engine& engine, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_slot_table(Engine& engine, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_chosen_table(Engine& engine, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_kv_layer_table(Engine& engine, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_kv_table(Engine& engine, const ModuleArguments& arguments);
 

@@ -17,7 +17,8 @@ class TensorTable final : public Table {
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, heads INTEGER, "
-               "width INTEGER, stride INTEGER, offset INTEGER, slice_of INTEGER, data)";
+               "width INTEGER, stride INTEGER, offset INTEGER, slice_of INTEGER, choices INTEGER, "
+               "data)";
     }
 
     std::vector<int64_t> select(const Ranges& ranges) const override {
@@ -52,6 +53,8 @@ class TensorTable final : public Table {
             case 8:
                 if (place.slice_of) sqlite3_result_int64(context, *place.slice_of);
                 return;
+            case 9:
+                return sqlite3_result_int64(context, place.choices);
             default: {
                 const int64_t rows = engine_.shapes_only ? place.rows : arena.rows_held(row);
                 return result_expr(context,
@@ -75,6 +78,8 @@ class TensorTable final : public Table {
         place.offset = integer_value(values[7], "tensor.offset");
         if (sqlite3_value_type(values[8]) != SQLITE_NULL)
             place.slice_of = integer_value(values[8], "tensor.slice_of");
+        if (sqlite3_value_type(values[9]) != SQLITE_NULL)
+            place.choices = integer_value(values[9], "tensor.choices");
         arena_of(engine_).declare(std::move(place));
     }
 

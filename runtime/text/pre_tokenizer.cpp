@@ -27,13 +27,17 @@ constexpr const char* kGpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?" S
 constexpr const char* kQwen2 =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?" SYMBOL
     "+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE "+(?!" NOT_SPACE ")|" SPACE "+";
+constexpr const char* kCl100k =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?" SYMBOL
+    "+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE "+(?!" NOT_SPACE ")|" SPACE "+";
 constexpr const char* kDigit = "\\p{N}";
 
 std::vector<const char*> expressions_of(std::string_view name) {
     if (name == "gpt2") return {kGpt2};
     if (name == "qwen2") return {kQwen2};
     if (name == "smollm") return {kDigit, kGpt2};
-    fail("unknown pre-tokenizer '{}' (known: gpt2, qwen2, smollm)", name);
+    if (name == "llama3" || name == "cl100k") return {kCl100k};
+    fail("unknown pre-tokenizer '{}' (known: gpt2, qwen2, smollm, llama3, cl100k)", name);
 }
 
 std::string pcre_message(int code) {

@@ -2,7 +2,8 @@
 //
 // The rules are regular expressions over Unicode classes that each model family fixed when it was
 // trained. Their sources: GPT-2's encoder for `gpt2`; the tokenizer.json of Qwen2 for `qwen2`; the
-// tokenizer.json of SmolLM for `smollm`, which sets every digit apart and then cuts as GPT-2 does.
+// tokenizer.json of SmolLM for `smollm`, which sets every digit apart and then cuts as GPT-2 does;
+// the tokenizer.json of Llama 3 for `llama3`, which cuts as OpenAI's cl100k, `cl100k`, does.
 #pragma once
 
 #include <functional>
@@ -16,7 +17,8 @@ namespace llmsql {
 /// Not thread-safe: a match needs scratch space, which is kept.
 class PreTokenizer {
   public:
-    /// `name` is model.db's tokenizer.pre: gpt2, qwen2 or smollm. Fails for any other.
+    /// `name` is model.db's tokenizer.pre: gpt2, qwen2, smollm, llama3 or cl100k. Fails for any
+    /// other.
     explicit PreTokenizer(std::string_view name);
     ~PreTokenizer();
     PreTokenizer(PreTokenizer&&) noexcept;

@@ -31,6 +31,7 @@ Tokenizer::Tokenizer(const ModelDb& db) : db_(db), vocabulary_(db) {
         const std::string pre = db.meta("tokenizer.pre").value_or("");
         try {
             pre_tokenizer_.emplace(pre);
+            takes_words_ = pre == "llama3";  // its tokenizer.json: ignore_merges
         } catch (const Error& error) {
             fail("{}: {}", db.path().string(), error.what());
         }
@@ -129,6 +130,12 @@ void Tokenizer::encode_plain(std::string_view text, bool after_special, std::vec
 
 /// Byte-level BPE of one word.
 void Tokenizer::encode_word(std::string_view word, std::vector<int32_t>& out) {
+    if (takes_words_) {
+        if (const auto known = vocabulary_.find_by_score(word)) {
+            out.push_back(known->token);
+            return;
+        }
+    }
     symbols_.clear();
     for (size_t i = 0; i < word.size(); ++i)
         symbols_.push_back({byte_tokens_[static_cast<uint8_t>(word[i])], static_cast<uint32_t>(i)});

@@ -73,6 +73,7 @@ class Tokenizer {
     std::optional<int32_t> start_, end_, unknown_;
     bool adds_start_ = false;
     bool adds_space_ = false;
+    bool takes_words_ = false;  // a word that is a token is that token, whatever merges say
     MergeCache cache_;
     std::vector<Symbol> symbols_;  // of the word being merged
     uint64_t bytes_left_out_ = 0;

@@ -228,11 +228,18 @@ class BadInput(Folder):
 
     def test_usage(self):
         graph = "--graph", GRAPHS / "llama.graph"
-        self.refuse("--model or --graph is required", LLAMA, code=2)
         self.refuse("excludes", LLAMA, *graph, "--model", "x.toml", code=2)
         self.refuse("--weights", LLAMA, *graph, "--weights", "q5", code=2)
-        self.refuse("--weights requires --graph", LLAMA, "--model", "x.toml", "--weights", "q8",
+        self.refuse("--model excludes --weights", LLAMA, "--model", "x.toml", "--weights", "q8",
                     code=2)
+
+    def test_the_graph_is_found_by_the_architecture(self):
+        for name in ("tiny-llama", "tiny-qwen2", "tiny-gemma3"):
+            found, named = self.folder / "found.db", self.folder / "named.db"
+            run("LLMSQL_IMPORT", FIXTURES / f"{name}.gguf", "--graph-dir", GRAPHS, "-o", found)
+            run("LLMSQL_IMPORT", FIXTURES / f"{name}.gguf", "-o", named, "--graph",
+                GRAPHS / f"{name.removeprefix('tiny-')}.graph")
+            self.assertEqual(found.read_bytes(), named.read_bytes())
 
 
 class Interrupted(Folder):

@@ -37,8 +37,8 @@ INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of)
   (7, 'v', 'f32', 64, 2, 16, 512, 384, 3),
   (8, 'attention', 'q8', 64, 1, 64, 128, 49152, NULL),
   (9, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
-  (10, 'h', 'q8', 64, 1, 64, 128, 16384, NULL),
-  (11, 'mul', 'q8', 64, 1, 176, 256, 0, NULL),
+  (10, 'h', 'q8', 64, 1, 64, 128, 20480, NULL),
+  (11, 'mul', 'q8', 64, 1, 176, 320, 0, NULL),
   (12, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
   (13, 'h', 'q8', 64, 1, 64, 128, 49152, NULL),
   (14, 'q, k, v', 'f32', 64, 1, 128, 512, 0, NULL),
@@ -48,10 +48,10 @@ INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of)
   (18, 'v', 'f32', 64, 2, 16, 512, 384, 14),
   (19, 'attention', 'q8', 64, 1, 64, 128, 49152, NULL),
   (20, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
-  (21, 'h', 'q8', 8, 1, 64, 128, 2048, NULL),
-  (22, 'mul', 'q8', 8, 1, 176, 256, 0, NULL),
-  (23, 'x', 'f32', 8, 1, 64, 256, 2048, NULL),
-  (24, 'rms_norm', 'q8', 8, 1, 64, 128, 4096, NULL),
+  (21, 'h', 'q8', 8, 1, 64, 128, 2560, NULL),
+  (22, 'mul', 'q8', 8, 1, 176, 320, 0, NULL),
+  (23, 'x', 'f32', 8, 1, 64, 256, 2560, NULL),
+  (24, 'rms_norm', 'q8', 8, 1, 64, 128, 4608, NULL),
   (25, 'logits', 'f32', 8, 1, 96, 384, 0, NULL);
 CREATE VIRTUAL TABLE temp.kv_layer USING llm_kv_layer();
 CREATE VIRTUAL TABLE temp.kv USING llm_kv(context=1024, type='f16', sequences=1);

@@ -18,7 +18,7 @@ for l in layer { x = linear(x, l.b); }
               "10:47 '+' takes equal shapes, not [T, n] and [T, m]\n");
     EXPECT_EQ(
         messages_in(in_forward("x = rope(x, 10000);")),
-        "10:10 rope: x has the shape [T, n], but must be [T, h, d]; heads(x, n) splits the last "
+        "10:10 rope: x has the shape [T, n], but must be [T, h, 2*f]; heads(x, n) splits the last "
         "dimension\n");
     EXPECT_EQ(
         messages_in(in_forward("q = heads(x, h); k = heads(x, m);\ny = attention(q, q, k);")),
@@ -207,7 +207,7 @@ TEST(CheckGraph, Declarations) {
     EXPECT_EQ(
         messages_in(R"(graph t @gguf(3) {
   dim n; dim n; const c @gguf(rows(3));
-  param v : [n, n, n]; param u : [c]; param s : [sqrt(n)]; param x : [n] = z; param y : [n];
+  param v : [n, n, n, n]; param u : [c]; param s : [sqrt(n)]; param x : [n] = z; param y : [n];
   param z : [n, n] = y; optional param o : [n] = y; param p : [n] = n;
   block b[true] { param index : [n]; param q : [n]; param q : [n]; let k = w; }
   let t = silu(n);
@@ -216,11 +216,14 @@ TEST(CheckGraph, Declarations) {
         "1:7 graph 't' has no forward\n"
         "1:15 a text is needed here: the architecture's name\n"
         "2:14 'n' is already declared, in line 2\n"
-        "2:31 a metadata key in quotes is needed here, or rows(\"tensor\") or cols(\"tensor\")\n"
-        "3:9 'v' has 3 dimensions; a parameter is a vector [n] or a matrix [rows, columns]\n"
-        "3:35 a dimension is made of dims and whole numbers with + - * and /; c is not\n"
-        "3:50 a dimension is made of dims and whole numbers with + - * and /; sqrt(n) is not\n"
-        "3:76 'z' is declared later, in line 4; only earlier names can be used here\n"
+        "2:31 a metadata key in quotes is needed here, or rows(\"tensor\"), cols(\"tensor\") or "
+        "is(\"key\", \"text\")\n"
+        "3:9 'v' has 4 dimensions; a parameter is a vector [n], a matrix [rows, columns] or a "
+        "table "
+        "of matrices [count, rows, columns]\n"
+        "3:38 a dimension is made of dims and whole numbers with + - * and /; c is not\n"
+        "3:53 a dimension is made of dims and whole numbers with + - * and /; sqrt(n) is not\n"
+        "3:79 'z' is declared later, in line 4; only earlier names can be used here\n"
         "4:22 'z' is [n, n], but its stand-in 'y' is [n]\n"
         "4:50 a parameter is optional or has a stand-in, not both\n"
         "4:69 a parameter is needed here, not a number\n"
@@ -243,12 +246,58 @@ TEST(CheckGraph, Annotations) {
               "3:23 {i} stands for the repetition of a block, and this parameter is in none\n"
               "3:37 unknown source format 'xx'; there are gguf and hf\n"
               "3:46 a second @gguf; several places can be listed in one\n"
-              "4:21 the tensor's name in quotes is needed here\n"
+              "4:21 the tensor's name in quotes is needed here, or computed(expression)\n"
               "4:35 unknown transform twist(3); there are unpermute(heads) and plus(number)\n"
               "5:36 {i} is missing: in a block each repetition has a tensor of its own\n"
               "5:52 unpermute takes one number\n"
               "5:102 a number is needed here, not true or false\n"
               "5:109 a tensor has one transform at most\n");
+}
+
+TEST(CheckGraph, AnnotationsOfWhatIsComputed) {
+    EXPECT_EQ(
+        messages_in(R"(graph t {
+  dim n;
+  const c = 1 @hf(is("kind"), is("kind", 3), is("kind", "a", "b"), pow("kind"));
+  param a : [n] @hf(computed(pow(2, element) / c));
+  param b : [n, n] @hf(computed(element), plus(1));
+  param d : [n] @hf(computed(element, when = c == 1));
+  optional param e : [n] @hf(computed(elements, when = c));
+  optional param f : [n] @hf(computed(element, c)) @gguf(computed());
+  let g = pow(2) + min(1, 2, 3) + sqrt(x = 2) + element;
+})"),
+        "1:7 graph 't' has no forward\n"
+        "3:19 a metadata key in quotes is needed here, or rows(\"tensor\"), cols(\"tensor\") or "
+        "is(\"key\", \"text\")\n"
+        "3:31 a metadata key in quotes is needed here, or rows(\"tensor\"), cols(\"tensor\") or "
+        "is(\"key\", \"text\")\n"
+        "3:68 a metadata key in quotes is needed here, or rows(\"tensor\"), cols(\"tensor\") or "
+        "is(\"key\", \"text\")\n"
+        "5:24 only a vector can be computed: its values go by `element`\n"
+        "5:43 what is computed needs no transform\n"
+        "6:39 `when` says whether an optional parameter is there; this one always is\n"
+        "7:39 unknown name 'elements', did you mean 'element'?\n"
+        "7:56 true or false is needed here, not a number\n"
+        "8:30 computed takes an expression of `element`, and perhaps when = condition\n"
+        "8:58 computed takes an expression of `element`, and perhaps when = condition\n"
+        "9:11 pow takes 2 arguments without a name, not 1\n"
+        "9:20 min takes 2 arguments without a name, not 3\n"
+        "9:35 sqrt takes one argument without a name, not a named one\n"
+        "9:49 unknown name 'element'\n");
+}
+
+TEST(CheckGraph, Tables) {
+    EXPECT_EQ(
+        messages_in(R"(graph t {
+  dim n;
+  optional param a : [n, n, n]; param b : [n, n] @hf("{j}"); param c : [n, n, n] = b;
+  param d : [n, n, n] @hf("{j}") @gguf("all");
+  forward(tokens: i32[T]) -> f32[T, n] { return linear(embed(b, tokens), d); }
+})"),
+        "3:18 'a' is a table of matrices; every model has it, and nothing stands in for it\n"
+        "3:54 {j} stands for the matrix of a table, and this parameter is none\n"
+        "3:68 'c' is a table of matrices; every model has it, and nothing stands in for it\n"
+        "5:74 linear: weight has the shape [n, n, n], but must be [n, n] to go with x [T, n]\n");
 }
 
 TEST(CheckGraph, EveryParameterIsUsed) {

@@ -59,6 +59,15 @@ TEST(Plan, AQ8CacheIsSaidOnceAndChangesNothingElse) {
 
 TEST(OperatorsPage, IsWhatTheTableSays) {
     expect_golden("docs/operators.md", operators_page());
+    // The same in short stands in the language's reference, between two marks.
+    const std::string page =
+        read_file(std::filesystem::path(LLMSQL_SOURCE_DIR) / "docs/graph-language.md");
+    const size_t start = page.find("\n", page.find("<!-- operators: ")) + 1;
+    const size_t end = page.find("<!-- /operators -->");
+    ASSERT_LE(start, end);
+    ASSERT_NE(end, std::string::npos);
+    expect_golden("docs/graph-language.md",
+                  page.substr(0, start) + "\n" + operators_summary() + "\n" + page.substr(end));
 }
 
 TEST(Plan, CountsItsStatements) {

@@ -171,7 +171,8 @@ TEST(LowerShipped, EveryModelsForwardIsWhole) {
                     EXPECT_TRUE(made.at(static_cast<size_t>(value->id)));
                 }
                 if (const auto* param = std::get_if<ParamRef>(&arg))
-                    used.at(static_cast<size_t>(param->id - 1)) = true;
+                    for (int i = 0; i < param->count; ++i)
+                        used.at(static_cast<size_t>(param->id - 1 + i)) = true;
             }
             made.at(static_cast<size_t>(op.result)) = true;
             if (op.cache >= 0) {
@@ -196,6 +197,71 @@ TEST(LowerShipped, GemmasLayersDifferByTheirPlace) {
             EXPECT_EQ(std::get<double>(op.args[4]), global ? 0 : 512);
         }
     }
+}
+
+// A graph of its own: what tokens choose among.
+class LowerChoices : public testing::Test {
+  protected:
+    std::string lowered(const std::string& body, int used = 2) {
+        folder_.write("t.graph", fmt::format(R"(graph t {{
+  dim d = 8; dim many = 3; dim u = {};
+  param embd : [10, d]; param router : [many, d];
+  param up : [many, d, d]; param down : [many, d, d]; param norm : [d];
+  forward(tokens: i32[T]) -> f32[T, 10] {{
+    x = embed(embd, tokens);
+    w = top(softmax(linear(x, router)), u);
+    y = linear_each(x, up, w, u);
+{}
+    return linear(x + linear_sum(rms_norm(y, norm, 1), down, w), embd);
+  }}
+}}
+)",
+                                             used, body));
+        const fs::path file =
+            folder_.write("t.toml",
+                          "name = \"t\"\ngraph = \"t\"\n[dims]\n[weights]\n\"*\" = "
+                          "\"q8\"\n[tokenizer]\nkind = \"spm\"\n");
+        try {
+            const Model model = load_model(file, {});
+            return to_text(lower_model(file, {}, model), model.params);
+        } catch (const Error& error) {
+            const std::string said = replaced(error.what(), folder_.path().string() + "/", "");
+            return said.substr(0, said.find('\n'));
+        }
+    }
+
+    TemporaryFolder folder_;
+};
+
+TEST_F(LowerChoices, RowsForChoices) {
+    EXPECT_EQ(lowered("y = silu(y) * y;"),
+              R"(v0 = embed(embd, tokens)                                 -- x  [T, 8]
+v1 = linear(v0, router)                                  -- [T, 3]
+v2 = softmax(v1)                                         -- [T, 3]
+v3 = top(v2, 2.0)                                        -- w  [T, 3]
+v4 = linear_each(v0, up[3], v3, 2.0)                     -- y  [T*2, 8]
+v5 = silu(v4)                                            -- [T*2, 8]
+v6 = mul(v5, v4)                                         -- y  [T*2, 8]
+v7 = rms_norm(v6, norm, 1.0)                             -- [T*2, 8]
+v8 = linear_sum(v7, down[3], v3)                         -- [T, 8]
+v9 = add(v0, v8)                                         -- [T, 8]
+v10 = linear(v9, embd)                                   -- [T, 10]
+return v10
+)");
+}
+
+TEST_F(LowerChoices, WhatDoesNotGoWithThem) {
+    EXPECT_EQ(
+        lowered("y = rope(y, 100);"),
+        "t.graph:9:5: error: rope does not work on what linear_each makes, which has a row for "
+        "each choice");
+    EXPECT_EQ(
+        lowered("x = attention(y, y, linear_each(x, down, w, u)) * 1; x = embed(embd, tokens);"),
+        "t.graph:9:5: error: attention does not work on what linear_each makes, which has a row "
+        "for each choice");
+    EXPECT_EQ(lowered("", 4), "t.graph:8:9: error: linear_each: 4 of 3 matrices cannot be chosen");
+    EXPECT_EQ(lowered("w = top(w, 0);"),
+              "t.graph:9:5: error: top: count must be a whole number of at least 1, not 0");
 }
 
 }  // namespace

@@ -138,7 +138,7 @@ vocabs = 50
 m.toml:6:1: error: 'eps' belongs in [constants], not in [dims]
 eps = 3
 ^
-m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, smollm
+m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, smollm, llama3, cl100k
 [tokenizer]
  ^
 m.toml:11:1: error: unknown key 'pree' in [tokenizer], did you mean 'pre'?
@@ -323,7 +323,14 @@ TEST(ShippedModels, LoadWithTheirGraphs) {
         {"smollm2-135m", {272, 134.515008}},
         {"qwen2.5-coder-0.5b", {291, 630.167424}},
         {"qwen2", {290, 494.032768}},
-        {"gemma3-270m", {236, 268.098176}}};
+        {"gemma3-270m", {236, 268.098176}},
+        {"gemma3-1b", {340, 999.885952}},
+        {"qwen3-0.6b", {310, 596.04992}},
+        {"qwen3-1.7b", {310, 1720.574976}},
+        {"llama3.2-1b", {147, 1235.814432}},  // its 1,235,814,400 and 32 rotary factors
+        {"llama3.2-3b", {255, 3212.749888}},
+        {"olmoe-1b-7b", {3219, 6919.161856}},
+        {"qwen3-30b-a3b", {18867, 30532.122624}}};
     for (const auto& [name, figures] : expected) {
         const Model model = load_model(kRoot / "models" / (name + ".toml"), {});
         EXPECT_EQ(model.params.size(), figures.first) << name;
@@ -415,23 +422,29 @@ struct Source {
     std::map<std::string, std::vector<int64_t>> shapes{
         {"embd.weight", {50, 16}}, {"blk.1.bias", {16}}, {"head.weight", {50, 16}}};
 
-    SourceMetadata metadata(const std::string& architecture) const {
-        return {architecture,
-                [this](const std::string& key) -> std::optional<double> {
-                    const auto found = numbers.find(key);
-                    return found == numbers.end() ? std::nullopt : std::optional(found->second);
-                },
-                [this](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
-                    const auto found = shapes.find(tensor);
-                    return found == shapes.end() ? std::nullopt : std::optional(found->second);
-                }};
+    std::map<std::string, std::string> texts;
+
+    SourceMetadata metadata(const std::string& architecture,
+                            const std::string& format = "gguf") const {
+        return {.format = format,
+                .architecture = architecture,
+                .number = [this](const std::string& key) { return find(numbers, key); },
+                .text = [this](const std::string& key) { return find(texts, key); },
+                .keys = {},
+                .shape = [this](const std::string& tensor) { return find(shapes, tensor); }};
+    }
+
+    template<class T>
+    static std::optional<T> find(const std::map<std::string, T>& all, const std::string& key) {
+        const auto found = all.find(key);
+        return found == all.end() ? std::nullopt : std::optional(found->second);
     }
 };
 
 TEST_F(ModelLoad, FromAGguf) {
     const Source source;
     const Model model =
-        model_from_gguf(folder_.path() / "tiny.graph", source.metadata("tiny2"), "made");
+        model_from_source(folder_.path() / "tiny.graph", source.metadata("tiny2"), "made");
     EXPECT_EQ(model.name, "made");
     EXPECT_EQ(model.graph, "tiny");
     EXPECT_EQ(model.numbers.at("vocab"), 50);
@@ -449,7 +462,7 @@ TEST_F(ModelLoad, FromAGguf) {
 TEST_F(ModelLoad, FromAGgufThatDoesNotFit) {
     const auto errors = [&](const Source& source, const std::string& architecture) {
         try {
-            model_from_gguf(folder_.path() / "tiny.graph", source.metadata(architecture), "m");
+            model_from_source(folder_.path() / "tiny.graph", source.metadata(architecture), "m");
             return std::string("none");
         } catch (const Error& error) {
             return replaced(error.what(), folder_.path().string() + "/", "");
@@ -480,6 +493,153 @@ tiny.graph:6:9: error: the source does not say what 'eps' is: looked for "tiny.e
         "from the source's metadata)\n  dim"));
     source.numbers["tiny.width"] = std::numeric_limits<double>::quiet_NaN();
     EXPECT_NE(errors(source, "tiny").find("dim 'd' is nan"), std::string::npos);
+}
+
+// Llama 3.2 1B by the numbers of its config.json: the factors that its GGUFs have as a tensor.
+TEST_F(ModelLoad, ComputedParameters) {
+    Source source;
+    source.numbers = {{"hidden_size", 2048},
+                      {"num_hidden_layers", 1},
+                      {"num_attention_heads", 32},
+                      {"num_key_value_heads", 8},
+                      {"head_dim", 64},
+                      {"intermediate_size", 8192},
+                      {"vocab_size", 128256},
+                      {"rms_norm_eps", 1e-5},
+                      {"rope_theta", 500000},
+                      {"rope_scaling.factor", 32},
+                      {"rope_scaling.low_freq_factor", 1},
+                      {"rope_scaling.high_freq_factor", 4},
+                      {"rope_scaling.original_max_position_embeddings", 8192}};
+    source.texts["rope_scaling.rope_type"] = "llama3";
+    const auto made = [&] {
+        return model_from_source(kRoot / "graphs" / "llama.graph",
+                                 source.metadata("LlamaForCausalLM", "hf"), "m");
+    };
+    const Model scaled = made();
+    ASSERT_EQ(scaled.params[0].name, "rope_factors");
+    EXPECT_EQ(scaled.params[0].gguf->tensor, "rope_freqs.weight");
+    ASSERT_TRUE(scaled.params[0].hf->is_computed());
+    const std::vector<double>& factors = scaled.params[0].hf->values;
+    ASSERT_EQ(factors.size(), 32u);
+    // Of transformers 5.23, ROPE_INIT_FUNCTIONS["llama3"].
+    for (const auto& [element, factor] : std::map<size_t, double>{
+             {0, 1}, {14, 1}, {15, 1.65133}, {16, 3.29226}, {17, 9.66673}, {18, 32}, {31, 32}})
+        EXPECT_NEAR(factors[element], factor, 1e-4) << element;
+
+    source.texts["rope_scaling.rope_type"] = "yarn";
+    try {
+        made();
+        ADD_FAILURE() << "yarn was taken";
+    } catch (const Error& error) {
+        EXPECT_NE(
+            std::string(error.what())
+                .find(
+                    "the graph requires (rope_linear == 1) && (rope_plain == 1), but rope_linear = "
+                    "1, rope_plain = 0: of rotary positions only Llama 3's scaling is supported"),
+            std::string::npos)
+            << error.what();
+    }
+    source.numbers.erase("rope_scaling.factor");
+    source.texts.erase("rope_scaling.rope_type");
+    EXPECT_EQ(made().params[0].name, "token_embd");  // no factors where nothing is scaled
+}
+
+TEST_F(ModelLoad, TheGraphForAnArchitecture) {
+    const fs::path folder = folder_.path();
+    const auto found = [&](const std::string& format, const std::string& architecture,
+                           const std::vector<fs::path>& dirs) {
+        try {
+            return replaced(find_graph_for(format, architecture, dirs).string(), folder.string(),
+                            "DIR");
+        } catch (const Error& error) {
+            return replaced(error.what(), folder.string(), "DIR");
+        }
+    };
+    folder_.write("broken.graph", "graph broken @gguf(\"tiny\") {");
+    EXPECT_EQ(found("gguf", "tiny2", {folder / "none", folder}), "DIR/tiny.graph");
+    EXPECT_EQ(found("hf", "TinyForCausalLM", {folder}), "DIR/tiny.graph");
+    EXPECT_EQ(found("hf", "tiny", {folder}),
+              "no graph file is for the Hugging Face architecture 'tiny': those in DIR are for "
+              "TinyForCausalLM; docs/adding-an-architecture.md says how to write one");
+    EXPECT_EQ(found("gguf", "tiny", {folder / "none"}),
+              "there are no graph files for the GGUF architecture 'tiny' to be found among: name "
+              "their folder with --graph-dir, or the file with --graph");
+    folder_.write("second.graph", replaced(kGraph, "graph tiny", "graph second"));
+    EXPECT_EQ(found("gguf", "tiny", {folder}),
+              "both DIR/second.graph and DIR/tiny.graph are for the GGUF architecture 'tiny': "
+              "choose one with --graph");
+    for (const auto& [format, architecture, graph] :
+         std::vector<std::array<std::string, 3>>{{"gguf", "llama", "llama"},
+                                                 {"hf", "MistralForCausalLM", "llama"},
+                                                 {"gguf", "qwen2", "qwen2"},
+                                                 {"gguf", "qwen3", "qwen3"},
+                                                 {"gguf", "gemma3", "gemma3"},
+                                                 {"hf", "Gemma3ForCausalLM", "gemma3"}})
+        EXPECT_EQ(find_graph_for(format, architecture, {kRoot / "graphs"}),
+                  kRoot / "graphs" / (graph + ".graph"));
+}
+
+TEST_F(ModelLoad, TablesOfMatrices) {
+    folder_.write("tiny.graph", R"(graph tiny @gguf("tiny") @hf("Tiny") {
+  dim d; dim many; const c = 1;
+  param embd : [d, d] @gguf("embd");
+  block layer[2] {
+    param up : [many, 2 * d, d] @gguf("blk.{i}.ups") @hf("l.{i}.{j}.up", plus(c));
+  }
+  forward(tokens: i32[T]) -> f32[T, d] {
+    x = embed(embd, tokens);
+    for l in layer { x = linear_sum(linear_each(x, l.up, top(x, 2), 2), l.up, top(x, 2)); }
+    return x;
+  }
+}
+)");
+    EXPECT_TRUE(starts_with(
+        errors(replaced(replaced(kModel, "n = 2\nvocab = 50", "many = 4"), "eps = 1e-5", "c = 1")),
+        "tiny.graph:9:58: error: linear_each: choice has the shape [T, d], but must be "
+        "[T, many] to go with x [T, d] and table [many, 2*d, d]\n"))
+        << errors(kModel);
+    folder_.write("tiny.graph", R"(graph tiny @gguf("tiny") @hf("Tiny") {
+  dim d; dim many; const c = 1;
+  param embd : [d, d] @gguf("embd");
+  block layer[2] {
+    param up : [many, d, d] @gguf("blk.{i}.ups") @hf("l.{i}.{j}.up", plus(c));
+  }
+  forward(tokens: i32[T]) -> f32[T, d] {
+    x = embed(embd, tokens);
+    for l in layer {
+      w = normalize(top(softmax(linear(x, embd)), 2));
+      x = linear_sum(linear_each(x, l.up, w, 2), l.up, w);
+    }
+    return x;
+  }
+}
+)");
+    // The choice is as wide as there are matrices.
+    EXPECT_NE(errors("name = 'm'\ngraph = 'tiny'\n[dims]\nd = 4\nmany = 3\n[weights]\n'*' = 'q8'\n"
+                     "[tokenizer]\nkind = 'spm'\n")
+                  .find("linear_each: choice has the shape [T, d], but must be [T, many]"),
+              std::string::npos);
+    folder_.write("tiny.graph", replaced(read_file(folder_.path() / "tiny.graph"), "param embd",
+                                         "param route : [many, d] @gguf(\"r\");\n"
+                                         "  param embd"));
+    folder_.write("tiny.graph", replaced(read_file(folder_.path() / "tiny.graph"),
+                                         "linear(x, embd)", "linear(x, route)"));
+    const Model model = load(
+        "name = 'm'\ngraph = 'tiny'\n[dims]\nd = 4\nmany = 3\n[weights]\n\"layer.1.up.2\" = 'f16'\n"
+        "\"*.up.*\" = 'q4'\n'*' = 'q8'\n[tokenizer]\nkind = 'spm'\n");
+    EXPECT_EQ(catalogue(model),
+              "route q8[3, 4]\nembd q8[4, 4]\nlayer.0.up.0 q4[4, 4]\nlayer.0.up.1 q4[4, 4]\n"
+              "layer.0.up.2 q4[4, 4]\nlayer.1.up.0 q4[4, 4]\nlayer.1.up.1 q4[4, 4]\n"
+              "layer.1.up.2 f16[4, 4]\n");
+    const Param& last = model.params.back();
+    EXPECT_EQ(last.gguf->tensor, "blk.1.ups");
+    EXPECT_EQ(last.gguf->part, 2);
+    EXPECT_EQ(last.gguf->parts, 3);
+    EXPECT_EQ(last.hf->tensor, "l.1.2.up");
+    EXPECT_EQ(last.hf->part, std::nullopt);
+    EXPECT_EQ(last.hf->args, std::vector<double>{1});
+    EXPECT_EQ(load(to_toml(model)), model) << to_toml(model);
 }
 
 }  // namespace

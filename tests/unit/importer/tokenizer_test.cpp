@@ -142,11 +142,11 @@ TEST_F(TokenizerTest, RefusesKindsThatItDoesNotHave) {
     EXPECT_CONTAINS(error_for(bert), "kind \"bert\"");
     GgufBuilder pre;
     pre.text("tokenizer.ggml.model", "gpt2")
-        .text("tokenizer.ggml.pre", "llama-bpe")
+        .text("tokenizer.ggml.pre", "tekken")
         .texts("tokenizer.ggml.tokens", {"a"});
     EXPECT_CONTAINS(error_for(pre),
-                    "\"llama-bpe\" (tokenizer.ggml.pre), which llmsql does not have; "
-                    "it has gpt-2, qwen2 and smollm");
+                    "\"tekken\" (tokenizer.ggml.pre), which llmsql does not have; "
+                    "it has gpt-2, qwen2, smollm, llama-bpe, dbrx and olmo");
 }
 
 TEST_F(TokenizerTest, RefusesTablesThatDoNotFit) {

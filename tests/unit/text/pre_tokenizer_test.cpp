@@ -32,6 +32,14 @@ TEST(PreTokenizer, Qwen2) {
     EXPECT_EQ(words("qwen2", "\tx"), (Words{"\tx"}));
 }
 
+TEST(PreTokenizer, Llama3TakesDigitsByThrees) {
+    for (const char* name : {"llama3", "cl100k"}) {
+        EXPECT_EQ(words(name, "IT'S 12345 (ok)\n\n x"),
+                  (Words{"IT", "'S", " ", "123", "45", " (", "ok", ")\n\n", " x"}));
+        EXPECT_EQ(words(name, "a  \n  b"), (Words{"a", "  \n", " ", " b"}));
+    }
+}
+
 TEST(PreTokenizer, SmolLmSetsDigitsApartFirst) {
     EXPECT_EQ(words("smollm", "a 12"), (Words{"a", " ", "1", "2"}));
     // The spaces end where the digit begins, so none of them joins it.
@@ -62,7 +70,7 @@ TEST(PreTokenizer, InvalidBytesAreSymbols) {
 
 TEST(PreTokenizer, LongRuns) {
     const std::string spaces(300'000, ' ');
-    for (const char* name : {"gpt2", "qwen2", "smollm"}) {
+    for (const char* name : {"gpt2", "qwen2", "smollm", "llama3", "cl100k"}) {
         EXPECT_EQ(words(name, spaces), (Words{spaces}));
         EXPECT_EQ(words(name, spaces + "x"), (Words{spaces.substr(1), " x"}));
         EXPECT_EQ(words(name, std::string(300'000, '!')).size(), 1u);
