@@ -23,6 +23,7 @@ struct Implementation {
     Scalar scalar = nullptr;
     MakeAggregate aggregate = nullptr;
     Inspect inspect = nullptr;
+    bool looks = false;  // an aggregate that looks at values at once
 };
 
 constexpr std::array kImplementations{
@@ -33,8 +34,8 @@ constexpr std::array kImplementations{
     Implementation{.sql = "llm_softmax", .scalar = op_softmax},
     Implementation{.sql = "llm_top", .scalar = op_top},
     Implementation{.sql = "llm_normalize", .scalar = op_normalize},
-    Implementation{.sql = "llm_linear_each", .aggregate = op_linear_each},
-    Implementation{.sql = "llm_linear_sum", .aggregate = op_linear_sum},
+    Implementation{.sql = "llm_linear_each", .aggregate = op_linear_each, .looks = true},
+    Implementation{.sql = "llm_linear_sum", .aggregate = op_linear_sum, .looks = true},
     Implementation{.sql = "llm_attention", .aggregate = op_attention},
     Implementation{.sql = "llm_add", .scalar = op_add},
     Implementation{.sql = "llm_mul", .scalar = op_mul},
@@ -91,7 +92,10 @@ void step_aggregate(sqlite3_context* context, int count, sqlite3_value** values)
         auto** state =
             static_cast<Aggregate**>(sqlite3_aggregate_context(context, sizeof(Aggregate*)));
         if (!state) throw std::bad_alloc();
-        if (!*state) *state = self.implementation->aggregate().release();
+        if (!*state) {
+            if (self.implementation->looks) self.state->settle();
+            *state = self.implementation->aggregate().release();
+        }
         (*state)->step(Arguments(self.op->sql, values, count));
     });
 }

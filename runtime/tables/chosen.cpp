@@ -19,6 +19,7 @@ class ChosenTable final : public Table {
             fail("there is no `tensor` table: the plan's init must create it first");
         const int64_t id = ranges[0].low;
         if (id != ranges[0].high) fail("chosen: say of which tensor: WHERE chosen.id = …");
+        engine_.operators.settle();
         const Arena& arena = *engine_.arena;
         const TensorPlace& place = arena.place(id);
         if (place.type != TensorType::f32)
