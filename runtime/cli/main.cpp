@@ -11,6 +11,7 @@
 #include "runtime/cli/logits.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/perplexity.h"
+#include "runtime/kernels/kernels.h"
 #include "runtime/program/program.h"
 #include "runtime/storage/model_file.h"
 #include "runtime/text/tokenizer.h"
@@ -34,6 +35,7 @@ int run(const Options& options) {
         Tokenizer tokenizer(db);
         return run_tokenize(tokenizer, options);
     }
+    if (!options.kernels.empty()) use_kernels(options.kernels);
     guard_mappings();
     Program program(options.plan, db, {options.threads, options.io, true, options.timing});
     if (options.verify) program.verify_weights();
