@@ -46,12 +46,14 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
     reader_ = options.io ? make_tile_reader(db, *options.io, reading)
                          : choose_tile_reader(db, reading, workers);
     in_place_ = residency.empty() && reader_->mode() == IoMode::map;
-    // Fewer TLB misses; only a hint. Vectors alone, far apart, would take a huge page each.
+    // Fewer TLB misses; only a hint. Vectors alone need few pages.
     if (!in_place_) madvise(memory_.data(), memory_.size(), MADV_HUGEPAGE);
     load_vectors();
 }
 
-// Gives every held tile its place, one after the other.
+// Gives every held tile its place, one after the other. Vectors come first: they are read before
+// anything else, by one thread, and strewn among matrices they would have it clear most of the
+// memory, a huge page each.
 void WeightPool::place_tiles(const std::vector<Residency>& residency) {
     for (Tiles& tiles : tiles_) tiles.places.assign(tiles.tiles.size(), 0);
     for (const Residency& row : residency)
@@ -59,13 +61,17 @@ void WeightPool::place_tiles(const std::vector<Residency>& residency) {
             if (!row.held)
                 tiles_[index_of(row.param)].places[static_cast<size_t>(tile)] = kStreamed;
     size_t end = 0;
-    for (Tiles& tiles : tiles_)
+    const auto place = [&](Tiles& tiles) {
         for (size_t tile = 0; tile < tiles.tiles.size(); ++tile) {
             if (tiles.places[tile] == kStreamed) continue;
             tiles.places[tile] = end;
             held_bytes_ += tiles.tiles[tile].bytes;
             end += (tiles.tiles[tile].bytes + kAlignment - 1) / kAlignment * kAlignment;
         }
+    };
+    for (const bool vectors : {true, false})
+        for (const Weight& weight : weights_)
+            if (weight.entry.shape.is_vector() == vectors) place(tiles_[index_of(weight.id)]);
     memory_ = AnonymousMemory(end, "the model's weights");
 }
 
