@@ -183,6 +183,12 @@ std::string misuse(const Options& options) {
     return "";
 }
 
+/// A mistake on the command line, in one line.
+int refuse(const std::string& wrong) {
+    report(fmt::format("llmsqlc: {} (llmsqlc --help lists the options)\n", wrong));
+    return kUsage;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -196,13 +202,12 @@ int main(int argc, char** argv) {
         options.chunk_given = app.count("--chunk") > 0;
         options.logits_rows_given = app.count("--logits-rows") > 0;
         options.threads_given = app.count("--threads") > 0;
+    } catch (const CLI::Success& done) {  // --help, --version
+        return app.exit(done);
     } catch (const CLI::ParseError& e) {
-        return app.exit(e) == 0 ? 0 : kUsage;
+        return refuse(e.what());
     }
-    if (const std::string wrong = misuse(options); !wrong.empty()) {
-        report(fmt::format("llmsqlc: {}\nRun with --help for more information.\n", wrong));
-        return kUsage;
-    }
+    if (const std::string wrong = misuse(options); !wrong.empty()) return refuse(wrong);
     try {
         if (is_graph_file(options.input) && options.emit.empty()) {
             check_graph_file(options.input);

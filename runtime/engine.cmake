@@ -21,6 +21,7 @@ target_sources(llmsql_runtime PRIVATE
   program/sandbox.cpp
   storage/arena.cpp
   storage/blob_pages.cpp
+  storage/direct_reader.cpp
   storage/io_choice.cpp
   storage/kv_cache.cpp
   storage/map_reader.cpp
@@ -28,7 +29,6 @@ target_sources(llmsql_runtime PRIVATE
   storage/model_db.cpp
   storage/model_file.cpp
   storage/page_reader.cpp
-  storage/read_ahead.cpp
   storage/tile_reader.cpp
   storage/tiles.cpp
   storage/weights.cpp

@@ -94,7 +94,7 @@ struct PlanTiles {
 struct PlanResidency {
     int64_t budget = 0;       // the most bytes of memory that the whole process takes
     int workers = 0;          // the most threads that compute
-    int64_t windows = 0;      // bytes for mapping the database; 0: not enough is left for it
+    int64_t windows = 0;      // bytes for windows or a ring; 0: not enough is left for them
     int64_t pool = 0;         // bytes of all held tiles, vectors among them
     int64_t read_bytes = 0;   // of matrices, by a steady pass of one token: forward and logits
     int64_t lower_bound = 0;  // no way of holding as much reads less

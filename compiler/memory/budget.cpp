@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "common/error.h"
+#include "common/process_memory.h"
 #include "compiler/memory/arena.h"
 #include "compiler/memory/byte_size.h"
 #include "compiler/memory/residency.h"
@@ -13,16 +14,9 @@
 namespace llmsql {
 namespace {
 
-// What the runtime takes beside what a plan says. Measured as VmHWM, RssAnon and RssFile of
-// llmsql-run on x86-64 Linux (Debian 12: glibc 2.36, SQLite 3.40) over tiny models and the three
-// real ones; rounded up.
-constexpr int64_t kKiB = 1024, kMiB = 1024 * kKiB;
-/// RssFile: the program, SQLite, PCRE2, libstdc++, libc. 5.9 to 6.4 MiB, as page faults map around.
-constexpr int64_t kCode = 6 * kMiB + 768 * kKiB;
-/// SQLite's two connections, their schemas, and what the C++ runtime allocates at the start.
-constexpr int64_t kHeap = 1 * kMiB;
-/// The page cache over model.db: SQLite's default of 2,000 KiB, and the headers of its pages.
-constexpr int64_t kPageCache = 2 * kMiB;
+// What a plan's parts take in the runtime; common/process_memory.h has what does not depend on
+// them, and how it was measured.
+constexpr int64_t kKiB = 1024;
 constexpr int64_t kStatement = 4 * kKiB;  // prepared, with its text
 constexpr int64_t kTableRow = 256;        // of param, tensor, residency and kv_layer, with its text
 /// Special tokens are held to be searched for. There may be some thousand of them, in Gemma 3 six
@@ -35,9 +29,6 @@ constexpr int64_t kCandidate = 16;     // of the sampler: logit, id, probability
 constexpr int64_t kStripChecksum = 9;  // XXH3-64, and whether it has been verified
 constexpr int64_t kTileEntry = 40;     // where a tile lies
 constexpr int64_t kPage = 4 * kKiB;    // of memory: what is held of a parameter is mapped apart
-/// A worker's stack, allocator arena and connection for reading BLOBs.
-constexpr int64_t kWorker = 512 * kKiB;
-constexpr int64_t kMainStack = 160 * kKiB;
 /// Columns of a matrix that a worker computes at a time (runtime/ops/evaluate.cpp).
 constexpr int64_t kMatrixPiece = 128;
 /// Tables of cosines and sines that are kept, and one being made (runtime/ops/rope_tables.h).
@@ -116,12 +107,12 @@ int64_t rope_bytes(const Plan& plan) {
     return kRopeTables * plan.chunk * width * static_cast<int64_t>(sizeof(float));
 }
 
-int64_t longest_strip(const std::vector<Param>& params) {
-    size_t bytes = 0;
+size_t longest_tile(const std::vector<Param>& params) {
+    size_t bytes = kTileBytes;
     for (const Param& param : params)
         if (!param.shape.is_vector())
             bytes = std::max(bytes, strip_bytes(param.type, param.shape.cols));
-    return static_cast<int64_t>(bytes);
+    return bytes;
 }
 
 int64_t checksum_bytes(const std::vector<Param>& params) {
@@ -227,11 +218,10 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
     const int64_t rows = 3 * count(params) + count(plan.tensors) + count(plan.caches);
     const int64_t cache =
         cache_bytes(plan) + count(plan.caches) * kPage + kv_blocks(plan.context) * kCacheBlockEntry;
-    const int64_t tile =
-        whole_pages(std::max(static_cast<int64_t>(kTileBytes), longest_strip(params)));
+    const int64_t tile = whole_pages(static_cast<int64_t>(longest_tile(params)));
     return {
-        {"code and libraries", kCode},
-        {"SQLite and the heap", kHeap + kPageCache},
+        {"code and libraries", kCodeBytes},
+        {"SQLite and the heap", kHeapBytes + kPageCacheBytes},
         {"prepared plan",
          (count(plan.forward) + count(plan.logits)) * kStatement + rows * kTableRow},
         {"tokenizer and prompt",
@@ -241,7 +231,8 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
         {kCacheName, cache},
         {"sampling", whole_pages(vocabulary * kCandidate)},
         {"checksums", checksum_bytes(params)},
-        {"workers", kMainStack + workers * (kWorker + tile + whole_pages(scratch_bytes(plan)))},
+        {"workers",
+         kMainStackBytes + workers * (kWorkerBytes + tile + whole_pages(scratch_bytes(plan)))},
         {"page rounding", count(params) * kPage},
     };
 }
@@ -249,7 +240,7 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
                                      int workers) {
     std::vector<MemoryPart> parts = fixed_parts(plan, params, workers);
-    if (plan.residency) parts.push_back({"mapped windows", plan.residency->windows});
+    if (plan.residency) parts.push_back({"windows for reading", plan.residency->windows});
     parts.push_back({"held weights", plan.residency ? plan.residency->pool : all_weights(params)});
     return parts;
 }
@@ -259,7 +250,10 @@ int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64
     const int64_t scanned =
         scanned_by(plan, plan.forward, params, 1) + scanned_by(plan, plan.logits, params, 1);
     const auto windows = static_cast<int64_t>(mapped_bytes(workers));
-    return windows <= capacity / 4 && windows <= (scanned - capacity) / 10 ? windows : 0;
+    const auto ring = static_cast<int64_t>(ring_bytes(workers, longest_tile(params)));
+    const int64_t most = (scanned - capacity) / 10;
+    if (windows >= ring && windows <= std::min(capacity / 4, most)) return windows;
+    return ring <= std::min(capacity / 8, most) ? ring : 0;
 }
 
 int64_t sum_of(const std::vector<MemoryPart>& parts) {

@@ -34,9 +34,10 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
                                      int workers);
 
-/// What of `capacity`, the bytes left for matrices, goes to windows for reading by a mapping: as
-/// much as they need, where that is a quarter of it at most and adds a tenth at most to what a pass
-/// reads; else nothing.
+/// What of `capacity`, the bytes left for matrices, goes to reading them: as much as windows of a
+/// mapping need, where that is a quarter of it at most and adds a tenth at most to what a pass
+/// reads; else what reading past the page cache needs, where that is an eighth at most and adds as
+/// little; else nothing.
 int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64_t capacity,
                        int workers);
 

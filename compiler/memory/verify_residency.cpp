@@ -94,8 +94,8 @@ class Verifier {
         if (bytes != residency_.pool)
             fault("{} bytes are held, the pool is {}", bytes, residency_.pool);
         if (bytes + residency_.windows > residency_.budget)
-            fault("{} bytes are held and {} mapped, the budget is {}", bytes, residency_.windows,
-                  residency_.budget);
+            fault("{} bytes are held and {} for reading, the budget is {}", bytes,
+                  residency_.windows, residency_.budget);
         if (residency_.workers < 1) fault("there are {} workers", residency_.workers);
     }
 

@@ -14,6 +14,8 @@
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/program.h"
 #include "runtime/storage/model_file.h"
+#include "runtime/storage/sqlite.h"
+#include "runtime/storage/weights.h"
 #include "runtime/text/tokenizer.h"
 
 namespace llmsql {
@@ -29,6 +31,31 @@ int run_tokenize(Tokenizer& tokenizer, const Options& options) {
     return 0;
 }
 
+/// Mode::verify: the b-trees, the tokenizer, and every strip of every weight.
+int run_verify(const ModelDb& db, const Options& options) {
+    const std::string path = db.path().string();
+    const Statement check = prepare(db.handle(), "PRAGMA integrity_check(1)", path);
+    if (!step(check.get(), path) || column_text(check.get(), 0) != "ok")
+        fail("{}: the database file is damaged ({}); import the model again", path,
+             column_text(check.get(), 0));
+    const Tokenizer tokenizer(db);  // has to make sense of its tables
+    Workers workers(options.threads);
+    // Nothing held but vectors, so that a model larger than memory can be verified.
+    std::vector<Residency> streamed;
+    uint64_t bytes = 0;
+    for (const ParamEntry& entry : db.catalogue()) {
+        streamed.push_back({static_cast<int>(streamed.size()) + 1, 0,
+                            tile_count(entry.type, entry.shape) - 1, entry.shape.is_vector()});
+        bytes += param_bytes(entry.type, entry.shape);
+    }
+    PoolOptions reading;
+    reading.io = options.io.value_or(IoMode::read);
+    WeightPool(db, streamed, reading, workers).verify_all(workers);
+    print(fmt::format("{}: {} parameters, {} bytes of weights: all as imported\n", path,
+                      streamed.size(), bytes));
+    return 0;
+}
+
 int run(const Options& options) {
     const ModelDb db(options.db);
     if (options.mode == Mode::tokenize) {
@@ -37,6 +64,7 @@ int run(const Options& options) {
     }
     if (!options.kernels.empty()) use_kernels(options.kernels);
     guard_mappings();
+    if (options.mode == Mode::verify) return run_verify(db, options);
     Program program(options.plan, db, {options.threads, options.io, true, options.timing});
     if (options.verify) program.verify_weights();
     if (options.mode == Mode::logits) return run_logits(program, options);

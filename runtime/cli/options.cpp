@@ -81,6 +81,10 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
     if (options.mode == Mode::tokenize) {
         check(app.count("PLAN") > 0, "which database? llmsql-run DB --tokenize FILE");
         options.db = app.count("DB") > 0 ? given.second : given.first;
+    } else if (options.mode == Mode::chat && options.verify && app.count("PLAN") > 0 &&
+               app.count("DB") == 0) {
+        options.mode = Mode::verify;
+        options.db = given.first;
     } else {
         check(app.count("DB") > 0, "a plan and a database are needed: llmsql-run PLAN DB");
         options.plan = given.first;
@@ -97,9 +101,9 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
         options.logits = given.logits;
     }
     if (given.io != "auto") {
-        for (const IoMode mode : {IoMode::blob, IoMode::read, IoMode::map})
+        for (const IoMode mode : kIoModes)
             if (given.io == name_of(mode)) options.io = mode;
-        check(options.io.has_value(), "--io: read, map, blob or auto");
+        check(options.io.has_value(), "--io: read, map, direct, blob or auto");
     }
     check(options.predict >= -1, "-n: a number of tokens, or -1 for no limit");
     check(!options.context || *options.context >= 1, "-c: at least 1 token");
@@ -132,7 +136,7 @@ CommandLine read_command_line(int argc, char** argv) {
         "With --chat and -p or -f: prints one answer. With neither: a conversation, a line a turn.",
         "llmsql-run");
     app.set_version_flag("--version", "llmsql-run " LLMSQL_VERSION);
-    app.add_option("PLAN", given.first, "the plan; not needed with --tokenize");
+    app.add_option("PLAN", given.first, "the plan; not needed with --tokenize or --verify");
     app.add_option("DB", given.second, "the model database");
 
     app.add_option("-p,--prompt", given.prompt, "the prompt, taken literally")->type_name("TEXT");
@@ -160,14 +164,15 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_option("-t,--threads", options.threads, "threads that compute (default: the cores)")
         ->type_name("N");
     app.add_option("--io", given.io,
-                   "how weights are read: read, map, blob, or auto (default): what is fastest here")
+                   "how weights are read: read, map, direct, blob, or auto (default): the fastest")
         ->type_name("WAY");
     app.add_option("--kernels", options.kernels,
                    "instruction set to compute with: portable, avx2, avx512 (default: the best "
                    "that this processor has)")
         ->type_name("NAME");
     app.add_flag("--verify", options.verify,
-                 "check all weights before anything else (default: each when it is first read)");
+                 "check all weights before anything else (default: each when it is first read); "
+                 "llmsql-run DB --verify checks the database and ends");
     app.add_flag("--timing", options.timing, "say at the end where the time of passes went");
     app.add_option("-b,--batch-size", given.batch, "most tokens a pass (default: the plan's chunk)")
         ->type_name("N");

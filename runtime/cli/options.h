@@ -19,11 +19,12 @@ enum class Mode {
     perplexity,  // --perplexity FILE
     logits,      // --tokens IDS --logits FILE
     tokenize,    // --tokenize FILE
+    verify,      // --verify with a database alone
 };
 
 struct Options {
     Mode mode = Mode::chat;
-    std::filesystem::path plan;  // empty for tokenize
+    std::filesystem::path plan;  // empty for tokenize and verify
     std::filesystem::path db;
 
     std::string prompt;                 // of -p or -f

@@ -18,7 +18,7 @@ struct Budget {
     int64_t bytes = 0;    // of the whole process's peak resident set
     int64_t pool = 0;     // the most bytes of tiles that are held
     int64_t workers = 0;  // the most threads that compute
-    int64_t windows = 0;  // the most bytes of the file that are mapped at a time
+    int64_t windows = 0;  // bytes for reading: of the file, mapped, or of a ring
     int64_t covered = 0;  // parameters whose tiles the residency rows cover
     uint64_t held = 0;    // bytes of the tiles that they hold
 };

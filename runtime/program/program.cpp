@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/process_memory.h"
 #include "runtime/program/engine.h"
 #include "runtime/program/plan_file.h"
 #include "runtime/program/sandbox.h"
@@ -48,6 +49,7 @@ struct Program::State {
     void open_connection();
     Prepared prepare_statement(const PlanStatement& statement);
     void run_init();
+    void check_budget(const std::string& where) const;
     void check_tables();
     std::vector<Prepared> prepare_section(const char* name, Sandbox::Phase phase);
     void run(const Prepared& prepared);
@@ -98,7 +100,25 @@ void Program::State::run_init() {
         const Prepared prepared = prepare_statement(statement);
         while (step(prepared.statement.get(), prepared.where)) {
         }
+        check_budget(prepared.where);
     }
+}
+
+// What the plan has declared so far must fit in the budget that it names. The compiler counts more
+// (docs/memory.md); this is what can be told from the tables and holds for every process.
+void Program::State::check_budget(const std::string& where) const {
+    if (!engine.budget) return;
+    const Budget& budget = *engine.budget;
+    const int64_t process = process_bytes(budget.workers);
+    const int64_t arena = engine.arena ? engine.arena->bytes() : 0;
+    const int64_t cache =
+        engine.cache ? engine.cache->config().sequences * engine.cache->bytes_per_sequence() : 0;
+    const int64_t sum = process + budget.pool + budget.windows + arena + cache;
+    if (sum > budget.bytes)
+        fail(
+            "{}: the plan takes {} bytes at least, more than its budget of {}: process {}, held "
+            "weights {}, windows {}, activations {}, cache {}",
+            where, sum, budget.bytes, process, budget.pool, budget.windows, arena, cache);
 }
 
 // What init must have made, and whether it is the database's.

@@ -38,6 +38,8 @@ class Arena {
   public:
     explicit Arena(int64_t bytes);
 
+    int64_t bytes() const { return static_cast<int64_t>(memory_.size()); }
+
     /// Adds a tensor; fails on a used id or a place that does not fit or is not aligned.
     void declare(TensorPlace place);
 

@@ -12,6 +12,7 @@
 #include "common/types.h"
 #include "runtime/storage/anonymous_memory.h"
 #include "runtime/storage/blob_pages.h"
+#include "runtime/storage/direct_reader.h"
 #include "runtime/storage/map_reader.h"
 #include "runtime/storage/memory_limit.h"
 
@@ -67,7 +68,7 @@ double time_of(TileReader& reader, const BlobPages& pages, const Sample& sample,
             const size_t wanted = std::min(tile.bytes - at, buffers.front().size());
             auto data = reader.view(worker, tile.rowid, at, wanted);
             if (data.empty()) {
-                reader.read(worker, tile.rowid, at, wanted, buffer);
+                reader.read(worker, tile.rowid, at, wanted, buffer, Use::scan);
                 data = {buffer, wanted};
             }
             used.fetch_add(hash64(data.data(), data.size()), std::memory_order_relaxed);
@@ -82,7 +83,7 @@ std::unique_ptr<TileReader> faster_reader(const ModelDb& db, const TileReading& 
                                           Workers& workers) {
     auto layout = BlobPages::of(db);
     if (!layout) return make_tile_reader(db, IoMode::blob, reading);
-    auto by_read = std::make_unique<PageReader>(std::move(layout), reading);
+    auto by_read = std::make_unique<PageReader>(std::move(layout));
     BlobPages& pages = by_read->pages();
     size_t from = 0;
     const Sample a = take_sample(pages, reading.schedule, from);
@@ -109,13 +110,19 @@ std::unique_ptr<TileReader> faster_reader(const ModelDb& db, const TileReading& 
 std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileReading& reading,
                                                Workers& workers) {
     const auto made = [&](IoMode mode) { return make_tile_reader(db, mode, reading); };
+    if (reading.scarce) {
+        auto pages = BlobPages::of(db);
+        if (!pages) return made(IoMode::blob);
+        if (DirectReader::has_room(reading))
+            if (auto direct = DirectReader::of(pages, reading)) return direct;
+        return std::make_unique<PageReader>(std::move(pages));
+    }
     if (!reading.may_map) return made(IoMode::read);
     if (reading.streamed_bytes == 0) {
         const auto most = kMostHeld * static_cast<double>(available_memory());
         return made(static_cast<double>(reading.held_bytes) > most ? IoMode::map : IoMode::read);
     }
-    if (reading.drop_behind || reading.windows.value_or(0) < mapped_bytes(reading.workers))
-        return made(IoMode::read);
+    if (reading.windows.value_or(0) < mapped_bytes(reading.workers)) return made(IoMode::read);
     return faster_reader(db, reading, workers);
 }
 

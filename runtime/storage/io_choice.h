@@ -8,9 +8,10 @@
 
 namespace llmsql {
 
-/// `read`, unless `map` is allowed and better: where weights that are held would not fit in memory
-/// beside the page cache, or where streaming a part of the schedule both ways, which takes some
-/// ten milliseconds, shows windows to be faster.
+/// Where the page cache is too small for what is read, `direct`, if the plan and the system allow
+/// it. Else `read`, unless `map` is allowed and better: where weights that are held would not fit
+/// in memory beside the page cache, or where streaming a part of the schedule both ways, which
+/// takes some ten milliseconds, shows windows to be faster.
 std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileReading& reading,
                                                Workers& workers);
 

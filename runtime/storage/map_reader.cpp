@@ -26,14 +26,17 @@ void* address(const std::byte* at) {
 }  // namespace
 
 MapReader::MapReader(std::unique_ptr<BlobPages> pages, const TileReading& reading)
-    : by_read_(std::move(pages), reading),
+    : by_read_(std::move(pages)),
       file_(by_read_.pages().file()),
       mapping_(file_.mapping()),
       most_windows_(reading.windows ? static_cast<size_t>(*reading.windows / kWindow) : 0),
       workers_(static_cast<size_t>(reading.workers)) {
     if (reading.windows && *reading.windows < mapped_bytes(reading.workers))
-        fail("{}: mapping it takes windows of {} MiB, but the plan leaves {} MiB: use --io=read",
-             file_.path(), mapped_bytes(reading.workers) >> 20, *reading.windows >> 20);
+        fail(
+            "{}: mapping it takes windows of {} KiB, for which this plan's budget leaves {} KiB: "
+            "use --io=read, or compile the plan with another --budget (--emit=memory shows what it "
+            "leaves)",
+            file_.path(), mapped_bytes(reading.workers) >> 10, *reading.windows >> 10);
 }
 
 MapReader::~MapReader() {
@@ -91,7 +94,8 @@ std::span<const std::byte> MapReader::view(int worker, int64_t rowid, size_t off
     return first;
 }
 
-void MapReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) {
+void MapReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out,
+                     Use use) {
     Worker& self = workers_[static_cast<size_t>(worker)];
     const size_t index = index_of(self, rowid);
     while (bytes > 0) {
@@ -99,7 +103,7 @@ void MapReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, std
         const auto begin = static_cast<uint64_t>(here.data() - mapping_.data());
         const bool open =
             most_windows_ == 0 || (begin >= self.begin && begin + here.size() <= self.end);
-        if (here.empty() || !open) return by_read_.read(worker, rowid, offset, bytes, out);
+        if (here.empty() || !open) return by_read_.read(worker, rowid, offset, bytes, out, use);
         std::memcpy(out, here.data(), here.size());
         out += here.size();
         offset += here.size();

@@ -21,10 +21,10 @@ class MapReader final : public TileReader {
     ~MapReader() override;
 
     IoMode mode() const override { return IoMode::map; }
-    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) override;
+    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out,
+              Use use) override;
     std::span<const std::byte> view(int worker, int64_t rowid, size_t offset,
                                     size_t bytes) override;
-    void scanning(int64_t rowid) override { by_read_.scanning(rowid); }
     void check() const override { file_.check_mapping(); }
 
   private:

@@ -3,9 +3,12 @@
 
 #include <sys/stat.h>
 
+#include <cstring>
+
 #include "common/error.h"
 #include "common/files.h"
 #include "common/model_format.h"
+#include "runtime/storage/model_file.h"
 #include "runtime/storage/sqlite.h"
 
 namespace llmsql {
@@ -30,12 +33,30 @@ void refuse_companions(const std::filesystem::path& path) {
     }
 }
 
+// Looks at the file's header before SQLite opens it. In write-ahead-log mode, opening it would make
+// files beside it, or fail for want of the right to.
+void check_header(const std::string& name, const std::string& not_ours) {
+    const ModelFile& file = ModelFile::of(name);
+    unsigned char header[100];
+    if (file.size() < sizeof header) fail("{}", not_ours);
+    file.read(0, header, sizeof header);
+    if (std::memcmp(header, "SQLite format 3", 16) != 0) fail("{}", not_ours);
+    if (header[18] != 1 || header[19] != 1)  // the versions for writing and for reading
+        fail(
+            "{}: the database is in write-ahead-log mode, which weights that never change do not "
+            "need: undo it with sqlite3 {} \"PRAGMA journal_mode = delete\", or import the model "
+            "again",
+            name, name);
+}
+
 }  // namespace
 
 ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     require_readable_file(path);
     refuse_companions(path);
     const std::string name = path.string();
+    const std::string not_ours = name + ": not a model database (llmsql-import makes one)";
+    check_header(name, not_ours);
     sqlite3* raw = nullptr;
     const int code =
         sqlite3_open_v2(name.c_str(), &raw, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
@@ -46,8 +67,7 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     sqlite3_extended_result_codes(raw, 1);
 
-    const std::string not_ours = name + ": not a model database (llmsql-import makes one)";
-    if (pragma(raw, "PRAGMA application_id", not_ours) != kModelApplicationId) fail("{}", not_ours);
+    if (pragma(raw, "PRAGMA application_id", name) != kModelApplicationId) fail("{}", not_ours);
     const int64_t version = pragma(raw, "PRAGMA user_version", name);
     if (version != kModelFormatVersion)
         fail("{}: model database format {}, this program reads format {}; import the model again",

@@ -17,7 +17,8 @@ namespace llmsql {
 class ModelDb {
   public:
     /// Opens read-only and immutable-in-practice: refuses a file that is not a model database, is
-    /// of another format version, or has a write-ahead log or hot journal beside it.
+    /// of another format version, is in write-ahead-log mode, or has a log or hot journal beside
+    /// it.
     explicit ModelDb(const std::filesystem::path& path);
     ModelDb(const ModelDb&) = delete;
     ModelDb& operator=(const ModelDb&) = delete;

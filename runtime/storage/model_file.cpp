@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "runtime/storage/anonymous_memory.h"
 
 namespace llmsql {
 namespace {
@@ -98,6 +99,29 @@ void ModelFile::try_read(uint64_t offset, void* out, size_t bytes) const {
     static_cast<void>(!::pread(descriptor_, out, bytes, static_cast<off_t>(offset)));
 }
 
+int ModelFile::direct_descriptor() {
+    const std::lock_guard lock(mutex_);
+    if (direct_) return *direct_;
+    direct_ = -1;
+    const int opened = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (opened < 0) return -1;
+    // Never closed, like the other one, unless the path leads to another file by now.
+    struct stat here {
+    }, there{};
+    if (::fstat(descriptor_, &here) != 0 || ::fstat(opened, &there) != 0 ||
+        here.st_dev != there.st_dev || here.st_ino != there.st_ino) {
+        ::close(opened);
+        return -1;
+    }
+    // Some file systems refuse when read, not when opened.
+    const AnonymousMemory page(kDirectAlignment, "a page");
+    ssize_t got;
+    do got = ::pread(opened, page.data(), page.size(), 0);
+    while (got < 0 && errno == EINTR);
+    if (got > 0) direct_ = opened;
+    return *direct_;
+}
+
 std::span<const std::byte> ModelFile::mapping() {
     const std::lock_guard lock(mutex_);
     if (!mapping_.empty()) return mapping_;
@@ -122,20 +146,6 @@ std::span<const std::byte> ModelFile::mapping() {
     guarded[slot_].end = aligned + bytes;
     guarded_count.store(slot_ + 1);
     return mapping_;
-}
-
-void ModelFile::advise_soon(FileRange range) const {
-    posix_fadvise(descriptor_, static_cast<off_t>(range.offset), static_cast<off_t>(range.bytes),
-                  POSIX_FADV_WILLNEED);
-}
-
-void ModelFile::advise_later(FileRange range) const {
-    posix_fadvise(descriptor_, static_cast<off_t>(range.offset), static_cast<off_t>(range.bytes),
-                  POSIX_FADV_DONTNEED);
-}
-
-void ModelFile::advise_random() const {
-    posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM);
 }
 
 void ModelFile::check_mapping() const {

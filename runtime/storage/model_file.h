@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -28,6 +29,11 @@ class ModelFile {
     int descriptor() const { return descriptor_; }
     uint64_t size() const;  // now
 
+    /// A descriptor that reads past the page cache (O_DIRECT), offsets, sizes and addresses being
+    /// multiples of kDirectAlignment; -1 where the system refuses that.
+    int direct_descriptor();
+    static constexpr size_t kDirectAlignment = 4096;
+
     /// Copies a range; fails if the file ends before.
     void read(uint64_t offset, void* out, size_t bytes) const;
 
@@ -38,12 +44,6 @@ class ModelFile {
     /// multiple of 2 MiB. Reading it where the file has been truncated raises SIGBUS: see
     /// guard_mappings().
     std::span<const std::byte> mapping();
-
-    /// Tells the system that a range will be read soon, or will not be read again for long.
-    void advise_soon(FileRange range) const;
-    void advise_later(FileRange range) const;
-    /// Tells the system to read what it is asked for and no more, from now on.
-    void advise_random() const;
 
     /// Fails if a mapped page could not be read: the file was truncated, or its device fails.
     void check_mapping() const;
@@ -56,6 +56,7 @@ class ModelFile {
     const std::string path_;
     const int descriptor_;
     std::mutex mutex_;
+    std::optional<int> direct_;
     std::span<const std::byte> mapping_;
     size_t slot_ = 0;  // of the mapping, in the signal handler's table
 };

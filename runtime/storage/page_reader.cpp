@@ -16,12 +16,10 @@ constexpr size_t kParts = 64;
 
 }  // namespace
 
-PageReader::PageReader(std::unique_ptr<BlobPages> pages, const TileReading& reading)
-    : pages_(std::move(pages)),
-      file_(pages_->file()),
-      ahead_(*pages_, reading.schedule, reading.drop_behind) {}
+PageReader::PageReader(std::unique_ptr<BlobPages> pages)
+    : pages_(std::move(pages)), file_(pages_->file()) {}
 
-void PageReader::read(int, int64_t rowid, size_t offset, size_t bytes, std::byte* out) {
+void PageReader::read(int, int64_t rowid, size_t offset, size_t bytes, std::byte* out, Use) {
     const size_t index = pages_->index_of(rowid);
     const BlobPages::Blob& blob = pages_->blob(index);
     if (offset > blob.bytes || bytes > blob.bytes - offset)

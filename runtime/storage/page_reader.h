@@ -12,11 +12,12 @@ namespace llmsql {
 
 class PageReader final : public TileReader {
   public:
-    PageReader(std::unique_ptr<BlobPages> pages, const TileReading& reading);
+    explicit PageReader(std::unique_ptr<BlobPages> pages);
 
     IoMode mode() const override { return IoMode::read; }
-    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) override;
-    void scanning(int64_t rowid) override { ahead_.reading(rowid); }
+    /// Thread-safe, whatever the worker.
+    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out,
+              Use use) override;
 
     BlobPages& pages() { return *pages_; }
 
@@ -27,7 +28,6 @@ class PageReader final : public TileReader {
 
     const std::unique_ptr<BlobPages> pages_;
     ModelFile& file_;
-    ReadAhead ahead_;
 };
 
 }  // namespace llmsql

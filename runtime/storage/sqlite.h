@@ -22,12 +22,26 @@ struct ConnectionCloser {
 };
 using Connection = std::unique_ptr<sqlite3, ConnectionCloser>;
 
+/// Fails with what SQLite says of the last call on a connection, and, of a database file that is
+/// not as it was imported, what to do. `what` starts the error's text.
+[[noreturn]] inline void fail_by(sqlite3* db, std::string_view what) {
+    const int code = sqlite3_errcode(db) & 0xff;
+    const char* file = sqlite3_db_filename(db, "main");
+    if (!file || !*file) fail("{}: {}", what, sqlite3_errmsg(db));  // a plan's tables
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+        fail("{}: the database file is damaged ({}); import the model again", what,
+             sqlite3_errmsg(db));
+    if (code == SQLITE_ERROR || code == SQLITE_ABORT)
+        fail("{}: not what was imported ({}); import the model again", what, sqlite3_errmsg(db));
+    fail("{}: {}", what, sqlite3_errmsg(db));
+}
+
 /// Prepares one statement that stays for long; `where` starts the error's text.
 inline Statement prepare(sqlite3* db, std::string_view sql, std::string_view where) {
     sqlite3_stmt* raw = nullptr;
     if (sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
                            &raw, nullptr) != SQLITE_OK)
-        fail("{}: {}", where, sqlite3_errmsg(db));
+        fail_by(db, where);
     return Statement(raw);
 }
 
@@ -36,7 +50,7 @@ inline bool step(sqlite3_stmt* statement, std::string_view where) {
     const int code = sqlite3_step(statement);
     if (code == SQLITE_ROW) return true;
     if (code == SQLITE_DONE) return false;
-    fail("{}: {}", where, sqlite3_errmsg(sqlite3_db_handle(statement)));
+    fail_by(sqlite3_db_handle(statement), where);
 }
 
 inline std::string column_text(sqlite3_stmt* statement, int column) {

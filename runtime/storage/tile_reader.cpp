@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "runtime/storage/direct_reader.h"
 #include "runtime/storage/map_reader.h"
 #include "runtime/storage/page_reader.h"
 #include "runtime/storage/sqlite.h"
@@ -23,7 +24,8 @@ class BlobReader final : public TileReader {
 
     IoMode mode() const override { return IoMode::blob; }
 
-    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out) override {
+    void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out,
+              Use) override {
         Worker& self = workers_[static_cast<size_t>(worker)];
         if (!self.connection) open(self);
         int code = SQLITE_OK;
@@ -40,8 +42,13 @@ class BlobReader final : public TileReader {
             code = sqlite3_blob_read(self.blob.get(), out, static_cast<int>(bytes),
                                      static_cast<int>(offset));
         if (code == SQLITE_OK) return;
-        self.blob.reset();
-        fail("{}: cannot read tile {}: {}", path_, rowid, sqlite3_errmsg(self.connection.get()));
+        // A handle that has failed is closed first: closing may set the connection's message.
+        const std::string what = fmt::format("{}: cannot read tile {}", path_, rowid);
+        struct CloseLast {
+            Worker& worker;
+            ~CloseLast() { worker.blob.reset(); }
+        } const closing{self};
+        fail_by(self.connection.get(), what);
     }
 
   private:
@@ -77,6 +84,8 @@ std::string_view name_of(IoMode mode) {
             return "read";
         case IoMode::map:
             return "map";
+        case IoMode::direct:
+            return "direct";
     }
     return "?";
 }
@@ -85,9 +94,11 @@ std::unique_ptr<TileReader> make_tile_reader(const ModelDb& db, IoMode mode,
                                              const TileReading& reading) {
     if (mode != IoMode::blob)
         if (auto pages = BlobPages::of(db)) {
-            if (mode == IoMode::read)
-                return std::make_unique<PageReader>(std::move(pages), reading);
-            return std::make_unique<MapReader>(std::move(pages), reading);
+            if (mode == IoMode::read) return std::make_unique<PageReader>(std::move(pages));
+            if (mode == IoMode::map) return std::make_unique<MapReader>(std::move(pages), reading);
+            if (auto reader = DirectReader::of(pages, reading)) return reader;
+            fail("{}: its file system does not let it be read past the page cache: use --io=read",
+                 db.path().string());
         }
     return std::make_unique<BlobReader>(db, reading.workers);
 }

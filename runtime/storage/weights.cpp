@@ -83,8 +83,10 @@ TileReading WeightPool::reading_for(const PoolOptions& options,
     reading.may_map = options.may_map;
     reading.held_bytes = held_bytes_;
     const auto schedule = [&](int id, size_t tile, bool held) {
+        if (weights_[index_of(id)].entry.shape.is_vector()) return;  // no pass scans it
         const Tile& scheduled = tiles_[index_of(id)].tiles[tile];
         reading.schedule.push_back({scheduled.rowid, held});
+        reading.longest_tile = std::max(reading.longest_tile, scheduled.bytes);
         if (!held) reading.streamed_bytes += scheduled.bytes;
     };
     for (const Residency& row : residency)
@@ -94,7 +96,7 @@ TileReading WeightPool::reading_for(const PoolOptions& options,
         for (const Weight& weight : weights_)
             for (size_t tile = 0; tile < tiles_[index_of(weight.id)].tiles.size(); ++tile)
                 schedule(weight.id, tile, true);
-    reading.drop_behind =
+    reading.scarce =
         reading.streamed_bytes > 0 && reading.streamed_bytes + held_bytes_ > available_memory();
     return reading;
 }
@@ -106,7 +108,7 @@ const std::byte* WeightPool::held(int id) const {
 void WeightPool::load_vectors() {
     for (const Weight& weight : weights_)
         if (weight.entry.shape.is_vector())
-            load(weight, tiles_[index_of(weight.id)].tiles.front(), 0, 1, 0);
+            load(weight, tiles_[index_of(weight.id)].tiles.front(), 0, 1, Use::embedding, 0);
 }
 
 bool WeightPool::all_known(const Tiles& tiles, int64_t first, int64_t count) const {
@@ -116,7 +118,7 @@ bool WeightPool::all_known(const Tiles& tiles, int64_t first, int64_t count) con
 }
 
 // Reads strips of a held tile into their place.
-void WeightPool::load(const Weight& weight, const Tile& tile, int64_t first, int64_t count,
+void WeightPool::load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, Use use,
                       int worker) {
     const Tiles& tiles = tiles_[index_of(weight.id)];
     const auto index = static_cast<size_t>(&tile - tiles.tiles.data());
@@ -126,8 +128,7 @@ void WeightPool::load(const Weight& weight, const Tile& tile, int64_t first, int
     size_t fresh = 0;  // an embedding may have read some of them before
     for (int64_t strip = first; strip < first + count; ++strip)
         fresh += all_known(tiles, strip, 1) ? 0 : 1;
-    reader_->scanning(tile.rowid);
-    reader_->read(worker, tile.rowid, offset, bytes, to);
+    reader_->read(worker, tile.rowid, offset, bytes, to, use);
     verify(weight, first, {to, bytes});
     loaded_.fetch_add(fresh * tiles.strip_bytes, std::memory_order_relaxed);
 }
@@ -165,7 +166,7 @@ WeightPool::Strips WeightPool::held_strips(const Weight& weight, size_t index, i
         const int64_t count = std::min(first + wanted, tile.first_strip + here) - next;
         if (use == Use::embedding && !alone.owns_lock() && !all_known(tiles, next, count))
             alone = std::unique_lock(embedding_load_);
-        if (!all_known(tiles, next, count)) load(weight, tile, next, count, worker);
+        if (!all_known(tiles, next, count)) load(weight, tile, next, count, use, worker);
         next += count;
         end += tile.bytes;
     }
@@ -191,7 +192,6 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     count = std::min(count, std::max<int64_t>(1, fitting));
     const std::byte* data = nullptr;
     if (use == Use::scan) {
-        reader_->scanning(tile.rowid);
         const auto view = reader_->view(buffer.worker, tile.rowid, offset,
                                         static_cast<size_t>(count) * tiles.strip_bytes);
         if (view.size() >= tiles.strip_bytes) {
@@ -205,7 +205,7 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     if (!data) {
         if (buffer.memory.size() < bytes)
             buffer.memory = AnonymousMemory(std::max(bytes, kTileBytes), "a tile buffer");
-        reader_->read(buffer.worker, tile.rowid, offset, bytes, buffer.memory.data());
+        reader_->read(buffer.worker, tile.rowid, offset, bytes, buffer.memory.data(), use);
         data = buffer.memory.data();
     }
     verify(weight, first, {data, bytes});

@@ -41,9 +41,6 @@ struct Residency {
     bool chosen = false;  // read in the passes that choose it: when, only a pass itself knows
 };
 
-/// Why strips are read: a pass scans every matrix once; embedding rows are counted apart.
-enum class Use { scan, embedding };
-
 /// One worker's place for what it streams. One thread at a time.
 struct StripBuffer {
     int worker = 0;
@@ -118,7 +115,8 @@ class WeightPool {
     void load_vectors();
     Strips held_strips(const Weight& weight, size_t index, int64_t first, int64_t wanted, Use use,
                        int worker);
-    void load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, int worker);
+    void load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, Use use,
+              int worker);
     bool all_known(const Tiles& tiles, int64_t first, int64_t count) const;
     void verify(const Weight& weight, int64_t first_strip, std::span<const std::byte> data);
 
