@@ -29,6 +29,14 @@ def start_and_measure(*arguments):
     return err, usage.ru_maxrss * 1024
 
 
+def has_direct(file):
+    try:
+        os.close(os.open(file, os.O_RDONLY | os.O_DIRECT))
+        return True
+    except OSError:
+        return False
+
+
 class BudgetHolds(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -76,7 +84,12 @@ class BudgetHolds(unittest.TestCase):
         for budget in self.budgets[:-1]:
             page = run("LLMSQLC", TOML, "--emit=schedule", "--budget", f"{budget}MiB").stdout.decode()
             predicted = re.search(r"(?m)^reads, by this schedule +(\d+)", page)[1]
-            for way in ("read", "blob", "auto"):
+            # Reading past the page cache takes memory, which the smallest budget does not leave, and a
+            # file system that allows it.
+            ways = ["read", "blob", "auto"]
+            if "windows=0," not in self.plans[budget].read_text() and has_direct(self.db):
+                ways.append("direct")
+            for way in ways:
                 with self.subTest(budget=budget, way=way):
                     err, peak = start_and_measure(self.plans[budget], self.db, "-p", "Once upon a",
                                                   "-n", 12, "--ignore-eos", "--io", way)

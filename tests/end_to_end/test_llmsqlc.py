@@ -153,7 +153,7 @@ class Llmsqlc(unittest.TestCase):
                           ["x.graph", "-o", "x"], ["x.graph", "--emit=sql"]):
             with self.subTest(arguments):
                 message = self.refuse(2, *arguments, cwd=self.folder)
-                self.assertIn("--help", message)
+                self.assertRegex(message, r"\Allmsqlc: [^\n]+ \(llmsqlc --help lists the options\)\n\Z")
         self.assertEqual(list(self.folder.iterdir()), [])
         self.assertRegex(self.succeed("--version"), rb"^llmsqlc \d+\.\d+\.\d+\n$")
         self.assertIn(b"--context", self.succeed("--help"))

@@ -2,6 +2,7 @@
 """Weights that are read anew each pass: every way of reading gives the same, exactly as many bytes
 are read as the plan says, and a file that cannot be read or is damaged ends in one clear line."""
 
+import mmap
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import unittest
 from programs import compile_model, logits
 from running import RunTest, attempt, start
 
-WAYS = ("read", "map", "blob", "auto")
+WAYS = ("read", "map", "direct", "blob")
 TOKENS = [5, 9, 14, 3, 77, 8, 21, 2, 40, 11]
 READS = re.compile(r"weights: (\d+) bytes held, (\d+) read per token \(--io (\w+)\)\n")
 
@@ -30,8 +31,26 @@ class Streaming(RunTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.streamed = {}
+        # Not every file system can be read past the page cache.
+        cls.ways = [way for way in WAYS if way != "direct" or cls.has_direct()]
         for name, (plan, db) in cls.made.items():
             cls.streamed[name] = cls.stream_everything(db.with_suffix(".toml"), db), db
+
+    @classmethod
+    def has_direct(cls):
+        probe = cls.folder / "probe"
+        probe.write_bytes(bytes(8192))
+        try:
+            descriptor = os.open(probe, os.O_RDONLY | os.O_DIRECT)
+        except OSError:
+            return False
+        try:
+            with mmap.mmap(-1, 4096) as page:
+                return os.preadv(descriptor, [page], 0) > 0
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
 
     @classmethod
     def stream_everything(cls, toml, db):
@@ -52,7 +71,7 @@ class Streaming(RunTest):
     def test_all_ways_give_the_same_logits(self):
         for name, (plan, db) in self.streamed.items():
             held = logits(*self.made[name], TOKENS, self.folder)
-            for way in WAYS:
+            for way in (*self.ways, "auto"):
                 with self.subTest(model=name, way=way):
                     got = logits(plan, db, TOKENS, self.folder, "--io", way)
                     self.assertTrue((got == held).all())
@@ -69,7 +88,7 @@ class Streaming(RunTest):
                            for param, type, rows, cols in params
                            if rows and (tied or param != "token_embd"))
             vectors = sum(4 * cols for _, _, rows, cols in params if not rows)
-            for way in WAYS[:3]:
+            for way in self.ways:
                 with self.subTest(model=name, way=way):
                     status, _, err = attempt(plan, db, "-p", "One", "-n", 9, "--ignore-eos",
                                              "--io", way)
@@ -81,7 +100,7 @@ class Streaming(RunTest):
 
     def test_each_read_may_fail(self):
         plan, db = self.streamed["tiny-llama"]
-        for way in ("read", "blob"):
+        for way in [way for way in self.ways if way != "map"]:
             arguments = (plan, db, "-p", "One", "-n", 3, "--temp", 0, "--io", way, "-t", 1)
             _, right, _ = attempt(*arguments)
             count = self.folder / "count"
@@ -119,7 +138,7 @@ class Streaming(RunTest):
 
     def test_a_flipped_bit(self):
         plan, copy = self.damage("flipped.db")
-        for way in WAYS:
+        for way in (*self.ways, "auto"):
             for more in ((), ("--verify",)):
                 with self.subTest(way=way, more=more):
                     status, out, err = attempt(plan, copy, "-p", "One", "-n", 3, "--io", way, *more)
@@ -129,7 +148,7 @@ class Streaming(RunTest):
 
     def test_truncated_while_it_runs(self):
         plan, db = self.streamed["tiny-llama"]
-        for way in WAYS:
+        for way in (*self.ways, "auto"):
             with self.subTest(way=way):
                 copy = self.folder / f"truncated-{way}.db"
                 shutil.copy(db, copy)
@@ -148,11 +167,56 @@ class Streaming(RunTest):
     def test_ways_that_cannot_be(self):
         plan, db = self.streamed["tiny-llama"]
         status, _, err = attempt(plan, db, "-p", "One", "--io", "fast")
-        self.assertEqual((status, "--io: read, map, blob or auto" in err), (2, True))
+        self.assertEqual((status, "--io: read, map, direct, blob or auto" in err), (2, True))
         narrow = self.folder / "narrow.sql"
         narrow.write_text(plan.read_text().replace("windows=8388608", "windows=0"))
-        status, _, err = attempt(narrow, db, "-p", "One", "--io", "map")
-        self.assertEqual((status, "use --io=read" in err), (1, True))
+        for way in ("map", "direct"):
+            with self.subTest(way):
+                status, _, err = attempt(narrow, db, "-p", "One", "--io", way)
+                self.assertEqual((status, "use --io=read" in err), (1, True), err)
+                self.assertRegex(err, r"\Allmsql-run: [^\n]+\n\Z")
+
+    def test_budgets_that_cannot_be(self):
+        plan, db = self.streamed["tiny-llama"]
+        text = plan.read_text()
+
+        def line_of(start):
+            return text[:text.index(start)].count("\n") + 1
+        budget = "budget=104857600"
+        for old, new, start in ((budget, "budget=9000000", "CREATE VIRTUAL TABLE temp.residency"),
+                                ("windows=8388608", "windows=100000000",
+                                 "CREATE VIRTUAL TABLE temp.residency"),
+                                ("workers=2", "workers=200", "CREATE VIRTUAL TABLE temp.residency"),
+                                ("arena=", "arena=1", "CREATE VIRTUAL TABLE temp.tensor"),
+                                ("context=128", "context=1000000", "INSERT INTO kv_layer")):
+            with self.subTest(new):
+                edited = self.folder / "edited.sql"
+                # The first number of the arena grows until it cannot fit.
+                grown = re.sub(r"arena=(\d+)", r"arena=1\g<1>000", text) if old == "arena=" else \
+                    text.replace(old, new)
+                self.assertNotEqual(grown, text)
+                edited.write_text(grown)
+                status, out, err = attempt(edited, db, "-p", "One")
+                self.assertEqual((status, out), (1, b""))
+                self.assertRegex(err, rf"\Allmsql-run: [^\n]*edited.sql:{line_of(start)}: the plan "
+                                      r"takes \d+ bytes at least, more than its budget of \d+: "
+                                      r"[^\n]+\n\Z")
+
+    def test_verify_alone(self):
+        plan, db = self.streamed["tiny-llama"]
+        for way in ("auto", *self.ways):
+            with self.subTest(way):
+                status, out, err = attempt(db, "--verify", "--io", way)
+                self.assertEqual((status, err), (0, ""))
+                self.assertRegex(out.decode(), r"\A[^\n]+tiny-llama[^\n]* \d+ parameters, \d+ bytes "
+                                               r"of weights: all as imported\n\Z")
+        _, copy = self.damage("verified.db")
+        status, out, err = attempt(copy, "--verify")
+        self.assertEqual((status, out), (1, b""))
+        self.assertRegex(err, r"\Allmsql-run: [^\n]*checksum mismatch[^\n]*import the model again\n\Z")
+        status, _, err = attempt(plan, "--verify")
+        self.assertEqual(status, 1)
+        self.assertIn("not a model database", err)
 
     def test_edited_residency(self):
         plan, db = self.streamed["tiny-llama"]

@@ -638,11 +638,78 @@ TEST(ModelDatabase, DamageIsFoundAndNamed) {
         {"PRAGMA user_version = 9", "model database format 9, this program reads format 1"},
         {"PRAGMA application_id = 9", "not a model database"},
         {"UPDATE llm_meta SET value = 'x' WHERE key = 'catalogue'", "it says"},
-        {"DROP TABLE llm_tile", "no such table: llm_tile"},
+        {"DROP TABLE llm_tile",
+         "not what was imported (no such table: llm_tile); import the model again"},
+        {"PRAGMA journal_mode = wal", "the database is in write-ahead-log mode"},
     };
     for (const auto& c : kCases)
         EXPECT_NE(open_after(c.sql).find(c.error), std::string::npos) << c.sql << "\n"
                                                                       << open_after(c.sql);
+}
+
+// Whichever page is damaged, what SQLite says of it comes with what to do.
+TEST(ModelDatabase, EveryDamagedPageIsOneLineThatSaysWhatToDo) {
+    const TinyDecoder decoder;
+    const TemporaryFolder folder;
+    testing::write_text(folder / "plan.sql", decoder.plan());
+    const auto path = folder / "tiny.db";
+    decoder.model.write(path, 4096);
+    const auto bytes = std::filesystem::file_size(path);
+    std::filesystem::rename(path, folder / "whole.db");
+    int found = 0;
+    for (const auto junk : {'\xff', '\0'})
+        for (uint64_t page = 0; page < bytes; page += 4096)
+            for (const IoMode io : {IoMode::read, IoMode::blob}) {
+                std::filesystem::remove(path);
+                std::filesystem::copy_file(folder / "whole.db", path);
+                {
+                    // Past page 1's header, so that it is still a database.
+                    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+                    file.seekp(static_cast<std::streamoff>(page + (page == 0 ? 100 : 0)));
+                    file << std::string(64, junk);
+                }
+                const std::string error = error_of([&] {
+                    const ModelDb model(path);
+                    ProgramOptions options;
+                    options.threads = 1;
+                    options.io = io;
+                    Program program(folder / "plan.sql", model, options);
+                    program.verify_weights();
+                });
+                if (error == "no error") continue;
+                ++found;
+                EXPECT_NE(error.find("import the model again"), std::string::npos)
+                    << "page " << page / 4096 << ": " << error;
+                EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+            }
+    EXPECT_GT(found, 20);
+}
+
+TEST(ModelDatabase, AWriteAheadLogIsRefusedAndNothingWritten) {
+    const TinyDecoder decoder;
+    const TemporaryFolder folder;
+    const auto path = folder / "tiny.db";
+    decoder.model.write(path);
+    sqlite3* raw = nullptr;
+    sqlite3_open(path.c_str(), &raw);
+    TinyModel::run(raw, "PRAGMA journal_mode = wal");
+    sqlite3_close(raw);
+    const auto files = [&] {
+        return std::distance(std::filesystem::directory_iterator(path.parent_path()), {});
+    };
+    const auto before = files();
+    EXPECT_NE(error_of([&] { const ModelDb model(path); }).find("PRAGMA journal_mode = delete"),
+              std::string::npos);
+    EXPECT_EQ(files(), before);
+    sqlite3_open(path.c_str(), &raw);
+    TinyModel::run(raw, "PRAGMA journal_mode = delete");
+    sqlite3_close(raw);
+    EXPECT_EQ(error_of([&] { const ModelDb model(path); }), "no error");
+    for (const char* suffix : {"-wal", "-journal"}) {
+        testing::write_text(path.string() + suffix, "left behind");
+        EXPECT_NE(error_of([&] { const ModelDb model(path); }).find(suffix), std::string::npos);
+        std::filesystem::remove(path.string() + suffix);
+    }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "common/error.h"
+#include "runtime/storage/direct_reader.h"
 #include "runtime/storage/model_file.h"
 #include "runtime/storage/tile_reader.h"
 #include "runtime/storage/weights.h"
@@ -65,7 +66,29 @@ std::vector<Residency> hold_leading(const ModelDb& db, int64_t held) {
     return rows;
 }
 
-constexpr IoMode kWays[] = {IoMode::blob, IoMode::read, IoMode::map};
+// Where files can be read past the page cache, that way too.
+const std::vector<IoMode>& ways() {
+    static const std::vector<IoMode> all = [] {
+        std::vector<IoMode> possible = {IoMode::blob, IoMode::read, IoMode::map};
+        const TemporaryFolder folder;
+        std::ofstream(folder / "pages") << std::string(8192, 'x');
+        if (ModelFile::of((folder / "pages").string()).direct_descriptor() >= 0)
+            possible.push_back(IoMode::direct);
+        return possible;
+    }();
+    return all;
+}
+bool has_direct() {
+    return ways().back() == IoMode::direct;
+}
+
+// Every tile of a model in its file's order; every third is held, as far as the reader knows.
+std::vector<ScheduledTile> schedule_of(const ModelDb& db) {
+    std::vector<ScheduledTile> schedule;
+    for (const ParamTiles& param : read_tile_map(db, db.catalogue()))
+        for (const Tile& tile : param.tiles) schedule.push_back({tile.rowid, tile.rowid % 3 == 0});
+    return schedule;
+}
 
 std::string error_of(const std::function<void()>& body) {
     try {
@@ -84,7 +107,7 @@ std::vector<std::byte> read_by(TileReader& reader, int worker, int64_t rowid, si
         const auto seen = view ? reader.view(worker, rowid, offset + at, bytes - at)
                                : std::span<const std::byte>();
         if (seen.empty()) {
-            reader.read(worker, rowid, offset + at, bytes - at, out.data() + at);
+            reader.read(worker, rowid, offset + at, bytes - at, out.data() + at, Use::scan);
             break;
         }
         std::ranges::copy(seen, out.begin() + static_cast<ptrdiff_t>(at));
@@ -101,19 +124,16 @@ TEST(TileReader, AllWaysGiveTheSameBytesWhereverTheyLie) {
         const ModelDb db(folder / "big.db");
         TileReading windowed = reading_with(2);
         windowed.windows = mapped_bytes(2);
-        TileReading behind = reading_with(2);
-        behind.drop_behind = true;
-        for (const ParamTiles& param : read_tile_map(db, db.catalogue()))
-            for (const Tile& tile : param.tiles)
-                behind.schedule.push_back({tile.rowid, tile.rowid % 3 == 0});
+        TileReading ahead = reading_with(2);
+        ahead.schedule = schedule_of(db);
         const auto blob = make_tile_reader(db, IoMode::blob, reading_with(2));
         std::vector<std::unique_ptr<TileReader>> others;
         others.push_back(make_tile_reader(db, IoMode::read, reading_with(2)));
-        others.push_back(make_tile_reader(db, IoMode::read, behind));
+        if (has_direct()) others.push_back(make_tile_reader(db, IoMode::direct, ahead));
         others.push_back(make_tile_reader(db, IoMode::map, reading_with(2)));
         others.push_back(make_tile_reader(db, IoMode::map, windowed));
         EXPECT_EQ(others[0]->mode(), IoMode::read);
-        EXPECT_EQ(others[3]->mode(), IoMode::map);
+        EXPECT_EQ(others.back()->mode(), IoMode::map);
         std::mt19937 random(static_cast<unsigned>(page_bytes));
         for (const ParamTiles& param : read_tile_map(db, db.catalogue()))
             for (const Tile& tile : param.tiles)
@@ -122,9 +142,8 @@ TEST(TileReader, AllWaysGiveTheSameBytesWhereverTheyLie) {
                     const size_t most = tile.bytes - from;
                     const size_t bytes = round == 0 ? most : random() % most + 1;
                     std::vector<std::byte> expected(bytes);
-                    blob->read(round % 2, tile.rowid, from, bytes, expected.data());
+                    blob->read(round % 2, tile.rowid, from, bytes, expected.data(), Use::scan);
                     for (const auto& reader : others) {
-                        reader->scanning(tile.rowid);
                         ASSERT_EQ(read_by(*reader, round % 2, tile.rowid, from, bytes, round < 4),
                                   expected)
                             << name_of(reader->mode()) << ", tile " << tile.rowid << " from "
@@ -141,22 +160,31 @@ TEST(TileReader, WhatIsNotThereIsAnError) {
     big.model.write(folder / "big.db");
     const ModelDb db(folder / "big.db");
     std::byte out[64];
-    for (const IoMode mode : kWays) {
-        const auto reader = make_tile_reader(db, mode, reading_with(1));
-        EXPECT_NE(error_of([&] { reader->read(0, 999, 0, 1, out); }), "no error");
-        EXPECT_NE(error_of([&] { reader->read(0, 1, 1 << 30, 1, out); }), "no error");
-        EXPECT_EQ(error_of([&] { reader->read(0, 1, 0, 64, out); }), "no error");
+    for (const IoMode mode : ways()) {
+        TileReading reading = reading_with(1);
+        reading.schedule = schedule_of(db);
+        const auto reader = make_tile_reader(db, mode, reading);
+        for (const Use use : {Use::scan, Use::embedding}) {
+            const auto read = [&](int64_t rowid, size_t offset, size_t bytes) {
+                return error_of([&] { reader->read(0, rowid, offset, bytes, out, use); });
+            };
+            EXPECT_NE(read(999, 0, 1), "no error");
+            EXPECT_NE(read(1, 1 << 30, 1), "no error");
+            EXPECT_EQ(read(1, 0, 64), "no error");
+        }
     }
 }
 
 TEST(TileReader, ATruncatedFileIsAnErrorNotASignal) {
     guard_mappings();
     const BigModel big;
-    for (const IoMode mode : kWays) {
+    for (const IoMode mode : ways()) {
         const TemporaryFolder folder;
         big.model.write(folder / "big.db");
         const ModelDb db(folder / "big.db");
-        const auto reader = make_tile_reader(db, mode, reading_with(1));
+        TileReading reading = reading_with(1);
+        reading.schedule = schedule_of(db);
+        const auto reader = make_tile_reader(db, mode, reading);
         const auto map = read_tile_map(db, db.catalogue());
         const Tile& last = map.back().tiles.back();
         read_by(*reader, 0, last.rowid, 0, last.bytes, true);
@@ -170,6 +198,98 @@ TEST(TileReader, ATruncatedFileIsAnErrorNotASignal) {
                   "no error")
             << name_of(mode);
     }
+}
+
+// A database whose chains of pages jump: it was written with holes, which larger rows then filled.
+void fragment(const std::filesystem::path& path) {
+    sqlite3* raw = nullptr;
+    sqlite3_open(path.c_str(), &raw);
+    TinyModel::run(raw,
+                   "CREATE TEMP TABLE moved AS SELECT * FROM llm_tile WHERE id % 2 = 0;"
+                   "DELETE FROM llm_tile WHERE id % 2 = 0;"
+                   "INSERT INTO llm_tile SELECT * FROM moved ORDER BY -id;");
+    sqlite3_close(raw);
+}
+
+// Scans of tiles, a tile after another, in pieces.
+void scan_tiles(TileReader& reader, TileReader& reference, int worker,
+                const std::vector<Tile>& tiles, size_t piece) {
+    for (const Tile& tile : tiles)
+        for (size_t at = 0; at < tile.bytes; at += piece) {
+            const size_t bytes = std::min(piece, tile.bytes - at);
+            std::vector<std::byte> out(bytes), expected(bytes);
+            reader.read(worker, tile.rowid, at, bytes, out.data(), Use::scan);
+            reference.read(worker, tile.rowid, at, bytes, expected.data(), Use::scan);
+            ASSERT_EQ(out, expected) << "tile " << tile.rowid << " from " << at;
+        }
+}
+
+TEST(DirectReader, ReadsEachTileOnceAPassIntoARingThatThePlanPaysFor) {
+    if (!has_direct()) GTEST_SKIP() << "the file system refuses O_DIRECT";
+    const BigModel big;
+    for (const bool jumps : {false, true})
+        for (const int page_bytes : {65536, 4096}) {
+            const TemporaryFolder folder;
+            big.model.write(folder / "big.db", page_bytes);
+            if (jumps) fragment(folder / "big.db");
+            const ModelDb db(folder / "big.db");
+            TileReading reading = reading_with(1);
+            std::vector<Tile> tiles;
+            uint64_t pass = 0;
+            const auto map = read_tile_map(db, db.catalogue());
+            for (size_t i = map.size(); i-- > 0;)  // not the order of the file
+                for (const Tile& tile : map[i].tiles) {
+                    tiles.push_back(tile);
+                    reading.schedule.push_back({tile.rowid, false});
+                    reading.longest_tile = std::max(reading.longest_tile, tile.bytes);
+                    pass += tile.bytes;
+                }
+            reading.windows = ring_bytes(1, reading.longest_tile);
+            const auto blob = make_tile_reader(db, IoMode::blob, reading);
+            auto pages = BlobPages::of(db);
+            const auto direct = DirectReader::of(pages, reading);
+            ASSERT_TRUE(direct);
+            EXPECT_LE(direct->memory_bytes() + kReadingThreads * kReadingThread, *reading.windows);
+            for (const size_t piece : {size_t{7000}, size_t{100'000}, size_t{1} << 20}) {
+                const uint64_t before = direct->fetched();
+                for (int round = 0; round < 5; ++round) scan_tiles(*direct, *blob, 0, tiles, piece);
+                // What was fetched ahead before, and what has been for afterwards, may be counted.
+                const uint64_t fetched = direct->fetched() - before;
+                EXPECT_GE(fetched + direct->memory_bytes(), 5 * pass);
+                EXPECT_LE(fetched, 5 * pass + direct->memory_bytes());
+            }
+        }
+}
+
+// Workers that are anywhere, in no order that could be foreseen: nothing hangs, all is right.
+TEST(DirectReader, WorkersMayScanWhatTheyLike) {
+    if (!has_direct()) GTEST_SKIP() << "the file system refuses O_DIRECT";
+    const BigModel big;
+    const TemporaryFolder folder;
+    big.model.write(folder / "big.db");
+    const ModelDb db(folder / "big.db");
+    Workers workers(4);
+    TileReading reading = reading_with(4);
+    reading.schedule = schedule_of(db);
+    std::vector<Tile> tiles;
+    for (const ParamTiles& param : read_tile_map(db, db.catalogue()))
+        for (const Tile& tile : param.tiles) {
+            tiles.push_back(tile);
+            reading.longest_tile = std::max(reading.longest_tile, tile.bytes);
+        }
+    reading.windows = ring_bytes(4, reading.longest_tile);
+    const auto blob = make_tile_reader(db, IoMode::blob, reading);
+    const auto direct = make_tile_reader(db, IoMode::direct, reading);
+    workers.run(400, [&](int64_t item, int worker) {
+        std::mt19937 random(static_cast<unsigned>(item));
+        const Tile& tile = tiles[random() % tiles.size()];
+        const size_t from = random() % tile.bytes;
+        const size_t bytes = random() % (tile.bytes - from) + 1;
+        std::vector<std::byte> out(bytes), expected(bytes);
+        direct->read(worker, tile.rowid, from, bytes, out.data(), Use::scan);
+        blob->read(worker, tile.rowid, from, bytes, expected.data(), Use::scan);
+        EXPECT_EQ(out, expected);
+    });
 }
 
 // Scans every matrix once, in pieces of `piece` strips, and compares with a pool that holds all.
@@ -202,8 +322,9 @@ TEST(WeightPool, StreamsExactlyWhatIsNotHeld) {
     const auto map = read_tile_map(db, db.catalogue());
     Workers workers(2);
     WeightPool whole(db, {}, with_io(IoMode::read), workers);
-    for (const std::optional<IoMode> io : {std::optional(IoMode::blob), std::optional(IoMode::read),
-                                           std::optional(IoMode::map), std::optional<IoMode>()})
+    std::vector<std::optional<IoMode>> all(ways().begin(), ways().end());
+    all.push_back(std::nullopt);
+    for (const std::optional<IoMode> io : all)
         for (const int64_t held : {0, 1, 3, 1000}) {
             const std::vector<Residency> rows = hold_leading(db, held);
             uint64_t streamed = 0, kept = 0, vectors = 0;
@@ -240,7 +361,7 @@ TEST(WeightPool, WorkersMayLoadTheSameStripForEmbeddings) {
     buffers[1].worker = 1;
     for (int round = 0; round < 60; ++round) {
         WeightPool pool(db, round % 2 ? hold_leading(db, 1000) : std::vector<Residency>(),
-                        with_io(kWays[round % 3]), workers);
+                        with_io(ways()[static_cast<size_t>(round) % ways().size()]), workers);
         const uint64_t before = pool.counters().loaded;
         workers.run(40, [&](int64_t item, int worker) {
             pool.strips(pool.weight(4), item / 8, 1, Use::embedding,
@@ -266,25 +387,28 @@ TEST(WeightPool, MappedInPlaceWhereEverythingIsHeld) {
     EXPECT_EQ(pool.counters().streamed, 0u);
 }
 
-TEST(WeightPool, AMappingThatThePlanLeavesNoRoomForIsRefused) {
+TEST(WeightPool, AWayThatThePlanLeavesNoRoomForIsRefused) {
     const BigModel big;
     const TemporaryFolder folder;
     big.model.write(folder / "big.db");
     const ModelDb db(folder / "big.db");
     Workers workers(2);
-    PoolOptions options = with_io(IoMode::map);
+    PoolOptions options = with_io(std::nullopt);
     options.windows = 0;
-    EXPECT_NE(error_of([&] {
-                  WeightPool(db, hold_leading(db, 1), options, workers);
-              }).find("use --io=read"),
-              std::string::npos);
-    options.io.reset();
     EXPECT_EQ(WeightPool(db, hold_leading(db, 1), options, workers).io(), IoMode::read);
+    for (const IoMode io : ways()) {
+        if (io == IoMode::blob || io == IoMode::read) continue;
+        options.io = io;
+        const std::string error =
+            error_of([&] { WeightPool(db, hold_leading(db, 1), options, workers); });
+        EXPECT_NE(error.find("use --io=read"), std::string::npos) << error;
+        EXPECT_NE(error.find("--budget"), std::string::npos) << error;
+    }
 }
 
 TEST(WeightPool, AFlippedBitIsFoundWhenItsStripIsFirstRead) {
     const BigModel big;
-    for (const IoMode io : kWays)
+    for (const IoMode io : ways())
         for (const bool held : {false, true}) {
             const TemporaryFolder folder;
             big.model.write(folder / "big.db");
