@@ -94,7 +94,7 @@ def parts_table(models):
                              str(last["shared"]), f"{median([t['pass'] for t in timings]):.2f}",
                              *[f"{share:.1%}" for share in shares]])
     return rows and ("## Where a token's time goes\n\n" +
-                     table(["model", "weights", "context", "threads", "statements", "hand-overs", "ms",
+                     table(["model", "weights", "context", "threads", "statements", "jobs", "ms",
                             *PARTS], rows))
 
 
