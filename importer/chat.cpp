@@ -62,13 +62,16 @@ std::optional<std::string> chatml_query(std::string_view jinja) {
     return query;
 }
 
-ChatSpec chat_of(const Gguf& gguf, const SourceTokenizer& tokenizer, const Note& note) {
+ChatSpec chat_of(const std::optional<std::string>& jinja, const SourceTokenizer& tokenizer,
+                 const Note& note) {
     ChatSpec chat;
-    const SpecialPieces pieces = find_special_pieces(gguf, tokenizer, kTurnEnds);
-    chat.stop = pieces.present;
-    if (pieces.eos && std::ranges::find(chat.stop, *pieces.eos) == chat.stop.end())
-        chat.stop.push_back(*pieces.eos);
-    const auto jinja = gguf.text("tokenizer.chat_template");
+    chat.stop = control_pieces(tokenizer, kTurnEnds);
+    std::vector<int64_t> ends = tokenizer.ends;
+    if (tokenizer.eos) ends.push_back(*tokenizer.eos);
+    for (const int64_t end : ends) {
+        const std::string piece = piece_of(tokenizer, end);
+        if (std::ranges::find(chat.stop, piece) == chat.stop.end()) chat.stop.push_back(piece);
+    }
     if (!jinja) {
         note("the source has no chat template: the model file gets none");
     } else if (const auto query = chatml_query(*jinja)) {

@@ -1,13 +1,8 @@
 // Reads GGUF files. See gguf.h.
 #include "importer/gguf.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -20,8 +15,6 @@ static_assert(std::endian::native == std::endian::little,
 namespace llmsql {
 namespace {
 
-constexpr size_t kBufferBytes = 64 * 1024;
-
 // More than any real model has, and few enough that the directory stays small in memory whatever
 // the file says.
 constexpr uint64_t kMostKeys = 65536;
@@ -29,6 +22,7 @@ constexpr uint64_t kMostTensors = 65536;
 constexpr uint64_t kLongestKey = 1024;
 constexpr uint64_t kLongestTensorName = 256;
 constexpr uint64_t kLongestText = 4 * 1024 * 1024;  // of a string that is read whole
+constexpr uint64_t kLongestElement = 64 * 1024;     // of an array
 constexpr uint64_t kLargestAlignment = 1 << 20;
 
 /// Bytes of a number; 0 for strings, arrays and what is no type.
@@ -86,82 +80,7 @@ double read_number(ByteScanner& scanner, GgufValueType type) {
     return 0;
 }
 
-/// For messages: other programs' strings may hold anything, a terminal should not see it.
-std::string printable(std::string_view text) {
-    std::string result;
-    for (const char c : text.substr(0, 100))
-        result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-    return result;
-}
-
 }  // namespace
-
-RandomAccessFile::RandomAccessFile(const std::filesystem::path& path) : name_(path.string()) {
-    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd_ < 0) fail("{}: {}", name_, std::strerror(errno));
-    struct stat info {};
-    const int status = ::fstat(fd_, &info);
-    if (status != 0 || !S_ISREG(info.st_mode)) {
-        ::close(fd_);
-        if (status == 0 && S_ISDIR(info.st_mode))
-            fail("{}: is a directory, a file is needed here", name_);
-        fail("{}: is not a regular file", name_);
-    }
-    size_ = static_cast<uint64_t>(info.st_size);
-}
-
-RandomAccessFile::~RandomAccessFile() {
-    ::close(fd_);
-}
-
-void RandomAccessFile::read(uint64_t offset, void* into, size_t bytes) const {
-    auto* out = static_cast<std::byte*>(into);
-    while (bytes > 0) {
-        const ssize_t got = ::pread(fd_, out, bytes, static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail("{}: cannot read: {}", name_, std::strerror(errno));
-        if (got == 0) fail("{}: the file ends at byte {}, in the middle of data", name_, offset);
-        out += got;
-        offset += static_cast<uint64_t>(got);
-        bytes -= static_cast<size_t>(got);
-    }
-}
-
-ByteScanner::ByteScanner(const RandomAccessFile& file, uint64_t offset)
-    : file_(&file), start_(offset) {}
-
-void ByteScanner::read(void* into, size_t bytes) {
-    if (bytes > remaining())
-        fail("{}: the file ends at byte {}, in the middle of its header", file_->name(),
-             file_->size());
-    auto* out = static_cast<std::byte*>(into);
-    while (bytes > 0) {
-        if (used_ == buffer_.size()) {
-            start_ += used_;
-            used_ = 0;
-            buffer_.resize(std::min<uint64_t>(kBufferBytes, file_->size() - start_));
-            file_->read(start_, buffer_.data(), buffer_.size());
-        }
-        const size_t part = std::min(bytes, buffer_.size() - used_);
-        std::memcpy(out, buffer_.data() + used_, part);
-        out += part;
-        used_ += part;
-        bytes -= part;
-    }
-}
-
-void ByteScanner::skip(uint64_t bytes) {
-    if (bytes > remaining())
-        fail("{}: the file ends at byte {}, in the middle of its header", file_->name(),
-             file_->size());
-    if (bytes <= buffer_.size() - used_) {
-        used_ += bytes;
-    } else {
-        start_ += used_ + bytes;
-        used_ = 0;
-        buffer_.clear();
-    }
-}
 
 Gguf::Gguf(const std::filesystem::path& path) : file_(path) {
     ByteScanner scanner(file_, 0);
@@ -272,7 +191,7 @@ GgufArray Gguf::read_array(ByteScanner& scanner, const std::string& key) const {
 void Gguf::read_directory(ByteScanner& scanner, uint64_t count) {
     tensors_.reserve(count);
     for (uint64_t i = 0; i < count; ++i) {
-        GgufTensor tensor;
+        SourceTensor tensor;
         tensor.name = read_short_string(scanner, kLongestTensorName, "a tensor's name");
         const std::string shown = printable(tensor.name);
         const auto dims = scanner.get<uint32_t>();
@@ -300,6 +219,7 @@ void Gguf::read_directory(ByteScanner& scanner, uint64_t count) {
         tensor.bytes = elements / static_cast<uint64_t>(tensor.type->block_weights) *
                        static_cast<uint64_t>(tensor.type->block_bytes);
         tensor.offset = scanner.get<uint64_t>();  // from the data's start, see below
+        tensor.file = &file_;
         tensors_.push_back(std::move(tensor));
     }
 
@@ -311,7 +231,7 @@ void Gguf::read_directory(ByteScanner& scanner, uint64_t count) {
              alignment_given, kLargestAlignment);
     const auto alignment = static_cast<uint64_t>(alignment_given);
     const uint64_t data = (scanner.position() + alignment - 1) / alignment * alignment;
-    for (GgufTensor& tensor : tensors_) {
+    for (SourceTensor& tensor : tensors_) {
         const std::string shown = printable(tensor.name);
         if (tensor.offset % alignment != 0)
             fail("{}: tensor {}: its offset {} is not aligned to {} bytes", name(), shown,
@@ -327,9 +247,9 @@ void Gguf::read_directory(ByteScanner& scanner, uint64_t count) {
 }
 
 void Gguf::check_layout() {
-    std::ranges::sort(tensors_, {}, &GgufTensor::offset);
+    std::ranges::sort(tensors_, {}, &SourceTensor::offset);
     for (size_t i = 0; i < tensors_.size(); ++i) {
-        const GgufTensor& tensor = tensors_[i];
+        const SourceTensor& tensor = tensors_[i];
         if (!tensor_index_.emplace(tensor.name, i).second)
             fail("{}: has the tensor {} twice", name(), printable(tensor.name));
         if (i > 0 && tensors_[i - 1].offset + tensors_[i - 1].bytes > tensor.offset)
@@ -338,7 +258,13 @@ void Gguf::check_layout() {
     }
 }
 
-const GgufTensor* Gguf::find_tensor(const std::string& name) const {
+std::string Gguf::architecture() const {
+    const auto architecture = text("general.architecture");
+    if (!architecture) fail("{}: does not say its architecture (general.architecture)", name());
+    return *architecture;
+}
+
+const SourceTensor* Gguf::find_tensor(const std::string& name) const {
     const auto found = tensor_index_.find(name);
     return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
 }
@@ -404,9 +330,9 @@ std::string_view GgufArrayReader::next_string() {
         fail("{}: metadata {} is not an array of strings", gguf_->name(), key_);
     advance();
     const auto length = scanner_.get<uint64_t>();
-    if (length > kBufferBytes)
+    if (length > kLongestElement)
         fail("{}: metadata {}: element {} is {} bytes long, more than the {} that can be read",
-             gguf_->name(), key_, next_ - 1, length, kBufferBytes);
+             gguf_->name(), key_, next_ - 1, length, kLongestElement);
     string_.resize(length);
     scanner_.read(string_.data(), string_.size());
     return string_;

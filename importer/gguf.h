@@ -7,10 +7,8 @@
 // so that memory does not grow with the vocabulary.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,57 +17,10 @@
 #include <variant>
 #include <vector>
 
-#include "importer/ggml_types.h"
+#include "importer/random_access_file.h"
+#include "importer/source.h"
 
 namespace llmsql {
-
-/// A file opened for reading at any offset. Errors name the file.
-class RandomAccessFile {
-  public:
-    /// Fails unless `path` is a regular file that can be read.
-    explicit RandomAccessFile(const std::filesystem::path& path);
-    RandomAccessFile(const RandomAccessFile&) = delete;
-    RandomAccessFile& operator=(const RandomAccessFile&) = delete;
-    ~RandomAccessFile();
-
-    const std::string& name() const { return name_; }
-    uint64_t size() const { return size_; }
-
-    /// Reads exactly `bytes` bytes at `offset`; fails if the file ends before.
-    void read(uint64_t offset, void* into, size_t bytes) const;
-
-  private:
-    std::string name_;
-    int fd_ = -1;
-    uint64_t size_ = 0;
-};
-
-/// Reads a stretch of a file front to back through a small buffer.
-class ByteScanner {
-  public:
-    ByteScanner(const RandomAccessFile& file, uint64_t offset);
-
-    uint64_t position() const { return start_ + used_; }
-    uint64_t remaining() const { return file_->size() - position(); }
-
-    /// Copies the next bytes, or steps over them; fails where the file ends.
-    void read(void* into, size_t bytes);
-    void skip(uint64_t bytes);
-
-    /// A little-endian number.
-    template<class T>
-    T get() {
-        T value;
-        read(&value, sizeof value);
-        return value;
-    }
-
-  private:
-    const RandomAccessFile* file_;
-    uint64_t start_ = 0;  // offset of the buffer's first byte
-    size_t used_ = 0;
-    std::vector<std::byte> buffer_;
-};
 
 /// The types of metadata values, under GGUF's numbers.
 enum class GgufValueType : uint32_t {
@@ -98,36 +49,35 @@ struct GgufArray {
     uint64_t offset = 0;  // of the first element
 };
 
-struct GgufTensor {
-    std::string name;
-    const GgmlTypeInfo* type = nullptr;
-    std::vector<int64_t> shape;  // outermost first: [rows, cols]; the file has it innermost first
-    uint64_t offset = 0;         // in the file
-    uint64_t bytes = 0;
-};
-
 /// Not thread-safe: one thread at a time.
-class Gguf {
+class Gguf : public Source {
   public:
     /// Reads and checks everything but the tensors' data.
     explicit Gguf(const std::filesystem::path& path);
 
     const RandomAccessFile& file() const { return file_; }
-    const std::string& name() const { return file_.name(); }
+
+    std::string_view format() const override { return "gguf"; }
+    const std::string& name() const override { return file_.name(); }
+    uint64_t bytes() const override { return file_.size(); }
+    std::string readable_types() const override { return readable_ggml_types(); }
+
+    /// general.architecture; fails if the file doesn't say.
+    std::string architecture() const override;
 
     /// Tensors in the order of their data in the file.
-    std::span<const GgufTensor> tensors() const { return tensors_; }
-    const GgufTensor* find_tensor(const std::string& name) const;
+    std::span<const SourceTensor> tensors() const override { return tensors_; }
+    const SourceTensor* find_tensor(const std::string& name) const override;
 
     /// Metadata by key: nothing if the key is absent; number() also if the value is no number or
     /// bool, the others fail if the value is of another type.
-    std::optional<double> number(const std::string& key) const;
+    std::optional<double> number(const std::string& key) const override;
     std::optional<bool> flag(const std::string& key) const;
-    std::optional<std::string> text(const std::string& key) const;
+    std::optional<std::string> text(const std::string& key) const override;
     std::optional<GgufArray> array(const std::string& key) const;
 
     /// All keys of the metadata.
-    std::vector<std::string> keys() const;
+    std::vector<std::string> keys() const override;
 
   private:
     using Value = std::variant<double, bool, GgufString, GgufArray>;
@@ -142,7 +92,7 @@ class Gguf {
 
     RandomAccessFile file_;
     std::unordered_map<std::string, Value> metadata_;
-    std::vector<GgufTensor> tensors_;
+    std::vector<SourceTensor> tensors_;
     std::unordered_map<std::string_view, size_t> tensor_index_;  // views of tensors_' names
 };
 

@@ -1,8 +1,10 @@
-// Imports a GGUF. See import.h.
+// Imports a GGUF or a Hugging Face folder. See import.h.
 #include "importer/import.h"
 
 #include <algorithm>
 #include <cctype>
+#include <functional>
+#include <optional>
 #include <set>
 #include <span>
 #include <string_view>
@@ -14,6 +16,8 @@
 #include "compiler/model/load.h"
 #include "importer/chat.h"
 #include "importer/gguf.h"
+#include "importer/hf_folder.h"
+#include "importer/hf_tokenizer.h"
 #include "importer/model_writer.h"
 #include "importer/store.h"
 
@@ -22,97 +26,110 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string architecture_of(const Gguf& gguf) {
-    const auto architecture = gguf.text("general.architecture");
-    if (!architecture)
-        fail("{}: does not say its architecture (general.architecture)", gguf.name());
-    return *architecture;
-}
+/// What the two kinds of source do in ways of their own.
+struct Opened {
+    const Source& source;
+    std::function<SourceTokenizer(const Model&)> tokenizer;
+    std::function<std::optional<std::string>()> chat;  // the Jinja template
+};
 
-SourceMetadata metadata_of(const Gguf& gguf) {
-    return {.architecture = architecture_of(gguf),
-            .number = [&gguf](const std::string& key) { return gguf.number(key); },
-            .text = [&gguf](const std::string& key) { return gguf.text(key); },
-            .keys = [&gguf] { return gguf.keys(); },
-            .shape = [&gguf](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
-                const GgufTensor* found = gguf.find_tensor(tensor);
+SourceMetadata metadata_of(const Source& source) {
+    return {.format = std::string(source.format()),
+            .architecture = source.architecture(),
+            .number = [&source](const std::string& key) { return source.number(key); },
+            .text = [&source](const std::string& key) { return source.text(key); },
+            .keys = [&source] { return source.keys(); },
+            .shape = [&source](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
+                const SourceTensor* found = source.find_tensor(tensor);
                 if (!found) return std::nullopt;
                 return found->shape;
             }};
 }
 
-Model model_from_file(const ImportOptions& options, const Gguf& gguf,
-                      const SourceTokenizer& tokenizer) {
+Model model_from_file(const ImportOptions& options, const Source& source) {
     Model model = load_model(*options.model_file, options.graph_dirs);
-    const std::string architecture = architecture_of(gguf);
-    const std::vector<std::string>& served = model.architectures["gguf"];
+    const std::string architecture = source.architecture();
+    const std::vector<std::string>& served = model.architectures[std::string(source.format())];
     if (std::ranges::find(served, architecture) == served.end())
-        fail("{}: is of the architecture '{}', but the graph {} of {} is for '{}'", gguf.name(),
+        fail("{}: is of the architecture '{}', but the graph {} of {} is for '{}'", source.name(),
              architecture, model.graph, options.model_file->string(), fmt::join(served, "', '"));
+    return model;
+}
+
+void check_tokenizer(const ImportOptions& options, const Source& source, const Model& model,
+                     const SourceTokenizer& tokenizer) {
     const auto text_of = [](const TokenizerSpec& spec) {
         return spec.pre.empty() ? spec.kind : spec.kind + "/" + spec.pre;
     };
     if (model.tokenizer != tokenizer.spec)
-        fail("{}: its tokenizer is {}, but {} says {}", gguf.name(), text_of(tokenizer.spec),
+        fail("{}: its tokenizer is {}, but {} says {}", source.name(), text_of(tokenizer.spec),
              options.model_file->string(), text_of(model.tokenizer));
-    return model;
 }
 
-Model model_from_graph(const ImportOptions& options, const Gguf& gguf,
-                       const SourceTokenizer& tokenizer, const Note& note) {
+Model model_from_graph(const ImportOptions& options, const Source& source, const Note& note) {
     const std::string name = options.name.empty() ? model_name_of(options.source) : options.name;
     const fs::path graph = options.graph_file
                                ? *options.graph_file
-                               : find_graph_for("gguf", architecture_of(gguf), options.graph_dirs);
-    Model model = model_from_source(graph, metadata_of(gguf), name);
-    model.tokenizer = tokenizer.spec;
+                               : find_graph_for(std::string(source.format()), source.architecture(),
+                                                options.graph_dirs);
+    Model model = model_from_source(graph, metadata_of(source), name);
     for (Param& param : model.params) {
         if (param.shape.is_vector()) {
             param.type = WeightType::f32;
             continue;
         }
-        RowSource source(gguf, param);
-        param.type = options.weights.value_or(natural_type(source.type()));
-        if (param.type == WeightType::f16 && !source.fits_f16()) {
+        RowSource rows(source, param);
+        param.type = options.weights.value_or(natural_type(rows.type()));
+        if (param.type == WeightType::f16 && !rows.fits_f16()) {
             param.type = WeightType::f32;
-            note(fmt::format("tensor {} has values beyond f16: stored as f32",
-                             source.tensor().name));
+            note(fmt::format("tensor {} has values beyond f16: stored as f32", rows.tensor().name));
         }
     }
-    if (options.write_model) model.chat = chat_of(gguf, tokenizer, note);
     return model;
 }
 
 /// Whether the source says a parameter in numbers, without a tensor.
-bool is_computed(const Param& param) {
-    return param.gguf && param.gguf->is_computed();
+bool is_computed(const Source& source, const Param& param) {
+    const auto& place = param.source(source.format());
+    return place && place->is_computed();
 }
 
 /// The vocabulary is as large as the embedding: a token without a row, or a row without a token,
 /// would be an error much later.
-void check_vocabulary(const Gguf& gguf, const Model& model, const SourceTokenizer& tokenizer) {
+void check_vocabulary(const Source& source, const Model& model, const SourceTokenizer& tokenizer) {
     const auto vocabulary = model.numbers.find("n_vocab");
     if (vocabulary != model.numbers.end() &&
-        vocabulary->second != static_cast<double>(tokenizer.tokens))
-        fail("{}: its tokenizer has {} tokens, the model needs n_vocab = {}", gguf.name(),
-             tokenizer.tokens, vocabulary->second);
+        vocabulary->second != static_cast<double>(tokenizer.tokens.size()))
+        fail("{}: its tokenizer has {} tokens, the model needs n_vocab = {}", source.name(),
+             tokenizer.tokens.size(), vocabulary->second);
 }
 
-void note_unused(const Gguf& gguf, const Model& model, const Note& note) {
+/// Tensors that a Hugging Face model has beside its weights, or in place of a tied one.
+bool is_idle(std::string_view tensor) {
+    return tensor.ends_with(".rotary_emb.inv_freq") || tensor == "lm_head.weight";
+}
+
+/// A GGUF may hold what its architecture can do without. transformers would have left such a tensor
+/// out: a model that has one computes something else than the graph.
+void check_unused(const Source& source, const Model& model, const Note& note) {
     std::set<std::string_view> used;
     for (const Param& param : model.params)
-        if (param.gguf) used.insert(param.gguf->tensor);
+        if (const auto& place = param.source(source.format())) used.insert(place->tensor);
     std::vector<std::string_view> unused;
-    for (const GgufTensor& tensor : gguf.tensors())
-        if (!used.contains(tensor.name)) unused.push_back(tensor.name);
+    for (const SourceTensor& tensor : source.tensors())
+        if (!used.contains(tensor.name) && !(source.format() == "hf" && is_idle(tensor.name)))
+            unused.push_back(tensor.name);
     if (unused.empty()) return;
     constexpr size_t kNamed = 3;
     const bool more = unused.size() > kNamed;
     const size_t count = unused.size();
     unused.resize(std::min(count, kNamed));
-    note(fmt::format("{} tensor{} of the source {} not used by the graph {}: {}{}", count,
-                     count == 1 ? "" : "s", count == 1 ? "is" : "are", model.graph,
-                     fmt::join(unused, ", "), more ? ", …" : ""));
+    const std::string text = fmt::format(
+        "{} tensor{} of the source {} not used by the graph {}: {}{}", count, count == 1 ? "" : "s",
+        count == 1 ? "is" : "are", model.graph, fmt::join(unused, ", "), more ? ", …" : "");
+    if (source.format() == "hf")
+        fail("{}: {}; the model is another than the graph's", source.name(), text);
+    note(text);
 }
 
 void check_files(const ImportOptions& options) {
@@ -128,10 +145,70 @@ void check_files(const ImportOptions& options) {
         fail("{}: cannot be both the database and the model file", options.output.string());
 }
 
+/// The last part of the path, also of "folder/" and ".".
+std::string file_name_of(const fs::path& source) {
+    const fs::path whole = fs::absolute(source).lexically_normal();
+    return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
+}
+
+ImportResult import_opened(const Opened& opened, const ImportOptions& options,
+                           const ImportWatcher& watcher) {
+    const Source& source = opened.source;
+    check_files(options);
+    Model model = options.model_file ? model_from_file(options, source)
+                                     : model_from_graph(options, source, watcher.note);
+    const SourceTokenizer tokenizer = opened.tokenizer(model);
+    if (options.model_file)
+        check_tokenizer(options, source, model, tokenizer);
+    else
+        model.tokenizer = tokenizer.spec;
+    if (options.write_model) model.chat = chat_of(opened.chat(), tokenizer, watcher.note);
+    check_vocabulary(source, model, tokenizer);
+
+    ImportResult result{.name = model.name, .bytes_in = source.bytes()};
+    std::vector<ParamEntry> catalogue(model.params.begin(), model.params.end());
+    uint64_t total = 0, done = 0;
+    for (const Param& param : model.params) {
+        if (!is_computed(source, param)) total += RowSource(source, param).bytes();
+        result.parameters += param.shape.row_count() * param.shape.cols;
+    }
+    check_unused(source, model, watcher.note);
+
+    ModelWriter writer(options.output, *watcher.cancelled);
+    writer.meta("model", model.name);
+    writer.meta("graph", model.graph);
+    writer.meta("catalogue", catalogue_checksum(catalogue));
+    writer.meta("source", file_name_of(options.source));
+    write_tokenizer(tokenizer, writer);
+    for (size_t i = 0; i < catalogue.size(); ++i)
+        writer.param(static_cast<int64_t>(i) + 1, catalogue[i]);
+    for (size_t i = 0; i < model.params.size(); ++i) {
+        if (is_computed(source, model.params[i])) {
+            const std::vector<double>& computed = model.params[i].source(source.format())->values;
+            const std::vector<float> values(computed.begin(), computed.end());
+            writer.tile(static_cast<int64_t>(i) + 1, 0, std::as_bytes(std::span(values)), 1);
+            continue;
+        }
+        RowSource rows(source, model.params[i]);
+        store_param(rows, static_cast<int64_t>(i) + 1, catalogue[i], writer, [&](uint64_t bytes) {
+            done += bytes;
+            watcher.progress(done, total);
+        });
+    }
+    result.bytes_out = writer.finish();
+    // Both files or none: what is left to do for the database cannot fill the disk.
+    if (options.write_model) write_file_atomically(*options.write_model, to_toml(model));
+    writer.publish();
+    return result;
+}
+
 }  // namespace
 
 std::string model_name_of(const fs::path& source) {
-    std::string name = source.stem().string();
+    std::error_code ignored;
+    // A folder's name has no extension, but perhaps a point: Qwen2.5-0.5B-Instruct.
+    std::string name =
+        fs::is_directory(source, ignored) ? file_name_of(source) : source.stem().string();
     std::ranges::transform(name, name.begin(),
                            [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     const size_t cut = name.find_last_of(".-");
@@ -144,49 +221,23 @@ std::string model_name_of(const fs::path& source) {
 }
 
 ImportResult import_model(const ImportOptions& options, const ImportWatcher& watcher) {
+    std::error_code ignored;
+    if (fs::is_directory(options.source, ignored)) {
+        const HfFolder folder(options.source);
+        const auto tokenizer = [&](const Model& model) {
+            const auto vocabulary = model.numbers.find("n_vocab");
+            if (vocabulary == model.numbers.end())
+                fail("the graph {} does not say how large the vocabulary is (n_vocab)",
+                     model.graph);
+            return read_tokenizer(folder, static_cast<int64_t>(vocabulary->second), watcher.note);
+        };
+        return import_opened({folder, tokenizer, [&] { return chat_template(folder); }}, options,
+                             watcher);
+    }
     const Gguf gguf(options.source);
-    check_files(options);
-    const SourceTokenizer tokenizer = read_tokenizer(gguf, watcher.note);
-    const Model model = options.model_file
-                            ? model_from_file(options, gguf, tokenizer)
-                            : model_from_graph(options, gguf, tokenizer, watcher.note);
-    check_vocabulary(gguf, model, tokenizer);
-
-    ImportResult result{.name = model.name, .bytes_in = gguf.file().size()};
-    std::vector<ParamEntry> catalogue(model.params.begin(), model.params.end());
-    uint64_t total = 0, done = 0;
-    for (const Param& param : model.params) {
-        if (!is_computed(param)) total += RowSource(gguf, param).bytes();
-        result.parameters += param.shape.row_count() * param.shape.cols;
-    }
-    note_unused(gguf, model, watcher.note);
-
-    ModelWriter writer(options.output, *watcher.cancelled);
-    writer.meta("model", model.name);
-    writer.meta("graph", model.graph);
-    writer.meta("catalogue", catalogue_checksum(catalogue));
-    writer.meta("source", options.source.filename().string());
-    write_tokenizer(gguf, tokenizer, writer);
-    for (size_t i = 0; i < catalogue.size(); ++i)
-        writer.param(static_cast<int64_t>(i) + 1, catalogue[i]);
-    for (size_t i = 0; i < model.params.size(); ++i) {
-        if (is_computed(model.params[i])) {
-            const std::vector<float> values(model.params[i].gguf->values.begin(),
-                                            model.params[i].gguf->values.end());
-            writer.tile(static_cast<int64_t>(i) + 1, 0, std::as_bytes(std::span(values)), 1);
-            continue;
-        }
-        RowSource source(gguf, model.params[i]);
-        store_param(source, static_cast<int64_t>(i) + 1, catalogue[i], writer, [&](uint64_t bytes) {
-            done += bytes;
-            watcher.progress(done, total);
-        });
-    }
-    result.bytes_out = writer.finish();
-    // Both files or none: what is left to do for the database cannot fill the disk.
-    if (options.write_model) write_file_atomically(*options.write_model, to_toml(model));
-    writer.publish();
-    return result;
+    return import_opened({gguf, [&](const Model&) { return read_tokenizer(gguf, watcher.note); },
+                          [&] { return gguf.text("tokenizer.chat_template"); }},
+                         options, watcher);
 }
 
 }  // namespace llmsql

@@ -1,4 +1,5 @@
-// A whole import: a GGUF and a graph or model file in, a model database out.
+// A whole import: a GGUF or a Hugging Face folder, and a graph or model file in, a model database
+// out.
 #pragma once
 
 #include <atomic>
@@ -48,7 +49,7 @@ struct ImportWatcher {
 ImportResult import_model(const ImportOptions& options, const ImportWatcher& watcher);
 
 /// "smollm2-135m-instruct" of "SmolLM2-135M-Instruct.Q4_1.gguf": the file's name in lower case,
-/// without extension and quantisation.
+/// without extension and quantisation. Of a folder the same.
 std::string model_name_of(const std::filesystem::path& source);
 
 }  // namespace llmsql

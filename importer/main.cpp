@@ -1,8 +1,8 @@
-// llmsql-import: makes a model database from a GGUF.
+// llmsql-import: makes a model database from a GGUF file or a Hugging Face folder.
 //
-//   llmsql-import SRC.gguf -o x.db [--weights auto|q8|q4|f16|f32] [--write-model x.toml]
+//   llmsql-import SRC -o x.db [--weights auto|q8|q4|f16|f32] [--write-model x.toml]
 //                 [--name NAME] [--graph graphs/llama.graph]
-//   llmsql-import SRC.gguf --model models/x.toml -o x.db
+//   llmsql-import SRC --model models/x.toml -o x.db
 //
 // Exit code 0, 1 for an error (one line on stderr, no file left), 2 for a wrong command line.
 #include <fmt/format.h>
@@ -26,6 +26,7 @@ constexpr char kFooter[] = R"(examples:
   llmsql-import qwen2.gguf -o qwen2.db --write-model qwen2.toml
   llmsql-import qwen2.gguf -o qwen2.db --weights q8 --graph graphs/qwen2.graph
   llmsql-import qwen2.gguf -o qwen2.db --model models/qwen2.toml
+  llmsql-import Qwen2.5-0.5B-Instruct/ -o qwen2.db --weights q4 --write-model qwen2.toml
 
 Without --model and --graph the graph file is the one that says it is for the source's architecture,
 of those in --graph-dir, in graphs/ beside the program and where llmsql is installed. The graph that a
@@ -107,10 +108,15 @@ void run(const llmsql::ImportOptions& options) {
 int main(int argc, char** argv) {
     llmsql::ImportOptions options;
     std::string source, output, model, graph, weights = "auto", write_model, graph_dir;
-    CLI::App app("Makes a model database from a GGUF file.", "llmsql-import");
+    CLI::App app("Makes a model database from a GGUF file or a Hugging Face folder.",
+                 "llmsql-import");
     app.set_version_flag("--version", "llmsql-import " LLMSQL_VERSION);
     app.footer(kFooter);
-    app.add_option("SRC.gguf", source, "The model to import")->required();
+    app.add_option(
+           "SRC", source,
+           "The model to import: a GGUF file, or a folder with config.json, safetensors and "
+           "tokenizer.json")
+        ->required();
     app.add_option("-o,--output", output, "The database to write")->required();
     auto* by_model = app.add_option("--model", model, "A model file: store the model as it says");
     auto* by_graph =

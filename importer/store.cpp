@@ -2,9 +2,13 @@
 #include "importer/store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <span>
+#include <system_error>
+#include <thread>
 
 #include "common/error.h"
 #include "common/half.h"
@@ -15,8 +19,8 @@
 namespace llmsql {
 namespace {
 
-// Bounds the memory that a row takes on its way: 16 rows of a strip, as read and as written.
-constexpr size_t kLargestStrip = 16 << 20;
+// Bounds the memory that rows take on their way: 16 rows of a strip, as numbers.
+constexpr size_t kLargestStrip = 32 << 20;
 
 std::string text_of(std::span<const int64_t> shape) {
     return fmt::format("[{}]", fmt::join(shape, ", "));
@@ -42,6 +46,36 @@ size_t elements_of_row<Q4Block>(int64_t cols) {
     return static_cast<size_t>(block_count(cols));
 }
 
+/// Does task(0) … task(count - 1) on as many threads as the machine has processors. What a task
+/// throws is thrown here, the first task's if several do.
+void in_parallel(size_t count, const std::function<void(size_t)>& task) {
+    std::atomic<size_t> next = 0;
+    std::vector<std::exception_ptr> errors(count);
+    const auto work = [&] {
+        for (size_t i; (i = next++) < count;) {
+            try {
+                task(i);
+            } catch (...) {
+                errors[i] = std::current_exception();
+            }
+        }
+    };
+    const size_t processors = std::max(1u, std::thread::hardware_concurrency());
+    {
+        std::vector<std::jthread> helpers;
+        for (size_t i = 1; i < std::min(count, processors); ++i) {
+            try {
+                helpers.emplace_back(work);
+            } catch (const std::system_error&) {
+                break;  // no more threads to be had: those that are there do the work
+            }
+        }
+        work();
+    }
+    for (const std::exception_ptr& error : errors)
+        if (error) std::rethrow_exception(error);
+}
+
 template<class Element>
 void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
                   const std::function<void(uint64_t)>& progress) {
@@ -49,24 +83,24 @@ void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
     const size_t strip_size = strip_bytes(entry.type, cols);
     const int64_t rows_of_tile = tile_rows(entry.type, entry.shape);
     std::vector<std::byte> tile;
-    std::vector<Element> row(elements_of_row<Element>(cols));
-    std::vector<float> scratch(static_cast<size_t>(cols));
     for (int64_t tile_row = 0; tile_row < rows; tile_row += rows_of_tile) {
         const int64_t tile_end = std::min(rows, tile_row + rows_of_tile);
         const auto strips = static_cast<size_t>(strip_count(tile_end - tile_row));
         tile.assign(strips * strip_size, std::byte{});
-        for (size_t s = 0; s < strips; ++s) {
-            const int64_t first = tile_row + static_cast<int64_t>(s) * kStripRows;
-            const int64_t count = std::min(kStripRows, tile_end - first);
-            const std::byte* from = source.read(first, count);
+        const std::byte* const read = source.read(tile_row, tile_end - tile_row);
+        in_parallel(strips, [&](size_t s) {
+            std::vector<Element> row(elements_of_row<Element>(cols));
+            std::vector<float> scratch(static_cast<size_t>(cols));
+            const int64_t first = static_cast<int64_t>(s) * kStripRows;
+            const int64_t count = std::min(kStripRows, tile_end - tile_row - first);
             for (int64_t r = 0; r < count; ++r) {
+                const std::byte* from = read + static_cast<size_t>(first + r) * source.row_bytes();
                 if (!convert_row(source.type(), from, std::span(scratch), std::span(row)))
                     fail("tensor {}: row {} has a value that {} cannot hold", source.tensor().name,
-                         first + r, name_of(entry.type));
+                         tile_row + first + r, name_of(entry.type));
                 pack_row(std::span<const Element>(row), r, tile.data() + s * strip_size);
-                from += source.row_bytes();
             }
-        }
+        });
         writer.tile(id, tile_row, tile, strips);
         progress(source.bytes() * static_cast<uint64_t>(tile_end - tile_row) /
                  static_cast<uint64_t>(rows));
@@ -91,45 +125,49 @@ void store_vector(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
 
 }  // namespace
 
-RowSource::RowSource(const Gguf& gguf, const Param& param) : gguf_(&gguf) {
-    if (!param.gguf) fail("the graph does not say where a GGUF holds the parameter {}", param.name);
-    where_ = fmt::format("{}: tensor {}", gguf.name(), param.gguf->tensor);
+RowSource::RowSource(const Source& source, const Param& param) {
+    const std::optional<ParamSource>& place = param.source(source.format());
+    if (!place)
+        fail("the graph does not say where {} holds the parameter {} (@{})",
+             source.format() == "gguf" ? "a GGUF" : "a Hugging Face model", param.name,
+             source.format());
+    where_ = fmt::format("{}: tensor {}", source.name(), place->tensor);
     std::vector<int64_t> expected;
-    if (param.gguf->part) expected.push_back(param.gguf->parts);
+    if (place->part) expected.push_back(place->parts);
     if (param.shape.rows) expected.push_back(*param.shape.rows);
     expected.push_back(param.shape.cols);
-    tensor_ = gguf.find_tensor(param.gguf->tensor);
+    tensor_ = source.find_tensor(place->tensor);
     if (!tensor_) {
         std::vector<std::string> names;
-        for (const GgufTensor& tensor : gguf.tensors()) names.push_back(tensor.name);
+        for (const SourceTensor& tensor : source.tensors()) names.push_back(tensor.name);
         fail("{} is missing; the model needs it with the shape {} (parameter {}){}", where_,
-             text_of(expected), param.name, suggestion(param.gguf->tensor, names));
+             text_of(expected), param.name, suggestion(place->tensor, names));
     }
     if (essential(tensor_->shape) != essential(expected))
         fail("{} has the shape {}, the model needs {} (parameter {})", where_,
              text_of(tensor_->shape), text_of(expected), param.name);
     if (!tensor_->type->readable)
         fail("{} is of the type {}, which cannot be read; the types that can are {}", where_,
-             tensor_->type->name, readable_ggml_types());
+             tensor_->type->name, source.readable_types());
     const size_t held = param.shape.is_vector() ? param_bytes(WeightType::f32, param.shape)
-                                                : strip_bytes(param.type, param.shape.cols);
+                                                : strip_bytes(WeightType::f32, param.shape.cols);
     if (held > kLargestStrip)
         fail("{}: rows of {} values are longer than llmsql can store", where_, param.shape.cols);
 
     source_type_ = type_ = static_cast<GgmlType>(tensor_->type->number);
     rows_ = param.shape.row_count();
     cols_ = param.shape.cols;
-    parts_ = param.gguf->parts;
-    part_ = param.gguf->part.value_or(0);
-    apply_transform(*param.gguf);
+    parts_ = place->parts;
+    part_ = place->part.value_or(0);
+    apply_transform(*place);
     source_row_bytes_ = static_cast<size_t>(ggml_row_bytes(source_type_, cols_));
     row_bytes_ = static_cast<size_t>(ggml_row_bytes(type_, cols_));
 }
 
-void RowSource::apply_transform(const ParamSource& source) {
-    if (source.transform.empty()) return;
-    const double arg = source.args.size() == 1 ? source.args[0] : std::nan("");
-    if (source.transform == "unpermute") {
+void RowSource::apply_transform(const ParamSource& place) {
+    if (place.transform.empty()) return;
+    const double arg = place.args.size() == 1 ? place.args[0] : std::nan("");
+    if (place.transform == "unpermute") {
         if (cols_ > 1 && rows_ == 1) {  // a vector: each value is a row
             std::swap(rows_, cols_);
             if (info_of(source_type_).block_weights != 1)
@@ -139,12 +177,12 @@ void RowSource::apply_transform(const ParamSource& source) {
             rows_ % (2 * static_cast<int64_t>(arg)) != 0)
             fail("{}: its {} rows are not {} heads of an even number of rows", where_, rows_, arg);
         heads_ = static_cast<int64_t>(arg);
-    } else if (source.transform == "plus") {
+    } else if (place.transform == "plus") {
         if (!std::isfinite(arg)) fail("{}: the transform plus needs one number", where_);
         plus_ = static_cast<float>(arg);
         type_ = GgmlType::f32;
     } else {
-        fail("{}: the graph's transform {} is not known here", where_, source.transform);
+        fail("{}: the graph's transform {} is not known here", where_, place.transform);
     }
 }
 
@@ -161,12 +199,12 @@ const std::byte* RowSource::read(int64_t first, int64_t count) {
     };
     buffer_.resize(static_cast<size_t>(count) * source_row_bytes_);
     if (heads_ == 0) {
-        gguf_->file().read(offset(source_row(first)), buffer_.data(), buffer_.size());
+        tensor_->file->read(offset(source_row(first)), buffer_.data(), buffer_.size());
     } else {
         for (int64_t r = 0; r < count; ++r)
-            gguf_->file().read(offset(source_row(first + r)),
-                               buffer_.data() + static_cast<size_t>(r) * source_row_bytes_,
-                               source_row_bytes_);
+            tensor_->file->read(offset(source_row(first + r)),
+                                buffer_.data() + static_cast<size_t>(r) * source_row_bytes_,
+                                source_row_bytes_);
     }
     if (!plus_) return buffer_.data();
     shift(count);

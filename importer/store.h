@@ -1,4 +1,4 @@
-// Parameters on their way from a GGUF to model.db: rows in the graph's order, converted, packed.
+// Parameters on their way from a source to model.db: rows in the graph's order, converted, packed.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "compiler/ir/model.h"
-#include "importer/gguf.h"
 #include "importer/model_writer.h"
+#include "importer/source.h"
 
 namespace llmsql {
 
@@ -24,9 +24,9 @@ class RowSource {
     /// Fails unless the tensor exists, has exactly the shape of the parameter, a type that can be
     /// read, and the transform fits. A vector is one row, or, where it is permuted, one row a
     /// value.
-    RowSource(const Gguf& gguf, const Param& param);
+    RowSource(const Source& source, const Param& param);
 
-    const GgufTensor& tensor() const { return *tensor_; }
+    const SourceTensor& tensor() const { return *tensor_; }
 
     /// Bytes of the source that are this parameter's: of a stacked tensor a part.
     uint64_t bytes() const { return tensor_->bytes / static_cast<uint64_t>(parts_); }
@@ -45,12 +45,11 @@ class RowSource {
     bool fits_f16();
 
   private:
-    void apply_transform(const ParamSource& source);
+    void apply_transform(const ParamSource& place);
     int64_t source_row(int64_t row) const;
     void shift(int64_t count);
 
-    const Gguf* gguf_;
-    const GgufTensor* tensor_ = nullptr;
+    const SourceTensor* tensor_ = nullptr;
     std::string where_;  // "file: tensor blk.0.attn_q.weight", for messages
     GgmlType source_type_ = GgmlType::f32, type_ = GgmlType::f32;
     int64_t rows_ = 0, cols_ = 0;

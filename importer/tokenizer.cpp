@@ -1,21 +1,17 @@
-// Copies a GGUF's tokenizer into model.db. See tokenizer.h.
+// Tokenizers from GGUF, and any source's into model.db. See tokenizer.h.
 #include "importer/tokenizer.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <unordered_map>
+#include <limits>
+#include <tuple>
 #include <utility>
 
 #include "common/error.h"
 
 namespace llmsql {
 namespace {
-
-// GGUF's token types, which are llm_token.kind as well.
-constexpr int kNormal = 1;
-constexpr int kControl = 3;
-constexpr int kLastKind = 6;
 
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
 constexpr const char* kScores = "tokenizer.ggml.scores";
@@ -63,122 +59,82 @@ void require_count(const Gguf& gguf, const char* key, int64_t tokens) {
              array->count, tokens);
 }
 
-/// The vocabulary, one token after the other.
-class TokenReader {
-  public:
-    struct Token {
-        int64_t id = 0;
-        std::string_view text;  // as GGUF spells it; lives until the next call
-        int kind = kNormal;
-        double score = 0;
-    };
-
-    TokenReader(const Gguf& gguf, const SourceTokenizer& tokenizer)
-        : gguf_(gguf), count_(tokenizer.tokens), texts_(gguf, *gguf.array(kTokens), kTokens) {
-        if (const auto kinds = gguf.array(kKinds)) kinds_.emplace(gguf, *kinds, kKinds);
-        if (tokenizer.spec.kind == "spm") scores_.emplace(gguf, *gguf.array(kScores), kScores);
+void read_tokens(const Gguf& gguf, int64_t count, SourceTokenizer& tokenizer) {
+    GgufArrayReader texts(gguf, *gguf.array(kTokens), kTokens);
+    std::optional<GgufArrayReader> kinds, scores;
+    if (const auto array = gguf.array(kKinds)) kinds.emplace(gguf, *array, kKinds);
+    if (tokenizer.spec.kind == "spm") scores.emplace(gguf, *gguf.array(kScores), kScores);
+    for (int64_t id = 0; id < count; ++id) {
+        const std::string_view text = texts.next_string();
+        const double kind = kinds ? kinds->next_number() : 1;
+        const double score = scores ? scores->next_number() : 0;
+        if (!(kind >= 1 && kind <= 6))
+            fail("{}: token {} is of the type {}, GGUF knows 1 to 6", gguf.name(), id, kind);
+        if (!std::isfinite(score))
+            fail("{}: the score of token {} is not a number", gguf.name(), id);
+        tokenizer.tokens.set(id, text, static_cast<PieceKind>(static_cast<int>(kind)), score);
     }
-
-    std::optional<Token> next() {
-        if (next_ == count_) return std::nullopt;
-        Token token;
-        token.id = next_++;
-        token.text = texts_.next_string();
-        const double kind = kinds_ ? kinds_->next_number() : kNormal;
-        token.score = scores_ ? scores_->next_number() : 0;
-        if (!(kind >= kNormal && kind <= kLastKind))
-            fail("{}: token {} is of the type {}, GGUF knows 1 to 6", gguf_.name(), token.id, kind);
-        if (!std::isfinite(token.score))
-            fail("{}: the score of token {} is not a number", gguf_.name(), token.id);
-        token.kind = static_cast<int>(kind);
-        return token;
-    }
-
-  private:
-    const Gguf& gguf_;
-    int64_t count_;
-    GgufArrayReader texts_;
-    std::optional<GgufArrayReader> kinds_, scores_;
-    int64_t next_ = 0;
-};
-
-/// What llm_token.piece holds. A normal byte-level token that is not spelled in GPT-2's alphabet
-/// can't come out of merges; like a special one it is text as it stands.
-std::string piece_of(const SourceTokenizer& tokenizer, const TokenReader::Token& token) {
-    if (tokenizer.spec.kind == "bpe" && token.kind == kNormal)
-        if (auto bytes = bytes_of_byte_level(token.text)) return *std::move(bytes);
-    return std::string(token.text);
 }
 
-/// Token ids by GGUF's spelling: all texts in one string, so that a large vocabulary costs little.
-class IdsByText {
-  public:
-    explicit IdsByText(const Gguf& gguf, const SourceTokenizer& tokenizer) {
-        std::vector<std::pair<size_t, int64_t>> ends;  // where text i ends, and its rank
-        TokenReader reader(gguf, tokenizer);
-        while (const auto token = reader.next()) {
-            texts_ += token->text;
-            ends.emplace_back(texts_.size(), token->kind);
-        }
-        ids_.reserve(ends.size());
-        size_t start = 0;
-        for (size_t id = 0; id < ends.size(); ++id) {
-            const auto [end, kind] = ends[id];
-            const std::string_view text(texts_.data() + start, end - start);
-            // A merge means the normal token where a special one is spelled alike.
-            if (kind == kNormal)
-                ids_.insert_or_assign(text, static_cast<int64_t>(id));
-            else
-                ids_.emplace(text, static_cast<int64_t>(id));
-            start = end;
-        }
-    }
-
-    std::optional<int64_t> find(std::string_view text) const {
-        const auto found = ids_.find(text);
-        if (found == ids_.end()) return std::nullopt;
-        return found->second;
-    }
-
-  private:
-    std::string texts_;
-    std::unordered_map<std::string_view, int64_t> ids_;
-};
-
-void write_merges(const Gguf& gguf, const SourceTokenizer& tokenizer, ModelWriter& writer) {
-    struct Merge {
-        int64_t left, right, rank, merged;
-    };
-    const IdsByText ids(gguf, tokenizer);
+void read_merges(const Gguf& gguf, SourceTokenizer& tokenizer) {
+    const TokenIds ids(tokenizer.tokens);
     GgufArrayReader reader(gguf, *gguf.array(kMerges), kMerges);
-    std::vector<Merge> merges;
-    std::string joined;
-    for (uint64_t rank = 0; rank < reader.count(); ++rank) {
-        const std::string_view text = reader.next_string();
-        const size_t space = text.find(' ', 1);
-        if (text.empty() || space == std::string_view::npos)
-            fail("{}: merge {} is \"{}\", not two pieces with a space between", gguf.name(), rank,
-                 text.substr(0, 100));
-        const std::string_view left = text.substr(0, space), right = text.substr(space + 1);
-        joined.assign(left).append(right);
-        const auto left_id = ids.find(left), right_id = ids.find(right), id = ids.find(joined);
-        if (!left_id || !right_id || !id)
-            fail("{}: merge {} is \"{}\", but \"{}\" is not a token", gguf.name(), rank,
-                 text.substr(0, 100),
-                 !left_id    ? left
-                 : !right_id ? right
-                             : joined);
-        merges.push_back({*left_id, *right_id, static_cast<int64_t>(rank), *id});
-    }
-    // In the table's own order, so that its pages are filled one after the other.
-    std::ranges::sort(merges, [](const Merge& a, const Merge& b) {
-        return std::tie(a.left, a.right, a.rank) < std::tie(b.left, b.right, b.rank);
-    });
-    for (const Merge& merge : merges)
-        writer.merge(merge.left, merge.right, merge.rank, merge.merged);
+    for (uint64_t rank = 0; rank < reader.count(); ++rank)
+        tokenizer.merges.push_back(merge_of(ids, reader.next_string(), rank, gguf.name()));
 }
 
 }  // namespace
+
+void TokenList::set(int64_t id, std::string_view text, PieceKind kind, double score) {
+    if (id >= size()) tokens_.resize(static_cast<size_t>(id) + 1);
+    tokens_[static_cast<size_t>(id)] = {texts_.size(), text.size(), kind, score};
+    texts_ += text;
+}
+
+std::string_view TokenList::text(int64_t id) const {
+    const Token& token = tokens_[static_cast<size_t>(id)];
+    return std::string_view(texts_).substr(token.offset, token.length);
+}
+
+TokenIds::TokenIds(const TokenList& tokens) {
+    ids_.reserve(static_cast<size_t>(tokens.size()));
+    for (int64_t id = 0; id < tokens.size(); ++id) {
+        if (tokens.kind(id) == PieceKind::absent) continue;
+        // A merge means the normal token where a special one is spelled alike.
+        if (tokens.kind(id) == PieceKind::normal)
+            ids_.insert_or_assign(tokens.text(id), id);
+        else
+            ids_.emplace(tokens.text(id), id);
+    }
+}
+
+std::optional<int64_t> TokenIds::find(std::string_view text) const {
+    const auto found = ids_.find(text);
+    if (found == ids_.end()) return std::nullopt;
+    return found->second;
+}
+
+SourceMerge merge_of(const TokenIds& ids, std::string_view left, std::string_view right,
+                     uint64_t rank, const std::string& where) {
+    const std::string joined = std::string(left).append(right);
+    const auto left_id = ids.find(left), right_id = ids.find(right), id = ids.find(joined);
+    if (!left_id || !right_id || !id)
+        fail("{}: merge {} is \"{} {}\", but \"{}\" is not a token", where, rank, printable(left),
+             printable(right),
+             printable(!left_id    ? left
+                       : !right_id ? right
+                                   : std::string_view(joined)));
+    return {*left_id, *right_id, static_cast<int64_t>(rank), *id};
+}
+
+SourceMerge merge_of(const TokenIds& ids, std::string_view text, uint64_t rank,
+                     const std::string& where) {
+    const size_t space = text.find(' ', 1);
+    if (text.empty() || space == std::string_view::npos)
+        fail("{}: merge {} is \"{}\", not two pieces with a space between", where, rank,
+             printable(text));
+    return merge_of(ids, text.substr(0, space), text.substr(space + 1), rank, where);
+}
 
 std::optional<std::string> bytes_of_byte_level(std::string_view piece) {
     // The characters U+0100 and up, in order, for the bytes that are not printable Latin-1.
@@ -218,7 +174,10 @@ SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
     if (!model || !tokens)
         fail("{}: holds no tokenizer ({} is missing)", gguf.name(),
              model ? kTokens : "tokenizer.ggml.model");
-    tokenizer.tokens = static_cast<int64_t>(tokens->count);
+    if (tokens->count > kMostTokens)
+        fail("{}: claims {} tokens, more than any model has: the file is damaged", gguf.name(),
+             tokens->count);
+    const auto count = static_cast<int64_t>(tokens->count);
     if (*model == "gpt2") {
         tokenizer.spec = {"bpe", pre_of(gguf, note)};
         if (!gguf.array(kMerges))
@@ -227,27 +186,36 @@ SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
         tokenizer.spec.kind = "spm";
         if (!gguf.array(kScores))
             fail("{}: its tokenizer has no scores ({})", gguf.name(), kScores);
-        require_count(gguf, kScores, tokenizer.tokens);
+        require_count(gguf, kScores, count);
     } else {
         fail(
             "{}: its tokenizer is of the kind \"{}\" (tokenizer.ggml.model), which llmsql does not "
             "have; it has gpt2 (byte-level BPE) and llama (SentencePiece BPE)",
             gguf.name(), *model);
     }
-    require_count(gguf, kKinds, tokenizer.tokens);
-    tokenizer.bos = token_id(gguf, "tokenizer.ggml.bos_token_id", tokenizer.tokens);
-    tokenizer.eos = token_id(gguf, "tokenizer.ggml.eos_token_id", tokenizer.tokens);
-    tokenizer.unk = token_id(gguf, "tokenizer.ggml.unknown_token_id", tokenizer.tokens);
-    const bool spm = tokenizer.spec.kind == "spm";
+    require_count(gguf, kKinds, count);
+    tokenizer.bos = token_id(gguf, "tokenizer.ggml.bos_token_id", count);
+    tokenizer.eos = token_id(gguf, "tokenizer.ggml.eos_token_id", count);
+    tokenizer.unk = token_id(gguf, "tokenizer.ggml.unknown_token_id", count);
+    const bool spm = tokenizer.spec.kind == "spm", llama3 = tokenizer.spec.pre == "llama3";
     const auto add_bos = gguf.flag("tokenizer.ggml.add_bos_token");
     if (add_bos.value_or(false) && !tokenizer.bos)
         fail("{}: tokenizer.ggml.add_bos_token is true, but there is no bos token", gguf.name());
-    tokenizer.add_bos = add_bos.value_or(spm && tokenizer.bos.has_value());
+    tokenizer.add_bos = add_bos.value_or((spm || llama3) && tokenizer.bos.has_value());
     tokenizer.add_space_prefix = spm && gguf.flag("tokenizer.ggml.add_space_prefix").value_or(true);
+    read_tokens(gguf, count, tokenizer);
+    if (!spm) read_merges(gguf, tokenizer);
     return tokenizer;
 }
 
-void write_tokenizer(const Gguf& gguf, const SourceTokenizer& tokenizer, ModelWriter& writer) {
+std::string piece_of(const SourceTokenizer& tokenizer, int64_t id) {
+    const std::string_view text = tokenizer.tokens.text(id);
+    if (tokenizer.spec.kind == "bpe" && tokenizer.tokens.kind(id) == PieceKind::normal)
+        if (auto bytes = bytes_of_byte_level(text)) return *std::move(bytes);
+    return std::string(text);
+}
+
+void write_tokenizer(const SourceTokenizer& tokenizer, ModelWriter& writer) {
     const bool spm = tokenizer.spec.kind == "spm";
     writer.meta("tokenizer.kind", tokenizer.spec.kind);
     if (!spm) writer.meta("tokenizer.pre", tokenizer.spec.pre);
@@ -256,25 +224,32 @@ void write_tokenizer(const Gguf& gguf, const SourceTokenizer& tokenizer, ModelWr
     if (tokenizer.unk) writer.meta("tokenizer.unk", *tokenizer.unk);
     writer.meta("tokenizer.add_bos", tokenizer.add_bos);
     if (spm) writer.meta("tokenizer.add_space_prefix", tokenizer.add_space_prefix);
-    TokenReader reader(gguf, tokenizer);
-    while (const auto token = reader.next())
-        writer.token(token->id, piece_of(tokenizer, *token), token->kind, token->score);
-    if (!spm) write_merges(gguf, tokenizer, writer);
+    const TokenList& tokens = tokenizer.tokens;
+    for (int64_t id = 0; id < tokens.size(); ++id)
+        writer.token(id, piece_of(tokenizer, id), static_cast<int>(tokens.kind(id)),
+                     tokens.score(id));
+    // In the table's own order, so that its pages are filled one after the other.
+    std::vector<SourceMerge> merges = tokenizer.merges;
+    std::ranges::sort(merges, [](const SourceMerge& a, const SourceMerge& b) {
+        return std::tie(a.left, a.right, a.rank) < std::tie(b.left, b.right, b.rank);
+    });
+    for (const SourceMerge& merge : merges)
+        writer.merge(merge.left, merge.right, merge.rank, merge.merged);
 }
 
-SpecialPieces find_special_pieces(const Gguf& gguf, const SourceTokenizer& tokenizer,
-                                  const std::vector<std::string>& candidates) {
-    SpecialPieces found;
+std::vector<std::string> control_pieces(const SourceTokenizer& tokenizer,
+                                        const std::vector<std::string>& candidates) {
+    const TokenList& tokens = tokenizer.tokens;
     std::vector<bool> present(candidates.size());
-    TokenReader reader(gguf, tokenizer);
-    while (const auto token = reader.next()) {
-        if (token->id == tokenizer.eos) found.eos = piece_of(tokenizer, *token);
-        if (token->kind != kControl) continue;
-        const auto candidate = std::ranges::find(candidates, token->text);
-        if (candidate != candidates.end()) present[candidate - candidates.begin()] = true;
+    for (int64_t id = 0; id < tokens.size(); ++id) {
+        if (tokens.kind(id) != PieceKind::control) continue;
+        const auto candidate = std::ranges::find(candidates, tokens.text(id));
+        if (candidate != candidates.end())
+            present[static_cast<size_t>(candidate - candidates.begin())] = true;
     }
+    std::vector<std::string> found;
     for (size_t i = 0; i < candidates.size(); ++i)
-        if (present[i]) found.present.push_back(candidates[i]);
+        if (present[i]) found.push_back(candidates[i]);
     return found;
 }
 

@@ -1,10 +1,13 @@
-// The tokenizer of a GGUF, checked and copied into model.db's tables.
+// Tokenizers: read from a GGUF (hf_tokenizer.h reads the other kind), checked, and written into
+// model.db's tables.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "compiler/ir/model.h"
@@ -13,32 +16,89 @@
 
 namespace llmsql {
 
-/// What GGUF's tokenizer.ggml.* keys say, in this project's words.
+/// llm_token.kind, GGUF's numbers.
+enum class PieceKind : int {
+    absent = 0,  // no token has this id: not in a database
+    normal = 1,
+    unknown = 2,
+    control = 3,
+    user_defined = 4,
+    unused = 5,
+    byte = 6,
+};
+
+/// No vocabulary comes near it; memory stays small whatever a file claims.
+inline constexpr uint64_t kMostTokens = 1 << 22;
+
+/// A vocabulary by id: all texts in one string, so that a large one costs little.
+class TokenList {
+  public:
+    int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
+    void set(int64_t id, std::string_view text, PieceKind kind, double score);
+
+    /// Of an id from 0 to size() - 1. The text is as the source spells it.
+    std::string_view text(int64_t id) const;
+    PieceKind kind(int64_t id) const { return tokens_[static_cast<size_t>(id)].kind; }
+    double score(int64_t id) const { return tokens_[static_cast<size_t>(id)].score; }
+    void set_kind(int64_t id, PieceKind kind) { tokens_[static_cast<size_t>(id)].kind = kind; }
+
+  private:
+    struct Token {
+        size_t offset = 0, length = 0;
+        PieceKind kind = PieceKind::absent;
+        double score = 0;
+    };
+    std::string texts_;
+    std::vector<Token> tokens_;
+};
+
+/// Ids by text; the list must outlive it unchanged.
+class TokenIds {
+  public:
+    explicit TokenIds(const TokenList& tokens);
+    std::optional<int64_t> find(std::string_view text) const;
+
+  private:
+    std::unordered_map<std::string_view, int64_t> ids_;
+};
+
+struct SourceMerge {
+    int64_t left, right, rank, merged;
+};
+
+/// A merge of two pieces, or of "left right"; fails, naming `where`, unless the pieces and what
+/// they make are tokens.
+SourceMerge merge_of(const TokenIds& ids, std::string_view left, std::string_view right,
+                     uint64_t rank, const std::string& where);
+SourceMerge merge_of(const TokenIds& ids, std::string_view text, uint64_t rank,
+                     const std::string& where);
+
+/// A source's tokenizer in this project's words.
 struct SourceTokenizer {
     TokenizerSpec spec;
-    int64_t tokens = 0;  // the vocabulary's size
     std::optional<int64_t> bos, eos, unk;
     bool add_bos = false;
     bool add_space_prefix = false;  // of spm
+    std::vector<int64_t> ends;      // more tokens that end a turn
+    TokenList tokens;
+    std::vector<SourceMerge> merges;  // of bpe; of spm where they, not scores, rank the pieces
 };
 
 /// Called with one line that is worth telling but no error.
 using Note = std::function<void(const std::string&)>;
 
-/// Reads and checks the small keys: kind, way of splitting, special ids, array sizes. Fails if the
-/// tokenizer is of a kind that llmsql does not have.
+/// Reads and checks a GGUF's. Fails if it is of a kind that llmsql does not have.
 SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note);
 
 /// Writes llm_token, llm_merge and the tokenizer.* keys of llm_meta.
-void write_tokenizer(const Gguf& gguf, const SourceTokenizer& tokenizer, ModelWriter& writer);
+void write_tokenizer(const SourceTokenizer& tokenizer, ModelWriter& writer);
 
-/// The piece of the eos token, and which of `candidates` are control tokens of the vocabulary.
-struct SpecialPieces {
-    std::optional<std::string> eos;
-    std::vector<std::string> present;  // in the order of `candidates`
-};
-SpecialPieces find_special_pieces(const Gguf& gguf, const SourceTokenizer& tokenizer,
-                                  const std::vector<std::string>& candidates);
+/// What llm_token.piece holds of a token.
+std::string piece_of(const SourceTokenizer& tokenizer, int64_t id);
+
+/// Which of `candidates` are control tokens of the vocabulary, in their order.
+std::vector<std::string> control_pieces(const SourceTokenizer& tokenizer,
+                                        const std::vector<std::string>& candidates);
 
 /// The bytes that a byte-level BPE token stands for: GPT-2 writes each byte as one printable
 /// character (itself where it is one, U+0100 and up otherwise). Nothing if a character stands for

@@ -46,6 +46,7 @@ Tokenizer::Tokenizer(const ModelDb& db) : db_(db), vocabulary_(db) {
     unknown_ = meta_token("tokenizer.unk");
     adds_start_ = db.meta("tokenizer.add_bos").value_or("0") == "1";
     adds_space_ = kind == "spm" && db.meta("tokenizer.add_space_prefix").value_or("0") == "1";
+    by_rank_ = kind == "spm" && vocabulary_.has_merges();
     if (adds_start_ && !start_)
         fail("{}: tokenizer.add_bos is set but there is no tokenizer.bos", db.path().string());
 }
@@ -125,7 +126,7 @@ void Tokenizer::encode_plain(std::string_view text, bool after_special, std::vec
     }
     std::string marked = replace_all(text, " ", kSpaceMark);
     if (adds_space_ && after_special) marked.insert(0, kSpaceMark);
-    encode_by_score(marked, out);
+    encode_marked(marked, out);
 }
 
 /// Byte-level BPE of one word.
@@ -154,7 +155,7 @@ void Tokenizer::encode_word(std::string_view word, std::vector<int32_t>& out) {
 }
 
 /// SentencePiece's BPE of a text whose spaces are marked.
-void Tokenizer::encode_by_score(std::string_view text, std::vector<int32_t>& out) {
+void Tokenizer::encode_marked(std::string_view text, std::vector<int32_t>& out) {
     // Characters start as stand-ins, -1 - code, so that a character that is part of a larger token
     // is never looked up by itself. Bytes that are no character stand beyond Unicode's last code.
     symbols_.clear();
@@ -163,13 +164,22 @@ void Tokenizer::encode_by_score(std::string_view text, std::vector<int32_t>& out
         const bool valid = next.status == Utf8Status::valid;
         const int32_t code =
             valid ? static_cast<int32_t>(next.code) : 0x110000 + static_cast<uint8_t>(text[at]);
+        const size_t length = valid ? next.length : 1;
         symbols_.push_back({-1 - code, static_cast<uint32_t>(at)});
-        at += valid ? next.length : 1;
+        // Ranks are of pairs of tokens, so there a character is looked up by itself.
+        if (by_rank_)
+            if (const auto known = known_character(text.substr(at, length), -1 - code))
+                symbols_.back().token = known->token;
+        at += length;
     }
     const auto end = static_cast<uint32_t>(text.size());
     merge_symbols(symbols_, end, [&](int32_t left, int32_t right, uint32_t from, uint32_t to) {
-        return cache_.find(left, right,
-                           [&] { return vocabulary_.find_by_score(text.substr(from, to - from)); });
+        if (!by_rank_)
+            return cache_.find(left, right, [&] {
+                return vocabulary_.find_by_score(text.substr(from, to - from));
+            });
+        if (left < 0 || right < 0) return std::optional<Merge>();
+        return cache_.find(left, right, [&] { return vocabulary_.find_merge(left, right); });
     });
     for (size_t i = 0; i < symbols_.size(); ++i) {
         const Symbol& symbol = symbols_[i];
@@ -179,14 +189,18 @@ void Tokenizer::encode_by_score(std::string_view text, std::vector<int32_t>& out
         }
         const uint32_t to = i + 1 < symbols_.size() ? symbols_[i + 1].begin : end;
         const std::string_view character = text.substr(symbol.begin, to - symbol.begin);
-        // No merge has a right side of INT32_MIN, so single characters share the cache.
-        const auto known = cache_.find(symbol.token, std::numeric_limits<int32_t>::min(),
-                                       [&] { return vocabulary_.find_by_score(character); });
-        if (known)
+        if (const auto known = known_character(character, symbol.token))
             out.push_back(known->token);
         else
             append_bytes(character, out);
     }
+}
+
+/// The token of one character, which stands for it as a symbol until it is known.
+std::optional<Merge> Tokenizer::known_character(std::string_view character, int32_t stand_in) {
+    // No merge has a right side of INT32_MIN, so single characters share the cache.
+    return cache_.find(stand_in, std::numeric_limits<int32_t>::min(),
+                       [&] { return vocabulary_.find_by_score(character); });
 }
 
 /// The byte tokens of what no other token covers; spm's unknown token where there is none.

@@ -5,7 +5,9 @@
 //   merged
 //         by rank (Sennrich et al. 2016; over bytes as in GPT-2, Radford et al. 2019)
 //   spm   SentencePiece's BPE (Kudo and Richardson 2018): spaces become U+2581, the neighbours that
-//         form the best-scored token merge, characters that are no token fall back to byte tokens
+//         form the best-scored token merge, characters that are no token fall back to byte tokens.
+//         Where llm_merge has rows, they say what merges, and in which order: a tokenizer.json has
+//         ranks for what were scores
 //
 // In both, special tokens are cut out first, the longest at each position from left to right. Where
 // special tokens overlap, llama.cpp takes the longest in the whole text first; tokens of real
@@ -63,7 +65,8 @@ class Tokenizer {
     std::optional<int32_t> meta_token(const std::string& key) const;
     void encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out);
     void encode_word(std::string_view word, std::vector<int32_t>& out);
-    void encode_by_score(std::string_view text, std::vector<int32_t>& out);
+    void encode_marked(std::string_view text, std::vector<int32_t>& out);
+    std::optional<Merge> known_character(std::string_view character, int32_t stand_in);
     void append_bytes(std::string_view bytes, std::vector<int32_t>& out);
 
     const ModelDb& db_;
@@ -74,6 +77,7 @@ class Tokenizer {
     bool adds_start_ = false;
     bool adds_space_ = false;
     bool takes_words_ = false;  // a word that is a token is that token, whatever merges say
+    bool by_rank_ = false;      // of spm: llm_merge ranks the pieces, not their scores
     MergeCache cache_;
     std::vector<Symbol> symbols_;  // of the word being merged
     uint64_t bytes_left_out_ = 0;

@@ -38,6 +38,9 @@ Vocabulary::Vocabulary(const ModelDb& db) : where_(db.path().string()) {
     merge_ = prepare(db.handle(),
                      "SELECT merged, rank FROM llm_merge WHERE left = ?1 AND right = ?2", where_);
 
+    has_merges_ =
+        step(prepare(db.handle(), "SELECT 1 FROM llm_merge LIMIT 1", where_).get(), where_);
+
     const Statement special = prepare(
         db.handle(),
         "SELECT id, piece, kind FROM llm_token WHERE kind IN (3, 4) AND length(piece) > 0 ORDER BY "

@@ -147,7 +147,7 @@ class BadInput(Folder):
     def test_sources(self):
         graph = "--graph", GRAPHS / "llama.graph"
         self.refuse("No such file", self.folder / "none.gguf", *graph)
-        self.refuse("is a directory", self.folder, *graph)
+        self.refuse("has no config.json", self.folder, *graph)
         self.refuse("is not a GGUF file", self.damaged(lambda c: b""), *graph)
         self.refuse("is not a GGUF file", self.damaged(lambda c: os.urandom(5000)), *graph)
         size = LLAMA.stat().st_size

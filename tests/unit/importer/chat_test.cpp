@@ -78,7 +78,7 @@ class ChatOfTest : public testing::Test {
         if (jinja) builder.text("tokenizer.chat_template", jinja);
         const Gguf gguf(folder_.write("x.gguf", builder.build()));
         const Note note = [&](const std::string& line) { notes_.push_back(line); };
-        return chat_of(gguf, read_tokenizer(gguf, note), note);
+        return chat_of(gguf.text("tokenizer.chat_template"), read_tokenizer(gguf, note), note);
     }
     TemporaryFolder folder_;
     std::vector<std::string> notes_;

@@ -88,6 +88,32 @@ float q4_bound(std::span<const float> block) {
     return range / 30 * (1 + 0x1p-9f) + 0x1p-24f;
 }
 
+/// What quantize_q4 makes as small as it can: errors squared, the larger weights' counting for
+/// more.
+double weighted_error(std::span<const float> block, std::span<const float> stored) {
+    double squares = 0, error = 0;
+    for (const float x : block) squares += static_cast<double>(x) * x;
+    for (size_t i = 0; i < block.size(); ++i) {
+        const double miss = static_cast<double>(stored[i]) - block[i];
+        error += (std::fabs(static_cast<double>(block[i])) +
+                  std::sqrt(squares / static_cast<double>(block.size()))) *
+                 miss * miss;
+    }
+    return error;
+}
+std::vector<float> values_of(const Q4Block& block, size_t count) {
+    std::vector<float> values(count);
+    for (size_t i = 0; i < count; ++i)
+        values[i] = f16_to_f32(block.scale) * block.codes[i] + f16_to_f32(block.offset);
+    return values;
+}
+/// The error of a block each of whose weights is off by `bound`.
+double weighted_bound(std::span<const float> block, float bound) {
+    std::vector<float> stored(block.begin(), block.end());
+    for (float& x : stored) x += bound;
+    return weighted_error(block, stored) * (1 + 1e-4);
+}
+
 TEST(Dequantize, EveryTypeMeansWhatTheReferenceSays) {
     const auto all = recorded();
     EXPECT_EQ(all.size(), 11u);
@@ -192,10 +218,11 @@ TEST(Dequantize, OtherTypesStayWithinTheStatedBounds) {
         }
         if (type == GgmlType::q4_k) continue;
         const auto q4 = stored<Q4Block>(type, record.row, 512);
-        for (size_t i = 0; i < 512; ++i) {
-            const auto block = std::span(record.values).subspan(i / 32 * 32, 32);
-            ASSERT_LE(std::fabs(q4[i] - record.values[i]), q4_bound(block))
-                << info_of(type).name << " weight " << i;
+        for (size_t first = 0; first < 512; first += 32) {
+            const auto block = std::span(record.values).subspan(first, 32);
+            ASSERT_LE(weighted_error(block, std::span(q4).subspan(first, 32)),
+                      weighted_bound(block, q4_bound(block)))
+                << info_of(type).name << " weight " << first;
         }
         const auto f16 = stored<uint16_t>(type, record.row, 512);
         for (size_t i = 0; i < 512; ++i)
@@ -213,8 +240,8 @@ TEST(Quantize, ErrorsStayWithinTheBoundsAtEveryMagnitude) {
             const float shift = round % 3 == 0 ? 0 : normal(random) * 3;
             for (float& x : block) x = std::ldexp((normal(random) + shift) / 16, exponent);
             const auto q8 = quantize_q8(block);
-            const auto q4 = quantize_q4(block);
-            ASSERT_TRUE(q8 && q4);
+            const auto q4 = quantize_q4_minmax(block), searched = quantize_q4(block);
+            ASSERT_TRUE(q8 && q4 && searched);
             for (size_t i = 0; i < block.size(); ++i) {
                 ASSERT_LE(std::fabs(f16_to_f32(q8->scale) * q8->codes[i] - block[i]),
                           q8_bound(block))
@@ -225,12 +252,60 @@ TEST(Quantize, ErrorsStayWithinTheBoundsAtEveryMagnitude) {
                     << "q4, 2^" << exponent;
                 ASSERT_GE(q8->codes[i], -127);
                 ASSERT_LE(q4->codes[i], 15);
+                ASSERT_LE(searched->codes[i], 15);
             }
             for (size_t i = block.size(); i < 32; ++i) {
                 ASSERT_EQ(q8->codes[i], 0);
                 ASSERT_EQ(q4->codes[i], 0);
+                ASSERT_EQ(searched->codes[i], 0);
             }
         }
+    }
+}
+
+// Blocks as models have them and as they do not: bell curves, long tails, few levels, one outlier,
+// all positive, far from 0, not full, of every magnitude.
+TEST(Quantize, TheSearchIsNeverWorseThanMinMax) {
+    std::mt19937 random(11);
+    std::normal_distribution<float> normal;
+    double searched_sum = 0, plain_sum = 0;
+    for (int round = 0; round < 20000; ++round) {
+        std::vector<float> block(round % 7 == 0 ? static_cast<size_t>(round) % 32 + 1 : 32);
+        for (float& x : block) {
+            x = normal(random);
+            if (round % 6 == 1) x = x * x * x;
+            if (round % 6 == 2) x = std::round(x * 4) / 4;
+            if (round % 6 == 3) x = std::fabs(x);
+            if (round % 6 == 4) x += 20;
+        }
+        if (round % 6 == 5) block[0] *= 30;
+        const int exponent = round % 40 - 30;
+        for (float& x : block) x = std::ldexp(x, exponent);
+        const auto searched = quantize_q4(block), plain = quantize_q4_minmax(block);
+        ASSERT_TRUE(searched && plain);
+        const double error = weighted_error(block, values_of(*searched, block.size()));
+        const double plain_error = weighted_error(block, values_of(*plain, block.size()));
+        ASSERT_LE(error, plain_error * (1 + 1e-5)) << "round " << round;
+        // (Scales below 2^-14 are coarse in f16.)
+        if (round % 6 == 0 && block.size() == 32 && exponent > -10) {
+            searched_sum += error / plain_error;
+            plain_sum += 1;
+        }
+    }
+    EXPECT_LT(searched_sum, 0.85 * plain_sum);  // of a bell curve
+}
+
+// No line through sixteen levels fits better than one that passes through all values.
+TEST(Quantize, TheSearchLeavesWhatIsExact) {
+    std::mt19937 random(13);
+    for (int round = 0; round < 1000; ++round) {
+        Q4Block exact;
+        exact.scale = f32_to_f16(std::ldexp(1 + static_cast<float>(random() % 1024) / 1024, -7));
+        exact.offset = f32_to_f16(-8 * f16_to_f32(exact.scale));
+        for (uint8_t& code : exact.codes) code = static_cast<uint8_t>(random() % 16);
+        exact.codes[3] = 0;
+        exact.codes[17] = 15;
+        ASSERT_EQ(quantize_q4(values_of(exact, 32)), exact) << round;
     }
 }
 

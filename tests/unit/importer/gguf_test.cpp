@@ -97,7 +97,7 @@ TEST_F(GgufTest, ReadsTheDirectory) {
         builder.version = version;
         const Gguf gguf(folder_.write("x.gguf", builder.build()));
         ASSERT_EQ(gguf.tensors().size(), 2u);
-        const GgufTensor* m = gguf.find_tensor("m");
+        const SourceTensor* m = gguf.find_tensor("m");
         ASSERT_TRUE(m);
         EXPECT_EQ(m->shape, (std::vector<int64_t>{2, 3}));  // outermost first
         EXPECT_EQ(m->type->name, "F32");

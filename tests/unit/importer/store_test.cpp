@@ -8,6 +8,7 @@
 
 #include "common/half.h"
 #include "importer/dequantize.h"
+#include "importer/gguf.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/importer/sql.h"
 

@@ -33,7 +33,7 @@ class TokenizerTest : public testing::Test {
     void import(const GgufBuilder& builder) {
         const Gguf gguf(folder_.write("x.gguf", builder.build()));
         ModelWriter writer(folder_ / "x.db", cancelled_);
-        write_tokenizer(gguf, read_tokenizer(gguf, note()), writer);
+        write_tokenizer(read_tokenizer(gguf, note()), writer);
         writer.finish();
         writer.publish();
     }

@@ -1,0 +1,182 @@
+// Reads Hugging Face folders. See hf_folder.h.
+#include "importer/hf_folder.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "common/error.h"
+#include "importer/safetensors.h"
+
+namespace llmsql {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kConfig = "config.json";
+constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kSingle = "model.safetensors";
+constexpr size_t kIndexBytes = 16 << 20;
+constexpr size_t kMostShards = 1000;
+
+/// What stands under a path of names and indices parted by dots; null if nothing does.
+const Json* at_path(const Json& from, std::string_view path) {
+    const Json* value = &from;
+    while (value && !path.empty()) {
+        const size_t dot = path.find('.');
+        const std::string_view step = path.substr(0, dot);
+        path = dot == std::string_view::npos ? "" : path.substr(dot + 1);
+        size_t index = 0;
+        if (value->is_array()) {
+            const auto [end, error] =
+                std::from_chars(step.data(), step.data() + step.size(), index);
+            if (error != std::errc() || end != step.data() + step.size() || index >= value->size())
+                return nullptr;
+            value = &(*value)[index];
+            if (value->is_null()) value = nullptr;
+        } else {
+            value = member(*value, step);
+        }
+    }
+    return value;
+}
+
+}  // namespace
+
+HfFolder::HfFolder(const fs::path& path) : path_(path), name_(path.string()) {
+    std::error_code ignored;
+    if (!fs::exists(path_ / kConfig, ignored))
+        fail("{}: has no {}, so it is not a Hugging Face model's folder", name_, kConfig);
+    config_ = parse_json_file(path_ / kConfig);
+    if (!config_.is_object()) fail("{}: is not a JSON object", (path_ / kConfig).string());
+    check_config();
+    if (fs::exists(path_ / kIndex, ignored))
+        open_shards();
+    else
+        open_single();
+    for (size_t i = 0; i < tensors_.size(); ++i) tensor_index_.emplace(tensors_[i].name, i);
+}
+
+void HfFolder::check_config() const {
+    if (member(config_, "quantization_config"))
+        fail(
+            "{}: the weights are quantised (quantization_config), which cannot be read; take the "
+            "original model, in BF16, F16 or F32",
+            (path_ / kConfig).string());
+}
+
+void HfFolder::add_shard(const std::string& file) {
+    files_.push_back(std::make_unique<RandomAccessFile>(path_ / file));
+    bytes_ += files_.back()->size();
+    for (SourceTensor& tensor : read_safetensors(*files_.back()))
+        tensors_.push_back(std::move(tensor));
+}
+
+/// One file, under the usual name or the only one of its kind.
+void HfFolder::open_single() {
+    std::vector<std::string> names;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path_))
+        if (entry.path().extension() == ".safetensors")
+            names.push_back(entry.path().filename().string());
+    if (std::ranges::find(names, kSingle) != names.end()) names = {kSingle};
+    if (names.empty())
+        fail("{}: holds no .safetensors file (other formats of weights cannot be read)", name_);
+    if (names.size() > 1)
+        fail("{}: holds {} .safetensors files but no {} that says which are the model", name_,
+             names.size(), kIndex);
+    add_shard(names[0]);
+}
+
+/// The files that the index names; each tensor comes from the file that it says.
+void HfFolder::open_shards() {
+    const std::string where = (path_ / kIndex).string();
+    const Json index = parse_json_file(path_ / kIndex, {.bytes = kIndexBytes});
+    const Json* map = member(index, "weight_map");
+    if (!map || !map->is_object() || map->empty())
+        fail("{}: has no weight_map that says where tensors are", where);
+    std::map<std::string, std::set<std::string>> tensors_of;
+    for (const auto& [tensor, file] : map->items()) {
+        if (!file.is_string()) fail("{}: {} is not in a file", where, printable(tensor));
+        tensors_of[file.get<std::string>()].insert(tensor);
+    }
+    if (tensors_of.size() > kMostShards)
+        fail("{}: names {} files, more than the {} that can be read", where, tensors_of.size(),
+             kMostShards);
+    for (const auto& [file, wanted] : tensors_of) {
+        if (file.empty() || file.find('/') != std::string::npos ||
+            file.find('\0') != std::string::npos || file == "." || file == "..")
+            fail("{}: '{}' is not the name of a file in this folder", where, printable(file));
+        std::error_code ignored;
+        if (!fs::exists(path_ / file, ignored))
+            fail("{}: is missing, but {} says that it holds {}", (path_ / file).string(), kIndex,
+                 printable(*wanted.begin()));
+        const size_t before = tensors_.size();
+        add_shard(file);
+        std::set<std::string> missing = wanted;
+        // A tensor that the index places elsewhere, or not at all, is not the model's.
+        const auto foreign = std::remove_if(
+            tensors_.begin() + static_cast<std::ptrdiff_t>(before), tensors_.end(),
+            [&](const SourceTensor& tensor) { return missing.erase(tensor.name) == 0; });
+        tensors_.erase(foreign, tensors_.end());
+        if (!missing.empty())
+            fail("{}: lacks the tensor {}, which {} says is there", (path_ / file).string(),
+                 printable(*missing.begin()), kIndex);
+    }
+}
+
+std::string HfFolder::architecture() const {
+    const Json* name = at_path(config_, "architectures.0");
+    if (!name || !name->is_string())
+        fail("{}: does not say its architecture (architectures)", (path_ / kConfig).string());
+    return name->get<std::string>();
+}
+
+std::optional<double> HfFolder::number(const std::string& key) const {
+    const Json* value = at_path(config_, key);
+    if (!value) return std::nullopt;
+    if (value->is_boolean()) return value->get<bool>() ? 1 : 0;
+    if (value->is_number()) return value->get<double>();
+    return std::nullopt;
+}
+
+std::optional<std::string> HfFolder::text(const std::string& key) const {
+    const Json* value = at_path(config_, key);
+    if (!value || !value->is_string()) return std::nullopt;
+    return value->get<std::string>();
+}
+
+std::vector<std::string> HfFolder::keys() const {
+    std::vector<std::string> keys;
+    for (const auto& [name, value] : config_.items()) {
+        keys.push_back(name);
+        if (value.is_object())
+            for (const auto& [inner, _] : value.items()) keys.push_back(name + "." + inner);
+    }
+    return keys;
+}
+
+/// A head that config.json says is tied to the embedding is not the model's, whatever the file has:
+/// transformers ignores it too.
+const SourceTensor* HfFolder::find_tensor(const std::string& name) const {
+    constexpr const char* kHead = "lm_head.weight";
+    const auto found = tensor_index_.find(name);
+    if (name == kHead) {
+        const auto tied = flag_member(config_, "tie_word_embeddings", (path_ / kConfig).string());
+        if (tied.value_or(false)) return nullptr;
+        if (tied && found == tensor_index_.end())
+            fail("{}: tie_word_embeddings is false, but there is no tensor {}",
+                 (path_ / kConfig).string(), kHead);
+    }
+    return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
+}
+
+Json HfFolder::optional_json(std::string_view file) const {
+    std::error_code ignored;
+    if (!fs::exists(path(file), ignored)) return nullptr;
+    return parse_json_file(path(file), {.bytes = 16 << 20});
+}
+
+}  // namespace llmsql

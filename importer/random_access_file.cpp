@@ -1,0 +1,95 @@
+// Reading at any offset. See random_access_file.h.
+#include "importer/random_access_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "common/error.h"
+
+namespace llmsql {
+namespace {
+
+constexpr size_t kBufferBytes = 64 * 1024;
+
+}  // namespace
+
+RandomAccessFile::RandomAccessFile(const std::filesystem::path& path) : name_(path.string()) {
+    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd_ < 0) fail("{}: {}", name_, std::strerror(errno));
+    struct stat info {};
+    const int status = ::fstat(fd_, &info);
+    if (status != 0 || !S_ISREG(info.st_mode)) {
+        ::close(fd_);
+        if (status == 0 && S_ISDIR(info.st_mode))
+            fail("{}: is a directory, a file is needed here", name_);
+        fail("{}: is not a regular file", name_);
+    }
+    size_ = static_cast<uint64_t>(info.st_size);
+}
+
+RandomAccessFile::~RandomAccessFile() {
+    ::close(fd_);
+}
+
+void RandomAccessFile::read(uint64_t offset, void* into, size_t bytes) const {
+    auto* out = static_cast<std::byte*>(into);
+    while (bytes > 0) {
+        const ssize_t got = ::pread(fd_, out, bytes, static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) fail("{}: cannot read: {}", name_, std::strerror(errno));
+        if (got == 0) fail("{}: the file ends at byte {}, in the middle of data", name_, offset);
+        out += got;
+        offset += static_cast<uint64_t>(got);
+        bytes -= static_cast<size_t>(got);
+    }
+}
+
+ByteScanner::ByteScanner(const RandomAccessFile& file, uint64_t offset)
+    : file_(&file), start_(offset) {}
+
+void ByteScanner::read(void* into, size_t bytes) {
+    if (bytes > remaining())
+        fail("{}: the file ends at byte {}, in the middle of its header", file_->name(),
+             file_->size());
+    auto* out = static_cast<std::byte*>(into);
+    while (bytes > 0) {
+        if (used_ == buffer_.size()) {
+            start_ += used_;
+            used_ = 0;
+            buffer_.resize(std::min<uint64_t>(kBufferBytes, file_->size() - start_));
+            file_->read(start_, buffer_.data(), buffer_.size());
+        }
+        const size_t part = std::min(bytes, buffer_.size() - used_);
+        std::memcpy(out, buffer_.data() + used_, part);
+        out += part;
+        used_ += part;
+        bytes -= part;
+    }
+}
+
+void ByteScanner::skip(uint64_t bytes) {
+    if (bytes > remaining())
+        fail("{}: the file ends at byte {}, in the middle of its header", file_->name(),
+             file_->size());
+    if (bytes <= buffer_.size() - used_) {
+        used_ += bytes;
+    } else {
+        start_ += used_ + bytes;
+        used_ = 0;
+        buffer_.clear();
+    }
+}
+
+std::string printable(std::string_view text) {
+    std::string result;
+    for (const char c : text.substr(0, 100))
+        result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+    return result;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,362 @@
+// Hugging Face's tokenizers into tables: which are taken for what, and which are refused.
+#include "importer/hf_tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "importer/chat.h"
+#include "tests/unit/importer/safetensors_builder.h"
+#include "tests/unit/importer/sql.h"
+
+namespace llmsql::test {
+namespace {
+
+using nlohmann::json;
+
+#define EXPECT_CONTAINS(text, part) \
+    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
+
+const json kByteLevel = {{"type", "ByteLevel"},
+                         {"add_prefix_space", false},
+                         {"trim_offsets", true},
+                         {"use_regex", true}};
+
+json split_by(const std::string& digits) {
+    json byte_level = kByteLevel;
+    byte_level["use_regex"] = false;
+    return {{"type", "Sequence"},
+            {"pretokenizers",
+             {{{"type", "Split"},
+               {"pattern",
+                {{"Regex", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|)" + digits +
+                               R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
+               {"behavior", "Isolated"},
+               {"invert", false}},
+              byte_level}}};
+}
+
+json added(int64_t id, const char* text, bool special, bool normalized = false) {
+    return {{"id", id},          {"content", text}, {"single_word", false},
+            {"lstrip", false},   {"rstrip", false}, {"normalized", normalized},
+            {"special", special}};
+}
+
+/// "a", "b", " " and what merges make of them, two added tokens.
+json bpe() {
+    return {{"added_tokens", {added(6, "<|end|>", true), added(5, "<tool>", false)}},
+            {"normalizer", nullptr},
+            {"pre_tokenizer", kByteLevel},
+            {"post_processor", kByteLevel},
+            {"model",
+             {{"type", "BPE"},
+              {"unk_token", nullptr},
+              {"vocab", {{"a", 0}, {"b", 1}, {"\u0120", 2}, {"\u0120a", 3}, {"\u0120ab", 4}}},
+              {"merges", json::array({"\u0120 a", "\u0120a b"})}}}};
+}
+
+json pair(const char* left, const char* right) {
+    return json::array({left, right});
+}
+
+/// SentencePiece's as transformers converts it.
+json spm() {
+    return {{"added_tokens",
+             {added(0, "<unk>", true), added(1, "<s>", true), added(7, "\u2581\u2581", false)}},
+            {"normalizer",
+             {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}}},
+            {"pre_tokenizer",
+             {{"type", "Split"},
+              {"pattern", {{"String", " "}}},
+              {"behavior", "MergedWithPrevious"},
+              {"invert", false}}},
+            {"post_processor",
+             {{"type", "TemplateProcessing"},
+              {"single",
+               {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
+                {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}}}},
+            {"model",
+             {{"type", "BPE"},
+              {"unk_token", "<unk>"},
+              {"byte_fallback", true},
+              {"vocab",
+               {{"<unk>", 0},
+                {"<s>", 1},
+                {"<0x0A>", 2},
+                {"\u2581", 3},
+                {"a", 4},
+                {"\u2581a", 5},
+                {"aa", 6},
+                {"\u2581\u2581", 7}}},
+              {"merges",
+               json::array({pair("a", "a"), pair("\u2581", "a"), pair("\u2581", "\u2581")})}}}};
+}
+
+class HfTokenizerTest : public testing::Test {
+  protected:
+    HfTokenizerTest() {
+        folder_.write("config.json", "{}");
+        SafetensorsBuilder builder;
+        folder_.write("model.safetensors", builder.build());
+    }
+    SourceTokenizer read(const json& tokenizer, int64_t vocabulary = 8) {
+        folder_.write("tokenizer.json", tokenizer.dump());
+        return read_tokenizer(HfFolder(folder_ / "."), vocabulary, note());
+    }
+    void import(const json& tokenizer, int64_t vocabulary = 8) {
+        ModelWriter writer(folder_ / "x.db", cancelled_);
+        write_tokenizer(read(tokenizer, vocabulary), writer);
+        writer.finish();
+        writer.publish();
+    }
+    std::string error_for(const json& tokenizer, int64_t vocabulary = 8) {
+        const std::string error = error_of([&] { read(tokenizer, vocabulary); });
+        EXPECT_EQ(error.find('\n'), std::string::npos);
+        return error;
+    }
+    Note note() {
+        return [this](const std::string& line) { notes_.push_back(line); };
+    }
+    void config(const char* file, const json& value) { folder_.write(file, value.dump()); }
+    std::string query(const std::string& sql) { return Sql(folder_ / "x.db").text(sql); }
+
+    TemporaryFolder folder_;
+    std::atomic<bool> cancelled_ = false;
+    std::vector<std::string> notes_;
+};
+
+TEST_F(HfTokenizerTest, WritesByteLevelBpe) {
+    import(bpe());
+    EXPECT_EQ(query("SELECT id, CAST(piece AS TEXT), kind, score FROM llm_token"),
+              "0|a|1|0.0;1|b|1|0.0;2| |1|0.0;3| a|1|0.0;4| ab|1|0.0;5|<tool>|4|0.0;"
+              "6|<|end|>|3|0.0;7|[PAD7]|5|0.0");
+    EXPECT_EQ(query("SELECT \"left\", \"right\", rank, merged FROM llm_merge"), "2|0|0|3;3|1|1|4");
+    EXPECT_EQ(query("SELECT key || '=' || value FROM llm_meta"),
+              "tokenizer.add_bos=0;tokenizer.kind=bpe;tokenizer.pre=gpt2");
+    EXPECT_TRUE(notes_.empty());
+}
+
+TEST_F(HfTokenizerTest, ReadsMergesInBothForms) {
+    json pairs = bpe();
+    pairs["model"]["merges"] = json::array({pair("\u0120", "a"), pair("\u0120a", "b")});
+    import(pairs);
+    EXPECT_EQ(query("SELECT \"left\", \"right\", rank, merged FROM llm_merge"), "2|0|0|3;3|1|1|4");
+    for (const json& bad :
+         {json("ab"), json(""), json(" "), json::array({"a"}), json::array({"a", "b", "c"}),
+          json::array({"a", 1}), json(7), json(nullptr)}) {
+        json broken = bpe();
+        broken["model"]["merges"] = json::array({bad});
+        EXPECT_CONTAINS(error_for(broken), "merge 0 is ");
+    }
+    json unknown = bpe();
+    unknown["model"]["merges"] = json::array({"a b"});
+    EXPECT_CONTAINS(error_for(unknown), "merge 0 is \"a b\", but \"ab\" is not a token");
+    unknown["model"]["merges"] = json::array();
+    EXPECT_CONTAINS(error_for(unknown), "has no merges");
+}
+
+TEST_F(HfTokenizerTest, KnowsHowTextIsSplit) {
+    const auto pre = [&](const json& pre_tokenizer, bool ignore_merges = false) {
+        json tokenizer = bpe();
+        tokenizer["pre_tokenizer"] = pre_tokenizer;
+        tokenizer["model"]["ignore_merges"] = ignore_merges;
+        std::string name;
+        const std::string error = error_of([&] { name = read(tokenizer).spec.pre; });
+        return error.empty() ? name : error;
+    };
+    const json digits = {{"type", "Digits"}, {"individual_digits", true}};
+    const auto sequence = [](const json& steps) {
+        return json{{"type", "Sequence"}, {"pretokenizers", steps}};
+    };
+    EXPECT_EQ(pre(kByteLevel), "gpt2");
+    EXPECT_EQ(pre(sequence(json::array({kByteLevel}))), "gpt2");
+    EXPECT_EQ(pre(sequence(json::array({digits, kByteLevel}))), "smollm");
+    EXPECT_EQ(pre(split_by(R"(\p{N})")), "qwen2");
+    EXPECT_EQ(pre(split_by(R"(\p{N}{1,3})")), "cl100k");
+    EXPECT_EQ(pre(split_by(R"(\p{N}{1,3})"), true), "llama3");
+    // Each of these splits in another way.
+    EXPECT_CONTAINS(pre(split_by(R"(\p{N}{1,2})")), "by the expression");
+    EXPECT_CONTAINS(pre(split_by(R"(\p{N})"), true), "ignore_merges");
+    EXPECT_CONTAINS(pre(kByteLevel, true), "ignore_merges");
+    json removed = split_by(R"(\p{N})");
+    removed["pretokenizers"][0]["behavior"] = "Removed";
+    EXPECT_CONTAINS(pre(removed), "not isolating");
+    json inverted = split_by(R"(\p{N})");
+    inverted["pretokenizers"][0]["invert"] = true;
+    EXPECT_CONTAINS(pre(inverted), "not isolating");
+    json spaced = kByteLevel;
+    spaced["add_prefix_space"] = true;
+    EXPECT_CONTAINS(pre(spaced), "with a space in front");
+    json grouped = digits;
+    grouped["individual_digits"] = false;
+    EXPECT_CONTAINS(pre(sequence(json::array({grouped, kByteLevel}))), "a step Digits before");
+    EXPECT_CONTAINS(pre(sequence(json::array({digits, digits, kByteLevel}))),
+                    "a step Digits before");
+    EXPECT_CONTAINS(pre(nullptr), "no ByteLevel step");
+    EXPECT_CONTAINS(pre({{"type", "Whitespace"}}), "no ByteLevel step");
+    EXPECT_CONTAINS(pre(sequence(json::array())), "no ByteLevel step");
+}
+
+TEST_F(HfTokenizerTest, WritesSentencePiece) {
+    import(spm(), 9);
+    // What is in runs of marks is found by merging; the unknown token is not a control token.
+    EXPECT_EQ(query("SELECT id, CAST(piece AS TEXT), kind FROM llm_token"),
+              "0|<unk>|2;1|<s>|3;2|<0x0A>|6;3|\u2581|1;4|a|1;5|\u2581a|1;6|aa|1;7|\u2581\u2581|1;"
+              "8|[PAD8]|5");
+    EXPECT_EQ(query("SELECT \"left\", \"right\", rank, merged FROM llm_merge"),
+              "3|3|2|7;3|4|1|5;4|4|0|6");
+    EXPECT_EQ(query("SELECT key || '=' || value FROM llm_meta"),
+              "tokenizer.add_bos=1;tokenizer.add_space_prefix=0;tokenizer.bos=1;"
+              "tokenizer.kind=spm;tokenizer.unk=0");
+}
+
+TEST_F(HfTokenizerTest, KnowsWhetherSentencePiecePutsASpaceInFront) {
+    const json prepend = {{"type", "Prepend"}, {"prepend", "\u2581"}};
+    json llama2 = spm();
+    llama2["normalizer"] = {{"type", "Sequence"},
+                            {"normalizers", json::array({prepend, spm()["normalizer"]})}};
+    llama2["pre_tokenizer"] = nullptr;
+    EXPECT_TRUE(read(llama2).add_space_prefix);
+    const auto metaspace = [&](const char* scheme, bool split) {
+        json tokenizer = spm();
+        tokenizer["normalizer"] = nullptr;
+        tokenizer["pre_tokenizer"] = {{"type", "Metaspace"},
+                                      {"replacement", "\u2581"},
+                                      {"prepend_scheme", scheme},
+                                      {"split", split}};
+        return tokenizer;
+    };
+    EXPECT_TRUE(read(metaspace("always", false)).add_space_prefix);
+    EXPECT_FALSE(read(metaspace("never", false)).add_space_prefix);
+    EXPECT_CONTAINS(error_for(metaspace("first", false)),
+                    "a space in front of the first word only");
+    EXPECT_CONTAINS(error_for(metaspace("always", true)), "Metaspace that splits");
+    json unmarked = spm();
+    unmarked["normalizer"] = nullptr;
+    EXPECT_CONTAINS(error_for(unmarked), "a pre_tokenizer Split");
+    unmarked["pre_tokenizer"] = nullptr;
+    EXPECT_CONTAINS(error_for(unmarked), "no step that marks spaces");
+    json nfkc = spm();
+    nfkc["normalizer"] = {{"type", "NFKC"}};
+    EXPECT_CONTAINS(error_for(nfkc), "a normalizer NFKC");
+    json after = spm();
+    after["normalizer"] = {{"type", "Sequence"},
+                           {"normalizers", json::array({spm()["normalizer"], prepend})}};
+    EXPECT_CONTAINS(error_for(after), "a normalizer Prepend");
+}
+
+TEST_F(HfTokenizerTest, RefusesKindsThatItDoesNotHave) {
+    EXPECT_CONTAINS(error_of([&] { read_tokenizer(HfFolder(folder_ / "."), 8, note()); }),
+                    "tokenizer.json: is missing; llmsql reads no other form");
+    EXPECT_CONTAINS(error_for(json::object()), "holds no tokenizer (model is missing)");
+    const auto with = [](const char* key, const json& value) {
+        json tokenizer = bpe();
+        tokenizer["model"][key] = value;
+        return tokenizer;
+    };
+    EXPECT_CONTAINS(error_for(with("type", "Unigram")), "of the kind \"Unigram\"");
+    EXPECT_CONTAINS(error_for(with("continuing_subword_prefix", "##")), "marks parts of words");
+    EXPECT_CONTAINS(error_for(with("end_of_word_suffix", "</w>")), "marks parts of words");
+    EXPECT_CONTAINS(error_for(with("dropout", 0.1)), "at random");
+    EXPECT_EQ(error_for(with("dropout", nullptr)), "");
+    EXPECT_CONTAINS(error_for(with("byte_fallback", 1)), "byte_fallback is neither true nor false");
+    EXPECT_CONTAINS(error_for(with("vocab", json::object())), "has no vocabulary");
+    json lower = bpe();
+    lower["normalizer"] = {{"type", "Lowercase"}};
+    EXPECT_CONTAINS(error_for(lower), "a normalizer Lowercase");
+    EXPECT_TRUE(notes_.empty());
+    lower["normalizer"] = {{"type", "NFC"}};
+    EXPECT_EQ(error_for(lower), "");
+    ASSERT_EQ(notes_.size(), 1u);
+    EXPECT_CONTAINS(notes_[0], "NFC");
+}
+
+TEST_F(HfTokenizerTest, RefusesTokensThatDoNotFit) {
+    for (const json& bad : {json(-1), json(1.5), json("1"), json(nullptr), json(1 << 22)}) {
+        json tokenizer = bpe();
+        tokenizer["model"]["vocab"]["c"] = bad;
+        EXPECT_CONTAINS(error_for(tokenizer), "the id of the token \"c\" is not a number below");
+    }
+    json twice = bpe();
+    twice["model"]["vocab"]["c"] = 1;
+    EXPECT_CONTAINS(error_for(twice), "the token 1 is both \"b\" and \"c\"");
+    json other = bpe();
+    other["added_tokens"].push_back(added(1, "<x>", true));
+    EXPECT_CONTAINS(error_for(other), "the token 1 is both \"b\" and \"<x>\"");
+    for (const json& bad : {json(1), json::object(), json{{"id", 7}}, json{{"content", "x"}},
+                            added(-1, "x", true), added(1 << 22, "x", true), added(7, "", true)}) {
+        json tokenizer = bpe();
+        tokenizer["added_tokens"].push_back(bad);
+        EXPECT_CONTAINS(error_for(tokenizer), "the added token 2 lacks an id or its text");
+    }
+    EXPECT_CONTAINS(error_for(bpe(), 4), "the token 4 (\"\u0120ab\") is beyond the model's 4");
+    // As in Gemma 3, whose image token has no row.
+    EXPECT_EQ(error_for(bpe(), 6), "");
+    ASSERT_EQ(notes_.size(), 1u);
+    EXPECT_CONTAINS(notes_[0], "1 added token beyond the model's 6 is left out");
+    json stripping = bpe();
+    stripping["added_tokens"][0]["rstrip"] = true;
+    EXPECT_EQ(error_for(stripping), "");
+    EXPECT_CONTAINS(notes_.back(), "1 added token takes also the spaces beside it");
+}
+
+TEST_F(HfTokenizerTest, FindsTheSpecialTokens) {
+    config("generation_config.json", {{"bos_token_id", 5}, {"eos_token_id", {6, 5, 99, -1, "x"}}});
+    SourceTokenizer tokenizer = read(bpe());
+    EXPECT_EQ(tokenizer.bos, 5);
+    EXPECT_EQ(tokenizer.eos, 6);
+    EXPECT_EQ(tokenizer.ends, (std::vector<int64_t>{6, 5}));
+    EXPECT_FALSE(tokenizer.add_bos);
+    // tokenizer_config.json knows better, even that there is none.
+    config("tokenizer_config.json",
+           {{"bos_token", nullptr}, {"eos_token", {{"content", "<tool>"}}}, {"unk_token", "a"}});
+    tokenizer = read(bpe());
+    EXPECT_EQ(tokenizer.bos, std::nullopt);
+    EXPECT_EQ(tokenizer.eos, 5);
+    EXPECT_EQ(tokenizer.unk, 0);
+    config("tokenizer_config.json", {{"bos_token", "<|end|>"}, {"add_bos_token", true}});
+    EXPECT_EQ(read(bpe()).bos, 6);
+    EXPECT_TRUE(read(bpe()).add_bos);
+    config("tokenizer_config.json", {{"bos_token", "<none>"}});
+    EXPECT_CONTAINS(error_for(bpe()), "bos_token is \"<none>\", which is not a token");
+    config("tokenizer_config.json", {{"bos_token", 7}});
+    EXPECT_CONTAINS(error_for(bpe()), "bos_token is not a token's text");
+    config("tokenizer_config.json", {{"add_bos_token", true}});
+    EXPECT_CONTAINS(error_for(bpe()), "there is no bos_token");
+    // The post-processor says what is put before a text, unless the configuration does.
+    config("tokenizer_config.json", {{"add_bos_token", false}});
+    EXPECT_FALSE(read(spm()).add_bos);
+    config("tokenizer_config.json", json::object());
+    json unknown = spm();
+    unknown["post_processor"]["single"][0]["SpecialToken"]["id"] = "<none>";
+    EXPECT_CONTAINS(error_for(unknown), "puts \"<none>\" before a text, which is not a token");
+    json ended = spm();
+    ended["post_processor"]["single"].push_back({{"SpecialToken", {{"id", "<s>"}}}});
+    EXPECT_EQ(error_for(ended), "");
+    EXPECT_CONTAINS(notes_.back(), "puts an end token after a text");
+}
+
+TEST_F(HfTokenizerTest, FindsTheChatTemplate) {
+    const auto found = [&] { return chat_template(HfFolder(folder_ / ".")); };
+    EXPECT_EQ(found(), std::nullopt);
+    config("tokenizer_config.json", {{"chat_template", "one"}});
+    EXPECT_EQ(found(), "one");
+    config("tokenizer_config.json",
+           {{"chat_template",
+             {{{"name", "tools"}, {"template", "t"}}, {{"name", "default"}, {"template", "d"}}}}});
+    EXPECT_EQ(found(), "d");
+    config("tokenizer_config.json", {{"chat_template", {{{"name", "tools"}, {"template", "t"}}}}});
+    EXPECT_CONTAINS(error_of(found), "neither a text nor a list");
+    folder_.write("chat_template.jinja", "own file");
+    EXPECT_EQ(found(), "own file");
+}
+
+TEST_F(HfTokenizerTest, EveryEndIsAStop) {
+    config("generation_config.json", {{"eos_token_id", {5, 6}}});
+    config("tokenizer_config.json", {{"eos_token", "<|end|>"}});
+    const ChatSpec chat = chat_of(std::nullopt, read(bpe()), note());
+    EXPECT_EQ(chat.stop, (std::vector<std::string>{"<tool>", "<|end|>"}));
+}
+
+}  // namespace
+}  // namespace llmsql::test
