@@ -290,7 +290,8 @@ class RealModels(Folder):
                 _, status, usage = os.wait4(process.pid, 0)
                 process.returncode = os.waitstatus_to_exitcode(status)
                 self.assertEqual(process.returncode, 0)
-                self.assertLess(usage.ru_maxrss * 1024, 150e6)
+                if not os.environ.get("LLMSQL_SANITIZED"):  # sanitizers keep what is freed
+                    self.assertLess(usage.ru_maxrss * 1024, 150e6)
                 self.assertEqual(self.names(), ["x.db"])
 
 
