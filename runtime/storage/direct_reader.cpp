@@ -279,6 +279,7 @@ void DirectReader::serve() {
             room_.wait(lock);
             continue;
         }
+        room_.notify_one();  // there may be more to fill than this thread takes
         lock.unlock();
         fill(batch);
         lock.lock();
