@@ -38,7 +38,7 @@ struct Options {
     std::optional<int> batch;        // -b: most tokens a pass
     int threads = 0;                 // 0: Program's choice
     std::optional<IoMode> io;        // --io; absent: auto
-    std::string kernels;  // empty: the best
+    std::string kernels;             // empty: the best
     bool verify = false;             // --verify
     bool timing = false;             // --timing
     std::optional<int64_t> keep;     // --keep: -1 keeps the whole prompt
