@@ -24,6 +24,9 @@ struct QuantizedRow {
     int32_t* biases;
 };
 
+/// That of a row of `blocks` blocks at `row`, from block `first` on.
+QuantizedRow quantized_row(std::byte* row, int64_t blocks, int64_t first);
+
 /// One query head's running softmax over cache blocks (Milakov and Gimelshein, 2018): the largest
 /// score so far, the sum of exp(score - max), and the values weighted alike. Start: max = -inf,
 /// sum = 0, values all 0. Result: values / sum.

@@ -46,16 +46,6 @@ class Gathered {
     std::optional<TensorExpr> tensor_;
 };
 
-void quantize_row(const float* values, int64_t width, std::byte* row) {
-    const int64_t blocks = block_count(width);
-    auto* scales = reinterpret_cast<float*>(row + blocks * kBlock);
-    kernels().quantize(values, width,
-                       {.codes = reinterpret_cast<int8_t*>(row),
-                        .scales = scales,
-                        .sums = scales + blocks,
-                        .biases = reinterpret_cast<int32_t*>(scales + 2 * blocks)});
-}
-
 /// One chosen matrix: its products, a row for each token that chose it.
 struct Part {
     int64_t item = 0;
@@ -214,7 +204,8 @@ class ChosenLinear : public Aggregate {
             if (x_->place.type == type)
                 std::memcpy(to, from, static_cast<size_t>(x_->place.row_bytes()));
             else
-                quantize_row(reinterpret_cast<const float*>(from), width, to);
+                kernels().quantize(reinterpret_cast<const float*>(from), width,
+                                   quantized_row(to, block_count(width), 0));
         }
         part.products = linear_of({gathered, &gathered->tensor()}, weight);
         parts_.push_back(std::move(part));

@@ -67,16 +67,15 @@ Pieces cut(const Expr& expr, int64_t unit, int workers) {
 // Has the workers call evaluate(piece, worker's scratch) for each piece.
 template<class Evaluate>
 void share_out(Evaluator& evaluator, int64_t count, Evaluate evaluate) {
-    const auto task = [&scratch = evaluator.scratch, where = evaluator.statement,
-                       evaluate = std::move(evaluate)](int64_t piece, int worker) {
+    evaluator.workers.add(count, [&scratch = evaluator.scratch, where = evaluator.statement,
+                                  evaluate = std::move(evaluate)](int64_t piece, int worker) {
         try {
             evaluate(piece, scratch[static_cast<size_t>(worker)]);
         } catch (const Error& error) {
             if (!where) throw;
             fail("{}: {}", *where, error.what());
         }
-    };
-    evaluator.workers.add(count, task);
+    });
 }
 
 // A value, and the place of its first element.
@@ -108,15 +107,10 @@ void evaluate_q8(Evaluator& evaluator, const ExprPtr& x, std::byte* data, int64_
         const Scratch::Frame frame(scratch);
         float* values = scratch.take(block.rows * block.cols);
         x->eval(block, scratch, values, block.cols);
-        for (int64_t r = 0; r < block.rows; ++r) {
-            std::byte* row = data + (block.row + r) * stride;
-            auto* scales = reinterpret_cast<float*>(row + blocks * kBlock) + block.col / kBlock;
-            kernels().quantize(values + r * block.cols, block.cols,
-                               {.codes = reinterpret_cast<int8_t*>(row) + block.col,
-                                .scales = scales,
-                                .sums = scales + blocks,
-                                .biases = reinterpret_cast<int32_t*>(scales + 2 * blocks)});
-        }
+        for (int64_t r = 0; r < block.rows; ++r)
+            kernels().quantize(
+                values + r * block.cols, block.cols,
+                quantized_row(data + (block.row + r) * stride, blocks, block.col / kBlock));
     });
 }
 

@@ -262,6 +262,14 @@ void gelu(float* x, int64_t n) {
 
 }  // namespace
 
+QuantizedRow quantized_row(std::byte* row, int64_t blocks, int64_t first) {
+    auto* scales = reinterpret_cast<float*>(row + blocks * kBlock);
+    return {.codes = reinterpret_cast<int8_t*>(row) + first * kBlock,
+            .scales = scales + first,
+            .sums = scales + blocks + first,
+            .biases = reinterpret_cast<int32_t*>(scales + 2 * blocks) + first};
+}
+
 void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {
     for (int64_t g = 0; g * kKvKeyGroup < n; ++g) {
         const int64_t filled = std::min(kKvKeyGroup, n - g * kKvKeyGroup);
