@@ -132,14 +132,16 @@ class Terminal(RunTest):
         self.assertEqual(self.end(), 0)
 
     def test_interrupt_ends_the_answer_then_the_conversation(self):
-        # Any token is as likely as another, so the answer does not end by itself.
-        self.open("--ignore-eos", "--keep", "4", "--stop", "\n> ", "-n", "-1", "--seed", "1",
+        # Any token is as likely as another, so the answer does not end by itself. What looks like a
+        # prompt within it comes before the echo of ^C.
+        self.open("--ignore-eos", "--keep", "4", "-n", "-1", "--seed", "1",
                   "--temp", "100", "--top-k", "0", "--top-p", "1", "--min-p", "0")
         self.wait_for(b"> ")
         os.write(self.terminal, b"Go on.\n")
         self.wait_for(b"Go on.\r\n")
         self.wait_for_bytes(100)
         os.write(self.terminal, b"\x03")
+        self.wait_for(b"^C")
         self.wait_for(b"\n> ")
         os.write(self.terminal, b"\x03")
         self.wait_for(b"prefill: ")
