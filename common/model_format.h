@@ -9,4 +9,9 @@ inline constexpr int64_t kModelApplicationId = 0x6c6d7371;  // 'lmsq'
 inline constexpr int64_t kModelFormatVersion = 1;
 inline constexpr int64_t kModelPageBytes = 65536;
 
+/// Where plans are installed: one a name. Made by the first that is.
+inline constexpr char kPlanTable[] =
+    "CREATE TABLE IF NOT EXISTS llm_plan(name TEXT PRIMARY KEY, sql TEXT NOT NULL)";
+inline constexpr char kDefaultPlan[] = "default";
+
 }  // namespace llmsql

@@ -8,8 +8,8 @@ target_sources(llmsql_compiler PRIVATE
   emit/compile.cpp emit/comments.cpp emit/memory_page.cpp emit/operators_page.cpp emit/sql_text.cpp
   emit/statements.cpp)
 
-add_executable(llmsqlc main.cpp)
-target_link_libraries(llmsqlc PRIVATE llmsql_compiler CLI11::CLI11)
+add_executable(llmsqlc main.cpp install/install.cpp)
+target_link_libraries(llmsqlc PRIVATE llmsql_compiler CLI11::CLI11 PkgConfig::SQLITE3)
 target_compile_definitions(llmsqlc PRIVATE
   LLMSQL_VERSION="${PROJECT_VERSION}"
   LLMSQL_GRAPHS="${CMAKE_INSTALL_PREFIX}/share/llmsql/graphs")

@@ -9,9 +9,11 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/model_format.h"
 #include "compiler/emit/compile.h"
 #include "compiler/emit/memory_page.h"
 #include "compiler/emit/operators_page.h"
+#include "compiler/install/install.h"
 #include "compiler/memory/byte_size.h"
 #include "compiler/model/load.h"
 
@@ -25,19 +27,22 @@ constexpr int kFailure = 1, kUsage = 2;
 struct Options {
     fs::path input;
     std::string output;
+    std::string install;  // the database, or empty
+    std::string name = kDefaultPlan;
     std::string emit;
     std::string graph_dir;
     PlanSizes sizes;
     std::string kv{name_of(KvType::f16)};
     std::string budget;  // as it was written; empty for none
     int threads = kDefaultWorkers;
-    bool chunk_given = false, logits_rows_given = false, threads_given = false;
+    bool chunk_given = false, logits_rows_given = false, threads_given = false, name_given = false;
 };
 
 constexpr char kFooter[] = R"(examples:
   llmsqlc models/qwen2.toml -o plan.sql            the plan that llmsql-run runs
   llmsqlc models/qwen2.toml -o plan.sql --context 4096
   llmsqlc models/qwen2.toml -o plan.sql --budget 96MiB
+  llmsqlc models/qwen2.toml --install qwen2.db     the plan inside the model's database
   llmsqlc models/qwen2.toml --emit=memory --budget 96MiB
   llmsqlc models/qwen2.toml --emit=graph           the operators, loops unrolled
   llmsqlc graphs/llama.graph                       check a graph file alone
@@ -52,6 +57,12 @@ void declare(CLI::App& app, Options& options) {
                    "a model file (.toml), or a graph file (.graph) to check");
     app.add_option("-o,--output", options.output, "where to write; - is standard output")
         ->type_name("FILE");
+    app.add_option("--install", options.install,
+                   "put the plan into this model database, so that llmsql-run DB finds it there")
+        ->type_name("DB");
+    app.add_option("--name", options.name, "with --install: what to call the plan there")
+        ->type_name("NAME")
+        ->capture_default_str();
     app.add_option("-c,--context", options.sizes.context,
                    "positions that the key-value cache can hold")
         ->type_name("N")
@@ -61,6 +72,12 @@ void declare(CLI::App& app, Options& options) {
                    "how the key-value cache is stored: f16, or q8 in about half the memory")
         ->type_name("TYPE")
         ->check(CLI::IsMember({"f16", "q8"}))
+        ->capture_default_str();
+    app.add_option("--sequences", options.sizes.sequences,
+                   "texts that the key-value cache has room for at once, for llm_batch; each takes "
+                   "as much of it")
+        ->type_name("N")
+        ->check(CLI::Range(1, 64))
         ->capture_default_str();
     app.add_option("--budget", options.budget,
                    "most memory that the whole process takes when the plan is run: 96MiB, 1.5GiB, "
@@ -143,11 +160,13 @@ bool has_position(std::string_view message) {
     return true;
 }
 
-std::string produce(const Options& options) {
+std::string produce(const Options& options, PlanIdentity& identity) {
     if (options.emit == "operators") return operators_page();
     const std::vector<fs::path> dirs = graph_dirs(options);
     if (options.emit == "ast") return ast_text(graph_file(options, dirs));
     const Model model = load_model(options.input, dirs);
+    const std::vector<ParamEntry> entries(model.params.begin(), model.params.end());
+    identity = {model.name, catalogue_checksum(entries)};
     const OpGraph graph = lower_model(options.input, dirs, model);
     if (options.emit == "graph") return to_text(graph, model.params);
     std::optional<Budget> budget;
@@ -172,13 +191,18 @@ std::string misuse(const Options& options) {
         return "--emit=schedule needs a --budget: without one, all weights are held";
     if (options.threads_given && options.budget.empty())
         return "--threads goes with --budget: without one, llmsql-run decides";
+    if (!options.install.empty() && !options.emit.empty())
+        return "--install installs a plan, --emit prints something else";
+    if (options.name_given && options.install.empty()) return "--name goes with --install";
+    if (options.name.empty()) return "--name: a plan needs a name";
     if (is_graph_file(options.input)) {
+        if (!options.install.empty()) return "--install needs a model file, not a graph file";
         if (!options.emit.empty() && options.emit != "ast")
             return "--emit=" + options.emit + " needs a model file, not a graph file";
         if (!options.output.empty() && options.emit.empty())
             return "a plan needs a model file; a graph file alone can only be checked";
-    } else if (options.output.empty() && options.emit.empty()) {
-        return "nothing to write: say -o plan.sql, or --emit=sql to see it";
+    } else if (options.output.empty() && options.emit.empty() && options.install.empty()) {
+        return "nothing to write: say -o plan.sql, --install model.db, or --emit=sql to see it";
     }
     return "";
 }
@@ -202,6 +226,7 @@ int main(int argc, char** argv) {
         options.chunk_given = app.count("--chunk") > 0;
         options.logits_rows_given = app.count("--logits-rows") > 0;
         options.threads_given = app.count("--threads") > 0;
+        options.name_given = app.count("--name") > 0;
     } catch (const CLI::Success& done) {  // --help, --version
         return app.exit(done);
     } catch (const CLI::ParseError& e) {
@@ -214,7 +239,10 @@ int main(int argc, char** argv) {
             write_file_atomically("-", options.input.string() + ": ok\n");
             return 0;
         }
-        const std::string text = produce(options);
+        PlanIdentity identity;
+        const std::string text = produce(options, identity);
+        if (!options.install.empty()) install_plan(options.install, options.name, text, identity);
+        if (options.output.empty() && !options.install.empty()) return 0;
         std::filesystem::path output = options.output.empty() ? "-" : options.output;
         const bool plan = options.emit.empty() || options.emit == "sql";
         if (output != "-") output = output_path(output, plan ? "-- llmsql plan" : "", "a plan");

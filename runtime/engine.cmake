@@ -16,6 +16,7 @@ target_sources(llmsql_runtime PRIVATE
   ops/matrix.cpp
   ops/place.cpp
   ops/shares.cpp
+  program/installed_plans.cpp
   program/plan_file.cpp
   program/program.cpp
   program/sandbox.cpp

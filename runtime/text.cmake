@@ -1,5 +1,7 @@
 # The text side of the runtime, and the program llmsql-run.
 target_sources(llmsql_runtime PRIVATE
+  generate/generator.cpp
+  generate/options.cpp
   text/merge.cpp
   text/pre_tokenizer.cpp
   text/sampler.cpp

@@ -176,8 +176,8 @@ class Text {
     void caches() {
         statement("CREATE VIRTUAL TABLE temp.kv_layer USING llm_kv_layer();\n");
         statement(fmt::format(
-            "CREATE VIRTUAL TABLE temp.kv USING llm_kv(context={}, type='{}', sequences=1);\n",
-            plan_.context, name_of(plan_.kv)));
+            "CREATE VIRTUAL TABLE temp.kv USING llm_kv(context={}, type='{}', sequences={});\n",
+            plan_.context, name_of(plan_.kv), plan_.sequences));
         if (plan_.caches.empty()) return;
         insert("kv_layer(layer, heads, width, window)", plan_.caches,
                [](const PlanCache& c, size_t i) {

@@ -31,6 +31,7 @@ class Fuser {
           params_(params) {
         plan_.context = sizes.context;
         plan_.kv = sizes.kv;
+        plan_.sequences = sizes.sequences;
         plan_.chunk = std::min(sizes.chunk, sizes.context);
         plan_.logits_rows = std::min(sizes.logits_rows, plan_.chunk);
     }

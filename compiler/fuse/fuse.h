@@ -15,6 +15,7 @@ struct PlanSizes {
     int64_t chunk = 64;       // most tokens of one pass
     int64_t logits_rows = 8;  // most rows of one run of the logits section
     KvType kv = KvType::f16;  // how the cache is stored
+    int64_t sequences = 1;    // that it has room for, each with a context of its own
 };
 
 /// The statements of a graph, by the rules of docs/plan-format.md, "Nesting"; chunk and logits_rows

@@ -110,6 +110,7 @@ struct Plan {
     std::vector<PlanInsert> logits;  // reads tensors of `forward` through llm_rows only
     std::vector<PlanCache> caches;   // as many as there are appends
     KvType kv = KvType::f16;         // how all caches are stored
+    int64_t sequences = 1;           // that they have room for
     int output = 0;                  // the tensor of logits, written by the section of that name
     int64_t context = 0;
     int64_t chunk = 0;                       // rows of the tensors of `forward`

@@ -190,6 +190,7 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
     std::string advice = fmt::format("give --budget \"{}\" or more", enough);
     if (largest->name == kCacheName) {
         if (smallest.kv == KvType::f16) advice += ", or --kv q8";
+        if (smallest.sequences > 1) advice += ", or fewer --sequences";
         advice += ", or a smaller --context";
     }
     if (budget.keep_chunk && smallest.chunk > 1) advice += ", or a smaller --chunk";
@@ -207,7 +208,7 @@ int64_t cache_bytes(const Plan& plan) {
     int64_t bytes = 0;
     for (const PlanCache& cache : plan.caches)
         bytes += kv_blocks_kept(plan.context, plan.chunk, cache.window) * cache.heads *
-                 kv_head_layout(plan.kv, cache.width).bytes;
+                 kv_head_layout(plan.kv, cache.width).bytes * plan.sequences;
     return bytes;
 }
 
@@ -216,8 +217,8 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
     const auto count = [](const auto& list) { return static_cast<int64_t>(list.size()); };
     const int64_t vocabulary = plan.tensor(plan.output).shape.elements();
     const int64_t rows = 3 * count(params) + count(plan.tensors) + count(plan.caches);
-    const int64_t cache =
-        cache_bytes(plan) + count(plan.caches) * kPage + kv_blocks(plan.context) * kCacheBlockEntry;
+    const int64_t cache = cache_bytes(plan) + plan.sequences * count(plan.caches) * kPage +
+                          kv_blocks(plan.context) * kCacheBlockEntry;
     const int64_t tile = whole_pages(static_cast<int64_t>(longest_tile(params)));
     return {
         {"code and libraries", kCodeBytes},
@@ -273,15 +274,17 @@ PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes
     int64_t smallest_bytes = 0;
     int64_t chunk = budget.keep_chunk ? sizes.chunk : kMostChunk;
     while (chunk / 2 >= sizes.context) chunk /= 2;  // no pass is longer than the context
+    // Sequences that are gone on with together take a row each.
+    const int64_t together = std::min(sizes.sequences, sizes.logits_rows);
     for (; chunk >= 1; chunk /= 2) {
         PlanSizes tried = sizes;
         tried.chunk = chunk;
-        if (!budget.keep_logits_rows) tried.logits_rows = 1;
+        if (!budget.keep_logits_rows) tried.logits_rows = together;
         Plan plan = arranged(model, graph, tried);
         const int64_t bytes = fixed(plan);
         // More rows of logits, where they lie in memory that a pass takes anyway.
         if (!budget.keep_logits_rows)
-            for (int64_t rows = 2; rows <= sizes.logits_rows; rows *= 2) {
+            for (int64_t rows = 2 * together; rows <= sizes.logits_rows; rows *= 2) {
                 PlanSizes more = tried;
                 more.logits_rows = rows;
                 Plan larger = arranged(model, graph, more);
@@ -303,7 +306,7 @@ PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes
             smallest_bytes = bytes;
             smallest = std::move(plan);
         }
-        if (budget.keep_chunk) break;
+        if (budget.keep_chunk || chunk / 2 < together) break;
     }
     if (!least) refuse(model, *smallest, budget);
     return best;

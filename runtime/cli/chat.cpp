@@ -17,7 +17,7 @@ std::vector<ChatMessage> opening(const Program& program, const Options& options)
         fail(
             "{}: this is a base model without a chat template: give it a text to go on from with "
             "-p",
-            options.plan.string());
+            program.name());
     std::vector<ChatMessage> messages;
     if (options.system) {
         check_prompt(*options.system, "the system message");
@@ -31,7 +31,7 @@ std::vector<int32_t> tokens_of(Program& program, Tokenizer& tokenizer, const Opt
                                const Generator& generator,
                                const std::vector<ChatMessage>& messages) {
     std::vector<int32_t> tokens = encode_noting(tokenizer, program.render_chat(messages));
-    if (tokens.empty()) fail("{}: the chat section made an empty prompt", options.plan.string());
+    if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
     const auto context = static_cast<size_t>(generator.context());
     if (tokens.size() <= context) return tokens;
     const auto keep = static_cast<size_t>(std::max<int64_t>(0, options.keep.value_or(0)));
@@ -53,16 +53,16 @@ int run_answer(Program& program, Tokenizer& tokenizer, const Options& options) {
     std::vector<ChatMessage> messages = opening(program, options);
     check_prompt(options.prompt, "the prompt");
     messages.push_back({"user", options.prompt});
-    Generator generator(program, tokenizer, options);
-    const auto tokens = tokens_of(program, tokenizer, options, generator, messages);
-    if (generator.prefill(tokens)) generator.generate();
-    generator.statistics().print();
+    Printer printer(program, tokenizer, options);
+    const auto tokens = tokens_of(program, tokenizer, options, printer.generator(), messages);
+    if (printer.prefill(tokens)) printer.print_answer();
+    printer.statistics().print();
     return status_after_signals();
 }
 
 int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
     std::vector<ChatMessage> messages = opening(program, options);
-    Generator generator(program, tokenizer, options);
+    Printer printer(program, tokenizer, options);
     const bool person = is_terminal();
     while (true) {
         if (person) print("> ");
@@ -77,9 +77,9 @@ int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
             continue;
         }
         messages.push_back({"user", *line});
-        const auto tokens = tokens_of(program, tokenizer, options, generator, messages);
-        if (generator.prefill(tokens)) {
-            messages.push_back({"assistant", generator.generate().text});
+        const auto tokens = tokens_of(program, tokenizer, options, printer.generator(), messages);
+        if (printer.prefill(tokens)) {
+            messages.push_back({"assistant", printer.print_answer()});
         } else {
             messages.pop_back();  // interrupted before the answer began
         }
@@ -89,7 +89,7 @@ int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
         else if (interrupt())
             break;
     }
-    generator.statistics().print();
+    printer.statistics().print();
     return person && interrupt() == SIGINT ? 0 : status_after_signals();
 }
 

@@ -1,15 +1,14 @@
-// Generating text: prefill with reuse, the decode loop, and the figures printed at the end.
+// Printing what a model generates, and the figures at the end.
 #pragma once
 
 #include <cstdint>
-#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "runtime/cli/options.h"
+#include "runtime/generate/generator.h"
 #include "runtime/program/program.h"
-#include "runtime/text/sampler.h"
 #include "runtime/text/tokenizer.h"
 
 namespace llmsql {
@@ -36,51 +35,28 @@ struct Statistics {
     void print() const;
 };
 
-enum class Ending { end_token, stop_text, limit, context_full, interrupted };
-
-struct Answer {
-    std::string text;  // as it was printed
-    Ending ending = Ending::limit;
-};
-
-/// Holds the tokens whose keys and values the program's cache holds. Not thread-safe.
-class Generator {
+/// A generator whose text goes to standard output, and which counts. Not thread-safe.
+class Printer {
   public:
-    /// Fails if the options ask for more context than the plan has, or if a stop piece of the plan
-    /// is no token of the model.
-    Generator(Program& program, Tokenizer& tokenizer, const Options& options);
+    Printer(Program& program, Tokenizer& tokenizer, const Options& options);
 
-    /// Most tokens that prompt and answer may take together.
-    int context() const { return context_; }
+    Generator& generator() { return generator_; }
 
-    /// Makes `tokens` (1 to context() of them) what the model has read, computing only what differs
-    /// from what it had. False if a signal came.
+    /// Generator::prefill, counted.
     bool prefill(std::span<const int32_t> tokens);
 
-    /// Picks and prints tokens after a prefill until something ends the text, then a newline if the
-    /// text doesn't end with one. Says on stderr if it was the context that ended it.
-    Answer generate();
+    /// Prints the tokens of an answer as they are picked, then a newline if the text doesn't end
+    /// with one. Says on stderr if it was the context that ended it. Returns the text.
+    std::string print_answer();
 
     const Statistics& statistics() const { return statistics_; }
 
   private:
-    bool extend(std::span<const int32_t> tokens);
-    bool make_room(size_t keep);
-
     Program& program_;
-    Tokenizer& tokenizer_;
     const Options& options_;
-    int context_ = 0;
-    size_t batch_ = 0;
-    std::set<int32_t> ends_;
-    Sampler sampler_;
-    std::vector<int32_t> held_;      // the tokens in the cache
-    std::span<const float> logits_;  // of the last one
+    Generator generator_;
     Statistics statistics_;
 };
-
-/// Fails if `text`, called `name`, is empty or not valid UTF-8.
-void check_prompt(const std::string& text, const char* name);
 
 /// Encodes, and says on stderr if the model has no token for some bytes.
 std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::span<const Fragment> fragments);

@@ -12,6 +12,7 @@
 #include "runtime/cli/options.h"
 #include "runtime/cli/perplexity.h"
 #include "runtime/kernels/kernels.h"
+#include "runtime/program/installed_plans.h"
 #include "runtime/program/program.h"
 #include "runtime/storage/model_file.h"
 #include "runtime/storage/sqlite.h"
@@ -65,7 +66,11 @@ int run(const Options& options) {
     if (!options.kernels.empty()) use_kernels(options.kernels);
     guard_mappings();
     if (options.mode == Mode::verify) return run_verify(db, options);
-    Program program(options.plan, db, {options.threads, options.io, true, options.timing});
+    const ProgramOptions how{
+        .threads = options.threads, .io = options.io, .may_map = true, .timing = options.timing};
+    Program program(
+        options.plan.empty() ? installed_plan(db, options.installed) : read_plan(options.plan), db,
+        how);
     if (options.verify) program.verify_weights();
     if (options.mode == Mode::logits) return run_logits(program, options);
     Tokenizer tokenizer(db);

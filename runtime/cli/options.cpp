@@ -86,9 +86,14 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
         options.mode = Mode::verify;
         options.db = given.first;
     } else {
-        check(app.count("DB") > 0, "a plan and a database are needed: llmsql-run PLAN DB");
-        options.plan = given.first;
-        options.db = given.second;
+        check(app.count("PLAN") > 0,
+              "a database is needed: llmsql-run PLAN DB, or llmsql-run DB with a plan installed in "
+              "it");
+        const bool apart = app.count("DB") > 0;
+        check(!apart || options.installed.empty(),
+              "--plan names a plan that is installed in the database: leave the other one out");
+        if (apart) options.plan = given.first;
+        options.db = apart ? given.second : given.first;
     }
     if (app.count("--system") > 0) options.system = given.system;
     if (app.count("--ctx-size") > 0) options.context = given.context;
@@ -105,17 +110,13 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
             if (given.io == name_of(mode)) options.io = mode;
         check(options.io.has_value(), "--io: read, map, direct, blob or auto");
     }
-    check(options.predict >= -1, "-n: a number of tokens, or -1 for no limit");
-    check(!options.context || *options.context >= 1, "-c: at least 1 token");
-    check(!options.batch || *options.batch >= 1, "-b: at least 1 token");
-    check(!options.keep || *options.keep >= -1, "--keep: a number of tokens, or -1 for the prompt");
     check(app.count("--threads") == 0 || (options.threads >= 1 && options.threads <= 256),
           "-t: 1 to 256 threads");
-    check(options.sampler.temperature >= 0, "--temp: 0 or more");
-    check(options.sampler.top_p >= 0 && options.sampler.top_p <= 1, "--top-p: from 0 to 1");
-    check(options.sampler.min_p >= 0 && options.sampler.min_p <= 1, "--min-p: from 0 to 1");
-    check(options.sampler.repeat_penalty > 0, "--repeat-penalty: more than 0");
-    check(options.seed >= -1, "--seed: a number, or -1 for a different one each time");
+    try {
+        check_options(options);
+    } catch (const Error& error) {
+        throw UsageError(error.what());
+    }
 
     options.prompt = given.prompt;
     if (app.count("--file") > 0) {
@@ -136,9 +137,15 @@ CommandLine read_command_line(int argc, char** argv) {
         "With --chat and -p or -f: prints one answer. With neither: a conversation, a line a turn.",
         "llmsql-run");
     app.set_version_flag("--version", "llmsql-run " LLMSQL_VERSION);
-    app.add_option("PLAN", given.first, "the plan; not needed with --tokenize or --verify");
+    app.add_option("PLAN", given.first,
+                   "the plan; not needed with --tokenize or --verify, or where llmsqlc --install "
+                   "has put one into the database");
     app.add_option("DB", given.second, "the model database");
 
+    app.add_option("--plan", options.installed,
+                   "the plan of this name, of those installed in the database (default: the one "
+                   "called default, or the only one)")
+        ->type_name("NAME");
     app.add_option("-p,--prompt", given.prompt, "the prompt, taken literally")->type_name("TEXT");
     app.add_option("-f,--file", given.file,
                    "read the prompt from a file (one final newline dropped)")

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/generate/options.h"
 #include "runtime/storage/tile_reader.h"
-#include "runtime/text/sampler.h"
 
 namespace llmsql {
 
@@ -22,9 +22,10 @@ enum class Mode {
     verify,      // --verify with a database alone
 };
 
-struct Options {
+struct Options : GenerateOptions {
     Mode mode = Mode::chat;
-    std::filesystem::path plan;  // empty for tokenize and verify
+    std::filesystem::path plan;  // empty for tokenize and verify, and for one that is installed
+    std::string installed;       // --plan: its name; empty for the default one
     std::filesystem::path db;
 
     std::string prompt;                 // of -p or -f
@@ -33,19 +34,11 @@ struct Options {
     std::vector<int32_t> tokens;        // --tokens
     std::filesystem::path logits;       // --logits
 
-    int64_t predict = -1;            // most tokens to generate; -1: no limit
-    std::optional<int> context;      // -c
-    std::optional<int> batch;        // -b: most tokens a pass
-    int threads = 0;                 // 0: Program's choice
-    std::optional<IoMode> io;        // --io; absent: auto
-    std::string kernels;             // empty: the best
-    bool verify = false;             // --verify
-    bool timing = false;             // --timing
-    std::optional<int64_t> keep;     // --keep: -1 keeps the whole prompt
-    std::vector<std::string> stops;  // --stop
-    bool ignore_end = false;         // --ignore-eos
-    SamplerOptions sampler;
-    int64_t seed = -1;  // -1: a different one each time
+    int threads = 0;           // 0: Program's choice
+    std::optional<IoMode> io;  // --io; absent: auto
+    std::string kernels;       // empty: the best
+    bool verify = false;       // --verify
+    bool timing = false;       // --timing
 };
 
 /// Where main() goes after the command line was read: with options, or out with a status.

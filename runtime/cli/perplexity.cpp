@@ -15,17 +15,6 @@ namespace {
 
 constexpr int kDefaultWindow = 512;
 
-/// -log softmax(logits)[token], summed in double.
-double surprise(std::span<const float> logits, int32_t token) {
-    const float most = *std::max_element(logits.begin(), logits.end());
-    double sum = 0;
-    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
-    const double nats = std::log(sum) + most - logits[static_cast<size_t>(token)];
-    if (!std::isfinite(nats))
-        fail("a logit is not a number: the model's weights or the plan are broken");
-    return nats;
-}
-
 /// The sum over the rows of one pass, which holds window positions [position, position + rows),
 /// that predict a token to be scored: positions `first` to the window's last but one.
 double score_pass(Program& program, std::span<const int32_t> window, int position, int rows,
@@ -36,7 +25,7 @@ double score_pass(Program& program, std::span<const int32_t> window, int positio
         const int count = std::min(program.logits_rows(), end - at);
         const Logits logits = program.logits(at - position, count);
         for (int i = 0; i < count; ++i)
-            sum += surprise(logits.row(i), window[static_cast<size_t>(at + i + 1)]);
+            sum -= log_probability(logits.row(i), window[static_cast<size_t>(at + i + 1)]);
         at += count;
     }
     return sum;

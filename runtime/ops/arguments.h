@@ -1,14 +1,13 @@
 // The arguments of an operator's SQL function, checked and typed.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <cstdint>
 #include <string_view>
 #include <vector>
 
 #include "runtime/ops/expr.h"
 #include "runtime/storage/kv_cache.h"
+#include "runtime/storage/sqlite_api.h"
 #include "runtime/storage/weights.h"
 
 namespace llmsql {

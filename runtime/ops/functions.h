@@ -1,13 +1,12 @@
 // The operators' SQL functions: what each family provides, and their registration.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "runtime/ops/arguments.h"
+#include "runtime/storage/sqlite_api.h"
 
 namespace llmsql {
 

@@ -1,15 +1,18 @@
 // Engine: the state behind a running plan's tables.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
-#include "runtime/ops/evaluate.h"
+#include "common/error.h"
 #include "runtime/ops/functions.h"
+#include "runtime/program/executor.h"
 #include "runtime/storage/arena.h"
 #include "runtime/storage/kv_cache.h"
 #include "runtime/storage/model_db.h"
-#include "runtime/storage/weights.h"
 
 namespace llmsql {
 
@@ -23,24 +26,42 @@ struct Budget {
     uint64_t held = 0;    // bytes of the tiles that they hold
 };
 
+/// The rows of a pass that the tables show while a statement runs for one sequence of several.
+struct RowWindow {
+    int64_t first = 0, rows = 0;  // of the pass's tokens
+    int64_t of = 0;               // the pass's tokens
+    bool last() const { return first + rows == of; }
+};
+
 /// One plan over one model. Used by one thread at a time; evaluation shares work out by itself.
 struct Engine {
-    explicit Engine(const ModelDb& db) : db(db) {}
-
-    const ModelDb& db;
-    std::optional<Evaluator> evaluator;  // made when init has said how many workers there may be
+    const ModelDb* db = nullptr;
+    std::shared_ptr<Executor> executor;  // once the plan has been found to match the database
     OperatorState operators;
-    std::optional<WeightPool> weights;  // made when the plan has been found to match the database
-    std::optional<Arena> arena;         // made by llm_tensor
-    std::optional<KvCache> cache;       // made by llm_kv
-    std::string model;                  // the plan's name of the model, from llm_param
-    std::string catalogue;              // and its catalogue checksum
-    std::optional<Budget> budget;       // made by llm_residency
-    std::vector<Residency> residency;   // its rows
-    std::vector<ParamEntry> declared;   // rows inserted into `param`: the plan's catalogue
-    uint64_t writes = 0;                // rows that `slot` and `kv` have taken
-    bool declaring = false;             // a virtual table is telling SQLite its columns
-    bool shapes_only = false;           // reading `tensor.data` yields shapes, nothing computed
+    std::optional<Arena> arena;        // made by llm_tensor
+    std::optional<KvCache> cache;      // made by llm_kv
+    std::string model;                 // the plan's name of the model, from llm_param
+    std::string catalogue;             // and its catalogue checksum
+    std::optional<Budget> budget;      // made by llm_residency
+    std::vector<Residency> residency;  // its rows
+    std::vector<ParamEntry> declared;  // rows inserted into `param`: the plan's catalogue
+    std::optional<RowWindow> window;   // absent: all rows
+    uint64_t writes = 0;               // rows that `slot` and `kv` have taken
+    bool declaring = false;            // a virtual table is telling SQLite its columns
+    bool shapes_only = false;          // reading `tensor.data` yields shapes, nothing computed
+
+    /// Where a person runs the plan, statement by statement, on a connection of their own: open()
+    /// opens the database when `param` is made, begin() makes the executor when it is first needed,
+    /// and what a statement stores is computed when it ends. Empty on a program's own connection.
+    std::function<void()> open, begin;
+    bool by_hand() const { return static_cast<bool>(begin); }
 };
+
+/// The engine's executor; fails where there is none yet.
+inline Executor& executor_of(Engine& engine) {
+    if (!engine.executor && engine.begin) engine.begin();
+    if (!engine.executor) fail("nothing can be computed in init");
+    return *engine.executor;
+}
 
 }  // namespace llmsql

@@ -184,7 +184,10 @@ const PlanSection* PlanFile::find(const std::string& name) const {
 }
 
 PlanFile read_plan(const std::filesystem::path& path) {
-    const std::string text = read_file(path);
+    return parse_plan(read_file(path), path);
+}
+
+PlanFile parse_plan(const std::string& text, const std::filesystem::path& path) {
     const std::string first = text.substr(0, text.find('\n'));
     const std::vector<std::string> header =
         words(first.starts_with(kFirstLine) ? first.substr(kFirstLine.size()) : "");

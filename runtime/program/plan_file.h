@@ -20,7 +20,7 @@ struct PlanSection {
 };
 
 struct PlanFile {
-    std::filesystem::path path;
+    std::filesystem::path path;  // or, of a plan that lies in a database, what to call it
     std::vector<PlanSection> sections;
 
     const PlanSection* find(const std::string& name) const;
@@ -30,5 +30,8 @@ struct PlanFile {
 /// a truncated plan (no `--@ end`, or another number of statements than it says), and on unknown,
 /// repeated or missing sections.
 PlanFile read_plan(const std::filesystem::path& path);
+
+/// The same of a plan's text; `path` is what errors call it.
+PlanFile parse_plan(const std::string& text, const std::filesystem::path& path);
 
 }  // namespace llmsql

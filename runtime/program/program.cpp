@@ -2,11 +2,12 @@
 #include "runtime/program/program.h"
 
 #include <algorithm>
+#include <mutex>
+#include <utility>
 
 #include "common/error.h"
 #include "common/process_memory.h"
 #include "runtime/program/engine.h"
-#include "runtime/program/plan_file.h"
 #include "runtime/program/sandbox.h"
 #include "runtime/storage/sqlite.h"
 #include "runtime/tables/table.h"
@@ -21,13 +22,23 @@ struct Prepared {
     std::string where;  // "plan.sql:123"
     bool writes = false;
     std::vector<std::string> parameters;  // in the order of their numbers, from 1
+    bool by_run = false;                  // it depends on which sequence a row belongs to
 };
+
+std::shared_ptr<Executor> make_executor(const Engine& engine, const ProgramOptions& options) {
+    int threads = options.threads > 0 ? options.threads : usable_cores();
+    PoolOptions pool{options.io, std::nullopt, options.may_map};
+    if (engine.budget) {
+        threads = std::min(threads, static_cast<int>(engine.budget->workers));
+        pool.windows = static_cast<uint64_t>(engine.budget->windows);
+    }
+    return std::make_shared<Executor>(*engine.db, engine.residency, pool, threads);
+}
 
 }  // namespace
 
 struct Program::State {
-    State(const std::filesystem::path& path, const ModelDb& db)
-        : plan(read_plan(path)), engine(db) {}
+    State(PlanFile file, const ModelDb& db) : plan(std::move(file)) { engine.db = &db; }
 
     // Declared so that the statements go first, then the connection, then what its tables point to.
     PlanFile plan;
@@ -37,7 +48,8 @@ struct Program::State {
     std::vector<Prepared> forward, logits, chat, stop;
     int64_t vocabulary = 0;
     int chunk = 0, logits_rows = 0;
-    int64_t pass_rows = 0;  // of the last pass
+    std::vector<int32_t> all_tokens;  // of the last pass
+    int64_t pass_rows = 0;            // of the last pass
     bool timing = false;
     PassTimes times;  // but for what the workers know
 
@@ -55,7 +67,9 @@ struct Program::State {
     void run(const Prepared& prepared);
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
-    void start_workers(int threads);
+    void start(const ProgramOptions& options);
+    void run_for(const Prepared& prepared, std::span<const Run> runs);
+    Workers& workers() const { return engine.executor->evaluator.workers; }
     template<class Steps>
     void pass(Steps steps);
 };
@@ -85,7 +99,7 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     const int code =
         sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
                            SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
-    Prepared prepared{Statement(raw), place, false, {}};
+    Prepared prepared{Statement(raw), place, false, {}, false};
     if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
     if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
     if (!raw || sqlite3_stmt_isexplain(raw))
@@ -127,16 +141,16 @@ void Program::State::check_tables() {
     if (!engine.arena || engine.arena->places().empty()) fail("{}: init declares no tensors", name);
     if (engine.model.empty()) fail("{}: init declares no parameters", name);
     const std::string declared = catalogue_checksum(engine.declared);
-    const std::string stored = engine.db.meta("catalogue").value_or("?");
+    const std::string stored = engine.db->meta("catalogue").value_or("?");
     if (declared != stored || engine.catalogue != stored)
         fail(
             "{}: its {} parameters have the catalogue checksum {} (it says {}), but {} holds the "
             "model '{}' with {}: compile the plan for this model",
-            name, engine.declared.size(), declared, engine.catalogue, engine.db.path().string(),
-            engine.db.meta("model").value_or("?"), stored);
-    if (const auto actual = catalogue_checksum(engine.db.catalogue()); actual != stored)
+            name, engine.declared.size(), declared, engine.catalogue, engine.db->path().string(),
+            engine.db->meta("model").value_or("?"), stored);
+    if (const auto actual = catalogue_checksum(engine.db->catalogue()); actual != stored)
         fail("{}: its catalogue has the checksum {}, but it says {}: import the model again",
-             engine.db.path().string(), actual, stored);
+             engine.db->path().string(), actual, stored);
 
     if (engine.budget && engine.budget->covered != static_cast<int64_t>(engine.declared.size()))
         fail("{}: the residency rows cover {} of its {} parameters", name, engine.budget->covered,
@@ -165,6 +179,9 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
                 fail("{}: the section '{}' has no parameter '{}'", prepared.back().where, name,
                      parameter ? parameter : "?");
             prepared.back().parameters.emplace_back(parameter);
+            if (prepared.back().parameters.back() == ":position" ||
+                prepared.back().parameters.back() == ":sequence")
+                prepared.back().by_run = true;
         }
     }
     sandbox->enter(Sandbox::Phase::off);
@@ -175,27 +192,28 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
 // pass.
 template<class Steps>
 void Program::State::pass(Steps steps) {
-    Workers& workers = engine.evaluator->workers;
-    workers.keep_time(timing);
+    const std::lock_guard turn(engine.executor->turn);
+    workers().keep_time(timing);
     const Stopwatch watch(timing ? &times.total : nullptr);
     try {
         steps();
     } catch (...) {
-        workers.finish();  // if an earlier statement's value failed, that is the reason
+        engine.window.reset();
+        workers().finish();  // if an earlier statement's value failed, that is the reason
         throw;
     }
-    workers.finish();
-    engine.weights->check();
+    workers().finish();
+    engine.executor->weights.check();
 }
 
 void Program::State::run(const Prepared& prepared) {
     const uint64_t before = engine.writes;
     ++times.statements;
-    engine.evaluator->statement = &prepared.where;
+    engine.executor->evaluator.statement = &prepared.where;
     const ResetAtExit reset(prepared.statement.get());
     while (step(prepared.statement.get(), prepared.where)) {
     }
-    if (engine.evaluator->workers.failed()) engine.evaluator->workers.finish();
+    if (workers().failed()) workers().finish();
     if (prepared.writes && engine.writes == before)
         fail("{}: the statement stored nothing: no row of its tables matched", prepared.where);
 }
@@ -227,17 +245,21 @@ int64_t Program::State::logits_width() {
     return expr->elements();
 }
 
-void Program::State::start_workers(int threads) {
-    int wanted = threads > 0 ? threads : usable_cores();
-    if (engine.budget) wanted = std::min(wanted, static_cast<int>(engine.budget->workers));
-    engine.evaluator.emplace(wanted);
-    engine.operators.settle = [&workers = engine.evaluator->workers] { workers.wait(); };
+void Program::State::start(const ProgramOptions& options) {
+    timing = options.timing;
+    engine.executor = options.executor;
+    if (!engine.executor) engine.executor = make_executor(engine, options);
+    engine.operators.settle = [this] { workers().wait(); };
 }
 
 Program::Program(const std::filesystem::path& plan, const ModelDb& db,
                  const ProgramOptions& options)
-    : state_(std::make_unique<State>(plan, db)) {
+    : Program(read_plan(plan), db, options) {}
+
+Program::Program(PlanFile file, const ModelDb& db, const ProgramOptions& options)
+    : state_(std::make_unique<State>(std::move(file), db)) {
     State& state = *state_;
+    const std::string name = state.plan.path.string();
     state.open_connection();
     state.run_init();
     state.check_tables();
@@ -246,21 +268,19 @@ Program::Program(const std::filesystem::path& plan, const ModelDb& db,
     state.chat = state.prepare_section("chat", Sandbox::Phase::text);
     state.stop = state.prepare_section("stop", Sandbox::Phase::text);
     if (state.logits.empty() || state.logits.back().writes)
-        fail("{}: the section 'logits' must end in a SELECT of the logits", plan.string());
+        fail("{}: the section 'logits' must end in a SELECT of the logits", name);
     if (state.chat.size() > 1)
         fail("{}: the section 'chat' must be one query", state.chat[1].where);
     state.vocabulary = state.logits_width();
-    state.start_workers(options.threads);
-    std::optional<uint64_t> windows;
-    if (state.engine.budget) windows = static_cast<uint64_t>(state.engine.budget->windows);
-    state.engine.weights.emplace(db, state.engine.residency,
-                                 PoolOptions{options.io, windows, options.may_map},
-                                 state.engine.evaluator->workers);
-    state.timing = options.timing;
+    state.start(options);
     state.times = {};
 }
 
 Program::~Program() = default;
+
+std::string Program::name() const {
+    return state_->plan.path.string();
+}
 
 int Program::context() const {
     const auto& cache = state_->engine.cache;
@@ -276,19 +296,19 @@ int64_t Program::vocabulary() const {
     return state_->vocabulary;
 }
 uint64_t Program::weight_bytes_used() const {
-    return state_->engine.evaluator->weight_bytes;
+    return state_->engine.executor->evaluator.weight_bytes;
 }
 
 PoolCounters Program::counters() const {
-    return state_->engine.weights->counters();
+    return state_->engine.executor->weights.counters();
 }
 
 PassTimes Program::times() const {
     const State& state = *state_;
-    const WorkTime work = state.engine.evaluator->workers.time();
+    const WorkTime work = state.workers().time();
     PassTimes times = state.times;
     if (!state.timing) return {};
-    const double workers = state.engine.evaluator->workers.count();
+    const double workers = state.workers().count();
     times.jobs = work.jobs;
     times.computing = work.busy / workers;
     times.sql = (times.total - work.owner_busy - work.owner_waiting) / workers;
@@ -297,40 +317,77 @@ PassTimes Program::times() const {
 }
 
 IoMode Program::io() const {
-    return state_->engine.weights->io();
+    return state_->engine.executor->weights.io();
 }
 
 void Program::verify_weights() {
-    state_->engine.evaluator->workers.keep_time(false);
-    state_->engine.weights->verify_all(state_->engine.evaluator->workers);
+    Executor& executor = *state_->engine.executor;
+    const std::lock_guard turn(executor.turn);
+    executor.evaluator.workers.keep_time(false);
+    executor.weights.verify_all(executor.evaluator.workers);
 }
 
 void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {
+    const Run run{tokens, position, sequence};
+    forward(std::span(&run, 1));
+}
+
+// A statement without :position or :sequence is stepped once over all rows; the others once for
+// each run, the tables showing its rows alone.
+void Program::State::run_for(const Prepared& prepared, std::span<const Run> runs) {
+    sqlite3_stmt* statement = prepared.statement.get();
+    const auto bind = [&](const Run& run) {
+        int i = 0;
+        for (const std::string& parameter : prepared.parameters) {
+            ++i;
+            if (parameter == ":tokens")
+                sqlite3_bind_blob(statement, i, run.tokens.data(),
+                                  static_cast<int>(run.tokens.size_bytes()), SQLITE_STATIC);
+            else
+                sqlite3_bind_int64(statement, i,
+                                   parameter == ":position" ? run.position : run.sequence);
+        }
+    };
+    if (runs.size() == 1) {
+        bind(runs[0]);
+        return this->run(prepared);
+    }
+    if (!prepared.by_run) {
+        bind({all_tokens, 0, 0});
+        return this->run(prepared);
+    }
+    RowWindow window{.of = static_cast<int64_t>(all_tokens.size())};
+    for (const Run& run : runs) {
+        window.rows = static_cast<int64_t>(run.tokens.size());
+        engine.window = window;
+        bind(run);
+        this->run(prepared);
+        window.first += window.rows;
+    }
+    engine.window.reset();
+}
+
+void Program::forward(std::span<const Run> runs) {
     State& state = *state_;
     const std::string name = state.plan.path.string();
-    if (tokens.empty() || tokens.size() > static_cast<size_t>(chunk()))
-        fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), tokens.size());
+    state.all_tokens.clear();
+    for (const Run& run : runs) {
+        if (run.tokens.empty()) fail("{}: a pass takes 1 token or more of a sequence", name);
+        for (const Run& other : runs)
+            if (&other != &run && other.sequence == run.sequence)
+                fail("{}: the sequence {} is twice in a pass", name, run.sequence);
+        state.all_tokens.insert(state.all_tokens.end(), run.tokens.begin(), run.tokens.end());
+    }
+    if (state.all_tokens.empty() || state.all_tokens.size() > static_cast<size_t>(chunk()))
+        fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), state.all_tokens.size());
     state.engine.arena->begin_pass();
     state.pass_rows = 0;
     state.pass([&] {
-        for (const Prepared& prepared : state.forward) {
-            sqlite3_stmt* statement = prepared.statement.get();
-            int i = 0;
-            for (const std::string& parameter : prepared.parameters) {
-                ++i;
-                if (parameter == ":tokens")
-                    sqlite3_bind_blob(statement, i, tokens.data(),
-                                      static_cast<int>(tokens.size_bytes()), SQLITE_STATIC);
-                else
-                    sqlite3_bind_int64(statement, i,
-                                       parameter == ":position" ? position : sequence);
-            }
-            state.run(prepared);
-        }
+        for (const Prepared& prepared : state.forward) state.run_for(prepared, runs);
     });
-    state.pass_rows = static_cast<int64_t>(tokens.size());
+    state.pass_rows = static_cast<int64_t>(state.all_tokens.size());
     ++state.times.passes;
-    state.times.tokens += tokens.size();
+    state.times.tokens += state.all_tokens.size();
 }
 
 Logits Program::logits(int first, int rows) {
@@ -360,6 +417,15 @@ Logits Program::logits(int first, int rows) {
 int Program::rewind(int position, int sequence) const {
     const auto& cache = state_->engine.cache;
     return cache ? static_cast<int>(cache->rewind(sequence, position)) : position;
+}
+
+int Program::sequences() const {
+    const auto& cache = state_->engine.cache;
+    return cache ? static_cast<int>(cache->config().sequences) : 1 << 10;
+}
+
+std::shared_ptr<Executor> Program::executor() const {
+    return state_->engine.executor;
 }
 
 bool Program::has_chat() const {

@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "runtime/program/executor.h"
 #include "runtime/program/pass_times.h"
+#include "runtime/program/plan_file.h"
 #include "runtime/storage/model_db.h"
 #include "runtime/storage/tile_reader.h"
 #include "runtime/storage/weights.h"
@@ -23,6 +25,16 @@ struct ProgramOptions {
     std::optional<IoMode> io = IoMode::read;  // how tiles are read; absent: the faster way
     bool may_map = false;  // the faster way may be a mapping: guard_mappings() has been called
     bool timing = false;   // keep times()
+    /// Weights and workers to share, of another program of this plan and model; the options above
+    /// are then its own. Absent: this program makes them.
+    std::shared_ptr<Executor> executor = nullptr;
+};
+
+/// Tokens that one sequence adds in a pass.
+struct Run {
+    std::span<const int32_t> tokens;
+    int position = 0;  // of the first; at most the sequence's length so far
+    int sequence = 0;
 };
 
 struct ChatMessage {
@@ -43,25 +55,33 @@ struct Logits {
     }
 };
 
-/// Not thread-safe: one thread at a time. Every error is an llmsql::Error; one that comes from a
+/// Not thread-safe: one thread at a time; programs that share an executor may run at once, and take
+/// turns, a pass each. Every error is an llmsql::Error; one that comes from a
 /// statement starts with the plan's name and line.
 class Program {
   public:
     /// Reads and checks the plan, runs its init section, prepares every statement.
+    Program(PlanFile plan, const ModelDb& db, const ProgramOptions& options);
     Program(const std::filesystem::path& plan, const ModelDb& db, const ProgramOptions& options);
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;
     ~Program();
 
-    int context() const;      // positions the cache can hold
-    int chunk() const;        // the most tokens one pass takes
-    int logits_rows() const;  // the most rows one call of logits() takes
+    std::string name() const;  // the plan's, as errors call it
+    int context() const;       // positions the cache can hold
+    int chunk() const;         // the most tokens one pass takes
+    int logits_rows() const;   // the most rows one call of logits() takes
     int64_t vocabulary() const;
+    int sequences() const;  // that the cache has room for, numbered from 0
 
     /// One pass: computes `tokens` (1 to chunk() ids) at positions position, position + 1, … of a
     /// sequence and appends them to its cache. `position` is at most the sequence's length so far;
     /// what the cache held from there on is forgotten.
     void forward(std::span<const int32_t> tokens, int position, int sequence = 0);
+
+    /// One pass of several sequences, chunk() tokens at most in all, whose rows follow each other
+    /// in the order of `runs`. Each token's values are those of a pass of its own, to the last bit.
+    void forward(std::span<const Run> runs);
 
     /// Logits of rows first … first + rows - 1 of the last pass; valid until the next call of
     /// forward or logits.
@@ -88,6 +108,9 @@ class Program {
     /// Of all passes so far; zero without ProgramOptions::timing.
     PassTimes times() const;
     IoMode io() const;
+
+    /// To share with another program; see ProgramOptions.
+    std::shared_ptr<Executor> executor() const;
 
     /// Verifies all weights against their checksums; without this, each is when it is first read.
     void verify_weights();

@@ -1,9 +1,9 @@
 // Sandbox: what a plan's statements may do, by section. A plan is a program from somebody else.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <string>
+
+#include "runtime/storage/sqlite_api.h"
 
 namespace llmsql {
 

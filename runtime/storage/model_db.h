@@ -1,8 +1,6 @@
 // ModelDb: a model.db opened for reading, with one read transaction held for its life.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "common/catalogue.h"
+#include "runtime/storage/sqlite_api.h"
 
 namespace llmsql {
 

@@ -1,14 +1,13 @@
 // RAII for the SQLite C API, and its errors as Errors.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "common/error.h"
+#include "runtime/storage/sqlite_api.h"
 
 namespace llmsql {
 

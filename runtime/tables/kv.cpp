@@ -100,7 +100,9 @@ class KvTable final : public Table {
         const ExprPtr k = value_expr(values[3]), v = value_expr(values[4]);
         if (!k || !v)
             fail("cache layer {}: {} is not the result of an operator", layer, k ? "v" : "k");
-        evaluate_into_cache(*engine_.evaluator, k, v, *engine_.cache, sequence, layer, position);
+        Executor& executor = executor_of(engine_);
+        evaluate_into_cache(executor.evaluator, k, v, *engine_.cache, sequence, layer, position);
+        if (engine_.by_hand()) executor.evaluator.workers.finish();
         ++engine_.writes;
     }
 

@@ -8,7 +8,7 @@ namespace {
 
 class ParamTable final : public Table {
   public:
-    explicit ParamTable(Engine& engine) : engine_(engine), stored_(engine.db.catalogue()) {}
+    explicit ParamTable(Engine& engine) : engine_(engine), stored_(engine.db->catalogue()) {}
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, cols INTEGER, data)";
@@ -38,15 +38,16 @@ class ParamTable final : public Table {
             case 4:
                 return sqlite3_result_int64(context, entry.shape.cols);
             default:
-                if (!engine_.weights) return;  // init: nothing is loaded yet
-                sqlite3_result_pointer(
-                    context, const_cast<Weight*>(&engine_.weights->weight(static_cast<int>(row))),
-                    kWeightPointer, nullptr);
+                if (!engine_.executor && !engine_.by_hand()) return;  // init: nothing is loaded yet
+                sqlite3_result_pointer(context,
+                                       const_cast<Weight*>(&executor_of(engine_).weights.weight(
+                                           static_cast<int>(row))),
+                                       kWeightPointer, nullptr);
         }
     }
 
     void insert(std::span<sqlite3_value*> values) override {
-        if (engine_.weights) fail("parameters are declared in init alone");
+        if (engine_.executor) fail("parameters are declared in init alone");
         const int64_t id = integer_value(values[0], "param.id");
         ParamEntry entry;
         entry.name = text_value(values[1], "param.name");
@@ -66,7 +67,7 @@ class ParamTable final : public Table {
 
   private:
     void require_same(int64_t id, const ParamEntry& entry) const {
-        const std::string path = engine_.db.path().string();
+        const std::string path = engine_.db->path().string();
         if (id > static_cast<int64_t>(stored_.size()))
             fail("the plan has a parameter {} {}, which {} lacks", entry.name, describe(entry),
                  path);
@@ -86,16 +87,17 @@ class ParamTable final : public Table {
 
 std::unique_ptr<Table> make_param_table(Engine& engine, const ModuleArguments& arguments) {
     if (!engine.model.empty()) fail("the plan declares its parameters twice");
+    if (engine.open) engine.open();
     engine.model = arguments.text("model");
     engine.catalogue = arguments.text("catalogue");
-    const std::string model = engine.db.meta("model").value_or("?");
-    const std::string catalogue = engine.db.meta("catalogue").value_or("?");
+    const std::string model = engine.db->meta("model").value_or("?");
+    const std::string catalogue = engine.db->meta("catalogue").value_or("?");
     // A plan for another model gets this answer; one for the same model stored otherwise is told
     // which parameter differs, when that row is inserted. Models of one shape differ in numbers
     // that the catalogue does not hold (epsilon, rope base, template), so the name counts.
     if (engine.model != model)
         fail("the plan is for the model '{}' (catalogue {}), but {} holds '{}' (catalogue {})",
-             engine.model, engine.catalogue, engine.db.path().string(), model, catalogue);
+             engine.model, engine.catalogue, engine.db->path().string(), model, catalogue);
     return std::make_unique<ParamTable>(engine);
 }
 

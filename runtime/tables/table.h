@@ -4,8 +4,6 @@
 // columns, written by INSERT alone.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <array>
 #include <cstdint>
 #include <limits>
@@ -14,6 +12,8 @@
 #include <span>
 #include <string>
 #include <vector>
+
+#include "runtime/storage/sqlite_api.h"
 
 namespace llmsql {
 

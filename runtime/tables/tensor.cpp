@@ -11,6 +11,20 @@ Arena& arena_of(Engine& engine) {
     return *engine.arena;
 }
 
+struct Rows {
+    int64_t first = 0, count = 0;
+};
+
+// The rows of a tensor, which holds `held`, that the engine's window shows: all without one.
+Rows rows_of(const Engine& engine, const TensorPlace& place, int64_t held) {
+    if (!engine.window) return {0, held};
+    const RowWindow& window = *engine.window;
+    if (held != window.of * place.choices)
+        fail("tensor {} '{}' holds {} rows, the pass has {}: it cannot be cut by sequence",
+             place.id, place.name, held, window.of * place.choices);
+    return {window.first * place.choices, window.rows * place.choices};
+}
+
 class TensorTable final : public Table {
   public:
     explicit TensorTable(Engine& engine) : engine_(engine) {}
@@ -56,9 +70,13 @@ class TensorTable final : public Table {
             case 9:
                 return sqlite3_result_int64(context, place.choices);
             default: {
-                const int64_t rows = engine_.shapes_only ? place.rows : arena.rows_held(row);
-                return result_expr(context,
-                                   std::make_shared<TensorExpr>(place, arena.data(place), rows));
+                if (engine_.shapes_only)
+                    return result_expr(context, std::make_shared<TensorExpr>(
+                                                    place, arena.data(place), place.rows));
+                const Rows rows = rows_of(engine_, place, arena.rows_held(row));
+                return result_expr(
+                    context, std::make_shared<TensorExpr>(
+                                 place, arena.data(place) + rows.first * place.stride, rows.count));
             }
         }
     }
@@ -103,8 +121,20 @@ class SlotTable final : public Table {
         if (!expr)
             fail("what is stored in tensor {} '{}' is not the result of an operator", id,
                  place.name);
-        evaluate_into(*engine_.evaluator, expr, place, arena.data(place));
-        arena.note_written(id, expr->rows);
+        const auto& window = engine_.window;
+        const int64_t held = window ? window->of * place.choices : expr->rows;
+        if (held > place.rows)
+            fail("tensor {} '{}' has room for {} rows, not {}", id, place.name, place.rows, held);
+        const Rows rows = rows_of(engine_, place, held);
+        if (rows.count != expr->rows)
+            fail("tensor {} '{}' gets {} rows for the {} of this sequence", id, place.name,
+                 expr->rows, rows.count);
+        Executor& executor = executor_of(engine_);
+        evaluate_into(executor.evaluator, expr, place,
+                      arena.data(place) + rows.first * place.stride);
+        if (engine_.by_hand()) executor.evaluator.workers.finish();
+        // Until its last rows are written the places that it overwrites still hold the others'.
+        if (!window || window->last()) arena.note_written(id, held);
         ++engine_.writes;
     }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <sstream>
 
 #include "common/error.h"
 
@@ -50,6 +51,17 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
         if (left < 0) return candidate.token;
     }
     return candidates_.back().token;  // rounding: the probabilities summed to a little less than 1
+}
+
+std::string Sampler::state() const {
+    std::ostringstream out;
+    out << random_;
+    return out.str();
+}
+
+void Sampler::set_state(const std::string& state) {
+    std::istringstream in(state);
+    if (!(in >> random_)) fail("the state of the random numbers is not one");
 }
 
 /// Fills candidates_ with the top-k of the penalised logits, likeliest first.

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <random>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace llmsql {
@@ -33,6 +34,10 @@ class Sampler {
     /// kPenaltyWindow tokens count. Fails on a logit that is not a number or is infinite. At equal
     /// logits the lower id wins.
     int32_t sample(std::span<const float> logits, std::span<const int32_t> history);
+
+    /// The random numbers to come, as text; set_state fails on what state() has not written.
+    std::string state() const;
+    void set_state(const std::string& state);
 
   private:
     struct Candidate {

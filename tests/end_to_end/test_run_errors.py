@@ -22,8 +22,8 @@ class Errors(RunTest):
     def test_command_line(self):
         both = (self.plan, self.db)
         for arguments, message in (
-                ((), "a plan and a database are needed"),
-                ((self.db,), "a plan and a database are needed"),
+                ((), "a database is needed"),
+                ((*both, "--plan", "a"), "--plan names a plan that is installed"),
                 ((*both, "third"), "third"),
                 ((*both, "--nonsense"), "--nonsense"),
                 ((*both, "-n", "many"), "many"),

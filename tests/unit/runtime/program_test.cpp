@@ -9,6 +9,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <thread>
 
 #include "common/error.h"
 #include "tests/unit/runtime/tiny_model.h"
@@ -284,6 +285,86 @@ TEST(Program, TheSameBitsInChunksOfAnySizeAndOnAnyNumberOfThreads) {
         for (const size_t chunk : {1, 7, 16})
             EXPECT_EQ(Running(decoder, decoder.plan(), threads).logits(tokens, chunk), expected)
                 << threads << " threads, chunks of " << chunk;
+}
+
+TEST(Program, SeveralSequencesInAPassHaveTheBitsOfEachAlone) {
+    const TinyDecoder decoder;
+    const std::string plan = edited(decoder.plan(), "sequences=2", "sequences=4");
+    // Sequences of different lengths: prompts, then tokens one by one, then a chunk beside them.
+    std::vector<std::vector<int32_t>> texts;
+    for (const int length : {40, 3, 17, 29}) texts.push_back(some_tokens(length));
+    for (size_t i = 0; i < texts.size(); ++i) texts[i][0] = static_cast<int32_t>(i);
+    std::vector<std::vector<float>> expected;
+    for (const auto& text : texts)
+        expected.push_back(Running(decoder, decoder.plan(), 1).logits(text, 5));
+    for (const int threads : {1, 2}) {
+        Running running(decoder, plan, threads);
+        ASSERT_EQ(running.program->sequences(), 4);
+        std::vector<size_t> done(texts.size());
+        std::vector<std::vector<float>> got(texts.size());
+        for (int pass = 0;; ++pass) {
+            std::vector<llmsql::Run> runs;
+            for (size_t i = 0; i < texts.size(); ++i) {
+                const size_t each = pass % 2 == 0 ? 1 : i == 0 ? 6 : 2;
+                const size_t count = std::min(each, texts[i].size() - done[i]);
+                if (count > 0)
+                    runs.push_back({std::span(texts[i]).subspan(done[i], count),
+                                    static_cast<int>(done[i]), static_cast<int>(i)});
+                done[i] += count;
+            }
+            if (runs.empty()) break;
+            running.program->forward(runs);
+            int row = 0;
+            for (const llmsql::Run& run : runs)
+                for (size_t i = 0; i < run.tokens.size(); ++i, ++row) {
+                    const Logits logits = running.program->logits(row, 1);
+                    auto& all = got[static_cast<size_t>(run.sequence)];
+                    all.insert(all.end(), logits.row(0).begin(), logits.row(0).end());
+                }
+        }
+        EXPECT_EQ(got, expected) << threads << " threads";
+    }
+}
+
+TEST(Program, RefusesRunsThatDoNotGoTogether) {
+    const TinyDecoder decoder;
+    Running running(decoder, decoder.plan());
+    const auto tokens = some_tokens(12);
+    const auto forward = [&](std::vector<llmsql::Run> runs) {
+        return error_of([&] { running.program->forward(runs); });
+    };
+    EXPECT_EQ(forward({{tokens, 0, 0}, {std::span(tokens).first(1), 0, 0}}),
+              "plan.sql: the sequence 0 is twice in a pass");
+    EXPECT_EQ(forward({{tokens, 0, 0}, {tokens, 0, 1}}),
+              "plan.sql: a pass takes 1 to 16 tokens, not 24");
+    EXPECT_EQ(forward({{std::span(tokens).first(1), 0, 0}, {std::span(tokens).first(0), 0, 1}}),
+              "plan.sql: a pass takes 1 token or more of a sequence");
+    EXPECT_NE(forward({{std::span(tokens).first(1), 0, 0}, {std::span(tokens).first(1), 0, 2}})
+                  .find("there is no sequence 2"),
+              std::string::npos);
+    EXPECT_EQ(forward({{std::span(tokens).first(3), 0, 0}, {std::span(tokens).first(2), 0, 1}}),
+              "no error");
+}
+
+TEST(Program, ProgramsThatShareAnExecutorTakeTurns) {
+    const TinyDecoder decoder;
+    const auto tokens = some_tokens(60);
+    Running first(decoder, decoder.plan(), 2);
+    const auto expected = first.logits(tokens, 7);
+    std::vector<std::thread> threads;
+    std::vector<std::vector<float>> got(4);
+    for (auto& values : got)
+        threads.emplace_back([&] {
+            const ModelDb db(first.folder / "tiny.db");
+            Program program(first.folder / "plan.sql", db, {.executor = first.program->executor()});
+            for (size_t at = 0; at < tokens.size(); ++at) {
+                program.forward({&tokens[at], 1}, static_cast<int>(at));
+                const auto row = program.logits(0, 1).row(0);
+                values.insert(values.end(), row.begin(), row.end());
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& values : got) EXPECT_EQ(values, expected);
 }
 
 TEST(Program, TimesAreOfPassesAndAddUp) {

@@ -1,0 +1,171 @@
+// Prefill, decode, and shifting a full context. See generator.h.
+#include "runtime/generate/generator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <utility>
+
+#include "common/error.h"
+#include "runtime/text/utf8.h"
+
+namespace llmsql {
+
+std::set<int32_t> end_tokens(Program& program, const Tokenizer& tokenizer) {
+    std::set<int32_t> ends;
+    if (tokenizer.end_token()) ends.insert(*tokenizer.end_token());
+    for (const std::string& piece : program.stop_pieces()) {
+        const auto token = tokenizer.find_piece(piece);
+        if (!token) fail("the plan stops at '{}', which is no token of this model", piece);
+        ends.insert(*token);
+    }
+    return ends;
+}
+
+uint64_t seed_or_random(int64_t seed) {
+    if (seed >= 0) return static_cast<uint64_t>(seed);
+    std::random_device random;
+    return (static_cast<uint64_t>(random()) << 32) | random();
+}
+
+double log_probability(std::span<const float> logits, int32_t token) {
+    const float most = *std::max_element(logits.begin(), logits.end());
+    double sum = 0;
+    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
+    const double nats = logits[static_cast<size_t>(token)] - most - std::log(sum);
+    if (!std::isfinite(nats))
+        fail("a logit is not a number: the model's weights or the plan are broken");
+    return nats;
+}
+
+void check_prompt(const std::string& text, const char* name) {
+    if (text.empty()) fail("{} is empty: there is nothing to go on from", name);
+    if (const auto at = first_invalid_utf8(text))
+        fail("{} is not valid UTF-8: byte 0x{:02X} at offset {}", name,
+             static_cast<unsigned char>(text[*at]), *at);
+}
+
+Generator::Generator(Program& program, Tokenizer& tokenizer, const GenerateOptions& options,
+                     std::function<bool()> interrupted)
+    : program_(program),
+      tokenizer_(tokenizer),
+      interrupted_(std::move(interrupted)),
+      ends_(end_tokens(program, tokenizer)) {
+    set_options(options);
+}
+
+void Generator::set_options(const GenerateOptions& options) {
+    check_options(options);
+    const int most = program_.context();
+    if (options.context && *options.context > most)
+        fail("-c {}: the plan's context is {} tokens; llmsqlc --context {} makes a larger one",
+             *options.context, most, *options.context);
+    options_ = options;
+    context_ = options.context.value_or(most);
+    batch_ =
+        static_cast<size_t>(std::min(options.batch.value_or(program_.chunk()), program_.chunk()));
+    sampler_.emplace(options.sampler, seed_or_random(options.seed),
+                     options.ignore_end ? std::vector<int32_t>(ends_.begin(), ends_.end())
+                                        : std::vector<int32_t>());
+}
+
+bool Generator::prefill(std::span<const int32_t> tokens) {
+    const auto [differs, unused] =
+        std::mismatch(held_.begin(), held_.end(), tokens.begin(), tokens.end());
+    auto same = static_cast<size_t>(differs - held_.begin());
+    // The last token is computed in any case, for its logits.
+    const size_t most = tokens.size() - 1;
+    const auto rewind = [&](size_t to) {
+        return static_cast<size_t>(program_.rewind(static_cast<int>(to)));
+    };
+    size_t held = rewind(std::min(same, most));
+    if (store_ && held < most)
+        held = rewind(std::min(store_->restore(program_, tokens, held), most));
+    held_.assign(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(held));
+    const bool whole = extend(tokens.subspan(held));
+    computed_ = held_.size() - held;
+    keep_ = !options_.keep       ? 0
+            : *options_.keep < 0 ? tokens.size()
+                                 : static_cast<size_t>(*options_.keep);
+    text_ = AnswerText(options_.stops);
+    answer_.clear();
+    pending_.reset();
+    ended_ = !whole;
+    if (!whole) ending_ = Ending::interrupted;
+    return whole;
+}
+
+/// Computes `tokens` after those held. False, with fewer of them held, if interrupted.
+bool Generator::extend(std::span<const int32_t> tokens) {
+    while (!tokens.empty()) {
+        if (interrupted_()) return false;
+        const auto pass = tokens.first(std::min(batch_, tokens.size()));
+        program_.forward(pass, static_cast<int>(held_.size()));
+        held_.insert(held_.end(), pass.begin(), pass.end());
+        tokens = tokens.subspan(pass.size());
+        if (tokens.empty()) logits_ = program_.logits(static_cast<int>(pass.size()) - 1, 1).row(0);
+        if (store_) store_->extended(program_, held_);
+    }
+    return true;
+}
+
+/// Forgets the older half of what comes after the first keep_ tokens. False if there is nothing to
+/// forget.
+bool Generator::make_room() {
+    if (held_.size() < keep_ + 2) return false;
+    const size_t forget = (held_.size() - keep_ + 1) / 2;
+    std::vector<int32_t> tokens(held_.begin(), held_.begin() + static_cast<ptrdiff_t>(keep_));
+    tokens.insert(tokens.end(), held_.begin() + static_cast<ptrdiff_t>(keep_ + forget),
+                  held_.end());
+    held_.resize(static_cast<size_t>(program_.rewind(static_cast<int>(keep_))));
+    return extend(std::span(tokens).subspan(held_.size()));
+}
+
+void Generator::stop(Ending ending) {
+    ended_ = true;
+    ending_ = ending;
+}
+
+std::optional<Picked> Generator::next() {
+    if (ended_) return std::nullopt;
+    const auto end = [&](Ending ending) {
+        stop(ending);
+        return std::nullopt;
+    };
+    if (options_.predict >= 0 && static_cast<int64_t>(answer_.size()) >= options_.predict)
+        return end(Ending::limit);
+    if (pending_) {
+        if (held_.size() == static_cast<size_t>(context_) && !(options_.keep && make_room()))
+            return end(interrupted_() ? Ending::interrupted : Ending::context_full);
+        if (!extend(std::span(&*pending_, 1))) return end(Ending::interrupted);
+        pending_.reset();
+    } else if (interrupted_()) {
+        return end(Ending::interrupted);
+    }
+    const int32_t token = sampler_->sample(logits_, held_);
+    answer_.push_back(token);
+    if (!options_.ignore_end && ends_.contains(token)) return end(Ending::end_token);
+    pending_ = token;
+    Picked picked{token, take_text(token)};
+    if (text_.stopped()) stop(Ending::stop_text);
+    return picked;
+}
+
+std::string Generator::take_text(int32_t token) {
+    return tokenizer_.is_control(token) ? std::string() : text_.push(tokenizer_.text_of(token));
+}
+
+double Generator::logprob(int32_t token) const {
+    return log_probability(logits_, token);
+}
+
+std::string Generator::resume(std::span<const int32_t> answer, const std::string& random) {
+    sampler_->set_state(random);
+    std::string text;
+    for (const int32_t token : answer) text += take_text(token);
+    answer_.assign(answer.begin(), answer.end());
+    if (!answer.empty()) pending_ = answer.back();
+    return text;
+}
+
+}  // namespace llmsql

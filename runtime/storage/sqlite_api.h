@@ -1,0 +1,13 @@
+// SQLite's interface, as what includes it is built: for our own programs, which link the library,
+// or for the loadable extension, which calls the SQLite that has loaded it and no other: two in one
+// process would lose each other's locks on a file.
+#pragma once
+
+#ifdef LLMSQL_EXTENSION
+#include <sqlite3ext.h>
+extern "C" {
+SQLITE_EXTENSION_INIT3
+}
+#else
+#include <sqlite3.h>
+#endif
