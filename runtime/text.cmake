@@ -2,6 +2,7 @@
 target_sources(llmsql_runtime PRIVATE
   generate/generator.cpp
   generate/options.cpp
+  generate/prompt.cpp
   text/merge.cpp
   text/pre_tokenizer.cpp
   text/sampler.cpp

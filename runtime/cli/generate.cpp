@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/timing.h"
+#include "runtime/generate/prompt.h"
 
 namespace llmsql {
 namespace {
@@ -90,13 +91,14 @@ std::string Printer::print_answer() {
     return text;
 }
 
-std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::span<const Fragment> fragments) {
-    const uint64_t before = tokenizer.bytes_left_out();
-    std::vector<int32_t> tokens = tokenizer.encode(fragments, true);
-    if (const uint64_t count = tokenizer.bytes_left_out() - before)
+void note_left_out(uint64_t bytes) {
+    if (bytes > 0)
         print_notice(
-            fmt::format("note: bytes left out because the model has no token for them: {}", count));
-    return tokens;
+            fmt::format("note: bytes left out because the model has no token for them: {}", bytes));
+}
+
+std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::string_view text) {
+    return noting(tokenizer, [&] { return tokenizer.encode(text, true); });
 }
 
 size_t batch_size(const Program& program, const Options& options) {
@@ -106,14 +108,9 @@ size_t batch_size(const Program& program, const Options& options) {
 int run_complete(Program& program, Tokenizer& tokenizer, const Options& options) {
     check_prompt(options.prompt, "the prompt");
     Printer printer(program, tokenizer, options);
-    const Fragment fragment{options.prompt, false};
-    const std::vector<int32_t> tokens = encode_noting(tokenizer, std::span(&fragment, 1));
-    if (tokens.empty()) fail("the model has no token for anything in the prompt");
-    if (tokens.size() > static_cast<size_t>(printer.generator().context()))
-        fail(
-            "the prompt is {} tokens, the context holds {}: shorten it, or compile the plan with a "
-            "larger --context",
-            tokens.size(), printer.generator().context());
+    const auto tokens = noting(tokenizer, [&] {
+        return text_prompt(tokenizer, options.prompt, printer.generator().context());
+    });
     print(options.prompt);
     if (printer.prefill(tokens))
         printer.print_answer();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/cli/options.h"
@@ -58,8 +59,20 @@ class Printer {
     Statistics statistics_;
 };
 
-/// Encodes, and says on stderr if the model has no token for some bytes.
-std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::span<const Fragment> fragments);
+/// Says on stderr that `bytes` bytes of a text were left out, if any.
+void note_left_out(uint64_t bytes);
+
+/// What make() returns, tokens; and such a note if the tokenizer left bytes out meanwhile.
+template<class Make>
+std::vector<int32_t> noting(const Tokenizer& tokenizer, Make make) {
+    const uint64_t before = tokenizer.bytes_left_out();
+    std::vector<int32_t> tokens = make();
+    note_left_out(tokenizer.bytes_left_out() - before);
+    return tokens;
+}
+
+/// A text's tokens, and such a note.
+std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::string_view text);
 
 /// Tokens a pass: -b, at most the plan's chunk.
 size_t batch_size(const Program& program, const Options& options);

@@ -24,9 +24,8 @@ namespace {
 
 /// Mode::tokenize: as `llama-tokenize --ids --no-parse-special --no-escape`, without its brackets.
 int run_tokenize(Tokenizer& tokenizer, const Options& options) {
-    const Fragment fragment{read_file(options.file), false};
     std::string line;
-    for (const int32_t token : encode_noting(tokenizer, std::span(&fragment, 1)))
+    for (const int32_t token : encode_noting(tokenizer, read_file(options.file)))
         line += fmt::format("{}{}", line.empty() ? "" : " ", token);
     print(line + "\n");
     return 0;

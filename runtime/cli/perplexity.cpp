@@ -41,8 +41,7 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
              size, program.context(), size);
     std::string text = read_file(options.file);
     if (text.ends_with('\n')) text.pop_back();  // as llama-perplexity does
-    const Fragment fragment{std::move(text), false};
-    const std::vector<int32_t> tokens = encode_noting(tokenizer, std::span(&fragment, 1));
+    const std::vector<int32_t> tokens = encode_noting(tokenizer, text);
     if (tokens.size() < 2 * static_cast<size_t>(size))
         fail(
             "{}: {} tokens are too few, perplexity with windows of {} needs {} (a smaller -c needs "

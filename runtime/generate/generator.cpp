@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "runtime/text/utf8.h"
 
 namespace llmsql {
 
@@ -36,13 +35,6 @@ double log_probability(std::span<const float> logits, int32_t token) {
     if (!std::isfinite(nats))
         fail("a logit is not a number: the model's weights or the plan are broken");
     return nats;
-}
-
-void check_prompt(const std::string& text, const char* name) {
-    if (text.empty()) fail("{} is empty: there is nothing to go on from", name);
-    if (const auto at = first_invalid_utf8(text))
-        fail("{} is not valid UTF-8: byte 0x{:02X} at offset {}", name,
-             static_cast<unsigned char>(text[*at]), *at);
 }
 
 Generator::Generator(Program& program, Tokenizer& tokenizer, const GenerateOptions& options,

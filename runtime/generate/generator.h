@@ -116,7 +116,4 @@ uint64_t seed_or_random(int64_t seed);
 /// log softmax of one row of logits at a token.
 double log_probability(std::span<const float> logits, int32_t token);
 
-/// Fails if `text`, called `name`, is empty or not valid UTF-8.
-void check_prompt(const std::string& text, const char* name);
-
 }  // namespace llmsql

@@ -1,0 +1,58 @@
+// Making prompts. See prompt.h.
+#include "runtime/generate/prompt.h"
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "runtime/text/utf8.h"
+
+namespace llmsql {
+
+void check_prompt(const std::string& text, const char* name) {
+    if (text.empty()) fail("{} is empty: there is nothing to go on from", name);
+    if (const auto at = first_invalid_utf8(text))
+        fail("{} is not valid UTF-8: byte 0x{:02X} at offset {}", name,
+             static_cast<unsigned char>(text[*at]), *at);
+}
+
+std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context) {
+    check_prompt(text, "the prompt");
+    std::vector<int32_t> tokens = tokenizer.encode(text, true);
+    if (tokens.empty()) fail("the model has no token for anything in the prompt");
+    if (tokens.size() > static_cast<size_t>(context))
+        fail(
+            "the prompt is {} tokens, the context holds {}: shorten it, or compile the plan with a "
+            "larger --context",
+            tokens.size(), context);
+    return tokens;
+}
+
+void require_chat(const Program& program) {
+    if (!program.has_chat())
+        fail(
+            "{}: this is a base model without a chat template: give it a text to go on from with "
+            "-p",
+            program.name());
+}
+
+std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
+                                 std::span<const ChatMessage> messages, int context,
+                                 std::optional<int64_t> keep) {
+    require_chat(program);
+    std::vector<int32_t> tokens = tokenizer.encode(program.render_chat(messages), true);
+    if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
+    const auto most = static_cast<size_t>(context);
+    if (tokens.size() <= most) return tokens;
+    const auto kept = static_cast<size_t>(std::max<int64_t>(0, keep.value_or(0)));
+    if (!keep || kept + 2 > most)
+        fail("the {} tokens, the context holds {}: {}",
+             messages.size() <= 2 ? fmt::format("prompt is {}", tokens.size())
+                                  : fmt::format("conversation has grown to {}", tokens.size()),
+             context, keep ? "--keep leaves no room" : "--keep N would forget its older part");
+    const size_t newer = (most - kept) / 2;
+    tokens.erase(tokens.begin() + static_cast<ptrdiff_t>(kept),
+                 tokens.end() - static_cast<ptrdiff_t>(newer));
+    return tokens;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,30 @@
+// Prompts: a text or a conversation as the tokens that a model reads.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/program/program.h"
+#include "runtime/text/tokenizer.h"
+
+namespace llmsql {
+
+/// Fails if `text`, called `name`, is empty or not valid UTF-8.
+void check_prompt(const std::string& text, const char* name);
+
+/// A text to go on from. Fails if there is nothing in it, or more than `context` tokens.
+std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context);
+
+/// A conversation, put into the plan's chat section. What is more than `context` tokens loses its
+/// older part if `keep` is given (see GenerateOptions), and fails otherwise.
+std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
+                                 std::span<const ChatMessage> messages, int context,
+                                 std::optional<int64_t> keep);
+
+/// Fails if the plan has no chat section.
+void require_chat(const Program& program);
+
+}  // namespace llmsql
