@@ -1,5 +1,6 @@
 # The text side of the runtime, and the program llmsql-run.
 target_sources(llmsql_runtime PRIVATE
+  generate/batch.cpp
   generate/generator.cpp
   generate/options.cpp
   generate/prompt.cpp

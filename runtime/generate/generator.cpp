@@ -113,6 +113,12 @@ bool Generator::make_room() {
     return extend(std::span(tokens).subspan(held_.size()));
 }
 
+void Generator::forget() {
+    held_.clear();
+    pending_.reset();
+    stop(Ending::interrupted);
+}
+
 void Generator::stop(Ending ending) {
     ended_ = true;
     ending_ = ending;

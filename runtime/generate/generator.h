@@ -63,6 +63,9 @@ class Generator {
     Ending ending() const { return ending_; }
     std::string finish() { return text_.finish(); }
 
+    /// The program has been used by somebody else: nothing is held any more.
+    void forget();
+
     /// Ends the answer where it stands.
     void stop(Ending ending);
 

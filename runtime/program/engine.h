@@ -1,6 +1,7 @@
 // Engine: the state behind a running plan's tables.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -56,6 +57,14 @@ struct Engine {
     std::function<void()> open, begin;
     bool by_hand() const { return static_cast<bool>(begin); }
 };
+
+/// The most tokens that a tensor of the plan, which declares one at least, has room for: a pass's.
+inline int64_t chunk_of(const Arena& arena) {
+    int64_t most = 0;
+    for (const auto& [id, place] : arena.places())
+        most = std::max(most, place.rows / place.choices);
+    return most;
+}
 
 /// The engine's executor; fails where there is none yet.
 inline Executor& executor_of(Engine& engine) {

@@ -159,7 +159,7 @@ void Program::State::check_tables() {
     // Tensors of a pass hold a chunk; those of the logits section, fewer rows.
     const auto rows = [](const auto& entry) { return entry.second.rows / entry.second.choices; };
     const auto& places = engine.arena->places();
-    chunk = static_cast<int>(rows(*std::ranges::max_element(places, {}, rows)));
+    chunk = static_cast<int>(chunk_of(*engine.arena));
     logits_rows = static_cast<int>(rows(*std::ranges::min_element(places, {}, rows)));
     if (engine.cache) engine.cache->set_chunk(chunk);
 }
@@ -276,6 +276,7 @@ Program::Program(PlanFile file, const ModelDb& db, const ProgramOptions& options
     state.times = {};
 }
 
+Program::Program(Program&&) noexcept = default;
 Program::~Program() = default;
 
 std::string Program::name() const {
@@ -314,6 +315,10 @@ PassTimes Program::times() const {
     times.sql = (times.total - work.owner_busy - work.owner_waiting) / workers;
     times.waiting = times.total - times.computing - times.sql;
     return times;
+}
+
+int Program::threads() const {
+    return state_->workers().count();
 }
 
 IoMode Program::io() const {

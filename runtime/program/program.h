@@ -63,8 +63,7 @@ class Program {
     /// Reads and checks the plan, runs its init section, prepares every statement.
     Program(PlanFile plan, const ModelDb& db, const ProgramOptions& options);
     Program(const std::filesystem::path& plan, const ModelDb& db, const ProgramOptions& options);
-    Program(const Program&) = delete;
-    Program& operator=(const Program&) = delete;
+    Program(Program&&) noexcept;
     ~Program();
 
     std::string name() const;  // the plan's, as errors call it
@@ -108,6 +107,7 @@ class Program {
     /// Of all passes so far; zero without ProgramOptions::timing.
     PassTimes times() const;
     IoMode io() const;
+    int threads() const;  // that compute
 
     /// To share with another program; see ProgramOptions.
     std::shared_ptr<Executor> executor() const;

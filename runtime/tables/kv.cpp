@@ -48,6 +48,9 @@ class KvLayerTable final : public Table {
 class KvTable final : public Table {
   public:
     explicit KvTable(Engine& engine) : engine_(engine) {}
+    ~KvTable() override {
+        if (engine_.by_hand()) engine_.cache.reset();
+    }
 
     const char* declaration() const override {
         return "CREATE TABLE x(sequence INTEGER, layer INTEGER, position INTEGER, k, v)";

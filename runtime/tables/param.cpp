@@ -9,6 +9,13 @@ namespace {
 class ParamTable final : public Table {
   public:
     explicit ParamTable(Engine& engine) : engine_(engine), stored_(engine.db->catalogue()) {}
+    // By hand, a table that is dropped can be made again.
+    ~ParamTable() override {
+        if (!engine_.by_hand()) return;
+        engine_.model.clear();
+        engine_.declared.clear();
+        engine_.executor.reset();
+    }
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, cols INTEGER, data)";

@@ -10,6 +10,11 @@ namespace {
 class ResidencyTable final : public Table {
   public:
     explicit ResidencyTable(Engine& engine) : engine_(engine) {}
+    ~ResidencyTable() override {
+        if (!engine_.by_hand()) return;
+        engine_.budget.reset();
+        engine_.residency.clear();
+    }
 
     const char* declaration() const override {
         return "CREATE TABLE x(param INTEGER, first_tile INTEGER, last_tile INTEGER, held INTEGER, "

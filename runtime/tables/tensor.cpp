@@ -28,6 +28,9 @@ Rows rows_of(const Engine& engine, const TensorPlace& place, int64_t held) {
 class TensorTable final : public Table {
   public:
     explicit TensorTable(Engine& engine) : engine_(engine) {}
+    ~TensorTable() override {
+        if (engine_.by_hand()) engine_.arena.reset();
+    }
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, heads INTEGER, "

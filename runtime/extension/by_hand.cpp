@@ -1,0 +1,38 @@
+// The operators and the tables of plans on the host's own connection, so that a person can run a
+// plan statement by statement and look at what each has stored.
+#include "common/error.h"
+#include "runtime/extension/table_function.h"
+#include "runtime/ops/functions.h"
+#include "runtime/tables/table.h"
+
+namespace llmsql {
+namespace {
+
+// What a plan's chat section reads: here, a conversation that has not begun.
+class NoMessages final : public Rows {
+  public:
+    bool next() override { return false; }
+    void column(int, sqlite3_context*) override {}
+};
+
+constexpr TableFunction kMessage{
+    .name = "message",
+    .declaration = "CREATE TABLE x(id INTEGER, role TEXT, content TEXT)",
+    .columns = 3,
+    .least = 0,
+    .most = 0,
+    .call = [](const std::shared_ptr<Host>&, std::span<sqlite3_value*>) -> std::unique_ptr<Rows> {
+        return std::make_unique<NoMessages>();
+    },
+};
+
+}  // namespace
+
+void register_by_hand(const std::shared_ptr<Host>& host) {
+    Engine& engine = host->by_hand();
+    register_operators(host->db(), engine.operators);
+    register_tables(host->db(), engine);
+    register_table_function(host, kMessage);
+}
+
+}  // namespace llmsql

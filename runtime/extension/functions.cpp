@@ -1,0 +1,238 @@
+// The scalar functions of the extension. reference.h documents each.
+#include <array>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "common/error.h"
+#include "runtime/extension/call.h"
+#include "runtime/extension/reference.h"
+#include "runtime/generate/prompt.h"
+#include "runtime/kernels/kernels.h"
+#include "runtime/program/installed_plans.h"
+#include "runtime/text/utf8.h"
+
+namespace llmsql {
+namespace {
+
+using Json = nlohmann::json;
+using Arguments = std::span<sqlite3_value*>;
+
+// The rest of an answer that a prefill has begun.
+std::string whole_answer(Generator& generator) {
+    std::string text;
+    while (const auto picked = generator.next()) text += picked->text;
+    if (generator.ending() == Ending::interrupted) throw Interrupted();
+    return text + generator.finish();
+}
+
+std::string answer_to(Host& host, OpenModel& model, std::span<const int32_t> tokens,
+                      const GenerateOptions& options) {
+    Poll poll(host.db());
+    model.interrupted = [&] { return poll(); };
+    model.generator.set_options(options);
+    if (!model.generator.prefill(tokens)) throw Interrupted();
+    return whole_answer(model.generator);
+}
+
+void generate(Host& host, sqlite3_context* context, Arguments arguments) {
+    if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;  // NULL of NULL
+    const std::string prompt = text_argument(arguments[0], "the prompt");
+    const CallOptions options =
+        arguments.size() > 1 ? options_argument(arguments[1]) : CallOptions();
+    const auto model = host.borrow(options.choice);
+    result_text(context,
+                answer_to(host, *model, prompt_tokens(*model, prompt, options), options.generate));
+}
+
+void chat(Host& host, sqlite3_context* context, Arguments arguments) {
+    const std::string session = text_argument(arguments[0], "the session");
+    const std::string message = text_argument(arguments[1], "the message");
+    const CallOptions options =
+        arguments.size() > 2 ? options_argument(arguments[2]) : CallOptions();
+    check_prompt(message, "the message");
+    std::vector<ChatMessage> messages = host.chats[session];
+    if (options.system) {
+        if (!messages.empty()) fail("option 'system': the conversation has begun without it");
+        messages.push_back({"system", *options.system});
+    }
+    messages.push_back({"user", message});
+    const auto model = host.borrow(options.choice);
+    const int most = options.generate.context.value_or(model->program.context());
+    const std::string answer = answer_to(
+        host, *model,
+        chat_prompt(model->program, model->tokenizer, messages, most, options.generate.keep),
+        options.generate);
+    messages.push_back({"assistant", answer});
+    host.chats[session] = std::move(messages);
+    result_text(context, answer);
+}
+
+void tokenize(Host& host, sqlite3_context* context, Arguments arguments) {
+    if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
+    const auto model = host.borrow();
+    result_text(
+        context,
+        Json(model->tokenizer.encode(text_argument(arguments[0], "the text"), true)).dump());
+}
+
+void token_count(Host& host, sqlite3_context* context, Arguments arguments) {
+    if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
+    const auto model = host.borrow();
+    const auto tokens = model->tokenizer.encode(text_argument(arguments[0], "the text"), true);
+    sqlite3_result_int64(context, static_cast<int64_t>(tokens.size()));
+}
+
+void detokenize(Host& host, sqlite3_context* context, Arguments arguments) {
+    if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
+    const Json list = Json::parse(text_argument(arguments[0], "the tokens"), nullptr, false);
+    if (!list.is_array()) fail("the tokens must be a JSON array of ids, as '[19556, 28]'");
+    const auto model = host.borrow();
+    Utf8Stream characters;
+    std::string text;
+    for (const Json& id : list) {
+        if (!id.is_number_integer() || id < 0 || id > INT32_MAX)
+            fail("the tokens must be a JSON array of ids, as '[19556, 28]'");
+        const auto token = id.get<int32_t>();
+        if (token >= model->program.vocabulary())
+            fail("there is no token {}: the model has {}", token, model->program.vocabulary());
+        if (!model->tokenizer.is_control(token))
+            text += characters.push(model->tokenizer.text_of(token));
+    }
+    result_text(context, text + characters.finish());
+}
+
+// Natural logarithm of the probability of `text` after `given`, or after the start of a text, whose
+// first token has no probability where the model has no token for the start.
+void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
+    if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
+    const std::string text = text_argument(arguments[0], "the text");
+    const CallOptions options =
+        arguments.size() > 1 ? options_argument(arguments[1]) : CallOptions();
+    check_prompt(text, "the text");
+    const auto model = host.borrow(options.choice);
+    std::vector<int32_t> tokens;
+    size_t first = 1;  // the first token that counts
+    if (options.given && !options.given->empty()) {
+        tokens = model->tokenizer.encode(*options.given, true);
+        first = std::max<size_t>(1, tokens.size());
+        const auto rest = model->tokenizer.encode(text, false);
+        tokens.insert(tokens.end(), rest.begin(), rest.end());
+    } else {
+        tokens = model->tokenizer.encode(text, true);
+    }
+    Program& program = model->program;
+    if (tokens.size() > static_cast<size_t>(program.context()))
+        fail("the text is {} tokens, the context holds {}", tokens.size(), program.context());
+    Poll poll(host.db());
+    model->generator.forget();
+    double sum = 0;
+    const auto chunk = static_cast<size_t>(program.chunk());
+    for (size_t at = 0; at + 1 < tokens.size(); at += chunk) {
+        if (poll()) throw Interrupted();
+        const size_t count = std::min(chunk, tokens.size() - at);
+        program.forward(std::span(tokens).subspan(at, count), static_cast<int>(at));
+        // The logits of row r say what comes at at + r + 1.
+        for (size_t row = first > at + 1 ? first - at - 1 : 0;
+             row < count && at + row + 1 < tokens.size();) {
+            const size_t rows = std::min({static_cast<size_t>(program.logits_rows()), count - row,
+                                          tokens.size() - 1 - at - row});
+            const Logits logits = program.logits(static_cast<int>(row), static_cast<int>(rows));
+            for (size_t i = 0; i < rows; ++i)
+                sum += log_probability(logits.row(static_cast<int>(i)), tokens[at + row + i + 1]);
+            row += rows;
+        }
+    }
+    sqlite3_result_double(context, sum);
+}
+
+Json describe(OpenModel& model) {
+    const auto meta = [&](const char* key) { return model.db.meta(key).value_or(""); };
+    int64_t parameters = 0, bytes = 0;
+    for (const ParamEntry& entry : model.db.catalogue()) {
+        parameters += entry.shape.rows.value_or(1) * entry.shape.cols;
+        bytes += static_cast<int64_t>(param_bytes(entry.type, entry.shape));
+    }
+    const Program& program = model.program;
+    return {{"version", LLMSQL_VERSION},
+            {"model", meta("model")},
+            {"graph", meta("graph")},
+            {"file", model.db.path().string()},
+            {"plan", program.name()},
+            {"plans", installed_plans(model.db)},
+            {"parameters", parameters},
+            {"weight_bytes", bytes},
+            {"vocabulary", program.vocabulary()},
+            {"context", program.context()},
+            {"chunk", program.chunk()},
+            {"sequences", program.sequences()},
+            {"chat", program.has_chat()},
+            {"threads", program.threads()},
+            {"kernels", kernels().name},
+            {"io", name_of(program.io())}};
+}
+
+void info(Host& host, sqlite3_context* context, Arguments) {
+    const auto model = host.borrow();
+    result_text(context, describe(*model).dump());
+}
+
+void load(Host& host, sqlite3_context* context, Arguments arguments) {
+    ModelChoice choice{.model = text_argument(arguments[0], "the model's path"), .plan = {}};
+    if (arguments.size() > 1 && sqlite3_value_type(arguments[1]) != SQLITE_NULL)
+        choice.plan = text_argument(arguments[1], "the plan");
+    if (arguments.size() > 2) choice.threads = options_argument(arguments[2]).choice.threads;
+    host.choose(choice);
+    info(host, context, {});
+}
+
+void version(Host&, sqlite3_context* context, Arguments) {
+    result_text(context, LLMSQL_VERSION);
+}
+
+using Body = void (*)(Host&, sqlite3_context*, Arguments);
+struct Function {
+    const char* name;
+    int least, most;  // arguments
+    Body body;
+    int flags = SQLITE_DIRECTONLY;  // what opens files or takes long is not for a schema to call
+};
+
+constexpr std::array kFunctions{
+    Function{"llm_generate", 1, 2, generate},
+    Function{"llm_chat", 2, 3, chat},
+    Function{"llm_tokenize", 1, 1, tokenize},
+    Function{"llm_detokenize", 1, 1, detokenize},
+    Function{"llm_token_count", 1, 1, token_count},
+    Function{"llm_logprob", 1, 2, logprob},
+    Function{"llm_load", 1, 3, load},
+    Function{"llm_info", 0, 0, info},
+    Function{"llm_version", 0, 0, version, SQLITE_INNOCUOUS | SQLITE_DETERMINISTIC},
+};
+
+struct Registered {
+    std::shared_ptr<Host> host;
+    Body body;
+};
+
+void call(sqlite3_context* context, int count, sqlite3_value** values) {
+    const auto& self = *static_cast<Registered*>(sqlite3_user_data(context));
+    guard_function(context, [&] {
+        self.body(*self.host, context, {values, static_cast<size_t>(count)});
+    });
+}
+
+}  // namespace
+
+void register_functions(const std::shared_ptr<Host>& host) {
+    for (const Function& function : kFunctions)
+        for (int count = function.least; count <= function.most; ++count) {
+            const int code = sqlite3_create_function_v2(
+                host->db(), function.name, count, SQLITE_UTF8 | function.flags,
+                new Registered{host, function.body}, call, nullptr, nullptr,
+                [](void* held) { delete static_cast<Registered*>(held); });
+            if (code != SQLITE_OK)
+                fail("cannot register {}: {}", function.name, sqlite3_errmsg(host->db()));
+        }
+}
+
+}  // namespace llmsql

@@ -1,0 +1,109 @@
+// Host: what the extension keeps for one connection of a program that has loaded it: which model
+// its functions use, the models that are open, and how the host's interrupts reach them.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/generate/generator.h"
+#include "runtime/program/engine.h"
+#include "runtime/program/program.h"
+#include "runtime/storage/model_db.h"
+#include "runtime/storage/sqlite_api.h"
+#include "runtime/text/tokenizer.h"
+
+namespace llmsql {
+
+/// Which model to use, and how.
+struct ModelChoice {
+    std::string model;  // a model database; empty: the connection's own (see Host)
+    std::string plan;   // one installed in it, or a file that ends in .sql; empty: the default one
+    int threads = 0;    // 0: as many as the process may use physical cores
+    auto operator<=>(const ModelChoice&) const = default;
+};
+
+/// A model with a plan, ready to generate: for one call at a time.
+class OpenModel {
+  public:
+    explicit OpenModel(const ModelChoice& choice);
+
+    ModelDb db;
+    Program program;
+    Tokenizer tokenizer;
+    std::function<bool()> interrupted = [] { return false; };  // what `generator` asks
+    Generator generator;
+};
+
+/// Asks the host, through a statement on its connection, whether it wants to be done: that is how
+/// sqlite3_interrupt() and a progress handler are heard. One a call; finalised with it, so that the
+/// host can close its connection.
+class Poll {
+  public:
+    explicit Poll(sqlite3* db);
+    Poll(const Poll&) = delete;
+    Poll& operator=(const Poll&) = delete;
+    ~Poll();
+    /// Whether the host has interrupted; once true, always.
+    bool operator()();
+    bool interrupted() const { return interrupted_; }
+
+  private:
+    sqlite3_stmt* statement_ = nullptr;
+    bool interrupted_ = false;
+};
+
+/// Thrown where the host has interrupted: a call ends with SQLITE_INTERRUPT.
+class Interrupted : public std::exception {};
+
+/// Used by one thread at a time: SQLite sees to that for a connection's functions.
+class Host {
+  public:
+    explicit Host(sqlite3* db);
+    Host(const Host&) = delete;
+    Host& operator=(const Host&) = delete;
+
+    sqlite3* db() const { return db_; }
+
+    /// The model that functions use from now on, opened at once so that what is wrong is told here.
+    void choose(const ModelChoice& choice);
+
+    /// A model taken for one call; given back when it goes. Without `model` in the choice: the one
+    /// of choose(), else the first of the connection's databases that is a model database, else
+    /// the one that the environment variable LLMSQL_MODEL names.
+    class Borrowed {
+      public:
+        Borrowed(Host& host, ModelChoice choice);
+        Borrowed(Borrowed&&) = default;
+        ~Borrowed();
+        OpenModel& operator*() const { return *model_; }
+        OpenModel* operator->() const { return model_.get(); }
+
+      private:
+        Host* host_;
+        ModelChoice choice_;
+        std::unique_ptr<OpenModel> model_;
+    };
+    Borrowed borrow(ModelChoice choice = {});
+
+    /// The state of a plan that is run by hand on the host's own connection.
+    Engine& by_hand() { return by_hand_; }
+
+    /// Conversations of llm_chat: one a name.
+    std::map<std::string, std::vector<ChatMessage>> chats;
+
+  private:
+    ModelChoice resolve(ModelChoice choice) const;
+    std::string own_database() const;
+
+    sqlite3* const db_;
+    std::optional<ModelChoice> chosen_;
+    std::vector<std::pair<ModelChoice, std::unique_ptr<OpenModel>>> idle_;
+    std::optional<ModelDb> by_hand_db_;
+    Engine by_hand_;
+};
+
+}  // namespace llmsql

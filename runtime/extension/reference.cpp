@@ -1,0 +1,102 @@
+// The reference of the extension's functions, and llm_functions, the table of it.
+#include "runtime/extension/reference.h"
+
+#include "runtime/extension/table_function.h"
+
+namespace llmsql {
+namespace {
+
+constexpr FunctionReference kReference[] = {
+    {"llm_generate", "llm_generate(prompt [, options])",
+     "Goes on with a text and returns the continuation, without the prompt: what `llmsql-run -p` "
+     "prints after it. With `\"chat\": true` the prompt is a message, put into the model's chat "
+     "template, and the result is the answer. NULL of NULL.",
+     "SELECT llm_generate('The river', '{\"n_predict\": 8, \"temperature\": 0}');"},
+    {"llm_stream", "llm_stream(prompt [, options])",
+     "A table: one row for each token, as it is made. `token` is its id, `piece` its text (the "
+     "pieces one after the other are what llm_generate returns; a piece is empty while a character "
+     "is not yet whole), `logprob` the natural logarithm of the probability that the model itself "
+     "gave it, before temperature and the like. A last row without a token has text that was held "
+     "back because a stop text might have begun there. `LIMIT` ends the generation early.",
+     "SELECT token, piece, round(logprob, 3) FROM llm_stream('The river', '{\"temperature\": 0}') "
+     "LIMIT 4;"},
+    {"llm_batch", "llm_batch(query [, options])",
+     "A table: `id`, `answer` and `tokens` (their number) for each row of a query that yields an "
+     "id "
+     "and a prompt, in the query's order. Up to 8 texts (option `together`) are gone on with in "
+     "each "
+     "pass over the weights, if the plan has room for as many sequences (`llmsqlc --sequences 8`); "
+     "the answers are those of llm_generate one by one.",
+     "WITH answers AS (SELECT * FROM llm_batch('SELECT 1, ''The river'' UNION ALL SELECT 2, "
+     "''A hill''', '{\"n_predict\": 6, \"temperature\": 0}')) SELECT id, tokens FROM answers;"},
+    {"llm_chat", "llm_chat(session, message [, options])",
+     "Says something in a conversation and returns the answer. A conversation is known by its "
+     "name, "
+     "lives as long as the connection, and is read by the model only once: each call reads what is "
+     "new. Needs a model with a chat template.",
+     ""},
+    {"llm_tokenize", "llm_tokenize(text)",
+     "The ids of a text's tokens, a JSON array; with the token that starts a text, if the model "
+     "wants one.",
+     "SELECT llm_tokenize('The river');"},
+    {"llm_detokenize", "llm_detokenize(tokens)",
+     "The text of a JSON array of token ids. Control tokens have none.",
+     "SELECT llm_detokenize(llm_tokenize('The river')) = 'The river';"},
+    {"llm_token_count", "llm_token_count(text)", "How many tokens llm_tokenize gives.",
+     "SELECT llm_token_count('The river');"},
+    {"llm_logprob", "llm_logprob(text [, options])",
+     "The natural logarithm of the probability of a text: the sum over its tokens. Without option "
+     "`given`, the text that comes before, the first token counts only if the model has a token "
+     "that "
+     "starts texts. `exp(-llm_logprob(text) / (llm_token_count(text) - 1))` is its perplexity.",
+     "SELECT llm_logprob(' flows', '{\"given\": \"The river\"}') < 0;"},
+    {"llm_load", "llm_load(path [, plan [, options]])",
+     "Has this connection's functions use a model database: with the plan of that name among those "
+     "installed in it, or from a file that ends in `.sql`. Option `threads`. Returns llm_info(). "
+     "Without it, functions use the first of the connection's own databases (main, or attached) "
+     "that "
+     "is a model database, or the one that the environment variable LLMSQL_MODEL names.",
+     ""},
+    {"llm_info", "llm_info()", "What is used: model, plan, sizes, threads; a JSON object.",
+     "SELECT json_extract(llm_info(), '$.context') > 0;"},
+    {"llm_version", "llm_version()", "The version of llmsql.", "SELECT llm_version();"},
+    {"llm_functions", "llm_functions",
+     "A table of this reference: `name`, `call`, `description`, `example`.",
+     "SELECT name FROM llm_functions WHERE name LIKE 'llm_token%';"},
+};
+
+class ReferenceRows final : public Rows {
+  public:
+    bool next() override { return ++at_ < static_cast<int>(std::size(kReference)); }
+    void column(int column, sqlite3_context* context) override {
+        const FunctionReference& row = kReference[at_];
+        const char* const values[] = {row.name, row.call, row.description, row.example};
+        sqlite3_result_text(context, values[column], -1, SQLITE_STATIC);
+    }
+
+  private:
+    int at_ = -1;
+};
+
+constexpr TableFunction kFunctions{
+    .name = "llm_functions",
+    .declaration = "CREATE TABLE x(name TEXT, call TEXT, description TEXT, example TEXT)",
+    .columns = 4,
+    .least = 0,
+    .most = 0,
+    .call = [](const std::shared_ptr<Host>&, std::span<sqlite3_value*>) -> std::unique_ptr<Rows> {
+        return std::make_unique<ReferenceRows>();
+    },
+};
+
+}  // namespace
+
+std::span<const FunctionReference> function_reference() {
+    return kReference;
+}
+
+void register_reference(const std::shared_ptr<Host>& host) {
+    register_table_function(host, kFunctions);
+}
+
+}  // namespace llmsql

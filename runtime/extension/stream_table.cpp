@@ -1,0 +1,66 @@
+// llm_stream(prompt, options): the tokens of an answer, a row each, as they are made.
+#include "runtime/extension/table_function.h"
+
+namespace llmsql {
+namespace {
+
+class Stream final : public Rows {
+  public:
+    Stream(const std::shared_ptr<Host>& host, const std::string& prompt, const CallOptions& options)
+        : host_(host), model_(host->borrow(options.choice)), poll_(host->db()) {
+        model_->interrupted = [this] { return poll_(); };
+        model_->generator.set_options(options.generate);
+        if (!model_->generator.prefill(prompt_tokens(*model_, prompt, options)))
+            throw Interrupted();
+    }
+
+    bool next() override {
+        if (finished_) return false;
+        Generator& generator = model_->generator;
+        picked_ = generator.next();
+        if (picked_) return true;
+        if (generator.ending() == Ending::interrupted) throw Interrupted();
+        finished_ = true;
+        rest_ = generator.finish();
+        return !rest_.empty();
+    }
+
+    void column(int column, sqlite3_context* context) override {
+        if (column == 1) return result_text(context, picked_ ? picked_->text : rest_);
+        if (!picked_) return;  // NULL: text that was held back in case a stop text began there
+        if (column == 0) sqlite3_result_int64(context, picked_->token);
+        if (column == 2) sqlite3_result_double(context, model_->generator.logprob(picked_->token));
+    }
+
+  private:
+    const std::shared_ptr<Host> host_;
+    const Host::Borrowed model_;
+    Poll poll_;
+    std::optional<Picked> picked_;
+    std::string rest_;
+    bool finished_ = false;
+};
+
+std::unique_ptr<Rows> call(const std::shared_ptr<Host>& host, std::span<sqlite3_value*> arguments) {
+    return std::make_unique<Stream>(host, text_argument(arguments[0], "the prompt"),
+                                    arguments[1] ? options_argument(arguments[1]) : CallOptions());
+}
+
+constexpr TableFunction kStream{
+    .name = "llm_stream",
+    .declaration =
+        "CREATE TABLE x(token INTEGER, piece TEXT, logprob REAL, "
+        "prompt HIDDEN, options HIDDEN)",
+    .columns = 3,
+    .least = 1,
+    .most = 2,
+    .call = call,
+};
+
+}  // namespace
+
+void register_stream(const std::shared_ptr<Host>& host) {
+    register_table_function(host, kStream);
+}
+
+}  // namespace llmsql
