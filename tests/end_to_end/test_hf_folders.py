@@ -7,17 +7,14 @@ and that a model of gigabytes goes through in little memory.
 
 import json
 import os
-import pathlib
 import shutil
-import sqlite3
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import numpy as np
 
-from programs import FIXTURES, SOURCE, compile_model, import_gguf, logits, run
+from programs import FIXTURES, SOURCE, TemporaryFolder, compile_model, import_gguf, logits, rows, run
 
 from hf_folder import (encoded, safetensors_header, spm_tokenizer, tiny_config, write_json,
                        write_tiny, write_weights)
@@ -35,20 +32,7 @@ def attempt(*arguments):
     return done.returncode, done.stderr.decode()
 
 
-def rows(db, query):
-    connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
-
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        holder = tempfile.TemporaryDirectory()
-        self.addCleanup(holder.cleanup)
-        self.folder = pathlib.Path(holder.name)
-
+class Folder(TemporaryFolder):
     def imported(self, source, *options):
         db = self.folder / f"{source.name}.db"
         run("LLMSQL_IMPORT", source, "--graph-dir", GRAPHS, "-o", db, *options)
