@@ -31,4 +31,12 @@ inline void report(std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
+/// For messages: other programs' strings may hold anything, a terminal should not see it.
+inline std::string printable(std::string_view text) {
+    std::string result;
+    for (const char c : text.substr(0, 100))
+        result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+    return result;
+}
+
 }  // namespace llmsql

@@ -10,7 +10,7 @@ declaration: number | let | require | parameter | block | forward;
 
 number: kind=('dim' | 'const') name ('=' expression)? annotation* ';';
 
-let: 'let' name '=' expression ';';
+let: 'let' name '=' expression annotation* ';';
 
 require: 'require' expression (',' STRING)? ';';
 

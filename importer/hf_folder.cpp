@@ -151,6 +151,7 @@ std::optional<std::string> HfFolder::text(const std::string& key) const {
 std::vector<std::string> HfFolder::keys() const {
     std::vector<std::string> keys;
     for (const auto& [name, value] : config_.items()) {
+        if (value.is_null()) continue;  // as if it were not there
         keys.push_back(name);
         if (value.is_object())
             for (const auto& [inner, _] : value.items()) keys.push_back(name + "." + inner);

@@ -109,9 +109,11 @@ bool is_idle(std::string_view tensor) {
     return tensor.ends_with(".rotary_emb.inv_freq") || tensor == "lm_head.weight";
 }
 
-/// A GGUF may hold what its architecture can do without. transformers would have left such a tensor
-/// out: a model that has one computes something else than the graph.
-void check_unused(const Source& source, const Model& model, const Note& note) {
+/// A model that has a tensor of which the graph knows nothing computes something else than the
+/// graph. Only a model file may leave one out knowingly: the head of a GGUF that copies the
+/// embedding.
+void check_unused(const ImportOptions& options, const Source& source, const Model& model,
+                  const Note& note) {
     std::set<std::string_view> used;
     for (const Param& param : model.params)
         if (const auto& place = param.source(source.format())) used.insert(place->tensor);
@@ -127,7 +129,7 @@ void check_unused(const Source& source, const Model& model, const Note& note) {
     const std::string text = fmt::format(
         "{} tensor{} of the source {} not used by the graph {}: {}{}", count, count == 1 ? "" : "s",
         count == 1 ? "is" : "are", model.graph, fmt::join(unused, ", "), more ? ", …" : "");
-    if (source.format() == "hf")
+    if (!options.model_file || source.format() == "hf")
         fail("{}: {}; the model is another than the graph's", source.name(), text);
     note(text);
 }
@@ -172,7 +174,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
         if (!is_computed(source, param)) total += RowSource(source, param).bytes();
         result.parameters += param.shape.row_count() * param.shape.cols;
     }
-    check_unused(source, model, watcher.note);
+    check_unused(options, source, model, watcher.note);
 
     ModelWriter writer(options.output, *watcher.cancelled);
     writer.meta("model", model.name);

@@ -135,8 +135,12 @@ int main(int argc, char** argv) {
     app.add_option("--name", options.name, "Without --model, the model's name")->excludes(by_model);
     try {
         app.parse(argc, argv);
+    } catch (const CLI::Success& done) {  // --help, --version
+        return app.exit(done);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
+        llmsql::report(fmt::format("llmsql-import: {} (llmsql-import --help lists the options)\n",
+                                   error.what()));
+        return 2;
     }
     options.source = source;
     options.output = output;

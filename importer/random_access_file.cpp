@@ -85,11 +85,4 @@ void ByteScanner::skip(uint64_t bytes) {
     }
 }
 
-std::string printable(std::string_view text) {
-    std::string result;
-    for (const char c : text.substr(0, 100))
-        result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-    return result;
-}
-
 }  // namespace llmsql

@@ -58,7 +58,4 @@ class ByteScanner {
     std::vector<std::byte> buffer_;
 };
 
-/// For messages: other programs' strings may hold anything, a terminal should not see it.
-std::string printable(std::string_view text);
-
 }  // namespace llmsql

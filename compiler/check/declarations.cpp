@@ -119,9 +119,7 @@ class DeclarationChecker {
     bool is_circular(const std::string& name) const { return circular_.contains(name); }
 
     void declare(const ast::Number& number) {
-        check_formats(number.annotations);
-        for (const ast::Annotation& annotation : number.annotations)
-            for (const ast::Expr& arg : annotation.args) check_number_source(arg);
+        check_number_sources(number.annotations);
         const char* what = number.is_dim ? "dim" : "constant";
         if (number.value && !is_circular(number.name.text))
             expressions_.need_number(*number.value, scope_);
@@ -133,6 +131,7 @@ class DeclarationChecker {
     }
 
     void declare(const ast::Let& let) {
+        check_number_sources(let.annotations);
         const Type type = is_circular(let.name.text) ? Type{} : check_value(let.value);
         if (!is_new(let.name)) return;
         scope_.later.erase(let.name.text);
@@ -173,6 +172,7 @@ class DeclarationChecker {
                                             Symbol{std::move(type), param->name.at, "parameter"});
             } else {
                 const auto& let = std::get<ast::Let>(item);
+                check_number_sources(let.annotations);
                 Type type = check_value(let.value);
                 type.dim.reset();  // it may differ from one repetition to the next
                 if (is_new(let.name))
@@ -262,11 +262,16 @@ class DeclarationChecker {
         }
     }
 
+    void check_number_sources(const std::vector<ast::Annotation>& annotations) {
+        check_formats(annotations);
+        for (const ast::Annotation& annotation : annotations)
+            for (const ast::Expr& arg : annotation.args) check_number_source(arg);
+    }
+
     /// "key", rows("tensor"), cols("tensor") or is("key", "text", …).
     void check_number_source(const ast::Expr& arg) {
-        if (arg.kind == ast::Expr::Kind::text) return;
         const bool texts =
-            arg.kind == ast::Expr::Kind::call &&
+            arg.kind == ast::Expr::Kind::call && !arg.operands.empty() &&
             std::ranges::all_of(
                 arg.operands,
                 [](const ast::Expr& each) { return each.kind == ast::Expr::Kind::text; }) &&
@@ -275,10 +280,14 @@ class DeclarationChecker {
         const bool of_shape =
             (arg.text == "rows" || arg.text == "cols") && arg.operands.size() == 1;
         const bool of_text = arg.text == "is" && arg.operands.size() >= 2;
-        if (!texts || (!of_shape && !of_text))
+        if (arg.kind != ast::Expr::Kind::text && (!texts || (!of_shape && !of_text)))
             errors_.error(arg.at,
                           "a metadata key in quotes is needed here, or rows(\"tensor\"), "
                           "cols(\"tensor\") or is(\"key\", \"text\")");
+        const ast::Expr& key =
+            arg.kind == ast::Expr::Kind::call && texts ? arg.operands.front() : arg;
+        if (scope_.inside == nullptr && key.text.find("{i}") != std::string::npos)
+            errors_.error(key.at, "{i} stands for the repetition of a block, and this is in none");
     }
 
     /// computed(expression of `element` [, when = condition]), of a vector.

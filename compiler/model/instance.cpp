@@ -104,10 +104,26 @@ class Instantiation {
 
     void declare(const ast::Let& let) {
         try {
-            made_.scalars[let.name.text] = value_of(let.value, {});
+            const Scalar value = value_of(let.value, {});
+            made_.scalars[let.name.text] = value;
+            compare(let, value, {});
         } catch (const EvalError& error) {
             report(error, let.value);
         }
+    }
+
+    /// What follows from other numbers and what the source says itself must be the same.
+    void compare(const ast::Let& let, const Scalar& value, const Place& place) {
+        if (let.annotations.empty() || !given_.said) return;
+        const std::optional<Said> said = given_.said(let, place.index);
+        const double own = std::visit([](auto each) { return static_cast<double>(each); }, value);
+        if (!said || said->value == own) return;
+        const std::string of =
+            place.block ? fmt::format(" of {} {}", place.block->name.text, place.index) : "";
+        report_(let.name.at, {},
+                fmt::format("'{}'{} is {} in this graph, but not in the source: {}", let.name.text,
+                            of, number_text(own), said->words));
+        ++reports_;
     }
 
     void declare(const ast::Require& require) {
@@ -161,7 +177,9 @@ class Instantiation {
                 }
                 const auto& let = std::get<ast::Let>(item);
                 try {
-                    (*place.lets)[let.name.text] = value_of(let.value, place);
+                    const Scalar value = value_of(let.value, place);
+                    (*place.lets)[let.name.text] = value;
+                    compare(let, value, place);
                 } catch (const EvalError& error) {
                     report(error, let.value);
                     ++reports_;

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,11 +12,20 @@
 
 namespace llmsql {
 
+/// A number that a source's metadata says, and in which words: "hidden_act is \"gelu\"".
+struct Said {
+    double value = 0;
+    std::string words;
+};
+
 /// What a model file or a source's metadata says about a graph.
 struct Given {
     std::map<std::string, double> numbers;  // dims and constants
     /// Does this optional parameter exist? It has its name and its sources, but no shape yet.
     std::function<bool(const Param&)> has;
+    /// What a source says of a `let` by its annotations, in a block with {i} for `index` (else -1).
+    /// Empty where there is no source.
+    std::function<std::optional<Said>(const ast::Let&, int64_t index)> said = {};
 };
 
 struct BlockInstance {

@@ -287,31 +287,47 @@ const char* name_of_format(std::string_view format) {
     return format == "hf" ? "Hugging Face" : "GGUF";
 }
 
-std::optional<double> number_at(const ast::Expr& place, const SourceMetadata& source) {
-    if (place.kind == ast::Expr::Kind::text) {
-        const auto found = source.number(place.text);
-        return found ? std::optional(as_written(*found)) : std::nullopt;
-    }
-    if (place.text == "is") {
-        const auto found = source.text(place.operands.at(0).text);
-        if (!found) return std::nullopt;
-        return std::any_of(place.operands.begin() + 1, place.operands.end(),
-                           [&](const ast::Expr& text) { return text.text == *found; })
-                   ? 1.0
-                   : 0.0;
-    }
-    const auto shape = source.shape(place.operands.at(0).text);
-    if (!shape || shape->empty()) return std::nullopt;
-    return static_cast<double>(place.text == "rows" ? shape->front() : shape->back());
+/// A key or tensor with the repetition's number in place of {i}.
+std::string of_repetition(std::string name, int64_t index) {
+    if (const size_t at = name.find("{i}"); index >= 0 && at != std::string::npos)
+        name.replace(at, 3, std::to_string(index));
+    return name;
 }
 
-/// The value of a dim or constant in a source: its annotation's keys and shapes, the first there
-/// is.
-std::optional<double> number_in(const ast::Number& number, const SourceMetadata& source) {
-    for (const ast::Annotation& annotation : number.annotations) {
+std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceMetadata& source) {
+    if (place.kind == ast::Expr::Kind::text) {
+        const std::string key = of_repetition(place.text, index);
+        if (const auto found = source.number(key)) {
+            const double value = as_written(*found);
+            return Said{value, fmt::format("{} is {}", key, number_text(value))};
+        }
+        if (const auto text = source.text ? source.text(key) : std::nullopt)
+            fail("{}: the source's {} is the text \"{}\", but a number is needed",
+                 source.architecture, key, printable(*text));
+        return std::nullopt;
+    }
+    const std::string key = of_repetition(place.operands.at(0).text, index);
+    if (place.text == "is") {
+        const auto found = source.text(key);
+        if (!found) return std::nullopt;
+        const bool any = std::any_of(place.operands.begin() + 1, place.operands.end(),
+                                     [&](const ast::Expr& text) { return text.text == *found; });
+        return Said{any ? 1.0 : 0.0, fmt::format("{} is \"{}\"", key, printable(*found))};
+    }
+    const auto shape = source.shape(key);
+    if (!shape || shape->empty()) return std::nullopt;
+    const auto size = static_cast<double>(place.text == "rows" ? shape->front() : shape->back());
+    return Said{size, fmt::format("{} has {} {}", key, number_text(size),
+                                  place.text == "rows" ? "rows" : "columns")};
+}
+
+/// What a source says by annotations: their keys and shapes, the first there is.
+std::optional<Said> said_in(const std::vector<ast::Annotation>& annotations, int64_t index,
+                            const SourceMetadata& source) {
+    for (const ast::Annotation& annotation : annotations) {
         if (annotation.format.text != source.format) continue;
         for (const ast::Expr& arg : annotation.args)
-            if (const auto found = number_at(arg, source)) return found;
+            if (auto found = said_at(arg, index, source)) return found;
     }
     return std::nullopt;
 }
@@ -400,9 +416,12 @@ Model model_from_source(const fs::path& graph_file, const SourceMetadata& source
         const std::optional<ParamSource>& place = param.source(source.format);
         return place && (place->is_computed() || source.shape(place->tensor).has_value());
     };
+    given.said = [&](const ast::Let& let, int64_t index) {
+        return said_in(let.annotations, index, source);
+    };
     for (const ast::Number* number : numbers_of(file.graph)) {
-        if (const auto found = number_in(*number, source)) {
-            given.numbers[number->name.text] = *found;
+        if (const auto found = said_in(number->annotations, -1, source)) {
+            given.numbers[number->name.text] = found->value;
         } else if (!number->value) {
             errors.error(number->name.at,
                          fmt::format("the source does not say what '{}' is: looked for {}{}",

@@ -54,6 +54,7 @@ struct Number {
 struct Let {
     Name name;
     Expr value;
+    std::vector<Annotation> annotations;  // where a source says the same
 };
 
 struct Require {

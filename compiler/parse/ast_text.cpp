@@ -48,7 +48,9 @@ class Printer {
              number.value ? " = " + to_text(*number.value) : "", annotations(number.annotations));
     }
 
-    void declare(const Let& let) { line("let {} = {};", let.name.text, to_text(let.value)); }
+    void declare(const Let& let) {
+        line("let {} = {}{};", let.name.text, to_text(let.value), annotations(let.annotations));
+    }
 
     void declare(const Require& require) {
         line("require {}{};", to_text(require.condition),

@@ -279,7 +279,8 @@ class Builder {
     }
 
     ast::Let declare(GraphParser::LetContext* tree) {
-        return {name(tree->name()), expression(tree->expression())};
+        return {name(tree->name()), expression(tree->expression()),
+                annotations(tree->annotation())};
     }
 
     ast::Require declare(GraphParser::RequireContext* tree) {

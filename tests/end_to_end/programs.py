@@ -6,8 +6,11 @@ LLMSQL_SOURCE_DIR, downloaded models by LLMSQL_MODELS_DIR.
 
 import os
 import pathlib
+import sqlite3
 import subprocess
 import sys
+import tempfile
+import unittest
 
 import numpy as np
 
@@ -28,6 +31,23 @@ def run(variable, *arguments, **options):
         raise AssertionError(f"{variable} {' '.join(map(str, arguments))}\nexited with "
                              f"{done.returncode}: {done.stderr.decode(errors='replace')}")
     return done
+
+
+def rows(db, query):
+    connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+class TemporaryFolder(unittest.TestCase):
+    """Each test has an empty folder of its own."""
+
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
 
 
 def import_gguf(gguf, graph, weights, folder):

@@ -106,6 +106,27 @@ class GraphErrors(unittest.TestCase):
                          "rotary positions are not supported (numbers from the source's metadata)\n",
                          metadata={"qwen3.rope.scaling.factor": 4.0})
 
+    def test_what_the_source_says_otherwise(self):
+        self.graph("qwen3")
+        said = self.import_says("error: 'rope_unscaled' is 1 in this graph, but not in the source: "
+                                'qwen3.rope.scaling.type is "yarn" (numbers from the source\'s metadata)\n',
+                                metadata={"qwen3.rope.scaling.type": "yarn"})
+        self.assertRegex(said, r"graphs/qwen3\.graph:\d+:7: error: ")
+        self.import_says("error: 'd_rope' is 128 in this graph, but not in the source: "
+                         "qwen3.rope.dimension_count is 64 ", metadata={"qwen3.rope.dimension_count": 64})
+
+    def test_a_text_where_a_number_is_needed(self):
+        self.graph("qwen3")
+        self.import_says("qwen3: the source's qwen3.rope.scaling.factor is the text \"2?\", but a number is "
+                         "needed", metadata={"qwen3.rope.scaling.factor": "2\n"})
+
+    def test_a_tensor_that_the_graph_does_not_use(self):
+        self.graph("llama")
+        said = self.import_says("llama3.gguf: 1 tensor of the source is not used by the graph llama: "
+                                "outputs.weight; the model is another than the graph's\n", "llama3",
+                                rename={"output.weight": "outputs.weight"})
+        self.assertFalse((self.folder / "x.db").exists(), said)
+
     def test_an_architecture_without_a_graph(self):
         self.graph("llama")
         self.import_says("no graph file is for the GGUF architecture 'mamba9'",

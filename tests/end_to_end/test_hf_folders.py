@@ -7,17 +7,14 @@ and that a model of gigabytes goes through in little memory.
 
 import json
 import os
-import pathlib
 import shutil
-import sqlite3
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import numpy as np
 
-from programs import FIXTURES, SOURCE, compile_model, import_gguf, logits, run
+from programs import FIXTURES, SOURCE, TemporaryFolder, compile_model, import_gguf, logits, rows, run
 
 from hf_folder import (encoded, safetensors_header, spm_tokenizer, tiny_config, write_json,
                        write_tiny, write_weights)
@@ -35,20 +32,7 @@ def attempt(*arguments):
     return done.returncode, done.stderr.decode()
 
 
-def rows(db, query):
-    connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
-
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        holder = tempfile.TemporaryDirectory()
-        self.addCleanup(holder.cleanup)
-        self.folder = pathlib.Path(holder.name)
-
+class Folder(TemporaryFolder):
     def imported(self, source, *options):
         db = self.folder / f"{source.name}.db"
         run("LLMSQL_IMPORT", source, "--graph-dir", GRAPHS, "-o", db, *options)
@@ -221,10 +205,42 @@ class BadFolders(Folder):
         (self.folder / "x.db").unlink()
         self.change("config.json", tie_word_embeddings=False, vocab_size=299)
         self.refuse("has the shape [300, 80], the model needs [299, 80]")
+        self.change("config.json", vocab_size=300, hidden_act="gelu")
+        self.refuse("error: 'gate_is_silu' is 1 in this graph, but not in the source: hidden_act is \"gelu\"")
+        self.change("config.json", hidden_act="silu", rms_norm_eps="1e-5")
+        self.refuse("the source's rms_norm_eps is the text \"1e-5\", but a number is needed")
+        self.change("config.json", rms_norm_eps=None)
+        self.refuse("the source does not say what 'rms_eps' is: looked for \"rms_norm_eps\"\n")
         (self.hf / "config.json").write_text("{" * 100000)
         self.refuse("config.json: ")
         (self.hf / "config.json").unlink()
         self.refuse("has no config.json, so it is not a Hugging Face model's folder")
+
+    def test_what_the_graph_does_otherwise(self):
+        """Keys that would change the computation, of every graph: each is refused, none ignored."""
+        kinds = ["sliding_attention"] * 5 + ["full_attention"] + ["sliding_attention"]
+        for name, changes, expected in (
+                ("qwen3", dict(hidden_act="relu"), 'hidden_act is "relu"'),
+                ("qwen3", dict(rope_scaling={"type": "dynamic"}), 'rope_scaling.type is "dynamic"'),
+                ("qwen3", dict(partial_rotary_factor=0.5), "partial_rotary_factor is 0.5"),
+                ("qwen3", dict(layer_types=["full_attention", "sliding_attention"]),
+                 "'windowed_layer' of layer 1 is 0 in this graph, but not in the source: layer_types.1 is"),
+                ("olmo2", dict(rope_scaling={"rope_type": "longrope"}), 'rope_type is "longrope"'),
+                ("olmoe", dict(hidden_act="gelu"), 'hidden_act is "gelu"'),
+                ("qwen3moe", dict(hidden_act="gelu"), 'hidden_act is "gelu"'),
+                ("gemma3-256", dict(hidden_activation="gelu"), 'hidden_activation is "gelu"'),
+                ("gemma3-256", dict(use_bidirectional_attention=True), "use_bidirectional_attention is 1"),
+                ("gemma3-256", dict(layer_types=kinds[1:] + kinds[:1]),
+                 "'is_local' of layer 4 is 1 in this graph, but not in the source: layer_types.4 is"),
+                ("gemma3-256", dict(layer_types=kinds, hidden_activation="gelu_pytorch_tanh"), None)):
+            with self.subTest(name, **changes):
+                shutil.rmtree(self.hf)
+                write_tiny(name, self.hf)
+                self.change("config.json", **changes)
+                if expected:
+                    self.refuse(expected)
+                else:
+                    self.assertEqual(attempt(self.hf, "-o", self.folder / "x.db")[0], 0)
 
     def test_tokenizer(self):
         whole = (self.hf / "tokenizer.json").read_text()

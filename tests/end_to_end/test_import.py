@@ -9,16 +9,14 @@ import os
 import pathlib
 import resource
 import signal
-import sqlite3
 import struct
 import subprocess
-import tempfile
 import time
 import unittest
 
 import numpy as np
 
-from programs import FIXTURES, MODELS, SOURCE, import_gguf, run
+from programs import FIXTURES, MODELS, SOURCE, TemporaryFolder, import_gguf, rows, run
 
 from model_db import read_model
 
@@ -35,20 +33,7 @@ def attempt(*arguments, **options):
     return done.returncode, done.stderr.decode()
 
 
-def rows(db, query):
-    connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
-
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        holder = tempfile.TemporaryDirectory()
-        self.addCleanup(holder.cleanup)
-        self.folder = pathlib.Path(holder.name)
-
+class Folder(TemporaryFolder):
     def names(self):
         return sorted(path.name for path in self.folder.iterdir())
 
@@ -232,6 +217,9 @@ class BadInput(Folder):
         self.refuse("--weights", LLAMA, *graph, "--weights", "q5", code=2)
         self.refuse("--model excludes --weights", LLAMA, "--model", "x.toml", "--weights", "q8",
                     code=2)
+        self.assertEqual(attempt(), (2, "llmsql-import: SRC is required (llmsql-import --help lists "
+                                        "the options)\n"))
+        self.assertEqual(attempt("--version")[0], 0)
 
     def test_the_graph_is_found_by_the_architecture(self):
         for name in ("tiny-llama", "tiny-qwen2", "tiny-gemma3"):

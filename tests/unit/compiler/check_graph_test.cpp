@@ -254,6 +254,21 @@ TEST(CheckGraph, Annotations) {
               "5:109 a tensor has one transform at most\n");
 }
 
+TEST(CheckGraph, AnnotationsOfLets) {
+    EXPECT_EQ(
+        messages_in(R"(graph t {
+  dim n @hf("sizes.{i}");
+  let a = 1 @hf(is("kinds.{i}", "x")) @xx("a");
+  block k[n] { let b = index == 0 @hf(is("kinds.{i}", "x"), "b") @gguf(3); param p : [n] @gguf("{i}"); }
+})"),
+        "1:7 graph 't' has no forward\n"
+        "2:13 {i} stands for the repetition of a block, and this is in none\n"
+        "3:20 {i} stands for the repetition of a block, and this is in none\n"
+        "3:40 unknown source format 'xx'; there are gguf and hf\n"
+        "4:72 a metadata key in quotes is needed here, or rows(\"tensor\"), cols(\"tensor\") or "
+        "is(\"key\", \"text\")\n");
+}
+
 TEST(CheckGraph, AnnotationsOfWhatIsComputed) {
     EXPECT_EQ(
         messages_in(R"(graph t {

@@ -21,7 +21,7 @@ TEST(ParseGraph, EveryDeclarationAndStatement) {
     EXPECT_EQ(ast_of(R"(
 // a comment
 graph tiny @gguf("a", "b") @hf("C") {
-  dim n @gguf("x.n", rows("w")); const eps = 1e-5; let half = n / 2;
+  dim n @gguf("x.n", rows("w")); const eps = 1e-5; let half = n / 2 @hf(is("kind", "a"));
   require n % 2 == 0, "even"; require n > 1;
   param w : [n, 2*n + 1] @gguf("w", unpermute(n)); param out : [n] = w;
   block layer[n] { let last = index == n - 1; optional param bias : [n]; }
@@ -36,7 +36,7 @@ graph tiny @gguf("a", "b") @hf("C") {
               R"(graph tiny @gguf("a", "b") @hf("C") {
   dim n @gguf("x.n", rows("w"));
   const eps = 1e-05;
-  let half = (n / 2);
+  let half = (n / 2) @hf(is("kind", "a"));
   require ((n % 2) == 0), "even";
   require (n > 1);
   param w: [n, ((2 * n) + 1)] @gguf("w", unpermute(n));
