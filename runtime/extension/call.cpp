@@ -103,7 +103,6 @@ CallOptions parse_call_options(std::string_view json) {
     const Json object = Json::parse(json, nullptr, false);
     if (!object.is_object()) fail("the options must be a JSON object, as '{{\"temperature\": 0}}'");
     for (const auto& [name, value] : object.items()) set(options, name, value);
-    if (options.system && !options.chat) fail("option 'system' goes with 'chat'");
     check_options(options.generate);
     return options;
 }
@@ -123,6 +122,7 @@ CallOptions options_argument(sqlite3_value* value) {
 std::vector<int32_t> prompt_tokens(OpenModel& model, const std::string& prompt,
                                    const CallOptions& options) {
     const int context = options.generate.context.value_or(model.program.context());
+    if (options.system && !options.chat) fail("option 'system' goes with 'chat'");
     if (!options.chat) return text_prompt(model.tokenizer, prompt, context);
     check_prompt(prompt, "the prompt");
     std::vector<ChatMessage> messages;

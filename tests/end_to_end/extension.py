@@ -1,0 +1,61 @@
+"""What the tests of the loadable extension share: connections that have loaded it.
+
+Under AddressSanitizer the library needs ASan's runtime first in the process: tests that load it
+start themselves anew with it (see main())."""
+
+import os
+import pathlib
+import sqlite3
+import subprocess
+import sys
+import unittest
+
+from programs import FIXTURES, SOURCE, import_gguf, run
+
+LIBRARY = os.environ["LLMSQL_EXTENSION"]
+SANITIZED = bool(os.environ.get("LLMSQL_SANITIZED"))
+
+
+def asan():
+    return subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True,
+                          check=True).stdout.strip()
+
+
+def environment():
+    """Of a process that is to load the library. What Python, or a shell, leaks is not ours."""
+    if not SANITIZED:
+        return dict(os.environ)
+    return dict(os.environ, LD_PRELOAD=asan(), ASAN_OPTIONS="detect_leaks=0")
+
+
+def main():
+    if SANITIZED and "libasan" not in os.environ.get("LD_PRELOAD", ""):
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment())
+    unittest.main()
+
+
+def connect(database=":memory:", **options):
+    db = sqlite3.connect(database, **options)
+    db.enable_load_extension(True)
+    db.load_extension(LIBRARY)
+    db.enable_load_extension(False)
+    return db
+
+
+def value(db, sql, *arguments):
+    return db.execute(sql, arguments).fetchone()[0]
+
+
+def shell(database, script):
+    """(stdout, stderr) of the sqlite3 shell with the library loaded."""
+    done = subprocess.run(["sqlite3", "-batch", str(database)], text=True, capture_output=True,
+                          input=f".load {LIBRARY}\n{script}", env=environment(), timeout=300)
+    return done.stdout, done.stderr
+
+
+def tiny(folder, name="tiny-llama", graph="llama", *options):
+    """A tiny model with a plan installed: its database."""
+    db, toml = import_gguf(FIXTURES / f"{name}.gguf", graph, "f32", pathlib.Path(folder))
+    run("LLMSQLC", toml, "--install", db, "--graph-dir", SOURCE / "graphs", "--context", 128,
+        "--chunk", 32, "--sequences", 8, *options)
+    return db

@@ -1,0 +1,485 @@
+#!/usr/bin/env python3
+"""libllmsql in SQLite's clients: what its functions give, what they refuse, how they end."""
+
+import json
+import math
+import os
+import pathlib
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import numpy as np
+
+from extension import LIBRARY, SANITIZED, connect, environment, main, shell, tiny, value
+from programs import SOURCE, compile_model, logits, run
+
+GREEDY = {"temperature": 0, "n_predict": 12}
+SAMPLED = {"temperature": 2, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 7, "n_predict": 12}
+PROMPTS = ["The river", "A", "Once upon a time there was a hill and a river, and " * 2, "one two",
+           "hill", "zzz", "The  hill", "to be", "x = 1", "seven", "The river flows", "end"]
+
+
+class Extension(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        holder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(holder.cleanup)
+        cls.folder = pathlib.Path(holder.name)
+        cls.model = tiny(cls.folder)
+
+    def setUp(self):
+        self.db = connect(self.model)
+        self.addCleanup(self.db.close)
+
+    def generate(self, prompt, options, db=None):
+        return value(db or self.db, "SELECT llm_generate(?, ?)", prompt, json.dumps(options))
+
+    def refused(self, sql, *arguments):
+        with self.assertRaises(sqlite3.OperationalError) as caught:
+            self.db.execute(sql, arguments).fetchall()
+        return str(caught.exception)
+
+    def by_command_line(self, prompt, *options):
+        out = run("LLMSQL_RUN", self.model, "-p", prompt, *options).stdout.decode()
+        return out[len(prompt):].removesuffix("\n")
+
+    def test_generates_what_the_command_line_does(self):
+        for prompt in PROMPTS:
+            with self.subTest(prompt=prompt):
+                self.assertEqual(self.generate(prompt, GREEDY).removesuffix("\n"),
+                                 self.by_command_line(prompt, "--temp", 0, "-n", 12))
+        self.assertEqual(self.generate("The river", SAMPLED).removesuffix("\n"),
+                         self.by_command_line("The river", "--temp", 2, "--top-k", 0, "--top-p", 1,
+                                              "--min-p", 0, "--seed", 7, "-n", 12))
+
+    def test_stream_is_the_same_text_with_its_probabilities(self):
+        for options in (GREEDY, SAMPLED, dict(GREEDY, stop=["e"])):
+            rows = self.db.execute("SELECT token, piece, logprob FROM llm_stream(?, ?)",
+                                   ("The river", json.dumps(options))).fetchall()
+            self.assertEqual("".join(piece for _, piece, _ in rows),
+                             self.generate("The river", options))
+            tokens = json.loads(value(self.db, "SELECT llm_tokenize('The river')"))
+            plan = compile_model(self.model.with_suffix(".toml"), self.folder / "p.sql")
+            for token, _, logprob in rows:
+                if token is None:
+                    continue
+                row = logits(plan, self.model, tokens, self.folder)[-1].astype(np.float64)
+                expected = row[token] - np.log(np.sum(np.exp(row - row.max()))) - row.max()
+                self.assertAlmostEqual(logprob, expected, places=4)
+                tokens.append(token)
+
+    def test_streams_and_calls_do_not_disturb_each_other(self):
+        alone = {prompt: self.generate(prompt, GREEDY) for prompt in PROMPTS[:2]}
+        a = self.db.execute("SELECT piece FROM llm_stream(?, ?)", (PROMPTS[0], json.dumps(GREEDY)))
+        b = self.db.execute("SELECT piece FROM llm_stream(?, ?)", (PROMPTS[1], json.dumps(GREEDY)))
+        texts = ["", ""]
+        for x, y in zip(a, b):
+            texts[0] += x[0]
+            texts[1] += y[0]
+            self.generate("something else", dict(GREEDY, n_predict=1))
+        self.assertEqual(texts, [alone[PROMPTS[0]], alone[PROMPTS[1]]])
+
+    def test_batch_gives_the_answers_of_one_at_a_time(self):
+        self.db.execute("CREATE TEMP TABLE question(id, text)")
+        self.db.executemany("INSERT INTO question VALUES (?, ?)", enumerate(PROMPTS))
+        for options in (GREEDY, SAMPLED, dict(GREEDY, stop="e"), dict(GREEDY, n_predict=1),
+                        dict(GREEDY, together=3), dict(GREEDY, context=40, n_predict=-1)):
+            with self.subTest(options=options):
+                prompts = [p for p in PROMPTS if len(p) < 60]
+                rows = self.db.execute(
+                    "SELECT id, answer, tokens FROM llm_batch('SELECT id, text FROM question "
+                    "WHERE length(text) < 60 ORDER BY id', ?)", (json.dumps(options),)).fetchall()
+                one = {k: v for k, v in options.items() if k != "together"}
+                self.assertEqual([row[1] for row in rows],
+                                 [self.generate(prompt, one) for prompt in prompts])
+                self.assertEqual([row[0] for row in rows],
+                                 [i for i, p in enumerate(PROMPTS) if len(p) < 60])
+        table = self.db.execute("SELECT llm_generate(text, ?) FROM question", (json.dumps(GREEDY),))
+        batch = self.db.execute("SELECT answer FROM llm_batch('SELECT id, text FROM question', ?)",
+                                (json.dumps(GREEDY),))
+        self.assertEqual(batch.fetchall(), table.fetchall())
+
+    def test_batch_refuses_what_is_not_one_query_of_two_columns(self):
+        for query in ("SELECT 1", "SELECT 1, 'a'; SELECT 2, 'b'", "", "DELETE FROM llm_meta",
+                      "CREATE TABLE x(a, b)"):
+            self.assertIn("one query that yields two columns",
+                          self.refused("SELECT * FROM llm_batch(?)", query))
+        self.assertIn("no such table", self.refused("SELECT * FROM llm_batch('SELECT a, b FROM c')"))
+        self.assertIn("the prompt is empty",
+                      self.refused("SELECT * FROM llm_batch(?)", "SELECT 1, ''"))
+        self.assertIn("--keep", self.refused("SELECT * FROM llm_batch('SELECT 1, ''a''', ?)",
+                                             '{"keep": 1}'))
+        self.assertIn("1 argument is needed", self.refused("SELECT * FROM llm_batch"))
+
+    def test_tokens(self):
+        for text in PROMPTS + ["", "é 漢字 \N{GRINNING FACE}"]:
+            tokens = value(self.db, "SELECT llm_tokenize(?)", text)
+            file = self.folder / "text"
+            file.write_text(text)
+            expected = run("LLMSQL_RUN", self.model, "--tokenize", file).stdout.split()
+            self.assertEqual(json.loads(tokens), list(map(int, expected)))
+            self.assertEqual(value(self.db, "SELECT llm_token_count(?)", text), len(expected))
+        self.assertEqual(value(self.db, "SELECT llm_detokenize(llm_tokenize('The river'))").lstrip(),
+                         "The river")
+
+    def test_logprob_is_the_sum_over_a_text(self):
+        text = "The river flows"
+        tokens = json.loads(value(self.db, "SELECT llm_tokenize(?)", text))
+        plan = compile_model(self.model.with_suffix(".toml"), self.folder / "p.sql")
+        rows = logits(plan, self.model, tokens, self.folder).astype(np.float64)
+        rows -= np.log(np.sum(np.exp(rows), axis=1, keepdims=True))
+        expected = sum(rows[i][token] for i, token in enumerate(tokens[1:]))
+        self.assertAlmostEqual(value(self.db, "SELECT llm_logprob(?)", text), expected, places=3)
+        # The rule of the product, where a cut leaves tokens as they are.
+        streamed = self.db.execute("SELECT sum(logprob), group_concat(piece, '') FROM "
+                                   "llm_stream('The river', ?)", (json.dumps(GREEDY),)).fetchone()
+        given = value(self.db, "SELECT llm_logprob(?, '{\"given\": \"The river\"}')", streamed[1])
+        self.assertTrue(math.isfinite(given) and given < 0)
+
+    def test_chat(self):
+        expected = run("LLMSQL_RUN", self.model, "--chat", "-p", "The river", "--system", "Be brief",
+                       "--temp", 0, "-n", 12).stdout.decode()
+        options = dict(GREEDY, system="Be brief", chat=True)
+        self.assertEqual(self.generate("The river", options).removesuffix("\n"),
+                         expected.removesuffix("\n"))
+        turns = ["The river", "A hill", "one two"]
+        said = run("LLMSQL_RUN", self.model, "--temp", 0, "-n", 6,
+                   input="\n".join(turns).encode()).stdout.decode()
+        few = '{"temperature": 0, "n_predict": 6}'
+        answers = [value(self.db, "SELECT llm_chat('a', ?, ?)", turn, few) for turn in turns]
+        self.assertEqual("".join(a if a.endswith("\n") else a + "\n" for a in answers), said)
+        self.assertIn("has begun without it",
+                      self.refused("SELECT llm_chat('a', 'b', '{\"system\": \"c\"}')"))
+        self.assertIn("the message is empty", self.refused("SELECT llm_chat('a', '')"))
+
+    def test_null_and_wrong_arguments(self):
+        for call in ("llm_generate(NULL)", "llm_tokenize(NULL)", "llm_token_count(NULL)",
+                     "llm_detokenize(NULL)", "llm_logprob(NULL)"):
+            self.assertIsNone(value(self.db, f"SELECT {call}"), call)
+        for sql, message in (
+                ("SELECT llm_generate(1)", "the prompt must be text"),
+                ("SELECT llm_generate(x'00')", "the prompt must be text"),
+                ("SELECT llm_generate('')", "the prompt is empty: there is nothing to go on from"),
+                ("SELECT llm_generate('a', 'b')", "the options must be a JSON object"),
+                ("SELECT llm_generate('a', '{\"temp\": 1}')", "there is no option 'temp'"),
+                ("SELECT llm_generate('a', '{\"seed\": \"1\"}')", "option 'seed': an integer"),
+                ("SELECT llm_generate('a', '{\"seed\": 99999999999999999999}')", "option 'seed'"),
+                ("SELECT llm_generate('a', '{\"top_k\": -1}')", "option 'top_k': from 0"),
+                ("SELECT llm_generate('a', '{\"top_p\": 2}')", "--top-p: from 0 to 1"),
+                ("SELECT llm_generate('a', '{\"system\": \"b\"}')", "goes with 'chat'"),
+                ("SELECT llm_generate('a', '{\"plan\": \"b\"}')", "there is no plan 'b' in it"),
+                ("SELECT llm_generate('a', '{\"model\": \"/nowhere\"}')", "/nowhere"),
+                ("SELECT llm_generate('a', '{\"context\": 129}')", "the plan's context is 128"),
+                ("SELECT llm_generate(printf('%.1000c', 'x y '))", "tokens, the context holds 128"),
+                ("SELECT llm_detokenize('{}')", "must be a JSON array"),
+                ("SELECT llm_detokenize('[-1]')", "must be a JSON array"),
+                ("SELECT llm_detokenize('[1e9]')", "must be a JSON array"),
+                ("SELECT llm_detokenize('[1000000000]')", "there is no token 1000000000"),
+                ("SELECT * FROM llm_stream", "1 argument is needed"),
+                ("SELECT * FROM llm_stream(NULL)", "the prompt must be text"),
+                ("SELECT llm_load('/nowhere')", "/nowhere")):
+            with self.subTest(sql=sql):
+                self.assertIn(message, self.refused(sql))
+        # Nothing of that is left behind.
+        self.assertEqual(self.generate("The river", GREEDY), self.generate("The river", GREEDY))
+
+    def test_finding_the_model(self):
+        expected = self.generate("The river", GREEDY)
+        bare = connect()
+        self.addCleanup(bare.close)
+        with self.assertRaisesRegex(sqlite3.OperationalError, "no model: open or attach"):
+            self.generate("The river", GREEDY, bare)
+        bare.execute("ATTACH ? AS \"weights \"\" here\"", (str(self.model),))
+        self.assertEqual(self.generate("The river", GREEDY, bare), expected)
+        loaded = connect()
+        self.addCleanup(loaded.close)
+        info = json.loads(value(loaded, "SELECT llm_load(?)", str(self.model)))
+        self.assertEqual((info["context"], info["sequences"], info["plans"]), (128, 8, ["default"]))
+        self.assertEqual(self.generate("The river", GREEDY, loaded), expected)
+        plan = compile_model(self.model.with_suffix(".toml"), self.folder / "other.sql",
+                             "--context", 64)
+        info = json.loads(value(loaded, "SELECT llm_load(?, ?, '{\"threads\": 1}')",
+                                str(self.model), str(plan)))
+        self.assertEqual((info["context"], info["threads"]), (64, 1))
+        self.assertEqual(self.generate("The river", GREEDY, loaded), expected)
+        with self.assertRaises(sqlite3.OperationalError):
+            value(loaded, "SELECT llm_load('/nowhere')")
+        self.assertEqual(json.loads(value(loaded, "SELECT llm_info()"))["context"], 64)
+
+    def test_a_schema_cannot_call_it(self):
+        bare = connect(self.folder / "schema.db")
+        self.addCleanup(bare.close)
+        bare.execute("CREATE VIEW v AS SELECT llm_generate('a')")
+        bare.execute("CREATE VIEW w AS SELECT * FROM llm_stream('a')")
+        bare.execute("CREATE VIEW x AS SELECT llm_version()")
+        bare.execute("PRAGMA trusted_schema = 0")
+        for view in "vw":
+            with self.assertRaisesRegex(sqlite3.OperationalError, "unsafe use of"):
+                bare.execute(f"SELECT * FROM {view}").fetchall()
+        bare.execute("SELECT * FROM x").fetchall()
+
+    def test_interrupts_are_heard(self):
+        endless = json.dumps({"temperature": 0, "n_predict": -1, "ignore_eos": True, "keep": 1})
+        for sql in ("SELECT llm_generate('a', ?)", "SELECT count(*) FROM llm_stream('a', ?)"):
+            timer = threading.Timer(0.3, self.db.interrupt)
+            timer.start()
+            with self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
+                value(self.db, sql, endless)
+            timer.join()
+            calls = []
+            self.db.set_progress_handler(lambda: calls.append(1) or len(calls) > 20, 500)
+            with self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
+                value(self.db, sql, endless)
+            self.db.set_progress_handler(None, 0)
+        timer = threading.Timer(0.3, self.db.interrupt)
+        timer.start()
+        batch = json.dumps({"temperature": 0, "n_predict": 100, "ignore_eos": True})
+        with self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
+            value(self.db, "SELECT count(*) FROM llm_batch('WITH RECURSIVE n(i) AS (SELECT 1 UNION "
+                           "ALL SELECT i + 1 FROM n) SELECT i, ''a'' FROM n', ?)", batch)
+        timer.join()
+        self.assertTrue(self.generate("The river", GREEDY))
+
+    def test_the_hosts_authorizer_and_schema_are_left_alone(self):
+        expected = self.generate("The river", GREEDY)
+        before = self.db.execute("SELECT * FROM sqlite_master").fetchall()
+        seen = []
+
+        def authorize(action, *arguments):
+            seen.append((action, *arguments))
+            return sqlite3.SQLITE_OK
+
+        self.db.set_authorizer(authorize)
+        self.assertEqual(self.generate("The river", dict(GREEDY, n_predict=12)), expected)
+        self.db.set_authorizer(None)
+        # What it sees is the statement, the question which databases there are, and the poll.
+        self.assertTrue(all(action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, 33,
+                                       sqlite3.SQLITE_PRAGMA, sqlite3.SQLITE_READ)
+                            for action, *_ in seen), seen)
+        self.assertEqual(self.db.execute("SELECT * FROM sqlite_temp_master").fetchall(), [])
+        self.assertEqual(self.db.execute("SELECT * FROM sqlite_master").fetchall(), before)
+
+    def test_connections_and_threads_at_once(self):
+        expected = [self.generate(prompt, GREEDY) for prompt in PROMPTS]
+        failures = []
+
+        def work():
+            try:
+                db = connect(self.model)
+                for _ in range(3):
+                    for prompt, text in zip(PROMPTS, expected):
+                        if self.generate(prompt, GREEDY, db) != text:
+                            failures.append(prompt)
+                db.close()
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+
+    def test_a_writer_is_told_busy_while_it_is_open_and_not_after(self):
+        self.generate("The river", GREEDY)
+        writer = sqlite3.connect(self.model, timeout=0)
+        with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+            with writer:
+                writer.execute("CREATE TABLE note(a)")
+        self.db.close()
+        with writer:
+            writer.execute("CREATE TABLE note(a)")
+            writer.execute("DROP TABLE note")
+        writer.close()
+
+    def test_under_load_without_growing(self):
+        """8 connections that generate all the time: no error, and memory stays where it was."""
+        seconds = float(os.environ.get("LLMSQL_LOAD_SECONDS", 20))
+        stop = time.monotonic() + seconds
+        failures, counts, sizes = [], [0] * 8, []
+        expected = [self.generate(prompt, SAMPLED) for prompt in PROMPTS]
+
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * 4096
+
+        def work(number):
+            try:
+                while time.monotonic() < stop:
+                    db = connect(self.model)
+                    for _ in range(5):
+                        i = (counts[number] + number) % len(PROMPTS)
+                        if self.generate(PROMPTS[i], SAMPLED, db) != expected[i]:
+                            failures.append(PROMPTS[i])
+                        db.execute("SELECT count(*) FROM llm_batch('SELECT 1, ''a'' UNION ALL "
+                                   "SELECT 2, ''b''', '{\"n_predict\": 4}')").fetchall()
+                        counts[number] += 1
+                    db.close()
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(seconds / 40)
+            sizes.append(resident())
+        self.assertEqual(failures, [])
+        self.assertTrue(all(count > 0 for count in counts), counts)
+        early, late = max(sizes[:len(sizes) // 2]), max(sizes[len(sizes) // 2:])
+        # Under ASan freed memory is kept back for a while, and takes room.
+        self.assertLess(late - early, (256 if SANITIZED else 8) << 20, sizes)
+        print(f"{sum(counts)} calls, {early >> 20} then {late >> 20} MiB", flush=True)
+
+
+class Shell(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        holder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(holder.cleanup)
+        cls.folder = pathlib.Path(holder.name)
+        cls.model = tiny(cls.folder)
+        cls.plan = compile_model(cls.model.with_suffix(".toml"), cls.folder / "plan.sql")
+
+    def test_the_shell(self):
+        out, err = shell(self.model, "SELECT llm_generate('The river', "
+                                     "'{\"temperature\": 0, \"n_predict\": 5}') || '|';\n"
+                                     "SELECT llm_generate('');\n")
+        expected = run("LLMSQL_RUN", self.model, "-p", "The river", "--temp", 0, "-n", 5)
+        self.assertEqual("The river" + out.rstrip("\n").removesuffix("|"),
+                         expected.stdout.decode().removesuffix("\n"))
+        self.assertIn("the prompt is empty: there is nothing to go on from", err)
+
+    def test_a_plan_by_hand(self):
+        """.read plan.sql is a pass; its tensors can be looked at; dropped, it can be read again."""
+        tokens = [5, 9, 2, 7]
+        last = int(self.plan.read_text().rsplit("SELECT data FROM tensor WHERE id = ")[-1]
+                   .split(";")[0])
+        script = f""".parameter set :tokens '{tokens}'
+.parameter set :position 0
+.parameter set :sequence 0
+.parameter set :first 0
+.parameter set :rows 4
+.mode list
+.read {self.plan}
+SELECT 'logits', llm_shape(data), llm_stats(data) FROM tensor WHERE id = {last};
+SELECT 'weight', llm_shape(data) FROM param WHERE id = 1;
+"""
+        again = "".join(f"DROP TABLE temp.{name};\n"
+                        for name in ("slot", "tensor", "kv", "kv_layer", "param"))
+        out, err = shell(self.model, script + again + script)
+        self.assertEqual(err, "")
+        expected = logits(self.plan, self.model, tokens, self.folder)
+        lines = [line for line in out.splitlines() if line.startswith(("logits", "weight"))]
+        self.assertEqual(len(lines), 4)
+        self.assertEqual(lines[:2], lines[2:])
+        _, shape, stats = lines[0].split("|")
+        self.assertEqual(shape, f"f32[{expected.shape[0]}, {expected.shape[1]}]")
+        stats = json.loads(stats)
+        self.assertAlmostEqual(stats["min"], float(expected.min()), places=4)
+        self.assertAlmostEqual(stats["max"], float(expected.max()), places=4)
+        np.testing.assert_allclose(stats["first"], expected[0][:8], rtol=1e-5)
+
+    def test_by_hand_errors_are_of_the_statement(self):
+        out, err = shell(self.model, f".read {self.plan}\n")  # no parameters
+        self.assertIn("llm_embed", err)
+        self.assertIn("is read before this pass has written it", err)
+        out, err = shell(":memory:", f".read {self.plan}\n")
+        self.assertIn("no model: open or attach", err)
+
+    def test_the_reference_is_the_declarations_and_its_examples_run(self):
+        db = connect(self.model)
+        self.addCleanup(db.close)
+        path = SOURCE / "docs" / "sql-reference.md"
+        page = [path.read_text().partition("## Functions\n")[0] + "## Functions\n",
+                "<!-- From here on written by tests/end_to_end/test_extension.py with LLMSQL_WRITE=1, "
+                "after runtime/extension/reference.cpp;\nresults are of a tiny model of random "
+                "weights. -->\n"]
+        for name, call, description, example in db.execute("SELECT * FROM llm_functions"):
+            page.append(f"### `{call}`\n\n{description}\n")
+            if example:
+                out, err = shell(self.model, ".mode list\n" + example + "\n")
+                self.assertEqual(err, "", name)
+                page.append(f"```sql\n{example}\n```\n\n```\n{out.rstrip()}\n```\n")
+        known = {row[0] for row in db.execute("SELECT name FROM llm_functions")}
+        registered = {row[0] for row in db.execute(
+            "SELECT DISTINCT name FROM pragma_function_list WHERE name LIKE 'llm\\_%' ESCAPE '\\'")}
+        operators = set((SOURCE / "docs" / "operators.md").read_text().replace("(", " ")
+                        .replace("`", " ").split())
+        self.assertEqual(registered - known - operators, set())
+        if os.environ.get("LLMSQL_WRITE"):
+            path.write_text("\n".join(page))
+        self.assertEqual(path.read_text(), "\n".join(page))
+
+
+class Go(unittest.TestCase):
+    SOURCE = """package main
+
+import (
+	"database/sql"
+	"fmt"
+	"log"
+	"os"
+
+	sqlite "github.com/mattn/go-sqlite3"
+)
+
+func main() {
+	sql.Register("llmsql", &sqlite.SQLiteDriver{Extensions: []string{os.Args[1]}})
+	db, err := sql.Open("llmsql", os.Args[2])
+	if err != nil {
+		log.Fatal(err)
+	}
+	rows, err := db.Query("SELECT piece FROM llm_stream(?, ?)", os.Args[3], os.Args[4])
+	if err != nil {
+		log.Fatal(err)
+	}
+	for rows.Next() {
+		var piece string
+		if err := rows.Scan(&piece); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Print(piece)
+	}
+	if err := rows.Err(); err != nil {
+		log.Fatal(err)
+	}
+}
+"""
+
+    def test_go(self):
+        library = "/usr/share/gocode/src/github.com/mattn/go-sqlite3"
+        go = shutil.which("go", path="/usr/lib/go/bin:" + os.environ["PATH"])
+        if not go or not os.path.exists(library):
+            self.skipTest("Debian's golang-go and golang-github-mattn-go-sqlite3-dev are not here")
+        if SANITIZED:
+            self.skipTest("Go's runtime and ASan's do not go together")
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            model = tiny(folder)
+            (folder / "client.go").write_text(self.SOURCE)
+            made = dict(environment(), GO111MODULE="off", GOPATH="/usr/share/gocode",
+                        GOFLAGS="-tags=libsqlite3", GOCACHE=str(folder / "cache"))
+            subprocess.run([go, "build", "-o", folder / "client", folder / "client.go"], check=True,
+                           env=made)
+            options = json.dumps(GREEDY)
+            done = subprocess.run([folder / "client", LIBRARY, model, "The river", options],
+                                  capture_output=True, text=True, timeout=120)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            db = connect(model)
+            self.assertEqual(done.stdout, value(db, "SELECT llm_generate(?, ?)", "The river", options))
+            db.close()
+            done = subprocess.run([folder / "client", LIBRARY, model, "", options],
+                                  capture_output=True, text=True, timeout=120)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("the prompt is empty", done.stderr)
+
+
+if __name__ == "__main__":
+    main()
