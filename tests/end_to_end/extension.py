@@ -17,8 +17,10 @@ SANITIZED = bool(os.environ.get("LLMSQL_SANITIZED"))
 
 
 def asan():
-    return subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True,
-                          check=True).stdout.strip()
+    """ASan's runtime, and C++'s, which it looks for exceptions in when it starts."""
+    return " ".join(subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True,
+                                   check=True).stdout.strip()
+                    for name in ("libasan.so", "libstdc++.so"))
 
 
 def environment():
