@@ -285,11 +285,11 @@ def graph_dir(options):
     return options.model.resolve().parent.parent / "graphs"
 
 
-def compile_plan(options, model, budget, path):
+def compile_plan(options, model, budget, path, *extra):
     """Writes the plan for `budget` MiB (None: unbounded) to `path`. Returns the bytes that its header
     says a pass reads and the least that any could; {"refused": …} if the budget is too small."""
     command = [options.bin / "llmsqlc", model, "-o", path, "--context", options.context,
-               "--graph-dir", graph_dir(options)]
+               "--graph-dir", graph_dir(options), *extra]
     if budget is not None:
         command += ["--budget", f"{budget:g}MiB", "--threads", options.threads]
     result = run(command, allow_failure=True)
