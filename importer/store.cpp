@@ -123,6 +123,8 @@ void store_vector(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
     progress(source.bytes());
 }
 
+constexpr double kMostRows = 1e15;  // numbers up to there are whole in both types
+
 }  // namespace
 
 RowSource::RowSource(const Source& source, const Param& param) {
@@ -132,10 +134,14 @@ RowSource::RowSource(const Source& source, const Param& param) {
              source.format() == "gguf" ? "a GGUF" : "a Hugging Face model", param.name,
              source.format());
     where_ = fmt::format("{}: tensor {}", source.name(), place->tensor);
+    rows_ = whole_ = param.shape.row_count();
+    cols_ = param.shape.cols;
+    const bool sliced = place->transform == "slice";
+    if (sliced) take_slice(*place, param);
     std::vector<int64_t> expected;
     if (place->part) expected.push_back(place->parts);
-    if (param.shape.rows) expected.push_back(*param.shape.rows);
-    expected.push_back(param.shape.cols);
+    if (param.shape.rows) expected.push_back(whole_);
+    expected.push_back(sliced && param.shape.is_vector() ? whole_ : param.shape.cols);
     tensor_ = source.find_tensor(place->tensor);
     if (!tensor_) {
         std::vector<std::string> names;
@@ -144,8 +150,9 @@ RowSource::RowSource(const Source& source, const Param& param) {
              text_of(expected), param.name, suggestion(place->tensor, names));
     }
     if (essential(tensor_->shape) != essential(expected))
-        fail("{} has the shape {}, the model needs {} (parameter {})", where_,
-             text_of(tensor_->shape), text_of(expected), param.name);
+        fail("{} has the shape {}, the model needs {} (parameter {}{})", where_,
+             text_of(tensor_->shape), text_of(expected), param.name,
+             sliced ? " is a slice of it" : "");
     if (!tensor_->type->readable)
         fail("{} is of the type {}, which cannot be read; the types that can are {}", where_,
              tensor_->type->name, source.readable_types());
@@ -155,8 +162,6 @@ RowSource::RowSource(const Source& source, const Param& param) {
         fail("{}: rows of {} values are longer than llmsql can store", where_, param.shape.cols);
 
     source_type_ = type_ = static_cast<GgmlType>(tensor_->type->number);
-    rows_ = param.shape.row_count();
-    cols_ = param.shape.cols;
     parts_ = place->parts;
     part_ = place->part.value_or(0);
     apply_transform(*place);
@@ -166,13 +171,10 @@ RowSource::RowSource(const Source& source, const Param& param) {
 
 void RowSource::apply_transform(const ParamSource& place) {
     if (place.transform.empty()) return;
+    if (place.transform == "slice") return split_vector();
     const double arg = place.args.size() == 1 ? place.args[0] : std::nan("");
     if (place.transform == "unpermute") {
-        if (cols_ > 1 && rows_ == 1) {  // a vector: each value is a row
-            std::swap(rows_, cols_);
-            if (info_of(source_type_).block_weights != 1)
-                fail("{}: a vector of {} cannot be unpermuted", where_, tensor_->type->name);
-        }
+        split_vector();
         if (!(arg >= 1 && arg <= static_cast<double>(rows_)) || arg != std::floor(arg) ||
             rows_ % (2 * static_cast<int64_t>(arg)) != 0)
             fail("{}: its {} rows are not {} heads of an even number of rows", where_, rows_, arg);
@@ -186,8 +188,29 @@ void RowSource::apply_transform(const ParamSource& place) {
     }
 }
 
+/// Of a vector each value becomes a row.
+void RowSource::split_vector() {
+    if (cols_ == 1 || rows_ > 1) return;
+    std::swap(rows_, cols_);
+    if (whole_ == 1) whole_ = rows_;
+    if (info_of(source_type_).block_weights != 1)
+        fail("{}: a vector of {} cannot be taken apart", where_, tensor_->type->name);
+}
+
+/// Which rows of how many are wanted. Of a vector values count as rows.
+void RowSource::take_slice(const ParamSource& place, const Param& param) {
+    const int64_t own = param.shape.is_vector() ? param.shape.cols : rows_;
+    const double first = place.args.at(0), whole = place.args.at(1);
+    if (first != std::floor(first) || whole != std::floor(whole) || !(first >= 0) ||
+        !(first + static_cast<double>(own) <= whole) || !(whole <= kMostRows))
+        fail("{}: slice({}, {}) is no place for the {} rows of {}", where_, first, whole, own,
+             param.name);
+    first_ = static_cast<int64_t>(first);
+    whole_ = static_cast<int64_t>(whole);
+}
+
 int64_t RowSource::source_row(int64_t row) const {
-    if (heads_ == 0) return part_ * rows_ + row;
+    if (heads_ == 0) return part_ * whole_ + first_ + row;
     const int64_t d = rows_ / heads_, head = row / d, in_head = row % d;
     const int64_t half = in_head / (d / 2), i = in_head % (d / 2);
     return part_ * rows_ + head * d + 2 * i + half;

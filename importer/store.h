@@ -19,17 +19,22 @@ namespace llmsql {
 ///   unpermute(n)   llama GGUFs interleave the two halves of each of n heads, for another form of
 ///                  rope: with heads of d rows, row i of half a lies at 2i + a. Exact on any type.
 ///   plus(x)        adds x to every value
+///   slice(f, n)    the parameter is the rows from f on of a tensor of n rows
 class RowSource {
   public:
-    /// Fails unless the tensor exists, has exactly the shape of the parameter, a type that can be
-    /// read, and the transform fits. A vector is one row, or, where it is permuted, one row a
-    /// value.
+    /// Fails unless the tensor exists, has exactly the shape of the parameter (or of the whole that
+    /// it is a slice of), a type that can be read, and the transform fits. A vector is one row, or,
+    /// where it is permuted or a slice, one row a value.
     RowSource(const Source& source, const Param& param);
 
     const SourceTensor& tensor() const { return *tensor_; }
 
-    /// Bytes of the source that are this parameter's: of a stacked tensor a part.
-    uint64_t bytes() const { return tensor_->bytes / static_cast<uint64_t>(parts_); }
+    /// Bytes of the source that are this parameter's: of a stacked tensor a part, of a slice its
+    /// rows.
+    uint64_t bytes() const {
+        return tensor_->bytes / static_cast<uint64_t>(parts_) / static_cast<uint64_t>(whole_) *
+               static_cast<uint64_t>(rows_);
+    }
 
     /// The type of the rows that read() gives.
     GgmlType type() const { return type_; }
@@ -45,7 +50,9 @@ class RowSource {
     bool fits_f16();
 
   private:
+    void take_slice(const ParamSource& place, const Param& param);
     void apply_transform(const ParamSource& place);
+    void split_vector();
     int64_t source_row(int64_t row) const;
     void shift(int64_t count);
 
@@ -53,7 +60,8 @@ class RowSource {
     std::string where_;  // "file: tensor blk.0.attn_q.weight", for messages
     GgmlType source_type_ = GgmlType::f32, type_ = GgmlType::f32;
     int64_t rows_ = 0, cols_ = 0;
-    int64_t part_ = 0, parts_ = 1;  // of a tensor of several matrices, which
+    int64_t part_ = 0, parts_ = 1;   // of a tensor of several matrices, which
+    int64_t first_ = 0, whole_ = 1;  // of a matrix of whole_ rows, those from first_ on
     size_t source_row_bytes_ = 0, row_bytes_ = 0;
     int64_t heads_ = 0;  // to unpermute; 0: rows are in order
     std::optional<float> plus_;

@@ -12,7 +12,11 @@ namespace llmsql {
 namespace {
 
 constexpr std::array kFormats{"gguf", "hf"};
-constexpr std::array kTransforms{"unpermute", "plus"};
+struct Transform {
+    std::string_view name;
+    size_t numbers;
+};
+constexpr std::array<Transform, 3> kTransforms{{{"unpermute", 1}, {"plus", 1}, {"slice", 2}}};
 
 /// Reports dims, constants and lets that are defined by one another. Returns their names, so that a
 /// use of a later one among them is not reported again.
@@ -341,16 +345,21 @@ class DeclarationChecker {
             errors_.error(annotation.args[2].at, "a tensor has one transform at most");
         if (annotation.args.size() < 2) return;
         const ast::Expr& transform = annotation.args[1];
-        if (transform.kind != ast::Expr::Kind::call ||
-            std::ranges::find(kTransforms, transform.text) == kTransforms.end()) {
+        const auto known = std::ranges::find(kTransforms, transform.text, &Transform::name);
+        if (transform.kind != ast::Expr::Kind::call || known == kTransforms.end()) {
             errors_.error(transform.at,
-                          fmt::format("unknown transform {}; there are unpermute(heads) "
-                                      "and plus(number)",
+                          fmt::format("unknown transform {}; there are unpermute(heads), "
+                                      "plus(number) and slice(first, rows)",
                                       to_text(transform)));
-        } else if (transform.operands.size() != 1 || !transform.labels[0].text.empty()) {
-            errors_.error(transform.at, fmt::format("{} takes one number", transform.text));
+        } else if (transform.operands.size() != known->numbers ||
+                   !std::ranges::all_of(transform.labels,
+                                        [](const auto& label) { return label.text.empty(); })) {
+            errors_.error(transform.at,
+                          fmt::format("{} takes {}", transform.text,
+                                      known->numbers == 1 ? "one number" : "two numbers"));
         } else {
-            expressions_.need_number(transform.operands[0], scope_);
+            for (const ast::Expr& number : transform.operands)
+                expressions_.need_number(number, scope_);
         }
     }
 

@@ -17,9 +17,10 @@ namespace llmsql {
 
 /// Where a parameter is found in one source format, and what is done to it on the way in.
 struct ParamSource {
-    std::string tensor;        // "blk.3.attn_q.weight", already with the block's index
-    std::string transform;     // "", "unpermute" (rows: interleaved to split-half rope) or "plus"
-    std::vector<double> args;  // of the transform: unpermute's number of heads, plus's addend
+    std::string tensor;  // "blk.3.attn_q.weight", already with the block's index
+    std::string
+        transform;  // "", "unpermute" (rows: interleaved to split-half rope), "plus", "slice"
+    std::vector<double> args;  // its numbers: the heads; the addend; the first row and rows in all
     /// Of a matrix of a table that the source keeps as one tensor [parts, rows, columns]: which.
     std::optional<int64_t> part = {};
     int64_t parts = 1;

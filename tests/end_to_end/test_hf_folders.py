@@ -227,6 +227,8 @@ class BadFolders(Folder):
                  "'windowed_layer' of layer 1 is 0 in this graph, but not in the source: layer_types.1 is"),
                 ("olmo2", dict(rope_scaling={"rope_type": "longrope"}), 'rope_type is "longrope"'),
                 ("olmoe", dict(hidden_act="gelu"), 'hidden_act is "gelu"'),
+                ("phi3", dict(rope_scaling={"type": "longrope"}), 'rope_scaling.type is "longrope"'),
+                ("phi3", dict(partial_rotary_factor=0.75), "partial_rotary_factor is 0.75"),
                 ("qwen3moe", dict(hidden_act="gelu"), 'hidden_act is "gelu"'),
                 ("gemma3-256", dict(hidden_activation="gelu"), 'hidden_activation is "gelu"'),
                 ("gemma3-256", dict(use_bidirectional_attention=True), "use_bidirectional_attention is 1"),

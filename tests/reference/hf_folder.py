@@ -170,7 +170,7 @@ CHATML = ("{% for message in messages %}{{ '<|start|>' + message['role'] + '\\n'
           "message['content'] + '<|end|>' + '\\n' }}{% endfor %}")
 CLASSES = {"llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM", "gemma3": "Gemma3ForCausalLM",
            "olmo2": "Olmo2ForCausalLM", "qwen3moe": "Qwen3MoeForCausalLM",
-           "olmoe": "OlmoeForCausalLM"}
+           "olmoe": "OlmoeForCausalLM", "phi3": "Phi3ForCausalLM"}
 
 
 def tiny_config(name, version):
@@ -190,6 +190,8 @@ def tiny_config(name, version):
         config |= {"hidden_activation": "gelu_pytorch_tanh", "sliding_window": m["window"],
                    "query_pre_attn_scalar": m["query_scalar"]}
         del config["hidden_act"]
+    if kind == "phi3":
+        config |= {"sliding_window": m["window"], "partial_rotary_factor": 1.0}
     if "n_expert" in m:
         config |= {"num_experts": m["n_expert"], "num_experts_per_tok": m["n_used"],
                    "norm_topk_prob": kind == "qwen3moe"}

@@ -76,6 +76,8 @@ def config_of(m, attention):
     if kind == "olmoe":
         common.pop("head_dim")
         return transformers.OlmoeConfig(**common, norm_topk_prob=m.get("normalised", False))
+    if kind == "phi3":
+        return transformers.Phi3Config(**common, sliding_window=m["window"])
     return {"llama": transformers.LlamaConfig, "qwen3": transformers.Qwen3Config,
             "olmo2": transformers.Olmo2Config}[kind](**common)
 
@@ -148,6 +150,7 @@ def variations(m):
         yield "no scaling", plain
     if "window" in m:
         yield "window + 1", m | dict(window=m["window"] + 1)
+    if "rope_theta_local" in m:
         yield "rope_theta_local * 1.1", m | dict(rope_theta_local=m["rope_theta_local"] * 1.1)
         yield "query_scalar 230", m | dict(query_scalar=230)
     if "n_expert" in m:

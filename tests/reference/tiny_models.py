@@ -41,6 +41,9 @@ MODELS = {
     # Heads of 80, norms behind attention and feed-forward, queries and keys normed as a whole.
     "olmo2": dict(architecture="olmo2", d_model=160, n_layer=2, n_head=2, n_kv_head=1, d_head=80,
                   d_ff=90, n_vocab=303, rope_theta=500000.0, tied=False),
+    # q, k and v in one matrix, gate and up in another; the window ends inside a cache block.
+    "phi3": dict(architecture="phi3", d_model=160, n_layer=2, n_head=5, n_kv_head=1, d_head=32,
+                 d_ff=70, n_vocab=306, rope_theta=10000.0, window=37, tied=False),
     # Three of ten experts a token, their shares normalised.
     "qwen3moe": dict(architecture="qwen3moe", d_model=72, n_layer=2, n_head=4, n_kv_head=2,
                      d_head=32, d_ff=44, n_vocab=301, rope_theta=1e6, tied=False, n_expert=10,
@@ -85,9 +88,12 @@ def weights_of(name):
         at = f"model.layers.{i}."
         if kind != "olmo2":
             norm(at + "input_layernorm.weight", d)
-        matrix(at + "self_attn.q_proj.weight", q, d, gain=1.2)
-        matrix(at + "self_attn.k_proj.weight", kv, d, gain=1.2)
-        matrix(at + "self_attn.v_proj.weight", kv, d)
+        if kind == "phi3":
+            matrix(at + "self_attn.qkv_proj.weight", q + 2 * kv, d, gain=1.2)
+        else:
+            matrix(at + "self_attn.q_proj.weight", q, d, gain=1.2)
+            matrix(at + "self_attn.k_proj.weight", kv, d, gain=1.2)
+            matrix(at + "self_attn.v_proj.weight", kv, d)
         matrix(at + "self_attn.o_proj.weight", d, q, gain=1.0 if after else branch)
         whole = kind in ("olmo2", "olmoe")
         if whole or kind in ("qwen3", "qwen3moe", "gemma3"):
@@ -102,8 +108,11 @@ def weights_of(name):
         if "n_expert" in m:
             matrix(at + "mlp.gate.weight", m["n_expert"], d, gain=1.5)
         for expert in experts:
-            matrix(at + f"mlp.{expert}gate_proj.weight", ff, d, gain=1.2)
-            matrix(at + f"mlp.{expert}up_proj.weight", ff, d, gain=1.2)
+            if kind == "phi3":
+                matrix(at + "mlp.gate_up_proj.weight", 2 * ff, d, gain=1.2)
+            else:
+                matrix(at + f"mlp.{expert}gate_proj.weight", ff, d, gain=1.2)
+                matrix(at + f"mlp.{expert}up_proj.weight", ff, d, gain=1.2)
             matrix(at + f"mlp.{expert}down_proj.weight", d, ff, gain=1.0 if after else branch)
     norm("model.norm.weight", d)
     if not m["tied"]:
@@ -115,7 +124,8 @@ def weights_of(name):
 
 GGUF_NAMES = {
     "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "self_attn.v_proj": "attn_v", "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
+    "self_attn.o_proj": "attn_output",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     "mlp.gate": "ffn_gate_inp", "pre_feedforward_layernorm": "ffn_norm",
@@ -177,9 +187,9 @@ def gguf_metadata(name):
            "feed_forward_length": m["d_ff"], "attention.head_count": m["n_head"],
            "attention.head_count_kv": m["n_kv_head"], "attention.layer_norm_rms_epsilon": EPS,
            "rope.freq_base": m["rope_theta"], "vocab_size": m["n_vocab"]}
-    if kind not in ("olmo2", "olmoe"):
+    if kind not in ("olmo2", "olmoe", "phi3"):
         own |= {"attention.key_length": m["d_head"], "attention.value_length": m["d_head"]}
-    if kind == "llama":
+    if kind in ("llama", "phi3"):
         own |= {"rope.dimension_count": m["d_head"]}
     if "window" in m:
         own |= {"attention.sliding_window": m["window"]}

@@ -247,7 +247,8 @@ TEST(CheckGraph, Annotations) {
               "3:37 unknown source format 'xx'; there are gguf and hf\n"
               "3:46 a second @gguf; several places can be listed in one\n"
               "4:21 the tensor's name in quotes is needed here, or computed(expression)\n"
-              "4:35 unknown transform twist(3); there are unpermute(heads) and plus(number)\n"
+              "4:35 unknown transform twist(3); there are unpermute(heads), plus(number) "
+              "and slice(first, rows)\n"
               "5:36 {i} is missing: in a block each repetition has a tensor of its own\n"
               "5:52 unpermute takes one number\n"
               "5:102 a number is needed here, not true or false\n"
@@ -299,6 +300,19 @@ TEST(CheckGraph, AnnotationsOfWhatIsComputed) {
         "9:20 min takes 2 arguments without a name, not 3\n"
         "9:35 sqrt takes one argument without a name, not a named one\n"
         "9:49 unknown name 'element'\n");
+}
+
+TEST(CheckGraph, Slices) {
+    EXPECT_EQ(messages_in(R"(graph t {
+  dim n;
+  param a : [n] @hf("qkv", slice(n, 3 * n)) @gguf("qkv", slice(n));
+  param b : [n] @hf("qkv", slice(n, 3, n)) @gguf("qkv", slice(m, true));
+})"),
+              "1:7 graph 't' has no forward\n"
+              "3:58 slice takes two numbers\n"
+              "4:28 slice takes two numbers\n"
+              "4:63 unknown name 'm'\n"
+              "4:66 a number is needed here, not true or false\n");
 }
 
 TEST(CheckGraph, Tables) {

@@ -495,6 +495,67 @@ tiny.graph:6:9: error: the source does not say what 'eps' is: looked for "tiny.e
     EXPECT_NE(errors(source, "tiny").find("dim 'd' is nan"), std::string::npos);
 }
 
+// A let with annotations: what the graph says is so and the source says otherwise is refused.
+TEST_F(ModelLoad, WhatASourceSaysOfALet) {
+    folder_.write("said.graph", R"(graph said @gguf("said") @hf("Said") {
+  dim d @gguf("said.width") @hf("hidden_size");
+  let gate_is_silu = 1 @hf(is("hidden_act", "silu", "swish"));
+  let d_rope = d / 2 @gguf("said.rope") @hf("rope_dim");
+  param embd : [d, d] @gguf("embd") @hf("embed");
+  block layer[2] {
+    let local = index == 0 @hf(is("layer_types.{i}", "sliding"));
+    param w : [d, d] @gguf("blk.{i}.w") @hf("l.{i}.w");
+  }
+  forward(tokens: i32[T]) -> f32[T, d] {
+    x = embed(embd, tokens);
+    for l in layer { x = l.local ? linear(x, l.w) : x + linear(x, l.w); }
+    return x;
+  }
+}
+)");
+    Source source;
+    source.numbers = {{"hidden_size", 16}, {"said.width", 16}};
+    const auto errors = [&](const std::string& format) {
+        try {
+            model_from_source(folder_.path() / "said.graph",
+                              source.metadata(format == "hf" ? "Said" : "said", format), "m");
+            return std::string("none");
+        } catch (const Error& error) {
+            return replaced(error.what(), folder_.path().string() + "/", "");
+        }
+    };
+    EXPECT_EQ(errors("hf"), "none");  // silence is consent
+    source.texts = {
+        {"hidden_act", "swish"}, {"layer_types.0", "sliding"}, {"layer_types.1", "full"}};
+    source.numbers["rope_dim"] = 8;
+    EXPECT_EQ(errors("hf"), "none");
+
+    source.texts["hidden_act"] = "gelu\n";
+    source.texts["layer_types.1"] = "sliding";
+    source.numbers["rope_dim"] = 4;
+    EXPECT_EQ(
+        errors("hf"),
+        R"(said.graph:3:7: error: 'gate_is_silu' is 1 in this graph, but not in the source: hidden_act is "gelu?" (numbers from the source's metadata)
+  let gate_is_silu = 1 @hf(is("hidden_act", "silu", "swish"));
+      ^
+said.graph:4:7: error: 'd_rope' is 8 in this graph, but not in the source: rope_dim is 4 (numbers from the source's metadata)
+  let d_rope = d / 2 @gguf("said.rope") @hf("rope_dim");
+      ^
+said.graph:7:9: error: 'local' of layer 1 is 0 in this graph, but not in the source: layer_types.1 is "sliding" (numbers from the source's metadata)
+    let local = index == 0 @hf(is("layer_types.{i}", "sliding"));
+        ^)");
+    EXPECT_EQ(errors("gguf"), "none");  // the other format's words are not asked
+    source.numbers["said.rope"] = 16;
+    EXPECT_NE(
+        errors("gguf").find("'d_rope' is 8 in this graph, but not in the source: said.rope is 16"),
+        std::string::npos);
+
+    source.texts = {{"hidden_size", "sixteen"}};
+    source.numbers.erase("hidden_size");
+    EXPECT_EQ(errors("hf"),
+              "Said: the source's hidden_size is the text \"sixteen\", but a number is needed");
+}
+
 // Llama 3.2 1B by the numbers of its config.json: the factors that its GGUFs have as a tensor.
 TEST_F(ModelLoad, ComputedParameters) {
     Source source;

@@ -38,6 +38,11 @@ class StoreTest : public testing::Test {
   protected:
     /// What the database holds of one parameter after an import: its values row by row.
     std::vector<std::vector<float>> stored(const GgufBuilder& builder, const Param& param) {
+        return stored_part(builder, param, true);
+    }
+
+    std::vector<std::vector<float>> stored_part(const GgufBuilder& builder, const Param& param,
+                                                bool is_whole = false) {
         const Gguf gguf(folder_.write("x.gguf", builder.build()));
         RowSource source(gguf, param);
         uint64_t progress = 0;
@@ -46,8 +51,9 @@ class StoreTest : public testing::Test {
         store_param(source, 1, param, writer, [&](uint64_t bytes) { progress += bytes; });
         writer.finish();
         writer.publish();
-        EXPECT_LE(progress, source.tensor().bytes);
-        EXPECT_GE(progress + 100, source.tensor().bytes);
+        EXPECT_LE(progress, source.bytes());
+        EXPECT_GE(progress + 100, source.bytes());
+        EXPECT_EQ(source.bytes() == source.tensor().bytes, is_whole);
         const std::string bytes =
             Sql(folder_ / "x.db").blob("SELECT data FROM llm_tile ORDER BY first_row");
         std::vector<std::vector<float>> rows;
@@ -102,6 +108,33 @@ TEST_F(StoreTest, StoresMatricesAndVectors) {
                             type == WeightType::q8 ? 6.6 : 1.5);
     }
     EXPECT_EQ(stored(builder, vector("v", 5))[0], count(5));
+}
+
+TEST_F(StoreTest, TakesSlices) {
+    GgufBuilder builder;
+    builder.tensor("m", {3, 40}, kF32, bytes_of(count(120)))
+        .tensor("v", {9}, kF32, bytes_of(count(9)));
+    const auto part = [&](const std::string& name, int64_t first, int64_t rows) {
+        return stored_part(builder, matrix(name, rows, 3, WeightType::f32, "slice",
+                                           {static_cast<double>(first), 40}));
+    };
+    for (const auto& [first, rows] : {std::pair<int64_t, int64_t>{0, 20}, {20, 7}, {27, 13}}) {
+        const auto values = part("m", first, rows);
+        ASSERT_EQ(values.size(), static_cast<size_t>(rows));
+        for (size_t r = 0; r < values.size(); ++r)
+            for (size_t c = 0; c < 3; ++c)
+                ASSERT_EQ(values[r][c],
+                          static_cast<float>((static_cast<size_t>(first) + r) * 3 + c));
+    }
+    EXPECT_EQ(stored_part(builder, vector("v", 4, "slice", {5, 9}))[0],
+              (std::vector<float>{5, 6, 7, 8}));
+    EXPECT_CONTAINS(error_for(builder, matrix("m", 20, 3, WeightType::f32, "slice", {21, 40})),
+                    "slice(21, 40) is no place for the 20 rows of p");
+    EXPECT_CONTAINS(error_for(builder, matrix("m", 20, 3, WeightType::f32, "slice", {0.5, 40})),
+                    "slice(0.5, 40) is no place for the 20 rows");
+    EXPECT_CONTAINS(
+        error_for(builder, matrix("m", 20, 3, WeightType::f32, "slice", {0, 39})),
+        "has the shape [40, 3], the model needs [39, 3] (parameter p is a slice of it)");
 }
 
 TEST_F(StoreTest, CutsTilesBetweenStrips) {
