@@ -101,6 +101,7 @@ void DirectReader::make_ring(size_t room) {
     if (slot_bytes_ == 0) return;  // there is nothing to scan
     const size_t ahead = (room - kReadingThreads * kReadingThread) / slot_bytes_;
     slots_.resize(std::min(ahead, places_.size()));
+    lag_ = slots_.size();
     batch_ = std::clamp<size_t>(slots_.size() / (2 * kReadingThreads), 1, kMostBatch);
     memory_ = AnonymousMemory(slots_.size() * slot_bytes_, "reading past the page cache");
     madvise(memory_.data(), memory_.size(), MADV_HUGEPAGE);  // fewer pages to pin; only a hint
@@ -194,10 +195,16 @@ void DirectReader::end_pass() {
     used_.clear();
 }
 
+// Whether others that come after a place have been scanned before it, as happens where workers are
+// at different places: whoever scans it is about to.
+bool DirectReader::is_overdue(const Place& place) const {
+    return place.last_pass + 1 == pass_ && place.rank < at_ && at_ - place.rank <= lag_;
+}
+
 // How many scans away a place is from the one scanned last; as many as there are where it is not in
 // sight: neither this pass nor the last one has scanned it, and this one is where the last was too.
 size_t DirectReader::distance(const Place& place) const {
-    if (place.taken > 0) return 0;
+    if (place.taken > 0 || is_overdue(place)) return 0;
     const bool known = place.last_pass > 0 && place.last_pass + 1 >= pass_;
     if (!known && !(unknown_ && place.rank > at_)) return order_.size();
     return (place.rank + order_.size() - at_ - 1) % order_.size();

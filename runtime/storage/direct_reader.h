@@ -84,6 +84,7 @@ class DirectReader final : public TileReader {
     void end_pass();
     bool worth_fetching(const Place& place) const;
     Batch next_batch();
+    bool is_overdue(const Place& place) const;
     size_t distance(const Place& place) const;
     bool is_free(const Slot& slot, size_t distance) const;
     size_t free_slot(size_t distance) const;
@@ -108,6 +109,7 @@ class DirectReader final : public TileReader {
     std::unordered_map<int64_t, size_t> place_of_;  // by rowid
     size_t slot_bytes_ = 0, leaf_bytes_ = 0;        // the chain comes leaf_bytes_ into a slot
     size_t batch_ = 1;
+    size_t lag_ = 0;  // the farthest that a scan may be behind another, in tiles
     AnonymousMemory memory_;
 
     mutable std::mutex mutex_;  // of all below
