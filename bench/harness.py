@@ -33,7 +33,8 @@ def fail(message):
 def main(body):
     """Runs a script's body; an error is one line and exit code 1."""
     program = pathlib.Path(sys.argv[0]).name
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` still cleans up
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that `finally` still cleans up
+        signal.signal(number, lambda got, _: sys.exit(128 + got))
     try:
         body()
     except BenchError as error:

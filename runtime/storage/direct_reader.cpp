@@ -19,6 +19,10 @@ namespace {
 // for, and a page of memory.
 constexpr uint64_t kAligned = ModelFile::kDirectAlignment;
 
+// What is read and not wanted, so that a tile takes one request: it takes less time than a request
+// of its own.
+constexpr uint64_t kMostHole = 16 << 10;
+
 FileRange aligned(uint64_t begin, uint64_t end) {
     begin = begin / kAligned * kAligned;
     end = (end + kAligned - 1) / kAligned * kAligned;
@@ -80,27 +84,27 @@ DirectReader::Place DirectReader::place_of(const ScheduledTile& tile) const {
     place.blob = pages_.index_of(tile.rowid);
     place.once = tile.once;
     const BlobPages::Blob& blob = pages_.blob(place.blob);
-    if (blob.local_bytes > 0)
-        place.leaf = aligned(blob.local_offset, blob.local_offset + blob.local_bytes);
+    uint64_t leaf = blob.local_offset;
     if (const FileRange chain = pages_.likely_chain(place.blob); chain.bytes > 0) {
         place.chain = aligned(chain.offset, chain.offset + chain.bytes);
         place.contiguous = chain.offset + chain.bytes <= file_bytes_;
+        // A leaf page usually follows the chain, the tile's part at its end.
+        const uint64_t end = place.chain.offset + place.chain.bytes;
+        if (leaf >= end && leaf - end <= kMostHole) leaf = end;
     }
+    if (blob.local_bytes > 0) place.leaf = aligned(leaf, blob.local_offset + blob.local_bytes);
     return place;
 }
 
 // As many slots as there is room for; the threads that fill them take some.
 void DirectReader::make_ring(size_t room) {
-    uint64_t chain_bytes = 0, tile_bytes = 0;
-    for (const Place& place : places_) {
-        leaf_bytes_ = std::max<size_t>(leaf_bytes_, place.leaf.bytes);
-        chain_bytes = std::max(chain_bytes, place.chain.bytes);
-        tile_bytes = std::max<uint64_t>(tile_bytes, pages_.blob(place.blob).bytes);
-    }
-    slot_bytes_ = std::max(leaf_bytes_ + chain_bytes, aligned(0, tile_bytes).bytes);
+    for (const Place& place : places_)
+        slot_bytes_ = std::max({slot_bytes_, place.chain.bytes + place.leaf.bytes,
+                                aligned(0, pages_.blob(place.blob).bytes).bytes});
     if (slot_bytes_ == 0) return;  // there is nothing to scan
     const size_t ahead = (room - kReadingThreads * kReadingThread) / slot_bytes_;
     slots_.resize(std::min(ahead, places_.size()));
+    lag_ = slots_.size();
     batch_ = std::clamp<size_t>(slots_.size() / (2 * kReadingThreads), 1, kMostBatch);
     memory_ = AnonymousMemory(slots_.size() * slot_bytes_, "reading past the page cache");
     madvise(memory_.data(), memory_.size(), MADV_HUGEPAGE);  // fewer pages to pin; only a hint
@@ -127,15 +131,16 @@ void DirectReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, 
         fail("{}: tile {} has {} bytes, fewer than are needed", file_.path(), rowid, tile_bytes);
     std::unique_lock lock(mutex_);
     Place& place = places_[index];
-    if (place.taken == 0) note_use(index);
-    place.taken += bytes;
+    if (place.asked == 0) note_use(index);
+    place.asked += bytes;
     Slot& slot = acquire(index, lock);
     lock.unlock();
     copy_out(place, slot, offset, bytes, out);
     lock.lock();
+    place.taken += bytes;  // not before: another worker may still wait for what it has asked for
     if (--slot.users > 0) return;
     if (place.taken >= tile_bytes) {
-        place.taken = 0;
+        place.asked = place.taken = 0;
         vacate(place.slot);
     } else {
         full_.notify_all();  // some worker may want the slot for another tile
@@ -174,6 +179,10 @@ void DirectReader::note_use(size_t index) {
     if (places_[index].last_pass == pass_) end_pass();
     Place& place = places_[index];
     unknown_ = place.last_pass == 0 || place.last_pass + 1 < pass_;
+    if (!unknown_)
+        other_ = SIZE_MAX;
+    else if (place.rank < at_ || place.rank - at_ > lag_)
+        other_ = at_;
     place.last_pass = pass_;
     at_ = place.rank;
     used_.push_back(index);
@@ -194,13 +203,23 @@ void DirectReader::end_pass() {
     used_.clear();
 }
 
+// Whether others that come after a place have been scanned before it, as happens where workers are
+// at different places: whoever scans it is about to.
+bool DirectReader::is_overdue(const Place& place) const {
+    return place.last_pass + 1 == pass_ && place.rank < at_ && at_ - place.rank <= lag_;
+}
+
 // How many scans away a place is from the one scanned last; as many as there are where it is not in
 // sight: neither this pass nor the last one has scanned it, and this one is where the last was too.
 size_t DirectReader::distance(const Place& place) const {
-    if (place.taken > 0) return 0;
+    if (place.asked > 0 || is_overdue(place)) return 0;
     const bool known = place.last_pass > 0 && place.last_pass + 1 >= pass_;
-    if (!known && !(unknown_ && place.rank > at_)) return order_.size();
-    return (place.rank + order_.size() - at_ - 1) % order_.size();
+    if (known) return (place.rank + order_.size() - at_ - 1) % order_.size();
+    size_t least = order_.size();
+    if (!unknown_) return least;
+    for (const size_t from : {at_, other_})
+        if (place.rank > from) least = std::min(least, place.rank - from - 1);
+    return least;
 }
 
 bool DirectReader::worth_fetching(const Place& place) const {
@@ -215,11 +234,18 @@ DirectReader::Batch DirectReader::next_batch() {
     if (used_.empty()) return batch;  // nothing has been scanned yet
     std::array<size_t, kMostBatch> wanted{};
     size_t count = 0, last = 0, free = 0;
-    for (size_t i = 0; i < order_.size() && count < batch_; ++i) {
-        const size_t place = order_[(at_ + 1 + i) % order_.size()];
-        if (!worth_fetching(places_[place])) continue;
+    const auto want = [&](size_t rank) {
+        const size_t place = order_[rank % order_.size()];
+        const auto end = wanted.begin() + static_cast<ptrdiff_t>(count);
+        if (count == batch_ || !worth_fetching(places_[place])) return;
+        if (std::find(wanted.begin(), end, place) != end) return;
         wanted[count++] = place;
-        last = distance(places_[place]);
+        last = std::max(last, distance(places_[place]));
+    };
+    for (size_t i = 1; i <= order_.size() && count < batch_; ++i) {
+        want(at_ + i);
+        if (other_ < order_.size() - i && places_[order_[other_ + i]].last_pass != pass_)
+            want(other_ + i);
     }
     for (const Slot& slot : slots_) free += is_free(slot, last) ? 1 : 0;
     if (free < count) return batch;
@@ -249,12 +275,18 @@ size_t DirectReader::free_slot(size_t distance) const {
     return best;
 }
 
-// The same for a tile that is wanted now: one that was begun has to give way, if there is no other.
+// The same for a tile that is wanted now: one that was begun has to give way, if there is no other;
+// one that a worker waits for last of all.
 size_t DirectReader::slot_for_now() const {
-    if (const size_t free = free_slot(0); free != SIZE_MAX) return free;
-    for (size_t i = 0; i < slots_.size(); ++i)
-        if (slots_[i].state != Slot::State::filling && slots_[i].users == 0) return i;
-    return SIZE_MAX;
+    size_t best = free_slot(0);
+    for (const bool awaited : {false, true})
+        for (size_t i = 0; i < slots_.size() && best == SIZE_MAX; ++i) {
+            const Place& place = places_[slots_[i].place];
+            if (slots_[i].state != Slot::State::filling && slots_[i].users == 0 &&
+                (place.asked > place.taken) == awaited)
+                best = i;
+        }
+    return best;
 }
 
 void DirectReader::assign(size_t slot, size_t place) {
@@ -295,8 +327,8 @@ void DirectReader::fill(const Batch& batch) {
         const Slot& slot = slots_[index];
         const Place& place = places_[slot.place];
         if (!place.contiguous) continue;
-        if (place.leaf.bytes > 0) parts[count++] = {place.leaf, data(slot)};
-        if (place.chain.bytes > 0) parts[count++] = {place.chain, data(slot) + leaf_bytes_};
+        if (place.chain.bytes > 0) parts[count++] = {place.chain, data(slot)};
+        if (place.leaf.bytes > 0) parts[count++] = {place.leaf, data(slot) + place.chain.bytes};
     }
     std::exception_ptr error;
     bool whole = false;
@@ -312,8 +344,7 @@ void DirectReader::fill(const Batch& batch) {
         std::exception_ptr failed = place.contiguous ? error : nullptr;
         bool flat = false;
         try {
-            flat = !failed && !(place.contiguous && whole &&
-                                chain_is_as_read(place, data(slot) + leaf_bytes_));
+            flat = !failed && !(place.contiguous && whole && chain_is_as_read(place, data(slot)));
             if (flat) by_read_.read(0, blob.rowid, 0, blob.bytes, data(slot), Use::embedding);
         } catch (...) {
             failed = std::current_exception();
@@ -394,14 +425,15 @@ void DirectReader::copy_out(const Place& place, const Slot& slot, size_t offset,
     }
     if (offset < blob.local_bytes) {
         const size_t here = std::min(bytes, blob.local_bytes - offset);
-        std::memcpy(out, from + (blob.local_offset - place.leaf.offset) + offset, here);
+        const std::byte* leaf = from + place.chain.bytes;
+        std::memcpy(out, leaf + (blob.local_offset - place.leaf.offset) + offset, here);
         out += here;
         offset += here;
         bytes -= here;
     }
     if (bytes == 0) return;
     const FileRange chain = pages_.likely_chain(place.blob);
-    from += leaf_bytes_ + (chain.offset - place.chain.offset);
+    from += (chain.offset - place.chain.offset);
     const size_t page_bytes = chain.bytes / blob.pages, per_page = pages_.chain_bytes();
     for (size_t at = offset - blob.local_bytes + blob.skipped; bytes > 0;) {
         const size_t here = std::min(bytes, per_page - at % per_page);

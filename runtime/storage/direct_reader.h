@@ -53,7 +53,8 @@ class DirectReader final : public TileReader {
         bool verified = false;   // and that has been seen
         FileRange leaf, chain;   // what is read of the file: aligned; either may be empty
         size_t slot = SIZE_MAX;
-        size_t taken = 0;        // bytes that this scan has asked for
+        size_t asked = 0;        // bytes that this scan has asked for so far
+        size_t taken = 0;        // of these, copied out
         uint64_t last_pass = 0;  // the pass that scanned it last, from 1
         size_t rank = 0;         // where it stands in order_
     };
@@ -84,6 +85,7 @@ class DirectReader final : public TileReader {
     void end_pass();
     bool worth_fetching(const Place& place) const;
     Batch next_batch();
+    bool is_overdue(const Place& place) const;
     size_t distance(const Place& place) const;
     bool is_free(const Slot& slot, size_t distance) const;
     size_t free_slot(size_t distance) const;
@@ -106,8 +108,9 @@ class DirectReader final : public TileReader {
     const int descriptor_;
     const uint64_t file_bytes_;
     std::unordered_map<int64_t, size_t> place_of_;  // by rowid
-    size_t slot_bytes_ = 0, leaf_bytes_ = 0;        // the chain comes leaf_bytes_ into a slot
+    size_t slot_bytes_ = 0;                         // a tile's chain, then its leaf page's part
     size_t batch_ = 1;
+    size_t lag_ = 0;  // the farthest that a scan may be behind another, in tiles
     AnonymousMemory memory_;
 
     mutable std::mutex mutex_;  // of all below
@@ -116,8 +119,10 @@ class DirectReader final : public TileReader {
     std::vector<Slot> slots_;
     std::vector<size_t> used_;  // places that this pass has used so far
     uint64_t pass_ = 1;
-    size_t at_ = 0;        // rank of the place used last
-    bool unknown_ = true;  // the pass before did not use it
+    size_t at_ = 0;            // rank of the place used last
+    bool unknown_ = true;      // the pass before did not use it
+    size_t other_ = SIZE_MAX;  // while so: where the scan came from when it last jumped, and may
+                               // go on, as it does where it goes through two matrices in turn
     uint64_t fetched_ = 0;
     bool stopping_ = false;
     std::condition_variable full_, room_;  // for workers; for the threads

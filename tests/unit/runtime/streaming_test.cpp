@@ -265,6 +265,61 @@ TEST(DirectReader, ReadsEachTileOnceAPassIntoARingThatThePlanPaysFor) {
         }
 }
 
+// Workers that share tiles out in pieces, each a little ahead of or behind the other, and scan two
+// matrices in turn: all the same each tile is read once a pass, from the second pass on. (In the
+// first the order is not known yet.)
+TEST(DirectReader, WorkersThatShareTilesReadEachOnceAPass) {
+    if (!has_direct()) GTEST_SKIP() << "the file system refuses O_DIRECT";
+    TinyModel model;
+    for (const char* name : {"gate", "up", "down"})
+        model.add_matrix(name, WeightType::q8, 1600, 640, random_values(1600 * 640, 3));
+    const TemporaryFolder folder;
+    model.write(folder / "model.db");
+    const ModelDb db(folder / "model.db");
+    const auto map = read_tile_map(db, db.catalogue());
+    Workers workers(2);
+    TileReading reading = reading_with(2);
+    uint64_t pass = 0;
+    for (const ParamTiles& param : map)
+        for (const Tile& tile : param.tiles) {
+            reading.schedule.push_back({tile.rowid, false});
+            reading.longest_tile = std::max(reading.longest_tile, tile.bytes);
+            pass += tile.bytes;
+        }
+    reading.windows = ring_bytes(2, reading.longest_tile);
+    auto pages = BlobPages::of(db);
+    const auto direct = DirectReader::of(pages, reading);
+    ASSERT_TRUE(direct);
+    const size_t strip = map[0].strip_bytes, each = map[0].tiles[0].bytes / strip;
+    // Half a tile and less at a time: two workers may ask for all of it before it is there.
+    const size_t piece = each / 2 - 1, strips = map[0].checksums.size();
+    const auto scan_piece = [&](const ParamTiles& param, int64_t item, int worker) {
+        std::vector<std::byte> out(piece * strip);
+        const size_t end = std::min(strips, (static_cast<size_t>(item) + 1) * piece);
+        for (size_t i = static_cast<size_t>(item) * piece; i < end;) {
+            const size_t here = std::min(end - i, each - i % each);
+            direct->read(worker, param.tiles[i / each].rowid, i % each * strip, here * strip,
+                         out.data(), Use::scan);
+            i += here;
+        }
+    };
+    const auto items = static_cast<int64_t>((strips + piece - 1) / piece);
+    const auto one_pass = [&] {
+        workers.run(items, [&](int64_t item, int worker) {
+            scan_piece(map[0], item, worker);
+            scan_piece(map[1], item, worker);
+        });
+        workers.run(items, [&](int64_t item, int worker) { scan_piece(map[2], item, worker); });
+    };
+    one_pass();
+    constexpr int kPasses = 100;
+    const uint64_t before = direct->fetched();
+    for (int i = 0; i < kPasses; ++i) one_pass();
+    // A little more where the system lets a worker sleep so long that a tile has to give way to
+    // others.
+    EXPECT_LE(direct->fetched() - before, kPasses * pass + kPasses * pass / 25);
+}
+
 // Workers that are anywhere, in no order that could be foreseen: nothing hangs, all is right.
 TEST(DirectReader, WorkersMayScanWhatTheyLike) {
     if (!has_direct()) GTEST_SKIP() << "the file system refuses O_DIRECT";

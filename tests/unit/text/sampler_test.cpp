@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <random>
 #include <set>
 
 #include "common/error.h"
@@ -136,6 +138,61 @@ TEST(Sampler, TheSameSeedGivesTheSameTokensEverywhere) {
     EXPECT_EQ(run(5489).front(), 7 * 31 + 6);
     EXPECT_EQ(run(7), run(7));
     EXPECT_NE(run(7), run(8));
+}
+
+// A vocabulary of many blocks, of which most are passed over at once, against sorting all of it.
+TEST(Sampler, TheLikeliestOfManyAreThoseOfASort) {
+    std::mt19937 random(3);
+    for (int round = 0; round < 200; ++round) {
+        std::vector<float> logits(random() % 700 + 40);
+        const auto spread = static_cast<unsigned>(round % 2 ? 20 : 1'000'000);  // equal ones, too
+        for (float& logit : logits)
+            logit = static_cast<float>(random() % spread) / static_cast<float>(spread) - 0.5f;
+        const auto some = [&](size_t count) {
+            Ids ids(count);
+            for (int32_t& id : ids) id = static_cast<int32_t>(random() % logits.size());
+            return ids;
+        };
+        const Ids history = some(random() % 20), never = some(random() % 20);
+        SamplerOptions options = plain();
+        options.top_k = static_cast<int>(random() % 8) + 1;
+        options.temperature = 1e6;  // all that are kept are as likely
+        options.repeat_penalty = round % 3 == 0 ? 1.0 : round % 3 == 1 ? 0.5 : 3.0;
+
+        std::vector<std::pair<float, int32_t>> sorted;
+        for (size_t i = 0; i < logits.size(); ++i) {
+            const auto id = static_cast<int32_t>(i);
+            const auto penalty = static_cast<float>(options.repeat_penalty);
+            float logit = logits[i];
+            if (std::ranges::count(history, id))
+                logit = logit > 0 ? logit / penalty : logit * penalty;
+            if (!std::ranges::count(never, id)) sorted.emplace_back(-logit, id);
+        }
+        std::ranges::sort(sorted);
+        std::set<int32_t> expected;
+        for (int i = 0; i < options.top_k; ++i)
+            expected.insert(sorted[static_cast<size_t>(i)].second);
+
+        Sampler sampler(options, 1, never);
+        std::set<int32_t> found;
+        for (int i = 0; i < 300; ++i) found.insert(sampler.sample(logits, history));
+        ASSERT_EQ(found, expected) << "round " << round;
+        options.temperature = 0;
+        ASSERT_EQ(Sampler(options, 1, never).sample(logits, history), sorted.front().second);
+    }
+}
+
+TEST(Sampler, FindsABrokenLogitAmongThoseItPassesOver) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+          -std::numeric_limits<float>::infinity()})
+        for (size_t at = 0; at < 300; at += 23) {
+            std::vector<float> logits(300, 0.0f);
+            logits[at] = bad;
+            SamplerOptions options;
+            options.temperature = 0;
+            EXPECT_THROW(Sampler(options, 1).sample(logits, {}), Error) << at;
+        }
 }
 
 TEST(Sampler, RefusesBrokenLogits) {
