@@ -1,5 +1,6 @@
-// Element operators: add, mul, scale, silu, gelu. They hold anything and stand anywhere.
+// Element operators: add, mul, scale, silu, gelu, tanh. They hold anything and stand anywhere.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "runtime/kernels/kernels.h"
@@ -111,6 +112,12 @@ ExprPtr op_silu(OperatorState&, const Arguments& arguments) {
 
 ExprPtr op_gelu(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), kernels().gelu);
+}
+
+ExprPtr op_tanh(OperatorState&, const Arguments& arguments) {
+    return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) x[i] = std::tanh(x[i]);
+    });
 }
 
 }  // namespace llmsql

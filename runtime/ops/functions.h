@@ -40,6 +40,7 @@ ExprPtr op_mul(OperatorState&, const Arguments&);
 ExprPtr op_scale(OperatorState&, const Arguments&);
 ExprPtr op_silu(OperatorState&, const Arguments&);
 ExprPtr op_gelu(OperatorState&, const Arguments&);
+ExprPtr op_tanh(OperatorState&, const Arguments&);
 // matrix.cpp
 ExprPtr op_embed(OperatorState&, const Arguments&);
 ExprPtr op_linear(OperatorState&, const Arguments&);

@@ -119,7 +119,7 @@ inline std::vector<Row> evaluate_graph(const OpGraph& graph, const std::vector<u
                     out[i] = element(name, rows(0)[r][i], bits(number(1)));
                 } else if (name == "add" || name == "mul") {
                     out[i] = element(name, rows(0)[r][i], rows(1)[r][i]);
-                } else if (name == "silu" || name == "gelu") {
+                } else if (name == "silu" || name == "gelu" || name == "tanh") {
                     out[i] = element(name, rows(0)[r][i], 0);
                 }
             }
