@@ -20,6 +20,7 @@ add_executable(llmsql-run
   cli/main.cpp
   cli/options.cpp
   cli/perplexity.cpp
+  cli/profile.cpp
   cli/timing.cpp)
 target_link_libraries(llmsql-run PRIVATE llmsql_runtime CLI11::CLI11)
 target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")

@@ -65,8 +65,11 @@ int run(const Options& options) {
     if (!options.kernels.empty()) use_kernels(options.kernels);
     guard_mappings();
     if (options.mode == Mode::verify) return run_verify(db, options);
-    const ProgramOptions how{
-        .threads = options.threads, .io = options.io, .may_map = true, .timing = options.timing};
+    const ProgramOptions how{.threads = options.threads,
+                             .io = options.io,
+                             .may_map = true,
+                             .timing = options.timing,
+                             .profile = options.profiles()};
     Program program(
         options.plan.empty() ? installed_plan(db, options.installed) : read_plan(options.plan), db,
         how);

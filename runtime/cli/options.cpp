@@ -118,6 +118,11 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
         throw UsageError(error.what());
     }
 
+    options.timing = options.timing || options.profile;
+    if (options.profiles())
+        check(options.mode != Mode::tokenize && options.mode != Mode::verify,
+              "--profile, --profile-db and --profile-html go with a run of a plan");
+
     options.prompt = given.prompt;
     if (app.count("--file") > 0) {
         options.prompt = read_file(given.file);
@@ -181,6 +186,11 @@ CommandLine read_command_line(int argc, char** argv) {
                  "check all weights before anything else (default: each when it is first read); "
                  "llmsql-run DB --verify checks the database and ends");
     app.add_flag("--timing", options.timing, "say at the end where the time of passes went");
+    app.add_flag("--profile", options.profile,
+                 "say it by operator, by layer and of the slowest statements");
+    app.add_option("--profile-db", options.profile_db,
+                   "write that as an SQLite database, with views to query")
+        ->type_name("FILE");
     app.add_option("-b,--batch-size", given.batch, "most tokens a pass (default: the plan's chunk)")
         ->type_name("N");
 

@@ -34,11 +34,15 @@ struct Options : GenerateOptions {
     std::vector<int32_t> tokens;        // --tokens
     std::filesystem::path logits;       // --logits
 
-    int threads = 0;           // 0: Program's choice
-    std::optional<IoMode> io;  // --io; absent: auto
-    std::string kernels;       // empty: the best
-    bool verify = false;       // --verify
-    bool timing = false;       // --timing
+    int threads = 0;                     // 0: Program's choice
+    std::optional<IoMode> io;            // --io; absent: auto
+    std::string kernels;                 // empty: the best
+    bool verify = false;                 // --verify
+    bool timing = false;                 // --timing, or --profile
+    bool profile = false;                // --profile: print it
+    std::filesystem::path profile_db;    // --profile-db
+    std::filesystem::path profile_html;  // --profile-html
+    bool profiles() const { return profile || !profile_db.empty() || !profile_html.empty(); }
 };
 
 /// Where main() goes after the command line was read: with options, or out with a status.

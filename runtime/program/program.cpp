@@ -7,6 +7,8 @@
 
 #include "common/error.h"
 #include "common/process_memory.h"
+#include "plan/plan_file.h"
+#include "runtime/profile/profiler.h"
 #include "runtime/program/engine.h"
 #include "runtime/program/sandbox.h"
 #include "runtime/storage/sqlite.h"
@@ -23,6 +25,7 @@ struct Prepared {
     bool writes = false;
     std::vector<std::string> parameters;  // in the order of their numbers, from 1
     bool by_run = false;                  // it depends on which sequence a row belongs to
+    size_t index = 0;                     // among the statements of forward and logits
 };
 
 std::shared_ptr<Executor> make_executor(const Engine& engine, const ProgramOptions& options) {
@@ -52,6 +55,7 @@ struct Program::State {
     int64_t pass_rows = 0;            // of the last pass
     bool timing = false;
     PassTimes times;  // but for what the workers know
+    std::optional<Profiler> profiler;
 
     sqlite3* db() const { return connection.get(); }
     std::string where(const PlanStatement& statement) const {
@@ -68,6 +72,7 @@ struct Program::State {
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
     void start(const ProgramOptions& options);
+    void start_profile();
     void run_for(const Prepared& prepared, std::span<const Run> runs);
     Workers& workers() const { return engine.executor->evaluator.workers; }
     template<class Steps>
@@ -99,7 +104,7 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     const int code =
         sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
                            SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
-    Prepared prepared{Statement(raw), place, false, {}, false};
+    Prepared prepared{Statement(raw), place, false, {}, false, 0};
     if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
     if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
     if (!raw || sqlite3_stmt_isexplain(raw))
@@ -193,7 +198,7 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
 template<class Steps>
 void Program::State::pass(Steps steps) {
     const std::lock_guard turn(engine.executor->turn);
-    workers().keep_time(timing);
+    engine.executor->evaluator.keep_time(timing);
     const Stopwatch watch(timing ? &times.total : nullptr);
     try {
         steps();
@@ -210,6 +215,7 @@ void Program::State::run(const Prepared& prepared) {
     const uint64_t before = engine.writes;
     ++times.statements;
     engine.executor->evaluator.statement = &prepared.where;
+    const Profiler::Step profiled(profiler, prepared.index, engine.executor->evaluator);
     const ResetAtExit reset(prepared.statement.get());
     while (step(prepared.statement.get(), prepared.where)) {
     }
@@ -246,10 +252,18 @@ int64_t Program::State::logits_width() {
 }
 
 void Program::State::start(const ProgramOptions& options) {
-    timing = options.timing;
+    timing = options.timing || options.profile;
     engine.executor = options.executor;
     if (!engine.executor) engine.executor = make_executor(engine, options);
+    if (options.profile) start_profile();
     engine.operators.settle = [this] { workers().wait(); };
+}
+
+void Program::State::start_profile() {
+    size_t count = 0;
+    for (auto* section : {&forward, &logits})
+        for (Prepared& prepared : *section) prepared.index = count++;
+    profiler.emplace(count, workers().count());
 }
 
 Program::Program(const std::filesystem::path& plan, const ModelDb& db,
@@ -283,6 +297,10 @@ std::string Program::name() const {
     return state_->plan.path.string();
 }
 
+const PlanFile& Program::plan() const {
+    return state_->plan;
+}
+
 int Program::context() const {
     const auto& cache = state_->engine.cache;
     return cache ? static_cast<int>(cache->config().context) : 1 << 20;
@@ -311,9 +329,11 @@ PassTimes Program::times() const {
     if (!state.timing) return {};
     const double workers = state.workers().count();
     times.jobs = work.jobs;
-    times.computing = work.busy / workers;
+    times.reading = state.engine.executor->evaluator.reading() / workers;
+    times.computing = work.busy / workers - times.reading;
     times.sql = (times.total - work.owner_busy - work.owner_waiting) / workers;
-    times.waiting = times.total - times.computing - times.sql;
+    times.waiting = times.total - times.computing - times.reading - times.sql;
+    if (state.profiler) times.by_statement = state.profiler->times();
     return times;
 }
 
@@ -328,7 +348,7 @@ IoMode Program::io() const {
 void Program::verify_weights() {
     Executor& executor = *state_->engine.executor;
     const std::lock_guard turn(executor.turn);
-    executor.evaluator.workers.keep_time(false);
+    executor.evaluator.keep_time(false);
     executor.weights.verify_all(executor.evaluator.workers);
 }
 
