@@ -16,6 +16,7 @@
 #include "compiler/install/install.h"
 #include "compiler/memory/byte_size.h"
 #include "compiler/model/load.h"
+#include "compiler/page/compiled_json.h"
 
 namespace {
 
@@ -44,6 +45,7 @@ constexpr char kFooter[] = R"(examples:
   llmsqlc models/qwen2.toml -o plan.sql --budget 96MiB
   llmsqlc models/qwen2.toml --install qwen2.db     the plan inside the model's database
   llmsqlc models/qwen2.toml --emit=memory --budget 96MiB
+  llmsqlc models/qwen2.toml --emit=html -o plan.html
   llmsqlc models/qwen2.toml --emit=graph           the operators, loops unrolled
   llmsqlc graphs/llama.graph                       check a graph file alone
 
@@ -111,10 +113,10 @@ void declare(CLI::App& app, Options& options) {
     app.add_option(
            "--emit", options.emit,
            "print this instead: ast (the graph file as parsed), graph (operators), sql (the "
-           "plan), memory (what the process takes), schedule (which weights are held, and what "
-           "that saves), operators (the reference page)")
+           "plan), html (the plan as a page for a browser), memory (what the process takes), "
+           "schedule (which weights are held, and what that saves), operators (the reference page)")
         ->type_name("WHAT")
-        ->check(CLI::IsMember({"ast", "graph", "sql", "memory", "schedule", "operators"}));
+        ->check(CLI::IsMember({"ast", "graph", "sql", "html", "memory", "schedule", "operators"}));
     app.add_option("--graph-dir", options.graph_dir, "where else to look for graph files")
         ->type_name("DIR");
 }
@@ -177,6 +179,12 @@ std::string produce(const Options& options, PlanIdentity& identity) {
                         .keep_logits_rows = options.logits_rows_given};
     const Plan plan = make_plan(model, graph, options.sizes, budget);
     if (options.emit == "schedule") return schedule_page(model, plan);
+    if (options.emit == "html") {
+        const PlanFile file = parse_plan(plan_text(model, plan), model.name + ".sql");
+        Json data = plan_json(file, outline_of(file));
+        data["compiled"] = compiled_json(model, graph, plan, options.sizes, budget);
+        return page_html(data);
+    }
     if (options.emit != "memory") return plan_text(model, plan);
     std::vector<ChunkChoice> considered;
     if (budget) choose_sizes(model, graph, options.sizes, *budget, &considered);
@@ -245,7 +253,13 @@ int main(int argc, char** argv) {
         if (options.output.empty() && !options.install.empty()) return 0;
         std::filesystem::path output = options.output.empty() ? "-" : options.output;
         const bool plan = options.emit.empty() || options.emit == "sql";
-        if (output != "-") output = output_path(output, plan ? "-- llmsql plan" : "", "a plan");
+        const bool page = options.emit == "html";
+        if (output != "-")
+            output = output_path(output,
+                                 plan   ? "-- llmsql plan"
+                                 : page ? kPageStart
+                                        : "",
+                                 page ? "a page" : "a plan");
         if (std::error_code none; std::filesystem::equivalent(output, options.input, none))
             fail("{}: is the input itself, choose another output", output.string());
         write_file_atomically(output, text);

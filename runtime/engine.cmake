@@ -17,6 +17,7 @@ target_sources(llmsql_runtime PRIVATE
   ops/place.cpp
   ops/shares.cpp
   profile/profile_db.cpp
+  profile/profile_page.cpp
   profile/profile_text.cpp
   profile/profiler.cpp
   profile/result_file.cpp

@@ -191,6 +191,9 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_option("--profile-db", options.profile_db,
                    "write that as an SQLite database, with views to query")
         ->type_name("FILE");
+    app.add_option("--profile-html", options.profile_html,
+                   "write it as a page for a browser, laid over the plan")
+        ->type_name("FILE");
     app.add_option("-b,--batch-size", given.batch, "most tokens a pass (default: the plan's chunk)")
         ->type_name("N");
 

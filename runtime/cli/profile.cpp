@@ -4,9 +4,12 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/files.h"
+#include "page/page.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/timing.h"
 #include "runtime/kernels/kernels.h"
+#include "runtime/profile/profile_page.h"
 
 namespace llmsql {
 
@@ -23,6 +26,9 @@ void report_profile(const Program& program, const Options& options, std::vector<
                    .phases = std::move(phases)};
     if (options.profile) report(profile_text(run));
     if (!options.profile_db.empty()) write_profile_db(run, options.profile_db);
+    if (!options.profile_html.empty())
+        write_file_atomically(output_path(options.profile_html, kPageStart, "a page"),
+                              profile_page(program.plan(), run));
 }
 
 OnePhase::OnePhase(const Program& program, const Options& options, const char* name)
