@@ -11,6 +11,7 @@
 #include "common/files.h"
 #include "common/model_format.h"
 #include "compiler/emit/compile.h"
+#include "compiler/emit/explain_page.h"
 #include "compiler/emit/memory_page.h"
 #include "compiler/emit/operators_page.h"
 #include "compiler/install/install.h"
@@ -31,12 +32,15 @@ struct Options {
     std::string install;  // the database, or empty
     std::string name = kDefaultPlan;
     std::string emit;
+    fs::path explain;          // a plan
+    std::string step = "all";  // which of its statements
     std::string graph_dir;
     PlanSizes sizes;
     std::string kv{name_of(KvType::f16)};
     std::string budget;  // as it was written; empty for none
     int threads = kDefaultWorkers;
-    bool chunk_given = false, logits_rows_given = false, threads_given = false, name_given = false;
+    bool chunk_given = false, logits_rows_given = false, threads_given = false, name_given = false,
+         step_given = false;
 };
 
 constexpr char kFooter[] = R"(examples:
@@ -47,6 +51,7 @@ constexpr char kFooter[] = R"(examples:
   llmsqlc models/qwen2.toml --emit=memory --budget 96MiB
   llmsqlc models/qwen2.toml --emit=html -o plan.html
   llmsqlc models/qwen2.toml --emit=graph           the operators, loops unrolled
+  llmsqlc --explain plan.sql --step layer.3        what a plan's statements read and write
   llmsqlc graphs/llama.graph                       check a graph file alone
 
 The graph that a model file names is looked for in the model file's folder, in graphs/ beside that
@@ -117,6 +122,14 @@ void declare(CLI::App& app, Options& options) {
            "schedule (which weights are held, and what that saves), operators (the reference page)")
         ->type_name("WHAT")
         ->check(CLI::IsMember({"ast", "graph", "sql", "html", "memory", "schedule", "operators"}));
+    app.add_option("--explain", options.explain,
+                   "instead of compiling: print what each statement of a plan reads and writes")
+        ->type_name("PLAN");
+    app.add_option("--step", options.step,
+                   "of --explain: which statements: a number, ':' and a line of the plan, layer.3, "
+                   "or a name such as layer.3.x or attention")
+        ->type_name("STEP")
+        ->capture_default_str();
     app.add_option("--graph-dir", options.graph_dir, "where else to look for graph files")
         ->type_name("DIR");
 }
@@ -163,6 +176,8 @@ bool has_position(std::string_view message) {
 }
 
 std::string produce(const Options& options, PlanIdentity& identity) {
+    if (!options.explain.empty())
+        return explain_page(outline_of(read_plan(options.explain)), options.step);
     if (options.emit == "operators") return operators_page();
     const std::vector<fs::path> dirs = graph_dirs(options);
     if (options.emit == "ast") return ast_text(graph_file(options, dirs));
@@ -193,6 +208,12 @@ std::string produce(const Options& options, PlanIdentity& identity) {
 
 /// What is wrong with how the options go together, or nothing.
 std::string misuse(const Options& options) {
+    if (!options.explain.empty())
+        return options.input.empty() && options.emit.empty() && options.install.empty()
+                   ? ""
+                   : "--explain takes a plan, and nothing is compiled: no file, --emit or "
+                     "--install";
+    if (options.step_given) return "--step goes with --explain";
     if (options.emit == "operators") return "";
     if (options.input.empty()) return "a model file or a graph file is needed";
     if (options.emit == "schedule" && options.budget.empty())
@@ -234,6 +255,7 @@ int main(int argc, char** argv) {
         options.chunk_given = app.count("--chunk") > 0;
         options.logits_rows_given = app.count("--logits-rows") > 0;
         options.threads_given = app.count("--threads") > 0;
+        options.step_given = app.count("--step") > 0;
         options.name_given = app.count("--name") > 0;
     } catch (const CLI::Success& done) {  // --help, --version
         return app.exit(done);
@@ -252,7 +274,8 @@ int main(int argc, char** argv) {
         if (!options.install.empty()) install_plan(options.install, options.name, text, identity);
         if (options.output.empty() && !options.install.empty()) return 0;
         std::filesystem::path output = options.output.empty() ? "-" : options.output;
-        const bool plan = options.emit.empty() || options.emit == "sql";
+        const bool plan =
+            options.explain.empty() && (options.emit.empty() || options.emit == "sql");
         const bool page = options.emit == "html";
         if (output != "-")
             output = output_path(output,

@@ -16,11 +16,7 @@ target_sources(llmsql_runtime PRIVATE
   ops/matrix.cpp
   ops/place.cpp
   ops/shares.cpp
-  profile/profile_db.cpp
-  profile/profile_page.cpp
-  profile/profile_text.cpp
   profile/profiler.cpp
-  profile/result_file.cpp
   program/installed_plans.cpp
   program/program.cpp
   program/sandbox.cpp

@@ -66,6 +66,8 @@ function legend(entries) {
            entries.map(([name, text, dashed]) => h('li', {}, swatch(name, dashed), text)));
 }
 
+const deep = new Set(['held', 'computing']);  // colours on which text is light on a light page
+
 /** Parts side by side, each as wide as its share; names where there is room. */
 function stack(parts, label) {
   const all = sum(parts, (part) => part.value) || 1;
@@ -73,7 +75,8 @@ function stack(parts, label) {
                    parts.map((p) => `${p.name} ${p.text}`).join(', ')},
            parts.filter((p) => p.value > 0).map((p) => h(
                'span', {style: `flex: ${p.value / all} 0 0; background: ${color(p.color)}`,
-                        title: `${p.name}: ${p.text}`, class: p.value / all < 0.12 ? 'thin' : ''},
+                        title: `${p.name}: ${p.text}`,
+                        class: (p.value / all < 0.12 ? 'thin ' : '') + (deep.has(p.color) ? 'deep' : '')},
                p.value / all < 0.12 ? '' : p.name)));
 }
 

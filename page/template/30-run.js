@@ -7,7 +7,7 @@ const phaseListeners = [];
 /** Milliseconds a pass of a step in the phase that is shown. */
 function stepTime(step) {
   const t = phase && phase.statements[step.n - 1];
-  if (!t) return null;
+  if (!t || t[0] === 0) return null;
   const ms = (seconds) => 1e3 * seconds / phase.passes;
   return {computing: ms(t[2]), reading: ms(t[3]), sql: ms(t[4]), total: ms(t[2] + t[3] + t[4]),
           weights: t[5] / phase.passes, read: t[6] / phase.passes, runs: t[0]};
@@ -81,13 +81,14 @@ if (run) (function measured() {
     const most = Math.max(...rows.map((row) => row.time.total));
     operators.replaceChildren(h('table', {},
         h('thead', {}, h('tr', {}, h('th', {}, 'operator'), h('th', {class: 'wide'}, ''),
-          ['ms a pass', 'share', 'weights', 'GB/s', 'read'].map((t) => h('th', {class: 'n'}, t)))),
+          ['ms a pass', 'share', 'weights', 'GB/s', 'read'].map(
+              (t) => h('th', {class: t === 'weights' ? 'n wide' : 'n'}, t)))),
         h('tbody', {}, rows.map(({kind, list, time}) => h('tr', {},
             h('td', {}, kind, h('span', {class: 'soft'}, ` × ${list.length}`)),
             h('td', {class: 'grow wide'}, meter(time, most, timeLabel(kind, time))),
             h('td', {class: 'n'}, time.total.toFixed(3)),
             h('td', {class: 'n'}, percentText(time.total, passMs)),
-            h('td', {class: 'n'}, time.weights ? bytesText(time.weights) : '–'),
+            h('td', {class: 'n wide'}, time.weights ? bytesText(time.weights) : '–'),
             h('td', {class: 'n'}, time.weights && time.computing + time.reading > 0
                 ? (time.weights / 1e6 / (time.computing + time.reading)).toFixed(1) : '–'),
             h('td', {class: 'n'}, time.read ? bytesText(time.read) : '–'))))));

@@ -48,7 +48,7 @@
       rect.addEventListener('mouseenter', choose);
       const label = t.name.length * 7 + 8 < wide && tall > 14
           ? h('text', {x: x(t.first) + 7, y: y(t.offset + t.bytes) + Math.min(17, tall / 2 + 4),
-                       style: `fill: ${color('on-mark')}; pointer-events: none`}, t.name) : null;
+                       style: `fill: ${t.shape.startsWith('q8') ? '#11161d' : color('on-mark')}; pointer-events: none`}, t.name) : null;
       return [rect, label];
     });
     const every = Math.max(1, Math.ceil((to - from) / (width / 40)));

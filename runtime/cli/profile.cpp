@@ -16,7 +16,7 @@ namespace llmsql {
 void report_profile(const Program& program, const Options& options, std::vector<RunPhase> phases) {
     if (!options.profiles()) return;
     RunProfile run{.outline = outline_of(program.plan()),
-                   .plan = options.plan.string(),
+                   .plan = program.name(),
                    .model_db = options.db.string(),
                    .kernels = std::string(kernels().name),
                    .io = std::string(name_of(program.io())),
