@@ -21,7 +21,8 @@ add_executable(llmsql-run
   cli/options.cpp
   cli/perplexity.cpp
   cli/profile.cpp
-  cli/timing.cpp)
-target_link_libraries(llmsql-run PRIVATE llmsql_runtime CLI11::CLI11)
+  cli/timing.cpp
+  cli/watch.cpp)
+target_link_libraries(llmsql-run PRIVATE llmsql_profile llmsql_page llmsql_runtime CLI11::CLI11)
 target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")
 install(TARGETS llmsql-run RUNTIME DESTINATION bin)

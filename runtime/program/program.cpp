@@ -56,6 +56,8 @@ struct Program::State {
     bool timing = false;
     PassTimes times;  // but for what the workers know
     std::optional<Profiler> profiler;
+    PassObserver* observer = nullptr;
+    PassView seen;  // what it is told of the present pass
 
     sqlite3* db() const { return connection.get(); }
     std::string where(const PlanStatement& statement) const {
@@ -72,7 +74,8 @@ struct Program::State {
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
     void start(const ProgramOptions& options);
-    void start_profile();
+    void number_statements();
+    void observe(const Prepared& prepared, void (PassObserver::*look)(const PassView&));
     void run_for(const Prepared& prepared, std::span<const Run> runs);
     Workers& workers() const { return engine.executor->evaluator.workers; }
     template<class Steps>
@@ -211,7 +214,17 @@ void Program::State::pass(Steps steps) {
     engine.executor->weights.check();
 }
 
+void Program::State::observe(const Prepared& prepared,
+                             void (PassObserver::*look)(const PassView&)) {
+    workers().finish();  // what was stored before is computed
+    seen.statement = prepared.index;
+    seen.arena = &*engine.arena;
+    seen.cache = engine.cache ? &*engine.cache : nullptr;
+    (observer->*look)(seen);
+}
+
 void Program::State::run(const Prepared& prepared) {
+    if (observer) observe(prepared, &PassObserver::before);
     const uint64_t before = engine.writes;
     ++times.statements;
     engine.executor->evaluator.statement = &prepared.where;
@@ -222,6 +235,7 @@ void Program::State::run(const Prepared& prepared) {
     if (workers().failed()) workers().finish();
     if (prepared.writes && engine.writes == before)
         fail("{}: the statement stored nothing: no row of its tables matched", prepared.where);
+    if (observer) observe(prepared, &PassObserver::after);
 }
 
 ExprPtr Program::State::run_logits_query(const Prepared& prepared) {
@@ -255,15 +269,16 @@ void Program::State::start(const ProgramOptions& options) {
     timing = options.timing || options.profile;
     engine.executor = options.executor;
     if (!engine.executor) engine.executor = make_executor(engine, options);
-    if (options.profile) start_profile();
+    number_statements();
+    if (options.profile) profiler.emplace(forward.size() + logits.size(), workers().count());
+    observer = options.observer;
     engine.operators.settle = [this] { workers().wait(); };
 }
 
-void Program::State::start_profile() {
+void Program::State::number_statements() {
     size_t count = 0;
     for (auto* section : {&forward, &logits})
         for (Prepared& prepared : *section) prepared.index = count++;
-    profiler.emplace(count, workers().count());
 }
 
 Program::Program(const std::filesystem::path& plan, const ModelDb& db,
@@ -405,6 +420,10 @@ void Program::forward(std::span<const Run> runs) {
     }
     if (state.all_tokens.empty() || state.all_tokens.size() > static_cast<size_t>(chunk()))
         fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), state.all_tokens.size());
+    if (state.observer && runs.size() > 1)
+        fail("{}: a pass of several sequences cannot be observed", name);
+    state.seen = {
+        .pass = state.times.passes + 1, .position = runs[0].position, .sequence = runs[0].sequence};
     state.engine.arena->begin_pass();
     state.pass_rows = 0;
     state.pass([&] {
@@ -420,6 +439,7 @@ Logits Program::logits(int first, int rows) {
     if (first < 0 || rows < 1 || rows > state.logits_rows || first + rows > state.pass_rows)
         fail("{}: logits of rows {} to {}, but the last pass has {} and {} can be had at once",
              state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
+    state.seen.first_row = first;
     state.pass([&] {
         for (const Prepared& prepared : state.logits) {
             sqlite3_stmt* statement = prepared.statement.get();

@@ -11,6 +11,7 @@
 
 #include "plan/plan_file.h"
 #include "runtime/program/executor.h"
+#include "runtime/program/observer.h"
 #include "runtime/program/pass_times.h"
 #include "runtime/storage/model_db.h"
 #include "runtime/storage/tile_reader.h"
@@ -26,6 +27,7 @@ struct ProgramOptions {
     bool may_map = false;  // the faster way may be a mapping: guard_mappings() has been called
     bool timing = false;   // keep times()
     bool profile = false;  // and those of each statement
+    PassObserver* observer = nullptr;  // sees what passes store; outlives the program
     /// Weights and workers to share, of another program of this plan and model; the options above
     /// are then its own. Absent: this program makes them.
     std::shared_ptr<Executor> executor = nullptr;
