@@ -4,7 +4,7 @@ from harness import MIB, median, ratio, table
 
 PREFACE = ("# Results\n\n"
            "Written by `bench/compare --results`; [README.md](README.md) says how it measures.\n\n")
-PARTS = ["computing", "SQL", "hand-offs", "sampling and text"]
+PARTS = ["computing", "reading", "SQL", "hand-offs", "sampling and text"]
 
 
 def markdown(result):
@@ -87,7 +87,7 @@ def parts_table(models):
         for side in model["sides"]:
             for key, timings in side.get("timing", {}).items():
                 size, threads = key.split()
-                shares = [median([timing["parts"][name] / timing["pass"] for timing in timings])
+                shares = [median([timing["parts"].get(name, 0) / timing["pass"] for timing in timings])
                           for name in PARTS]
                 last = timings[-1]
                 rows.append([model["name"], kind_of(side), size, threads, str(last["statements"]),

@@ -5,8 +5,10 @@ target_sources(llmsql_compiler PRIVATE
   memory/arena.cpp memory/verify.cpp
   memory/schedule.cpp memory/replacement.cpp memory/residency.cpp memory/verify_residency.cpp
   memory/budget.cpp memory/byte_size.cpp
-  emit/compile.cpp emit/comments.cpp emit/memory_page.cpp emit/operators_page.cpp emit/sql_text.cpp
-  emit/statements.cpp)
+  emit/compile.cpp emit/comments.cpp emit/explain_page.cpp emit/memory_page.cpp
+  emit/operators_page.cpp emit/sql_text.cpp
+  emit/statements.cpp
+  page/compiled_json.cpp)
 
 add_executable(llmsqlc main.cpp install/install.cpp)
 target_link_libraries(llmsqlc PRIVATE llmsql_compiler CLI11::CLI11 PkgConfig::SQLITE3)

@@ -11,11 +11,13 @@
 #include "common/files.h"
 #include "common/model_format.h"
 #include "compiler/emit/compile.h"
+#include "compiler/emit/explain_page.h"
 #include "compiler/emit/memory_page.h"
 #include "compiler/emit/operators_page.h"
 #include "compiler/install/install.h"
 #include "compiler/memory/byte_size.h"
 #include "compiler/model/load.h"
+#include "compiler/page/compiled_json.h"
 
 namespace {
 
@@ -30,12 +32,15 @@ struct Options {
     std::string install;  // the database, or empty
     std::string name = kDefaultPlan;
     std::string emit;
+    fs::path explain;          // a plan
+    std::string step = "all";  // which of its statements
     std::string graph_dir;
     PlanSizes sizes;
     std::string kv{name_of(KvType::f16)};
     std::string budget;  // as it was written; empty for none
     int threads = kDefaultWorkers;
-    bool chunk_given = false, logits_rows_given = false, threads_given = false, name_given = false;
+    bool chunk_given = false, logits_rows_given = false, threads_given = false, name_given = false,
+         step_given = false;
 };
 
 constexpr char kFooter[] = R"(examples:
@@ -44,7 +49,9 @@ constexpr char kFooter[] = R"(examples:
   llmsqlc models/qwen2.toml -o plan.sql --budget 96MiB
   llmsqlc models/qwen2.toml --install qwen2.db     the plan inside the model's database
   llmsqlc models/qwen2.toml --emit=memory --budget 96MiB
+  llmsqlc models/qwen2.toml --emit=html -o plan.html
   llmsqlc models/qwen2.toml --emit=graph           the operators, loops unrolled
+  llmsqlc --explain plan.sql --step layer.3        what a plan's statements read and write
   llmsqlc graphs/llama.graph                       check a graph file alone
 
 The graph that a model file names is looked for in the model file's folder, in graphs/ beside that
@@ -111,10 +118,18 @@ void declare(CLI::App& app, Options& options) {
     app.add_option(
            "--emit", options.emit,
            "print this instead: ast (the graph file as parsed), graph (operators), sql (the "
-           "plan), memory (what the process takes), schedule (which weights are held, and what "
-           "that saves), operators (the reference page)")
+           "plan), html (the plan as a page for a browser), memory (what the process takes), "
+           "schedule (which weights are held, and what that saves), operators (the reference page)")
         ->type_name("WHAT")
-        ->check(CLI::IsMember({"ast", "graph", "sql", "memory", "schedule", "operators"}));
+        ->check(CLI::IsMember({"ast", "graph", "sql", "html", "memory", "schedule", "operators"}));
+    app.add_option("--explain", options.explain,
+                   "instead of compiling: print what each statement of a plan reads and writes")
+        ->type_name("PLAN");
+    app.add_option("--step", options.step,
+                   "of --explain: which statements: a number, ':' and a line of the plan, layer.3, "
+                   "or a name such as layer.3.x or attention")
+        ->type_name("STEP")
+        ->capture_default_str();
     app.add_option("--graph-dir", options.graph_dir, "where else to look for graph files")
         ->type_name("DIR");
 }
@@ -161,6 +176,8 @@ bool has_position(std::string_view message) {
 }
 
 std::string produce(const Options& options, PlanIdentity& identity) {
+    if (!options.explain.empty())
+        return explain_page(outline_of(read_plan(options.explain)), options.step);
     if (options.emit == "operators") return operators_page();
     const std::vector<fs::path> dirs = graph_dirs(options);
     if (options.emit == "ast") return ast_text(graph_file(options, dirs));
@@ -177,6 +194,12 @@ std::string produce(const Options& options, PlanIdentity& identity) {
                         .keep_logits_rows = options.logits_rows_given};
     const Plan plan = make_plan(model, graph, options.sizes, budget);
     if (options.emit == "schedule") return schedule_page(model, plan);
+    if (options.emit == "html") {
+        const PlanFile file = parse_plan(plan_text(model, plan), model.name + ".sql");
+        Json data = plan_json(file, outline_of(file));
+        data["compiled"] = compiled_json(model, graph, plan, options.sizes, budget);
+        return page_html(data);
+    }
     if (options.emit != "memory") return plan_text(model, plan);
     std::vector<ChunkChoice> considered;
     if (budget) choose_sizes(model, graph, options.sizes, *budget, &considered);
@@ -185,6 +208,12 @@ std::string produce(const Options& options, PlanIdentity& identity) {
 
 /// What is wrong with how the options go together, or nothing.
 std::string misuse(const Options& options) {
+    if (!options.explain.empty())
+        return options.input.empty() && options.emit.empty() && options.install.empty()
+                   ? ""
+                   : "--explain takes a plan, and nothing is compiled: no file, --emit or "
+                     "--install";
+    if (options.step_given) return "--step goes with --explain";
     if (options.emit == "operators") return "";
     if (options.input.empty()) return "a model file or a graph file is needed";
     if (options.emit == "schedule" && options.budget.empty())
@@ -226,6 +255,7 @@ int main(int argc, char** argv) {
         options.chunk_given = app.count("--chunk") > 0;
         options.logits_rows_given = app.count("--logits-rows") > 0;
         options.threads_given = app.count("--threads") > 0;
+        options.step_given = app.count("--step") > 0;
         options.name_given = app.count("--name") > 0;
     } catch (const CLI::Success& done) {  // --help, --version
         return app.exit(done);
@@ -244,8 +274,15 @@ int main(int argc, char** argv) {
         if (!options.install.empty()) install_plan(options.install, options.name, text, identity);
         if (options.output.empty() && !options.install.empty()) return 0;
         std::filesystem::path output = options.output.empty() ? "-" : options.output;
-        const bool plan = options.emit.empty() || options.emit == "sql";
-        if (output != "-") output = output_path(output, plan ? "-- llmsql plan" : "", "a plan");
+        const bool plan =
+            options.explain.empty() && (options.emit.empty() || options.emit == "sql");
+        const bool page = options.emit == "html";
+        if (output != "-")
+            output = output_path(output,
+                                 plan   ? "-- llmsql plan"
+                                 : page ? kPageStart
+                                        : "",
+                                 page ? "a page" : "a plan");
         if (std::error_code none; std::filesystem::equivalent(output, options.input, none))
             fail("{}: is the input itself, choose another output", output.string());
         write_file_atomically(output, text);

@@ -16,8 +16,8 @@ target_sources(llmsql_runtime PRIVATE
   ops/matrix.cpp
   ops/place.cpp
   ops/shares.cpp
+  profile/profiler.cpp
   program/installed_plans.cpp
-  program/plan_file.cpp
   program/program.cpp
   program/sandbox.cpp
   storage/arena.cpp

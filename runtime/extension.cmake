@@ -2,7 +2,7 @@
 get_target_property(runtime_sources llmsql_runtime SOURCES)
 add_library(llmsql_extension_runtime STATIC ${runtime_sources})
 target_link_libraries(llmsql_extension_runtime
-                      PUBLIC llmsql_options llmsql_common llmsql_operators Threads::Threads
+                      PUBLIC llmsql_options llmsql_common llmsql_operators llmsql_plan Threads::Threads
                       PRIVATE PkgConfig::PCRE2)
 target_include_directories(llmsql_extension_runtime PUBLIC ${SQLITE3_INCLUDE_DIRS})
 target_compile_definitions(llmsql_extension_runtime PUBLIC LLMSQL_EXTENSION)

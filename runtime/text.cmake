@@ -20,7 +20,9 @@ add_executable(llmsql-run
   cli/main.cpp
   cli/options.cpp
   cli/perplexity.cpp
-  cli/timing.cpp)
-target_link_libraries(llmsql-run PRIVATE llmsql_runtime CLI11::CLI11)
+  cli/profile.cpp
+  cli/timing.cpp
+  cli/watch.cpp)
+target_link_libraries(llmsql-run PRIVATE llmsql_profile llmsql_page llmsql_runtime CLI11::CLI11)
 target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")
 install(TARGETS llmsql-run RUNTIME DESTINATION bin)

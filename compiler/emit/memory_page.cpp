@@ -125,11 +125,7 @@ std::string schedule_page(const Model& model, const Plan& plan) {
     for (const Pass::Tile& tile : pass.tiles) most_tile = std::max(most_tile, tile.bytes);
 
     const int64_t scanned = pass.scanned_bytes();
-    // The other policies get what the schedule was offered, to the byte: what it holds and what it
-    // left, which is less than a tile in any case of interest.
-    const int64_t left =
-        residency.budget - sum_of(memory_parts(plan, model.params, residency.workers));
-    const int64_t capacity = held_matrices + std::max<int64_t>(0, left);
+    const int64_t capacity = matrix_capacity(plan, model.params);
     const bool choices = residency.most_bytes.has_value();
     const auto line = [&](std::string_view name, int64_t bytes) {
         page.add("{:<32}{:>15}{:>9.1f} %\n", name, bytes, percent(bytes, scanned));

@@ -263,6 +263,12 @@ int64_t sum_of(const std::vector<MemoryPart>& parts) {
     return bytes;
 }
 
+int64_t matrix_capacity(const Plan& plan, const std::vector<Param>& params) {
+    const PlanResidency& residency = *plan.residency;
+    const int64_t left = residency.budget - sum_of(memory_parts(plan, params, residency.workers));
+    return residency.pool - vector_bytes(params) + std::max<int64_t>(0, left);
+}
+
 PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
                        const Budget& budget, std::vector<ChunkChoice>* considered) {
     const auto fixed = [&](const Plan& plan) {

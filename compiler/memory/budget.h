@@ -43,6 +43,10 @@ int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64
 
 int64_t sum_of(const std::vector<MemoryPart>& parts);
 
+/// What the schedule of a plan with a residency was offered for matrices, to the byte: what it
+/// holds of them and what it left, which is less than a tile in any case of interest.
+int64_t matrix_capacity(const Plan& plan, const std::vector<Param>& params);
+
 struct Budget {
     int64_t bytes = 0;
     int workers = kDefaultWorkers;

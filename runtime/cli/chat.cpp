@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
+#include "runtime/cli/profile.h"
 #include "runtime/generate/prompt.h"
 #include "runtime/text/utf8.h"
 
@@ -36,6 +37,7 @@ int run_answer(Program& program, Tokenizer& tokenizer, const Options& options) {
     });
     if (printer.prefill(tokens)) printer.print_answer();
     printer.statistics().print();
+    report_profile(program, options, printer.statistics().phases());
     return status_after_signals();
 }
 
@@ -72,6 +74,7 @@ int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
             break;
     }
     printer.statistics().print();
+    report_profile(program, options, printer.statistics().phases());
     return person && interrupt() == SIGINT ? 0 : status_after_signals();
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "runtime/cli/console.h"
+#include "runtime/cli/profile.h"
 #include "runtime/cli/timing.h"
 #include "runtime/generate/prompt.h"
 
@@ -42,6 +43,10 @@ void Statistics::print() const {
                            decode_streamed / decode_passes, name_of(io)));
     report(timing_text("prefill", prefill_times, prefill_seconds));
     report(timing_text("decode", decode_times, decode_seconds));
+}
+
+std::vector<RunPhase> Statistics::phases() const {
+    return {{"prefill", prefill_times, prefill_seconds}, {"decode", decode_times, decode_seconds}};
 }
 
 Printer::Printer(Program& program, Tokenizer& tokenizer, const Options& options)
@@ -117,6 +122,7 @@ int run_complete(Program& program, Tokenizer& tokenizer, const Options& options)
     else
         print("\n");
     printer.statistics().print();
+    report_profile(program, options, printer.statistics().phases());
     return status_after_signals();
 }
 

@@ -9,6 +9,7 @@
 
 #include "runtime/cli/options.h"
 #include "runtime/generate/generator.h"
+#include "runtime/profile/run_profile.h"
 #include "runtime/program/program.h"
 #include "runtime/text/tokenizer.h"
 
@@ -34,6 +35,8 @@ struct Statistics {
     /// and, with --timing, where the time went (timing.h).
     /// Decode's rates count passes, and all the time between the first token and the last.
     void print() const;
+
+    std::vector<RunPhase> phases() const;
 };
 
 /// A generator whose text goes to standard output, and which counts. Not thread-safe.

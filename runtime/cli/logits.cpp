@@ -16,6 +16,7 @@
 #include "common/files.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
+#include "runtime/cli/profile.h"
 
 namespace llmsql {
 
@@ -86,6 +87,7 @@ int run_logits(Program& program, const Options& options) {
     if (tokens.size() > static_cast<size_t>(program.context()))
         fail("--tokens: {} tokens, the context holds {}", tokens.size(), program.context());
 
+    const OnePhase phase(program, options, "logits");
     NpyWriter out(options.logits, static_cast<int64_t>(tokens.size()), vocabulary);
     const size_t batch = batch_size(program, options);
     for (size_t position = 0; position < tokens.size();) {
@@ -102,6 +104,7 @@ int run_logits(Program& program, const Options& options) {
         position += pass.size();
     }
     out.commit();
+    phase.report();
     return 0;
 }
 

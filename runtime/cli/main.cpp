@@ -2,6 +2,7 @@
 // file beside this one.
 #include <exception>
 #include <new>
+#include <utility>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -11,6 +12,7 @@
 #include "runtime/cli/logits.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/perplexity.h"
+#include "runtime/cli/watch.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/installed_plans.h"
 #include "runtime/program/program.h"
@@ -56,20 +58,7 @@ int run_verify(const ModelDb& db, const Options& options) {
     return 0;
 }
 
-int run(const Options& options) {
-    const ModelDb db(options.db);
-    if (options.mode == Mode::tokenize) {
-        Tokenizer tokenizer(db);
-        return run_tokenize(tokenizer, options);
-    }
-    if (!options.kernels.empty()) use_kernels(options.kernels);
-    guard_mappings();
-    if (options.mode == Mode::verify) return run_verify(db, options);
-    const ProgramOptions how{
-        .threads = options.threads, .io = options.io, .may_map = true, .timing = options.timing};
-    Program program(
-        options.plan.empty() ? installed_plan(db, options.installed) : read_plan(options.plan), db,
-        how);
+int run_mode(Program& program, const ModelDb& db, const Options& options) {
     if (options.verify) program.verify_weights();
     if (options.mode == Mode::logits) return run_logits(program, options);
     Tokenizer tokenizer(db);
@@ -83,6 +72,28 @@ int run(const Options& options) {
         default:
             return run_chat(program, tokenizer, options);
     }
+}
+
+int run(const Options& options) {
+    const ModelDb db(options.db);
+    if (options.mode == Mode::tokenize) {
+        Tokenizer tokenizer(db);
+        return run_tokenize(tokenizer, options);
+    }
+    if (!options.kernels.empty()) use_kernels(options.kernels);
+    guard_mappings();
+    if (options.mode == Mode::verify) return run_verify(db, options);
+    PlanFile plan =
+        options.plan.empty() ? installed_plan(db, options.installed) : read_plan(options.plan);
+    Watch watch(plan, options);
+    const ProgramOptions how{.threads = options.threads,
+                             .io = options.io,
+                             .may_map = true,
+                             .timing = options.timing,
+                             .profile = options.profiles(),
+                             .observer = watch.observer()};
+    Program program(std::move(plan), db, how);
+    return watch.finish(run_mode(program, db, options));
 }
 
 }  // namespace

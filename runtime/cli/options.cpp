@@ -118,6 +118,20 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
         throw UsageError(error.what());
     }
 
+    options.timing = options.timing || options.profile;
+    if (options.watches())
+        check(options.mode != Mode::tokenize && options.mode != Mode::verify,
+              "--trace, --trace-db and --compare go with a run of a plan");
+    check(app.count("--trace-passes") == 0 || !options.trace.empty(),
+          "--trace-passes goes with --trace");
+    check(options.trace_passes >= 1, "--trace-passes: 1 or more");
+    check(app.count("--tolerance") == 0 || !options.compare.empty(),
+          "--tolerance goes with --compare");
+    check(options.tolerance >= 0, "--tolerance: 0 or more");
+    if (options.profiles())
+        check(options.mode != Mode::tokenize && options.mode != Mode::verify,
+              "--profile, --profile-db and --profile-html go with a run of a plan");
+
     options.prompt = given.prompt;
     if (app.count("--file") > 0) {
         options.prompt = read_file(given.file);
@@ -181,6 +195,31 @@ CommandLine read_command_line(int argc, char** argv) {
                  "check all weights before anything else (default: each when it is first read); "
                  "llmsql-run DB --verify checks the database and ends");
     app.add_flag("--timing", options.timing, "say at the end where the time of passes went");
+    app.add_flag("--profile", options.profile,
+                 "say it by operator, by layer and of the slowest statements");
+    app.add_option("--profile-db", options.profile_db,
+                   "write that as an SQLite database, with views to query")
+        ->type_name("FILE");
+    app.add_option("--profile-html", options.profile_html,
+                   "write it as a page for a browser, laid over the plan")
+        ->type_name("FILE");
+    app.add_option("--trace", options.trace,
+                   "say what statements read and write: a number, ':' and a line of the plan, "
+                   "layer.3, or a name such as layer.3.x or attention")
+        ->type_name("STEP");
+    app.add_option("--trace-passes", options.trace_passes,
+                   "of --trace: in so many passes, from the first on (default 1)")
+        ->type_name("N");
+    app.add_option("--trace-db", options.trace_db,
+                   "write the values of all steps to an SQLite database")
+        ->type_name("FILE");
+    app.add_option("--compare", options.compare,
+                   "compare all steps with such a database, and name the first that differs; the "
+                   "exit status is then 3")
+        ->type_name("FILE");
+    app.add_option("--tolerance", options.tolerance,
+                   "of --compare: relative difference that counts as none (default 0.001)")
+        ->type_name("X");
     app.add_option("-b,--batch-size", given.batch, "most tokens a pass (default: the plan's chunk)")
         ->type_name("N");
 

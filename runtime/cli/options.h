@@ -34,11 +34,22 @@ struct Options : GenerateOptions {
     std::vector<int32_t> tokens;        // --tokens
     std::filesystem::path logits;       // --logits
 
-    int threads = 0;           // 0: Program's choice
-    std::optional<IoMode> io;  // --io; absent: auto
-    std::string kernels;       // empty: the best
-    bool verify = false;       // --verify
-    bool timing = false;       // --timing
+    int threads = 0;                     // 0: Program's choice
+    std::optional<IoMode> io;            // --io; absent: auto
+    std::string kernels;                 // empty: the best
+    bool verify = false;                 // --verify
+    bool timing = false;                 // --timing, or --profile
+    bool profile = false;                // --profile: print it
+    std::filesystem::path profile_db;    // --profile-db
+    std::filesystem::path profile_html;  // --profile-html
+    bool profiles() const { return profile || !profile_db.empty() || !profile_html.empty(); }
+
+    std::string trace;               // --trace: which statements
+    int trace_passes = 1;            // --trace-passes
+    std::filesystem::path trace_db;  // --trace-db
+    std::filesystem::path compare;   // --compare
+    double tolerance = 1e-3;         // --tolerance
+    bool watches() const { return !trace.empty() || !trace_db.empty() || !compare.empty(); }
 };
 
 /// Where main() goes after the command line was read: with options, or out with a status.

@@ -9,6 +9,7 @@
 #include "common/files.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
+#include "runtime/cli/profile.h"
 
 namespace llmsql {
 namespace {
@@ -51,6 +52,7 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
     const size_t windows = tokens.size() / static_cast<size_t>(size);
     const int first = size / 2;
     const int batch = static_cast<int>(batch_size(program, options));
+    const OnePhase phase(program, options, "perplexity");
     double sum = 0;
     int64_t count = 0;
     for (size_t w = 0; w < windows; ++w) {
@@ -73,6 +75,7 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
     }
     report("\n");
     print(fmt::format("perplexity: {:.4f}\n", std::exp(sum / static_cast<double>(count))));
+    phase.report();
     return 0;
 }
 

@@ -19,6 +19,7 @@ std::string timing_text(const char* name, const PassTimes& times, double seconds
                             seconds > 0 ? part_seconds / seconds * 100 : 0);
     };
     line("computing", times.computing);
+    line("reading", times.reading);
     line("SQL", times.sql);
     line("hand-offs", times.waiting);
     line("sampling and text", seconds - times.total);

@@ -12,6 +12,7 @@ namespace llmsql {
 ///
 /// timing of decode: 63 tokens, 63 passes; a pass: 15.92 ms, 220 statements, 244 jobs
 ///   computing             14.961 ms  93.98 %
+///   reading                0.000 ms   0.00 %
 ///   SQL                    0.401 ms   2.52 %
 ///   hand-offs              0.312 ms   1.96 %
 ///   sampling and text      0.246 ms   1.55 %

@@ -67,15 +67,22 @@ Pieces cut(const Expr& expr, int64_t unit, int workers) {
 // Has the workers call evaluate(piece, worker's scratch) for each piece.
 template<class Evaluate>
 void share_out(Evaluator& evaluator, int64_t count, Evaluate evaluate) {
-    evaluator.workers.add(count, [&scratch = evaluator.scratch, where = evaluator.statement,
-                                  evaluate = std::move(evaluate)](int64_t piece, int worker) {
+    auto task = [&scratch = evaluator.scratch, where = evaluator.statement, times = evaluator.times,
+                 evaluate = std::move(evaluate)](int64_t piece, int worker) {
+        Scratch& own = scratch[static_cast<size_t>(worker)];
+        const double reading = own.strips.reading;
+        const uint64_t bytes = own.strips.bytes_read;
         try {
-            evaluate(piece, scratch[static_cast<size_t>(worker)]);
+            evaluate(piece, own);
         } catch (const Error& error) {
             if (!where) throw;
             fail("{}: {}", *where, error.what());
         }
-    });
+        if (!times) return;
+        times[worker].reading += own.strips.reading - reading;
+        times[worker].read_bytes += own.strips.bytes_read - bytes;
+    };
+    evaluator.workers.add(count, std::move(task), evaluator.times);
 }
 
 // A value, and the place of its first element.

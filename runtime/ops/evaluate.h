@@ -24,6 +24,20 @@ struct Evaluator {
     /// Where the statement stands that evaluates: what an error of its evaluation begins with.
     const std::string* statement = nullptr;
     uint64_t weight_bytes = 0;  // read by all evaluations so far
+    /// What the statement's items take, one a worker; null: nobody wants to know.
+    ItemTime* times = nullptr;
+
+    /// Whether work from now on is timed, reading apart. Not at first.
+    void keep_time(bool on) {
+        workers.keep_time(on);
+        for (Scratch& own : scratch) own.strips.timed = on;
+    }
+    /// Seconds spent reading weights, all workers together.
+    double reading() const {
+        double seconds = 0;
+        for (const Scratch& own : scratch) seconds += own.strips.reading;
+        return seconds;
+    }
 };
 
 // What follows checks at once, and computes when all that was evaluated before is computed, at the

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/program/plan_file.h"
+#include "plan/plan_file.h"
 #include "runtime/storage/model_db.h"
 
 namespace llmsql {

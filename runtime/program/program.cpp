@@ -7,6 +7,8 @@
 
 #include "common/error.h"
 #include "common/process_memory.h"
+#include "plan/plan_file.h"
+#include "runtime/profile/profiler.h"
 #include "runtime/program/engine.h"
 #include "runtime/program/sandbox.h"
 #include "runtime/storage/sqlite.h"
@@ -23,6 +25,7 @@ struct Prepared {
     bool writes = false;
     std::vector<std::string> parameters;  // in the order of their numbers, from 1
     bool by_run = false;                  // it depends on which sequence a row belongs to
+    size_t index = 0;                     // among the statements of forward and logits
 };
 
 std::shared_ptr<Executor> make_executor(const Engine& engine, const ProgramOptions& options) {
@@ -52,6 +55,9 @@ struct Program::State {
     int64_t pass_rows = 0;            // of the last pass
     bool timing = false;
     PassTimes times;  // but for what the workers know
+    std::optional<Profiler> profiler;
+    PassObserver* observer = nullptr;
+    PassView seen;  // what it is told of the present pass
 
     sqlite3* db() const { return connection.get(); }
     std::string where(const PlanStatement& statement) const {
@@ -68,6 +74,8 @@ struct Program::State {
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
     void start(const ProgramOptions& options);
+    void number_statements();
+    void observe(const Prepared& prepared, void (PassObserver::*look)(const PassView&));
     void run_for(const Prepared& prepared, std::span<const Run> runs);
     Workers& workers() const { return engine.executor->evaluator.workers; }
     template<class Steps>
@@ -99,7 +107,7 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     const int code =
         sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
                            SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
-    Prepared prepared{Statement(raw), place, false, {}, false};
+    Prepared prepared{Statement(raw), place, false, {}, false, 0};
     if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
     if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
     if (!raw || sqlite3_stmt_isexplain(raw))
@@ -193,7 +201,7 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
 template<class Steps>
 void Program::State::pass(Steps steps) {
     const std::lock_guard turn(engine.executor->turn);
-    workers().keep_time(timing);
+    engine.executor->evaluator.keep_time(timing);
     const Stopwatch watch(timing ? &times.total : nullptr);
     try {
         steps();
@@ -206,16 +214,28 @@ void Program::State::pass(Steps steps) {
     engine.executor->weights.check();
 }
 
+void Program::State::observe(const Prepared& prepared,
+                             void (PassObserver::*look)(const PassView&)) {
+    workers().finish();  // what was stored before is computed
+    seen.statement = prepared.index;
+    seen.arena = &*engine.arena;
+    seen.cache = engine.cache ? &*engine.cache : nullptr;
+    (observer->*look)(seen);
+}
+
 void Program::State::run(const Prepared& prepared) {
+    if (observer) observe(prepared, &PassObserver::before);
     const uint64_t before = engine.writes;
     ++times.statements;
     engine.executor->evaluator.statement = &prepared.where;
+    const Profiler::Step profiled(profiler, prepared.index, engine.executor->evaluator);
     const ResetAtExit reset(prepared.statement.get());
     while (step(prepared.statement.get(), prepared.where)) {
     }
     if (workers().failed()) workers().finish();
     if (prepared.writes && engine.writes == before)
         fail("{}: the statement stored nothing: no row of its tables matched", prepared.where);
+    if (observer) observe(prepared, &PassObserver::after);
 }
 
 ExprPtr Program::State::run_logits_query(const Prepared& prepared) {
@@ -246,10 +266,19 @@ int64_t Program::State::logits_width() {
 }
 
 void Program::State::start(const ProgramOptions& options) {
-    timing = options.timing;
+    timing = options.timing || options.profile;
     engine.executor = options.executor;
     if (!engine.executor) engine.executor = make_executor(engine, options);
+    number_statements();
+    if (options.profile) profiler.emplace(forward.size() + logits.size(), workers().count());
+    observer = options.observer;
     engine.operators.settle = [this] { workers().wait(); };
+}
+
+void Program::State::number_statements() {
+    size_t count = 0;
+    for (auto* section : {&forward, &logits})
+        for (Prepared& prepared : *section) prepared.index = count++;
 }
 
 Program::Program(const std::filesystem::path& plan, const ModelDb& db,
@@ -283,6 +312,10 @@ std::string Program::name() const {
     return state_->plan.path.string();
 }
 
+const PlanFile& Program::plan() const {
+    return state_->plan;
+}
+
 int Program::context() const {
     const auto& cache = state_->engine.cache;
     return cache ? static_cast<int>(cache->config().context) : 1 << 20;
@@ -311,9 +344,11 @@ PassTimes Program::times() const {
     if (!state.timing) return {};
     const double workers = state.workers().count();
     times.jobs = work.jobs;
-    times.computing = work.busy / workers;
+    times.reading = state.engine.executor->evaluator.reading() / workers;
+    times.computing = work.busy / workers - times.reading;
     times.sql = (times.total - work.owner_busy - work.owner_waiting) / workers;
-    times.waiting = times.total - times.computing - times.sql;
+    times.waiting = times.total - times.computing - times.reading - times.sql;
+    if (state.profiler) times.by_statement = state.profiler->times();
     return times;
 }
 
@@ -328,7 +363,7 @@ IoMode Program::io() const {
 void Program::verify_weights() {
     Executor& executor = *state_->engine.executor;
     const std::lock_guard turn(executor.turn);
-    executor.evaluator.workers.keep_time(false);
+    executor.evaluator.keep_time(false);
     executor.weights.verify_all(executor.evaluator.workers);
 }
 
@@ -385,6 +420,10 @@ void Program::forward(std::span<const Run> runs) {
     }
     if (state.all_tokens.empty() || state.all_tokens.size() > static_cast<size_t>(chunk()))
         fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), state.all_tokens.size());
+    if (state.observer && runs.size() > 1)
+        fail("{}: a pass of several sequences cannot be observed", name);
+    state.seen = {
+        .pass = state.times.passes + 1, .position = runs[0].position, .sequence = runs[0].sequence};
     state.engine.arena->begin_pass();
     state.pass_rows = 0;
     state.pass([&] {
@@ -400,6 +439,7 @@ Logits Program::logits(int first, int rows) {
     if (first < 0 || rows < 1 || rows > state.logits_rows || first + rows > state.pass_rows)
         fail("{}: logits of rows {} to {}, but the last pass has {} and {} can be had at once",
              state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
+    state.seen.first_row = first;
     state.pass([&] {
         for (const Prepared& prepared : state.logits) {
             sqlite3_stmt* statement = prepared.statement.get();

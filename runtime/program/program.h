@@ -9,9 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "plan/plan_file.h"
 #include "runtime/program/executor.h"
+#include "runtime/program/observer.h"
 #include "runtime/program/pass_times.h"
-#include "runtime/program/plan_file.h"
 #include "runtime/storage/model_db.h"
 #include "runtime/storage/tile_reader.h"
 #include "runtime/storage/weights.h"
@@ -25,6 +26,8 @@ struct ProgramOptions {
     std::optional<IoMode> io = IoMode::read;  // how tiles are read; absent: the faster way
     bool may_map = false;  // the faster way may be a mapping: guard_mappings() has been called
     bool timing = false;   // keep times()
+    bool profile = false;  // and those of each statement
+    PassObserver* observer = nullptr;  // sees what passes store; outlives the program
     /// Weights and workers to share, of another program of this plan and model; the options above
     /// are then its own. Absent: this program makes them.
     std::shared_ptr<Executor> executor = nullptr;
@@ -67,9 +70,10 @@ class Program {
     ~Program();
 
     std::string name() const;  // the plan's, as errors call it
-    int context() const;       // positions the cache can hold
-    int chunk() const;         // the most tokens one pass takes
-    int logits_rows() const;   // the most rows one call of logits() takes
+    const PlanFile& plan() const;
+    int context() const;      // positions the cache can hold
+    int chunk() const;        // the most tokens one pass takes
+    int logits_rows() const;  // the most rows one call of logits() takes
     int64_t vocabulary() const;
     int sequences() const;  // that the cache has room for, numbered from 0
 

@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "runtime/storage/io_choice.h"
 #include "runtime/storage/memory_limit.h"
+#include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
 namespace {
@@ -106,9 +107,10 @@ const std::byte* WeightPool::held(int id) const {
 }
 
 void WeightPool::load_vectors() {
+    StripBuffer buffer;
     for (const Weight& weight : weights_)
         if (weight.entry.shape.is_vector())
-            load(weight, tiles_[index_of(weight.id)].tiles.front(), 0, 1, Use::embedding, 0);
+            load(weight, tiles_[index_of(weight.id)].tiles.front(), 0, 1, Use::embedding, buffer);
 }
 
 bool WeightPool::all_known(const Tiles& tiles, int64_t first, int64_t count) const {
@@ -119,7 +121,8 @@ bool WeightPool::all_known(const Tiles& tiles, int64_t first, int64_t count) con
 
 // Reads strips of a held tile into their place.
 void WeightPool::load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, Use use,
-                      int worker) {
+                      StripBuffer& buffer) {
+    const Stopwatch watch(buffer.timed ? &buffer.reading : nullptr);
     const Tiles& tiles = tiles_[index_of(weight.id)];
     const auto index = static_cast<size_t>(&tile - tiles.tiles.data());
     const size_t offset = static_cast<size_t>(first - tile.first_strip) * tiles.strip_bytes;
@@ -128,7 +131,8 @@ void WeightPool::load(const Weight& weight, const Tile& tile, int64_t first, int
     size_t fresh = 0;  // an embedding may have read some of them before
     for (int64_t strip = first; strip < first + count; ++strip)
         fresh += all_known(tiles, strip, 1) ? 0 : 1;
-    reader_->read(worker, tile.rowid, offset, bytes, to, use);
+    reader_->read(buffer.worker, tile.rowid, offset, bytes, to, use);
+    buffer.bytes_read += bytes;
     verify(weight, first, {to, bytes});
     loaded_.fetch_add(fresh * tiles.strip_bytes, std::memory_order_relaxed);
 }
@@ -152,7 +156,7 @@ void WeightPool::verify(const Weight& weight, int64_t first_strip,
 
 // Strips that are held, over as many tiles as lie one after the other in memory.
 WeightPool::Strips WeightPool::held_strips(const Weight& weight, size_t index, int64_t first,
-                                           int64_t wanted, Use use, int worker) {
+                                           int64_t wanted, Use use, StripBuffer& buffer) {
     const Tiles& tiles = tiles_[index_of(weight.id)];
     const size_t begin = tiles.places[index];
     size_t end = begin;  // of what has been looked at so far
@@ -166,7 +170,7 @@ WeightPool::Strips WeightPool::held_strips(const Weight& weight, size_t index, i
         const int64_t count = std::min(first + wanted, tile.first_strip + here) - next;
         if (use == Use::embedding && !alone.owns_lock() && !all_known(tiles, next, count))
             alone = std::unique_lock(embedding_load_);
-        if (!all_known(tiles, next, count)) load(weight, tile, next, count, use, worker);
+        if (!all_known(tiles, next, count)) load(weight, tile, next, count, use, buffer);
         next += count;
         end += tile.bytes;
     }
@@ -185,11 +189,12 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     const size_t offset = static_cast<size_t>(in_tile) * tiles.strip_bytes;
 
     const bool held = tiles.places[index] != kStreamed;
-    if (held && !in_place_) return held_strips(weight, index, first, wanted, use, buffer.worker);
+    if (held && !in_place_) return held_strips(weight, index, first, wanted, use, buffer);
 
     // Larger buffers would fall out of the cache before they are used.
     const auto fitting = static_cast<int64_t>(kTileBytes / tiles.strip_bytes);
     count = std::min(count, std::max<int64_t>(1, fitting));
+    const Stopwatch watch(buffer.timed ? &buffer.reading : nullptr);
     const std::byte* data = nullptr;
     if (use == Use::scan) {
         const auto view = reader_->view(buffer.worker, tile.rowid, offset,
@@ -209,6 +214,7 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
         data = buffer.memory.data();
     }
     verify(weight, first, {data, bytes});
+    if (!held) buffer.bytes_read += bytes;
     if (!held)
         (use == Use::scan ? streamed_ : embedding_).fetch_add(bytes, std::memory_order_relaxed);
     return {data, count};

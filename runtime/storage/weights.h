@@ -45,6 +45,9 @@ struct Residency {
 struct StripBuffer {
     int worker = 0;
     AnonymousMemory memory;
+    bool timed = false;       // whether `reading` is kept
+    double reading = 0;       // seconds spent reading, and verifying what is read first
+    uint64_t bytes_read = 0;  // of the file
 };
 
 /// What has been read since the pool was made, in bytes of tiles.
@@ -114,9 +117,9 @@ class WeightPool {
                             int workers) const;
     void load_vectors();
     Strips held_strips(const Weight& weight, size_t index, int64_t first, int64_t wanted, Use use,
-                       int worker);
+                       StripBuffer& buffer);
     void load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, Use use,
-              int worker);
+              StripBuffer& buffer);
     bool all_known(const Tiles& tiles, int64_t first, int64_t count) const;
     void verify(const Weight& weight, int64_t first_strip, std::span<const std::byte> data);
 

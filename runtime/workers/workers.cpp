@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 #include <set>
 #include <string>
 #include <system_error>
@@ -163,7 +164,9 @@ bool Workers::take_item(int worker) {
 
 void Workers::do_item(const Job& job, uint32_t item, int worker) {
     if (failed()) return;
-    const Stopwatch busy(timed_ ? &busy_times_[static_cast<size_t>(worker)].seconds : nullptr);
+    double seconds = 0;
+    std::optional<Stopwatch> watch;
+    if (timed_) watch.emplace(&seconds);
     try {
         job.task(item, worker);
     } catch (...) {
@@ -171,6 +174,13 @@ void Workers::do_item(const Job& job, uint32_t item, int worker) {
         if (!failure_) failure_ = std::current_exception();
         failed_ = true;
     }
+    if (!watch) return;
+    watch.reset();
+    busy_times_[static_cast<size_t>(worker)].seconds += seconds;
+    if (!job.times) return;
+    ItemTime& own = job.times[worker];
+    ++own.items;
+    own.seconds += seconds;
 }
 
 // Whoever does a job's last item begins the next one.
@@ -211,7 +221,7 @@ void Workers::work_down_to(uint32_t jobs) {
     }
 }
 
-void Workers::add(int64_t items, Task task) {
+void Workers::add(int64_t items, Task task, ItemTime* times) {
     if (items <= 0) return;
     const OwnerWatch watch(*this);
     ++time_.jobs;
@@ -220,6 +230,7 @@ void Workers::add(int64_t items, Task task) {
     Job& job = jobs_[number % kJobs];
     job.items = static_cast<uint32_t>(items);
     job.task = std::move(task);
+    job.times = times;
     added_ = number + 1;
     if (!threads_.empty()) wake();
     while (pending() >= (threads_.empty() ? 1 : kAhead) && take_item(0)) {
@@ -238,10 +249,15 @@ void Workers::finish() {
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
-WorkTime Workers::time() const {
+WorkTime Workers::owner_time() const {
     WorkTime time = time_;
     time.owner_busy = busy_times_[0].seconds;
-    for (const Busy& busy : busy_times_) time.busy += busy.seconds;
+    return time;
+}
+
+WorkTime Workers::time() const {
+    WorkTime time = owner_time();
+    for (const ItemTime& busy : busy_times_) time.busy += busy.seconds;
     return time;
 }
 

@@ -41,6 +41,14 @@ struct WorkTime {
     double owner_waiting = 0;  // the owner's in add(), wait() and finish(), but for items
 };
 
+/// What one worker has done of some job's items. A cache line each, so that none waits for another.
+struct alignas(64) ItemTime {
+    uint64_t items = 0;
+    double seconds = 0;       // with them
+    double reading = 0;       // of this, reading weights: counted by the items themselves
+    uint64_t read_bytes = 0;  // that they read
+};
+
 /// One owner at a time: add(), finish() and run() are called by one thread, and not from a task.
 class Workers {
   public:
@@ -60,7 +68,9 @@ class Workers {
     /// taken in rising order, so a worker that is slow takes fewer, and one that sleeps between two
     /// items keeps nobody waiting. After a task has thrown, items not yet begun are skipped, those
     /// of later jobs too.
-    void add(int64_t items, Task task);
+    ///
+    /// `times`, one a worker, gets what its items take while keep_time() is on.
+    void add(int64_t items, Task task, ItemTime* times = nullptr);
 
     /// Works until all jobs are done.
     void wait();
@@ -80,6 +90,8 @@ class Workers {
     /// Whether work from now on is timed. Not at first. Call when all jobs are done.
     void keep_time(bool on) { timed_ = on; }
     WorkTime time() const;
+    /// The same but for `busy`; at any time.
+    WorkTime owner_time() const;
 
   private:
     // Jobs are numbered from 0; job n stands in jobs_[n % kJobs].
@@ -87,10 +99,7 @@ class Workers {
     struct Job {
         std::atomic<uint32_t> items{0};
         Task task;
-    };
-    // A worker's time with items; a cache line each, so that none waits for another.
-    struct alignas(64) Busy {
-        double seconds = 0;
+        ItemTime* times = nullptr;
     };
 
     class OwnerWatch;
@@ -122,8 +131,8 @@ class Workers {
     std::mutex failure_mutex_;
     std::exception_ptr failure_;
     bool timed_ = false;
-    WorkTime time_;                 // but for `busy`
-    std::vector<Busy> busy_times_;  // one a worker
+    WorkTime time_;                     // but for `busy`
+    std::vector<ItemTime> busy_times_;  // of all items: one a worker
 };
 
 }  // namespace llmsql

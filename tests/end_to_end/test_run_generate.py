@@ -58,7 +58,7 @@ class Generate(RunTest):
         for *_, milliseconds, statements, lines in blocks:
             self.assertGreater(int(statements), 10)
             parts = re.findall(r"^  (\D+?) +(\d+\.\d+) ms +(\d+\.\d+) %$", lines, re.MULTILINE)
-            self.assertEqual([name for name, _, _ in parts], ["computing", "SQL", "hand-offs",
+            self.assertEqual([name for name, _, _ in parts], ["computing", "reading", "SQL", "hand-offs",
                                                               "sampling and text"])
             self.assertAlmostEqual(sum(float(part[1]) for part in parts), float(milliseconds), delta=0.01)
             self.assertAlmostEqual(sum(float(part[2]) for part in parts), 100, delta=0.1)

@@ -386,7 +386,8 @@ TEST(Program, TimesAreOfPassesAndAddUp) {
         EXPECT_GT(times.computing, 0);
         EXPECT_GT(times.sql, 0);
         EXPECT_GE(times.waiting, 0);
-        EXPECT_NEAR(times.computing + times.waiting + times.sql, times.total, times.total * 1e-9);
+        EXPECT_NEAR(times.computing + times.reading + times.waiting + times.sql, times.total,
+                    times.total * 1e-9);
 
         const PassTimes twice = times + times;
         EXPECT_EQ(twice.statements, 2 * times.statements);

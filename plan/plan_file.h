@@ -8,8 +8,9 @@
 namespace llmsql {
 
 struct PlanStatement {
-    std::string sql;  // without the comments before it
-    int line = 0;     // of its first word, from 1
+    std::string sql;      // without the comments before it
+    int line = 0;         // of its first word, from 1
+    std::string comment;  // the lines of comments before it, without their dashes
 };
 
 struct PlanSection {
@@ -20,7 +21,8 @@ struct PlanSection {
 };
 
 struct PlanFile {
-    std::filesystem::path path;  // or, of a plan that lies in a database, what to call it
+    std::filesystem::path path;       // or, of a plan that lies in a database, what to call it
+    std::vector<std::string> header;  // the lines of comments before the first section
     std::vector<PlanSection> sections;
 
     const PlanSection* find(const std::string& name) const;

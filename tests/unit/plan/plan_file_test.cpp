@@ -1,5 +1,5 @@
 // Cutting plans into sections and statements, and refusing what is no plan.
-#include "runtime/program/plan_file.h"
+#include "plan/plan_file.h"
 
 #include <gtest/gtest.h>
 

@@ -1,10 +1,11 @@
 // Cutting a plan into sections and statements. See plan_file.h.
-#include "runtime/program/plan_file.h"
+#include "plan/plan_file.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <string_view>
+#include <utility>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -46,7 +47,7 @@ class Cutter {
     Cutter(std::string_view text, const std::filesystem::path& path)
         : text_(text), path_(path.string()) {}
 
-    std::vector<PlanSection> cut() {
+    void cut(PlanFile& plan) {
         while (at_ < text_.size()) {
             if (ended_) {
                 skip_blank_after_end();
@@ -66,7 +67,8 @@ class Cutter {
             }
         }
         if (!ended_) refuse(line_, "the plan is truncated: its last line must be '--@ end N'");
-        return std::move(sections_);
+        plan.header = std::move(header_);
+        plan.sections = std::move(sections_);
     }
 
   private:
@@ -93,6 +95,13 @@ class Cutter {
                 refuse(statement_line_,
                        "this statement is not ended by ';' before the next section");
             marker(words(line.substr(kMarker.size())));
+            comment_.clear();
+        } else if (at_line_start && start_ == npos) {
+            const size_t text = std::min(line.find_first_not_of("- "), line.size());
+            if (sections_.empty())
+                header_.emplace_back(line.substr(text));
+            else
+                comment_ += std::string(line.substr(text)) + "\n";
         }
         at_ = end;
     }
@@ -161,8 +170,8 @@ class Cutter {
 
     void end_statement() {
         if (start_ != npos) {
-            sections_.back().statements.push_back(
-                {std::string(text_.substr(start_, at_ - start_)), statement_line_});
+            sections_.back().statements.push_back({std::string(text_.substr(start_, at_ - start_)),
+                                                   statement_line_, std::exchange(comment_, {})});
             start_ = npos;
         }
         advance();
@@ -170,7 +179,9 @@ class Cutter {
 
     std::string_view text_;
     std::string path_;
+    std::vector<std::string> header_;
     std::vector<PlanSection> sections_;
+    std::string comment_;  // since the last statement
     size_t at_ = 0, start_ = npos;
     int line_ = 1, statement_line_ = 0;
     bool ended_ = false;
@@ -197,7 +208,8 @@ PlanFile parse_plan(const std::string& text, const std::filesystem::path& path) 
     if (header[0] != kVersion)
         fail("{}: plan format {}, this program runs format {}; compile the plan again",
              path.string(), header[0], kVersion);
-    PlanFile plan{path, Cutter(text, path).cut()};
+    PlanFile plan{path, {}, {}};
+    Cutter(text, path).cut(plan);
     for (const KnownSection& known : kSections)
         if (known.required && !plan.find(std::string(known.name)))
             fail("{}: the section '--@ {}' is missing", path.string(), known.name);

@@ -1,0 +1,206 @@
+// Reading one statement of forward or logits. See outline_statement.h.
+//
+// The form is that of compiler/emit/statements.cpp:
+//   INSERT INTO slot(id, data) SELECT 3, … FROM tensor h, param w WHERE h.id = 2 AND w.id BETWEEN …
+// Conditions are taken apart one by one; those that say nothing about ids are passed over.
+#include "plan/outline_statement.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string_view>
+
+#include "plan/sql_tokens.h"
+
+namespace llmsql {
+namespace {
+
+using Tokens = std::vector<SqlToken>;
+
+/// What an alias stands for, and which of its rows.
+struct Source {
+    std::string table;
+    std::optional<int64_t> first, last;
+    std::optional<int64_t> layer;  // of kv
+    bool chosen = false;
+};
+
+/// Tokens from `at` on, up to `until` or a keyword that ends the clause, outside of parentheses.
+size_t end_of_clause(const Tokens& tokens, size_t at, std::initializer_list<const char*> until) {
+    int depth = 0;
+    for (; at < tokens.size(); ++at) {
+        if (tokens[at].is_symbol("(")) ++depth;
+        if (tokens[at].is_symbol(")")) --depth;
+        if (depth == 0 && std::ranges::any_of(until, [&](const char* w) {
+                return tokens[at].is(w) || tokens[at].is_symbol(w);
+            }))
+            break;
+    }
+    return at;
+}
+
+class Reader {
+  public:
+    Reader(OutlineStep& step, const Outline& outline)
+        : step_(step), outline_(outline), tokens_(sql_tokens(step.sql)) {}
+
+    void run() {
+        for (size_t i = 0; i + 1 < tokens_.size(); ++i)
+            if (tokens_[i].kind == SqlToken::Kind::name && tokens_[i].text.starts_with("llm_") &&
+                tokens_[i + 1].is_symbol("("))
+                step_.operators.push_back(tokens_[i].text);
+        const size_t select = end_of_clause(tokens_, 0, {"select"});
+        const size_t from = end_of_clause(tokens_, select, {"from"});
+        const size_t where = end_of_clause(tokens_, from, {"where"});
+        target(select, from);
+        sources(from + 1, where);
+        if (where < tokens_.size()) conditions(where + 1);
+        for (const std::string& alias : order_) use(sources_.at(alias));
+        step_.operation = operation();
+    }
+
+  private:
+    // INSERT INTO slot(id, data) SELECT 3, … or INSERT INTO kv(sequence, layer, …) SELECT …, 0, …
+    void target(size_t select, size_t from) {
+        if (select < 4 || !tokens_[0].is("insert")) return;
+        const bool slot = tokens_[2].is("slot"), kv = tokens_[2].is("kv");
+        int column = -1;
+        for (size_t i = 4, n = 0; i < select; ++i) {
+            if (tokens_[i].is_symbol(",")) continue;
+            if (tokens_[i].is(slot ? "id" : "layer")) column = static_cast<int>(n);
+            ++n;
+        }
+        size_t at = select + 1;
+        for (int skipped = 0; skipped < column && at < from; ++skipped)
+            at = end_of_clause(tokens_, at, {",", "from"}) + 1;
+        const auto value =
+            column >= 0 && at < from ? tokens_[at].integer() : std::optional<int64_t>();
+        if (slot) step_.writes = value;
+        if (kv) step_.stores = value;
+        if (!value) step_.understood = false;
+    }
+
+    // tensor x, param w, kv
+    void sources(size_t at, size_t end) {
+        while (at < end) {
+            const size_t next = end_of_clause(tokens_, at, {",", "where"});
+            size_t words = std::min(next, end) - at;
+            if (words == 3 && tokens_[at + 1].is("as")) words = 2;
+            if (words > 2 || tokens_[at].kind != SqlToken::Kind::name) {
+                step_.understood = false;  // a join, or a subquery
+            } else {
+                const std::string& alias = tokens_[std::min(next, end) - 1].text;
+                sources_[alias].table = tokens_[at].text;
+                order_.push_back(alias);
+            }
+            at = next + 1;
+        }
+    }
+
+    void conditions(size_t at) {
+        while (at < tokens_.size()) {
+            size_t end = end_of_clause(tokens_, at, {"and"});
+            const size_t between = end_of_clause(tokens_, at, {"between"});
+            if (between < end) end = end_of_clause(tokens_, end + 1, {"and"});
+            condition(at, end);
+            at = end + 1;
+        }
+    }
+
+    // alias . column = …
+    void condition(size_t at, size_t end) {
+        const auto source = sources_.find(tokens_[at].text);
+        if (end - at < 5 || source == sources_.end() || !tokens_[at + 1].is_symbol(".")) return;
+        const SqlToken& column = tokens_[at + 2];
+        Source& here = source->second;
+        const auto value = tokens_[at + 4].integer();
+        if (column.is("layer") && tokens_[at + 3].is_symbol("=")) here.layer = value;
+        if (!column.is("id")) return;
+        if (tokens_[at + 3].is("between") && end - at == 7) {
+            here.first = value;
+            here.last = tokens_[at + 6].integer();
+        } else if (tokens_[at + 3].is_symbol("=") && value) {
+            here.first = here.last = value;
+        } else if (tokens_[at + 3].is_symbol("=") && end - at >= 7) {
+            follow(here, at + 4, end);
+        }
+    }
+
+    // other.id + 3, or c.item + 11
+    void follow(Source& here, size_t at, size_t end) {
+        const auto other = sources_.find(tokens_[at].text);
+        if (other == sources_.end() || !tokens_[at + 1].is_symbol(".")) return;
+        std::optional<int64_t> offset = 0;
+        if (end - at == 5) offset = tokens_[at + 4].integer();
+        if (!offset) return;
+        if (end - at == 5 && tokens_[at + 3].is_symbol("-")) offset = -*offset;
+        if (tokens_[at + 2].is("item")) {
+            here.chosen = true;
+            here.first = here.last = offset;
+            const auto count = static_cast<int64_t>(outline_.params.size());
+            if (*offset < 1 || *offset > count) return;
+            const std::string table = table_of(outline_.param(static_cast<int>(*offset)).name);
+            while (*here.last < count &&
+                   table_of(outline_.param(static_cast<int>(*here.last) + 1).name) == table)
+                ++*here.last;
+        } else if (other->second.first && other->second.last) {
+            here.first = *other->second.first + *offset;
+            here.last = *other->second.last + *offset;
+        }
+    }
+
+    void use(const Source& source) {
+        const auto count = static_cast<int64_t>(outline_.params.size());
+        if (source.table == "kv") {
+            step_.looks_back = source.layer;
+            if (!source.layer) step_.understood = false;
+        } else if (source.table == "tensor" && source.first && source.last) {
+            for (int64_t id = *source.first; id <= *source.last && outline_.tensor(id); ++id)
+                if (std::ranges::find(step_.reads, id) == step_.reads.end())
+                    step_.reads.push_back(id);
+        } else if (source.table == "param" && source.first && source.last && *source.first >= 1 &&
+                   *source.last <= count) {
+            step_.weights.push_back(
+                {static_cast<int>(*source.first), static_cast<int>(*source.last), source.chosen,
+                 std::ranges::find(step_.operators, "llm_embed") != step_.operators.end()});
+        } else if (source.table != "chosen") {
+            step_.understood = false;
+        }
+    }
+
+    // The operator that takes a statement's time, the others being on its way.
+    std::string operation() const {
+        if (step_.stores) return "cache";
+        constexpr std::array kHeaviest{
+            "llm_attention", "llm_linear_each", "llm_linear_sum", "llm_linear", "llm_embed",
+            "llm_rope",      "llm_rms_norm",    "llm_softmax",    "llm_top",    "llm_normalize"};
+        for (const char* heavy : kHeaviest)
+            if (std::ranges::find(step_.operators, heavy) != step_.operators.end())
+                return heavy + 4;
+        for (const std::string& name : step_.operators)
+            if (name != "llm_quantize" && name != "llm_rows") return name.substr(4);
+        return step_.operators.empty() ? "select" : step_.operators.front().substr(4);
+    }
+
+    OutlineStep& step_;
+    const Outline& outline_;
+    const Tokens tokens_;
+    std::map<std::string, Source> sources_;
+    std::vector<std::string> order_;  // aliases, as FROM has them
+};
+
+}  // namespace
+
+void read_statement(OutlineStep& step, const Outline& outline) {
+    Reader(step, outline).run();
+}
+
+std::string table_of(const std::string& param) {
+    const size_t dot = param.rfind('.');
+    const bool number = dot != std::string::npos && dot > param.find('.') &&
+                        dot + 1 < param.size() &&
+                        param.find_first_not_of("0123456789", dot + 1) == std::string::npos;
+    return number ? param.substr(0, dot) : param;
+}
+
+}  // namespace llmsql

@@ -1,0 +1,30 @@
+// What --timing and the --profile options say of a run when it has ended.
+#pragma once
+
+#include <chrono>
+#include <vector>
+
+#include "runtime/cli/options.h"
+#include "runtime/profile/run_profile.h"
+#include "runtime/program/program.h"
+
+namespace llmsql {
+
+/// Prints and writes what the options ask for; nothing where they don't.
+void report_profile(const Program& program, const Options& options, std::vector<RunPhase> phases);
+
+/// The same for a run that is one phase and prints no statistics of its own: from its making to
+/// report(). Its passes are called `name`.
+class OnePhase {
+  public:
+    OnePhase(const Program& program, const Options& options, const char* name);
+    void report() const;
+
+  private:
+    const Program& program_;
+    const Options& options_;
+    const char* name_;
+    const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace llmsql
