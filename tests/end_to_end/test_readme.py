@@ -34,6 +34,7 @@ class Readme(unittest.TestCase):
             self.skipTest("downloads/smollm2.gguf is not there (scripts/fetch-models brings it)")
         programs = {f"build/bin/{name}": os.environ[variable] for name, variable in (
             ("llmsql-import", "LLMSQL_IMPORT"), ("llmsqlc", "LLMSQLC"), ("llmsql-run", "LLMSQL_RUN"))}
+        programs["build/lib/libllmsql"] = os.environ["LLMSQL_EXTENSION"]
         for name in ("models", "graphs", "tests"):
             (self.folder / name).symlink_to(SOURCE / name)
         (self.folder / "downloads").symlink_to(MODELS)
