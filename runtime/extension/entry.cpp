@@ -23,7 +23,9 @@ int start(sqlite3* db, char** message) {
         register_batch(host);
         register_by_hand(host);
         register_reference(host);
-        return SQLITE_OK;
+        // Files that are open stay so to the end of the process (model_file.h), and their registry
+        // with them: unloaded with one connection and loaded with another, it would open them anew.
+        return SQLITE_OK_LOAD_PERMANENTLY;
     });
 }
 

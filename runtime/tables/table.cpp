@@ -58,6 +58,7 @@ int connect(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_v
         made->table = module.make(*module.engine, arguments);
         arguments.require_all_used();
         module.engine->declaring = true;
+        sqlite3_vtab_config(db, SQLITE_VTAB_DIRECTONLY);  // not for views of somebody's schema
         const int code = sqlite3_declare_vtab(db, made->table->declaration());
         module.engine->declaring = false;
         if (code == SQLITE_OK) *result = made.release();

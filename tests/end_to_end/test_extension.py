@@ -298,6 +298,19 @@ class Extension(unittest.TestCase):
             writer.execute("DROP TABLE note")
         writer.close()
 
+    def test_loading_again_and_again_leaves_nothing_open(self):
+        self.db.close()  # so that each connection is the first to load it
+
+        def cycle(times):
+            for _ in range(times):
+                db = connect(self.model)
+                self.generate("The river", dict(GREEDY, n_predict=1), db)
+                db.close()
+            return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+        before = cycle(2)
+        self.assertEqual(cycle(10), before)
+
     def test_under_load_without_growing(self):
         """8 connections that generate all the time: no error, and memory stays where it was."""
         seconds = float(os.environ.get("LLMSQL_LOAD_SECONDS", 20))
