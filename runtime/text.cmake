@@ -4,6 +4,10 @@ target_sources(llmsql_runtime PRIVATE
   generate/generator.cpp
   generate/options.cpp
   generate/prompt.cpp
+  session/block_store.cpp
+  session/session.cpp
+  session/session_file.cpp
+  session/session_rows.cpp
   text/merge.cpp
   text/pre_tokenizer.cpp
   text/sampler.cpp
@@ -20,6 +24,7 @@ add_executable(llmsql-run
   cli/main.cpp
   cli/options.cpp
   cli/perplexity.cpp
+  cli/session.cpp
   cli/timing.cpp)
 target_link_libraries(llmsql-run PRIVATE llmsql_runtime CLI11::CLI11)
 target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")

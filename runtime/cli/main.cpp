@@ -74,6 +74,8 @@ int run(const Options& options) {
     if (options.mode == Mode::logits) return run_logits(program, options);
     Tokenizer tokenizer(db);
     switch (options.mode) {
+        case Mode::resume:
+            return run_session(program, tokenizer, options);
         case Mode::complete:
             return run_complete(program, tokenizer, options);
         case Mode::answer:
