@@ -4,6 +4,10 @@ target_sources(llmsql_runtime PRIVATE
   generate/generator.cpp
   generate/options.cpp
   generate/prompt.cpp
+  session/block_store.cpp
+  session/session.cpp
+  session/session_file.cpp
+  session/session_rows.cpp
   text/merge.cpp
   text/pre_tokenizer.cpp
   text/sampler.cpp
@@ -21,6 +25,7 @@ add_executable(llmsql-run
   cli/options.cpp
   cli/perplexity.cpp
   cli/profile.cpp
+  cli/session.cpp
   cli/timing.cpp
   cli/watch.cpp)
 target_link_libraries(llmsql-run PRIVATE llmsql_profile llmsql_page llmsql_runtime CLI11::CLI11)

@@ -27,6 +27,7 @@ std::vector<ChatMessage> opening(const Program& program, const Options& options)
 }  // namespace
 
 int run_answer(Program& program, Tokenizer& tokenizer, const Options& options) {
+    if (!options.session.empty()) return run_session(program, tokenizer, options);
     std::vector<ChatMessage> messages = opening(program, options);
     check_prompt(options.prompt, "the prompt");
     messages.push_back({"user", options.prompt});
@@ -44,6 +45,8 @@ int run_answer(Program& program, Tokenizer& tokenizer, const Options& options) {
 int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
     std::vector<ChatMessage> messages = opening(program, options);
     Printer printer(program, tokenizer, options);
+    Session* session = printer.open_session(SessionKind::chat);
+    if (session && options.system) session->set_system(*options.system);
     const bool person = is_terminal();
     while (true) {
         if (person) print("> ");
@@ -58,11 +61,14 @@ int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
             continue;
         }
         messages.push_back({"user", *line});
-        const auto tokens = noting(tokenizer, [&] {
-            return chat_prompt(program, tokenizer, messages, printer.generator().context(),
-                               options.keep);
-        });
-        if (printer.prefill(tokens)) {
+        const auto begin = [&] {
+            if (session) return say_noting(tokenizer, *session, *line);
+            return printer.generator().prefill(noting(tokenizer, [&] {
+                return chat_prompt(program, tokenizer, messages, printer.generator().context(),
+                                   options.keep);
+            }));
+        };
+        if (printer.prefill_by(begin)) {
             messages.push_back({"assistant", printer.print_answer()});
         } else {
             messages.pop_back();  // interrupted before the answer began

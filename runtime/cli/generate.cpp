@@ -51,32 +51,47 @@ std::vector<RunPhase> Statistics::phases() const {
 
 Printer::Printer(Program& program, Tokenizer& tokenizer, const Options& options)
     : program_(program),
+      tokenizer_(tokenizer),
       options_(options),
       generator_(program, tokenizer, options, [] { return interrupt() != 0; }) {}
 
+Session* Printer::open_session(std::optional<SessionKind> kind) {
+    if (options_.session.empty()) return nullptr;
+    const SessionChoice choice{.file = options_.session,
+                               .name = options_.id,
+                               .fork = options_.fork,
+                               .commit_every = options_.commit_every,
+                               .notice = print_notice};
+    return &session_.emplace(choice, kind, program_, tokenizer_, generator_);
+}
+
 bool Printer::prefill(std::span<const int32_t> tokens) {
+    return prefill_by([&] { return generator_.prefill(tokens); });
+}
+
+bool Printer::prefill_by(const std::function<bool()>& steps) {
     const auto start = Clock::now();
     const PassTimes before = program_.times();
-    const bool whole = generator_.prefill(tokens);
+    const bool whole = steps();
     statistics_.prefill_times = statistics_.prefill_times + (program_.times() - before);
     statistics_.prefill_tokens += generator_.computed();
     statistics_.prefill_seconds += seconds_since(start);
     return whole;
 }
 
-std::string Printer::print_answer() {
+std::string Printer::print_answer(std::string text) {
     const auto start = Clock::now();
     const uint64_t bytes_before = program_.weight_bytes_used();
     const uint64_t streamed_before = program_.counters().streamed;
     const PassTimes times_before = program_.times();
     const size_t picked_before = generator_.answer().size();
-    std::string text;
     const auto show = [&](const std::string& piece) {
         print(piece);
         text += piece;
     };
-    while (const auto picked = generator_.next()) show(picked->text);
-    show(generator_.finish());
+    const auto next = [&] { return session_ ? session_->next() : generator_.next(); };
+    while (const auto picked = next()) show(picked->text);
+    show(session_ ? session_->finish() : generator_.finish());
     const size_t picked = generator_.answer().size() - picked_before;
     statistics_.decode_tokens += picked;
     // The first token comes from prefill.
@@ -111,6 +126,7 @@ size_t batch_size(const Program& program, const Options& options) {
 }
 
 int run_complete(Program& program, Tokenizer& tokenizer, const Options& options) {
+    if (!options.session.empty()) return run_session(program, tokenizer, options);
     check_prompt(options.prompt, "the prompt");
     Printer printer(program, tokenizer, options);
     const auto tokens = noting(tokenizer, [&] {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +13,7 @@
 #include "runtime/generate/generator.h"
 #include "runtime/profile/run_profile.h"
 #include "runtime/program/program.h"
+#include "runtime/session/session.h"
 #include "runtime/text/tokenizer.h"
 
 namespace llmsql {
@@ -46,19 +49,28 @@ class Printer {
 
     Generator& generator() { return generator_; }
 
+    /// Opens the session that the options name, and takes answers from it from then on; null where
+    /// they name none. Without a kind: to resume.
+    Session* open_session(std::optional<SessionKind> kind);
+
     /// Generator::prefill, counted.
     bool prefill(std::span<const int32_t> tokens);
+    /// The same of whatever makes the generator prefill.
+    bool prefill_by(const std::function<bool()>& steps);
 
-    /// Prints the tokens of an answer as they are picked, then a newline if the text doesn't end
-    /// with one. Says on stderr if it was the context that ended it. Returns the text.
-    std::string print_answer();
+    /// Prints the tokens of an answer as they are picked, then a newline if the text, of which
+    /// `text` has been printed already, doesn't end with one. Says on stderr if it was the context
+    /// that ended it. Returns the text.
+    std::string print_answer(std::string text = {});
 
     const Statistics& statistics() const { return statistics_; }
 
   private:
     Program& program_;
+    Tokenizer& tokenizer_;
     const Options& options_;
     Generator generator_;
+    std::optional<Session> session_;
     Statistics statistics_;
 };
 
@@ -74,6 +86,9 @@ std::vector<int32_t> noting(const Tokenizer& tokenizer, Make make) {
     return tokens;
 }
 
+/// Session::say, and such a note.
+bool say_noting(Tokenizer& tokenizer, Session& session, const std::string& content);
+
 /// A text's tokens, and such a note.
 std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::string_view text);
 
@@ -82,6 +97,9 @@ size_t batch_size(const Program& program, const Options& options);
 
 /// Mode::complete: prints the prompt and its continuation. Returns the exit status.
 int run_complete(Program& program, Tokenizer& tokenizer, const Options& options);
+
+/// Modes complete, answer and resume within a session. Returns the exit status.
+int run_session(Program& program, Tokenizer& tokenizer, const Options& options);
 
 /// The exit status after the last line: 128 + the signal that came, or 0.
 int status_after_signals();

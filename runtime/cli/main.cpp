@@ -63,6 +63,8 @@ int run_mode(Program& program, const ModelDb& db, const Options& options) {
     if (options.mode == Mode::logits) return run_logits(program, options);
     Tokenizer tokenizer(db);
     switch (options.mode) {
+        case Mode::resume:
+            return run_session(program, tokenizer, options);
         case Mode::complete:
             return run_complete(program, tokenizer, options);
         case Mode::answer:

@@ -41,10 +41,10 @@ std::vector<int32_t> parse_tokens(const std::string& text) {
 struct Given {
     std::string first, second;  // the positional arguments
     std::string prompt, file, system, perplexity, tokenize, tokens, logits;
-    std::string io = "auto";
+    std::string io = "auto", session, fork;
     int context = 0, batch = 0;
     int64_t keep = 0;
-    bool chat = false;
+    bool chat = false, resume = false;
 };
 
 /// Which of the things that exclude each other the command asks for.
@@ -62,12 +62,27 @@ Mode mode_of(const CLI::App& app, const Given& given) {
     choose("--perplexity", Mode::perplexity);
     choose("--tokenize", Mode::tokenize);
     choose("--tokens", Mode::logits);
+    choose("--continue", Mode::resume);
     if (ways > 1)
-        throw UsageError("only one of -p, -f, --perplexity, --tokenize and --tokens can be given");
+        throw UsageError(
+            "only one of -p, -f, --continue, --perplexity, --tokenize and --tokens can be given");
     if (has("--tokens") != has("--logits"))
         throw UsageError("--tokens IDS and --logits FILE belong together");
     const bool talks = mode == Mode::chat || mode == Mode::answer;
     if (given.chat && !talks) throw UsageError("--chat goes with -p, -f or nothing");
+    if (!has("--session")) {
+        for (const char* name : {"--id", "--continue", "--fork", "--commit-every"})
+            if (has(name)) throw UsageError(std::string(name) + " goes with --session FILE");
+    } else if (!talks && mode != Mode::complete && mode != Mode::resume) {
+        throw UsageError("--session goes with -p, -f, --chat, --continue or nothing");
+    }
+    if (mode == Mode::resume)
+        for (const char* name :
+             {"--system", "--predict", "--ctx-size", "--keep", "--stop", "--ignore-eos", "--temp",
+              "--top-k", "--top-p", "--min-p", "--repeat-penalty", "--seed"})
+            if (has(name))
+                throw UsageError(std::string(name) +
+                                 ": --continue goes on as the answer was begun, without it");
     if (has("--system") && !talks) throw UsageError("--system goes with --chat");
     return mode;
 }
@@ -132,6 +147,12 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
         check(options.mode != Mode::tokenize && options.mode != Mode::verify,
               "--profile, --profile-db and --profile-html go with a run of a plan");
 
+    options.session = given.session;
+    check(app.count("--session") == 0 || !given.session.empty(), "--session: a file is needed");
+    if (app.count("--fork") > 0) options.fork = given.fork;
+    check(!options.id.empty() && options.fork != "", "--id, --fork: a session has a name");
+    check(options.commit_every >= 1, "--commit-every: 1 token or more");
+
     options.prompt = given.prompt;
     if (app.count("--file") > 0) {
         options.prompt = read_file(given.file);
@@ -167,6 +188,19 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_flag("--chat", given.chat, "put the prompt into the model's chat template");
     app.add_option("--system", given.system, "the conversation's system message")
         ->type_name("TEXT");
+    app.add_option("--session", given.session,
+                   "keep the conversation or text in this file, and go on with what is in it")
+        ->type_name("FILE");
+    app.add_option("--id", options.id, "the session's name in the file (default: default)")
+        ->type_name("NAME");
+    app.add_flag("--continue", given.resume,
+                 "finish the session's last answer, which was interrupted, and print all of it");
+    app.add_option("--fork", given.fork,
+                   "first copy the session to this name, and go on with the copy")
+        ->type_name("NAME");
+    app.add_option("--commit-every", options.commit_every,
+                   "write what was generated to the file after N tokens (default 64) or 2 seconds")
+        ->type_name("N");
     app.add_option("-n,--predict,--n-predict", options.predict,
                    "most tokens to generate (default -1: no limit)")
         ->type_name("N");

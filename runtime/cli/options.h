@@ -16,6 +16,7 @@ enum class Mode {
     complete,    // -p or -f: go on with a text
     answer,      // --chat with -p or -f: one answer
     chat,        // neither: a conversation
+    resume,      // --continue: the rest of a session's last answer
     perplexity,  // --perplexity FILE
     logits,      // --tokens IDS --logits FILE
     tokenize,    // --tokenize FILE
@@ -33,6 +34,11 @@ struct Options : GenerateOptions {
     std::filesystem::path file;         // of --perplexity or --tokenize
     std::vector<int32_t> tokens;        // --tokens
     std::filesystem::path logits;       // --logits
+
+    std::filesystem::path session;    // --session; empty: none
+    std::string id = "default";       // --id
+    std::optional<std::string> fork;  // --fork
+    int64_t commit_every = 64;        // --commit-every
 
     int threads = 0;                     // 0: Program's choice
     std::optional<IoMode> io;            // --io; absent: auto

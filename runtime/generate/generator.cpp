@@ -71,20 +71,25 @@ bool Generator::prefill(std::span<const int32_t> tokens) {
         return static_cast<size_t>(program_.rewind(static_cast<int>(to)));
     };
     size_t held = rewind(std::min(same, most));
+    held_.clear();  // should restoring fail, nothing can be said of what the cache holds
     if (store_ && held < most)
         held = rewind(std::min(store_->restore(program_, tokens, held), most));
     held_.assign(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(held));
     const bool whole = extend(tokens.subspan(held));
     computed_ = held_.size() - held;
-    keep_ = !options_.keep       ? 0
-            : *options_.keep < 0 ? tokens.size()
-                                 : static_cast<size_t>(*options_.keep);
+    keep_ = keep_of(tokens.size());
     text_ = AnswerText(options_.stops);
     answer_.clear();
     pending_.reset();
     ended_ = !whole;
     if (!whole) ending_ = Ending::interrupted;
     return whole;
+}
+
+/// How many of the first tokens stay when the context is full.
+size_t Generator::keep_of(size_t prompt) const {
+    if (!options_.keep) return 0;
+    return *options_.keep < 0 ? prompt : static_cast<size_t>(*options_.keep);
 }
 
 /// Computes `tokens` after those held. False, with fewer of them held, if interrupted.
@@ -157,12 +162,34 @@ double Generator::logprob(int32_t token) const {
     return log_probability(logits_, token);
 }
 
-std::string Generator::resume(std::span<const int32_t> answer, const std::string& random) {
-    sampler_->set_state(random);
+Generator::State Generator::state() const {
+    State state{held_, answer_, static_cast<int64_t>(keep_), sampler_->state()};
+    if (pending_) state.tokens.push_back(*pending_);
+    return state;
+}
+
+Generator::State Generator::state_before(std::span<const int32_t> tokens) const {
+    return {.tokens = {tokens.begin(), tokens.end()},
+            .answer = {},
+            .keep = static_cast<int64_t>(keep_of(tokens.size())),
+            .random = sampler_->state()};
+}
+
+std::optional<std::string> Generator::resume(const State& state) {
+    // The last token may be one that there is room for only when others have been forgotten.
+    const auto most = static_cast<size_t>(context_);
+    if (state.tokens.empty() || state.tokens.size() > most + 1)
+        fail("an answer of {} tokens cannot be gone on with in a context of {}",
+             state.tokens.size(), context_);
+    const std::span tokens(state.tokens);
+    if (!prefill(tokens.first(std::min(tokens.size(), most)))) return std::nullopt;
+    if (tokens.size() > most) pending_ = tokens.back();
+    sampler_->set_state(state.random);
+    keep_ = static_cast<size_t>(std::max<int64_t>(0, state.keep));
+    answer_ = state.answer;
     std::string text;
-    for (const int32_t token : answer) text += take_text(token);
-    answer_.assign(answer.begin(), answer.end());
-    if (!answer.empty()) pending_ = answer.back();
+    for (const int32_t token : answer_) text += take_text(token);
+    if (text_.stopped()) stop(Ending::stop_text);
     return text;
 }
 

@@ -34,7 +34,7 @@ class CacheStore {
     /// of them are in already. Returns how many of them the cache then holds: `held` or more.
     virtual size_t restore(Program& program, std::span<const int32_t> tokens, size_t held) = 0;
     /// A pass has appended to the cache, which now holds `tokens`.
-    virtual void extended(const Program& program, std::span<const int32_t> tokens) = 0;
+    virtual void extended(Program& program, std::span<const int32_t> tokens) = 0;
 };
 
 /// Not thread-safe. Owns sequence 0 of the program's cache: nothing else may extend that.
@@ -79,16 +79,28 @@ class Generator {
     size_t computed() const { return computed_; }
     const std::vector<int32_t>& answer() const { return answer_; }
 
-    /// To go on, after a prefill of what was held then, with an answer that another process had
-    /// begun and of which these tokens were picked, the last of them perhaps not yet held. Returns
-    /// their text. `random` is random_state() of that time.
-    std::string resume(std::span<const int32_t> answer, const std::string& random);
-    std::string random_state() const { return sampler_->state(); }
+    /// Where an answer stands: what another process needs in order to go on with it, under the
+    /// same options, exactly as this one would.
+    struct State {
+        std::vector<int32_t> tokens;  // held, and the one picked last, if it is to be; 1 at least
+        std::vector<int32_t> answer;  // picked
+        int64_t keep = 0;             // tokens to keep when the context is full
+        std::string random;           // the random numbers to come
+    };
+    State state() const;
+    /// The same before the answer to `tokens` is begun.
+    State state_before(std::span<const int32_t> tokens) const;
+
+    /// Goes on from there. The text so far, or nothing if interrupted before all was computed.
+    std::optional<std::string> resume(const State& state);
+
     bool ended() const { return ended_; }
+    const GenerateOptions& options() const { return options_; }
 
   private:
     bool extend(std::span<const int32_t> tokens);
     bool make_room();
+    size_t keep_of(size_t prompt) const;
     std::string take_text(int32_t token);
 
     Program& program_;

@@ -2,6 +2,7 @@
 #include "runtime/generate/prompt.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/error.h"
 #include "runtime/text/utf8.h"
@@ -41,14 +42,18 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
     require_chat(program);
     std::vector<int32_t> tokens = tokenizer.encode(program.render_chat(messages), true);
     if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
+    return fit(std::move(tokens), context, keep,
+               messages.size() <= 2 ? "prompt is" : "conversation has grown to");
+}
+
+std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional<int64_t> keep,
+                         const char* what) {
     const auto most = static_cast<size_t>(context);
     if (tokens.size() <= most) return tokens;
     const auto kept = static_cast<size_t>(std::max<int64_t>(0, keep.value_or(0)));
     if (!keep || kept + 2 > most)
-        fail("the {} tokens, the context holds {}: {}",
-             messages.size() <= 2 ? fmt::format("prompt is {}", tokens.size())
-                                  : fmt::format("conversation has grown to {}", tokens.size()),
-             context, keep ? "--keep leaves no room" : "--keep N would forget its older part");
+        fail("the {} {} tokens, the context holds {}: {}", what, tokens.size(), context,
+             keep ? "--keep leaves no room" : "--keep N would forget its older part");
     const size_t newer = (most - kept) / 2;
     tokens.erase(tokens.begin() + static_cast<ptrdiff_t>(kept),
                  tokens.end() - static_cast<ptrdiff_t>(newer));

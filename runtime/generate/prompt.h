@@ -24,6 +24,12 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
                                  std::span<const ChatMessage> messages, int context,
                                  std::optional<int64_t> keep);
 
+/// The first `keep` (see GenerateOptions; 0 where negative) and the newer half of what else there
+/// is room for, of tokens that are more than `context`; all, if they are not more. Fails, saying
+/// that `what` is too long, without a `keep` or where that leaves no room.
+std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional<int64_t> keep,
+                         const char* what);
+
 /// Fails if the plan has no chat section.
 void require_chat(const Program& program);
 

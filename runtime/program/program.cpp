@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/hash.h"
 #include "common/process_memory.h"
 #include "plan/plan_file.h"
+#include "runtime/kernels/kernels.h"
 #include "runtime/profile/profiler.h"
 #include "runtime/program/engine.h"
 #include "runtime/program/sandbox.h"
@@ -467,6 +469,26 @@ int Program::rewind(int position, int sequence) const {
 int Program::sequences() const {
     const auto& cache = state_->engine.cache;
     return cache ? static_cast<int>(cache->config().sequences) : 1 << 10;
+}
+
+KvCache* Program::cache() const {
+    auto& cache = state_->engine.cache;
+    return cache ? &*cache : nullptr;
+}
+
+ProgramIdentity Program::identity() const {
+    const Engine& engine = state_->engine;
+    std::string text;
+    for (const PlanStatement& statement : state_->plan.find("forward")->statements)
+        text += statement.sql + '\n';
+    if (engine.cache)
+        for (const KvLayer& layer : engine.cache->layers())
+            text += fmt::format("{} {} {}\n", layer.heads, layer.width, layer.window);
+    return {.model = engine.model,
+            .weights = hex(engine.executor->weights.identity()),
+            .forward = hex(hash128(text.data(), text.size())),
+            .kv = engine.cache ? std::string(name_of(engine.cache->config().type)) : "none",
+            .kernels = std::string(kernels().name)};
 }
 
 std::shared_ptr<Executor> Program::executor() const {

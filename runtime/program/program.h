@@ -13,6 +13,7 @@
 #include "runtime/program/executor.h"
 #include "runtime/program/observer.h"
 #include "runtime/program/pass_times.h"
+#include "runtime/storage/kv_cache.h"
 #include "runtime/storage/model_db.h"
 #include "runtime/storage/tile_reader.h"
 #include "runtime/storage/weights.h"
@@ -56,6 +57,17 @@ struct Logits {
     std::span<const float> row(int index) const {
         return {values + index * stride, static_cast<size_t>(vocabulary)};
     }
+};
+
+/// What keys and values are a function of, beside the tokens: the budget, the chunk, the context,
+/// threads and the way of reading are not among it.
+struct ProgramIdentity {
+    std::string model;    // its name, for people
+    std::string weights;  // hash of what they are
+    std::string
+        forward;     // hash of the statements of the forward section, and of the cache's layers
+    std::string kv;  // how keys and values are stored: "f16" or "q8"
+    std::string kernels;  // that compute: different ones agree to a tolerance, not to the bit
 };
 
 /// Not thread-safe: one thread at a time; programs that share an executor may run at once, and take
@@ -112,6 +124,12 @@ class Program {
     PassTimes times() const;
     IoMode io() const;
     int threads() const;  // that compute
+
+    /// The key-value cache, whose blocks may be kept and restored between passes; null where the
+    /// plan has none.
+    KvCache* cache() const;
+
+    ProgramIdentity identity() const;
 
     /// To share with another program; see ProgramOptions.
     std::shared_ptr<Executor> executor() const;

@@ -92,10 +92,21 @@ int64_t KvCache::first_held(int64_t sequence, int64_t layer) const {
     return std::max<int64_t>(0, kv_blocks(held->end) - kept) * kKvBlock;
 }
 
-void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t count) {
-    const Stored* held = find(sequence, layer);
+// Memory for a sequence that has none yet; pages cost nothing until they are touched.
+void KvCache::make_room(int64_t sequence) {
     if (sequence < 0 || sequence >= config_.sequences)
         fail("there is no sequence {}: the plan has room for {}", sequence, config_.sequences);
+    if (sequences_.contains(sequence)) return;
+    std::vector<Stored> fresh(layers_.size());
+    for (size_t i = 0; i < layers_.size(); ++i) {
+        const int64_t bytes = blocks_kept(layers_[i]) * block_bytes(layers_[i]);
+        fresh[i].memory = AnonymousMemory(static_cast<size_t>(bytes), "the key-value cache");
+    }
+    sequences_.emplace(sequence, std::move(fresh));
+}
+
+void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t count) {
+    const Stored* held = find(sequence, layer);
     const int64_t length = held ? held->length : 0;
     if (position < 0 || position > length)
         fail("cache layer {} holds {} positions, so the next cannot be {}", layer, length,
@@ -107,14 +118,7 @@ void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t 
             "the context is full: it holds {} positions, and this pass would need {}; compile "
             "the plan with a larger --context",
             config_.context, position + count);
-    if (!held) {
-        std::vector<Stored> fresh(layers_.size());
-        for (size_t i = 0; i < layers_.size(); ++i) {
-            const int64_t bytes = blocks_kept(layers_[i]) * block_bytes(layers_[i]);
-            fresh[i].memory = AnonymousMemory(static_cast<size_t>(bytes), "the key-value cache");
-        }
-        sequences_.emplace(sequence, std::move(fresh));
-    }
+    make_room(sequence);
     Stored& target = stored(sequence, layer);
     const int64_t first = first_held(sequence, layer);
     // A ring that has gone on past `position` may have overwritten what the pass looks back on.
@@ -208,6 +212,32 @@ KvBlock KvCache::block(int64_t sequence, int64_t layer, int64_t position) const 
             .width = shape.width,
             .type = config_.type,
             .data = block_data(*held, layer, position)};
+}
+
+int64_t KvCache::block_bytes(int64_t layer) const {
+    return block_bytes(layers_.at(static_cast<size_t>(layer)));
+}
+
+std::span<const std::byte> KvCache::whole_block(int64_t sequence, int64_t layer,
+                                                int64_t position) const {
+    const Stored* held = find(sequence, layer);
+    if (!held || position < first_held(sequence, layer) || position % kKvBlock != 0 ||
+        position + kKvBlock > held->length)
+        return {};
+    return {block_data(*held, layer, position), static_cast<size_t>(block_bytes(layer))};
+}
+
+void KvCache::begin_restore(int64_t sequence, int64_t length) {
+    if (length < 0 || length % kKvBlock != 0 || length > config_.context)
+        fail("a cache for {} positions cannot be restored to {}", config_.context, length);
+    make_room(sequence);
+    for (Stored& layer : sequences_.at(sequence)) layer.length = layer.end = length;
+}
+
+std::span<std::byte> KvCache::block_to_restore(int64_t sequence, int64_t layer, int64_t position) {
+    const auto block = whole_block(sequence, layer, position);
+    if (block.empty()) fail("cache layer {} has no block at position {}", layer, position);
+    return {block_data(stored(sequence, layer), layer, position), block.size()};
 }
 
 void KvCache::truncate(int64_t sequence, int64_t length) {

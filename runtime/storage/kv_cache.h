@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "common/kv_layout.h"
@@ -76,6 +77,22 @@ class KvCache {
     /// layer's window no longer reaches back far enough.
     int64_t rewind(int64_t sequence, int64_t position) const;
 
+    /// Bytes of one block of a layer: its heads, one after the other.
+    int64_t block_bytes(int64_t layer) const;
+
+    /// A layer's block that starts at `position`, all 32 rows of it. Empty where the layer does not
+    /// hold it whole.
+    std::span<const std::byte> whole_block(int64_t sequence, int64_t layer, int64_t position) const;
+
+    /// Makes every layer of a sequence as it is after `length` positions (a multiple of 32, at most
+    /// the context), but for the content of its blocks: block_to_restore() says where that belongs.
+    /// Until all of [first_held, length) of each layer is there, nothing may read the sequence.
+    void begin_restore(int64_t sequence, int64_t length);
+
+    /// Where the block that starts at `position` lies, block_bytes(layer) long; fails where the
+    /// layer does not hold it.
+    std::span<std::byte> block_to_restore(int64_t sequence, int64_t layer, int64_t position);
+
     /// Bytes that one sequence takes when its context is full.
     int64_t bytes_per_sequence() const;
 
@@ -91,6 +108,7 @@ class KvCache {
     std::byte* head_data(int64_t sequence, int64_t layer, int64_t position, int64_t head);
     const Stored* find(int64_t sequence, int64_t layer) const;
     Stored& stored(int64_t sequence, int64_t layer);
+    void make_room(int64_t sequence);
 
     Config config_;
     std::vector<KvLayer> layers_;

@@ -239,6 +239,17 @@ void WeightPool::verify_all(Workers& workers) {
     check();
 }
 
+Hash128 WeightPool::identity() const {
+    std::vector<ParamEntry> entries;
+    std::vector<uint64_t> sums;
+    for (const Weight& weight : weights_) entries.push_back(weight.entry);
+    for (const Tiles& tiles : tiles_)
+        sums.insert(sums.end(), tiles.checksums.begin(), tiles.checksums.end());
+    const std::string catalogue = catalogue_checksum(entries);
+    sums.push_back(hash64(catalogue.data(), catalogue.size()));
+    return hash128(sums.data(), sums.size() * sizeof(uint64_t));
+}
+
 PoolCounters WeightPool::counters() const {
     return {loaded_, streamed_, embedding_};
 }

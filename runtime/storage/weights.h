@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/catalogue.h"
+#include "common/hash.h"
 #include "runtime/storage/anonymous_memory.h"
 #include "runtime/storage/model_db.h"
 #include "runtime/storage/tile_reader.h"
@@ -101,6 +102,9 @@ class WeightPool {
     uint64_t held_bytes() const { return held_bytes_; }
     PoolCounters counters() const;
     IoMode io() const { return reader_->mode(); }
+
+    /// Of the catalogue and the checksums of all strips: equal for equal weights.
+    Hash128 identity() const;
 
   private:
     // A tile's place in memory_, or kStreamed.

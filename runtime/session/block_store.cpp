@@ -1,0 +1,256 @@
+// Writing blocks of keys and values, and bringing them back. See block_store.h.
+#include "runtime/session/block_store.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <memory>
+#include <new>
+
+#include "common/catalogue.h"
+#include "common/error.h"
+
+namespace llmsql {
+namespace {
+
+constexpr size_t kPositions = kKvBlock;
+constexpr int64_t kSequence = 0;  // the generator's
+
+std::span<const std::byte> bytes_of(const Hash128& key) {
+    return std::as_bytes(std::span(&key, 1));
+}
+
+int64_t layers_of(const KvCache& cache) {
+    return static_cast<int64_t>(cache.layers().size());
+}
+
+/// Of all layers, one after the other: a row's data.
+int64_t row_bytes(const KvCache& cache) {
+    int64_t bytes = 0;
+    for (int64_t layer = 0; layer < layers_of(cache); ++layer) bytes += cache.block_bytes(layer);
+    return bytes;
+}
+
+struct BlobCloser {
+    void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
+};
+using Blob = std::unique_ptr<sqlite3_blob, BlobCloser>;
+
+}  // namespace
+
+std::vector<Hash128> block_keys(const Hash128& first, std::span<const int32_t> tokens) {
+    std::vector<Hash128> keys;
+    struct {
+        Hash128 before;
+        int32_t tokens[kPositions];
+    } block;
+    static_assert(sizeof block == sizeof(Hash128) + kPositions * sizeof(int32_t));
+    block.before = first;
+    for (size_t at = 0; at + kPositions <= tokens.size(); at += kPositions) {
+        std::ranges::copy(tokens.subspan(at, kPositions), block.tokens);
+        block.before = hash128(&block, sizeof block);
+        keys.push_back(block.before);
+    }
+    return keys;
+}
+
+void BlockStore::attach(int64_t session) {
+    session_ = session;
+    kept_.clear();
+    Query query(file_,
+                "SELECT r.n, r.block, b.key FROM session_block r LEFT JOIN block b "
+                "ON b.id = r.block WHERE r.session = ? ORDER BY r.n",
+                session_);
+    while (query.next()) {
+        Block block{{}, query.integer(1)};
+        const auto key = query.blob(2);
+        // What a file that was changed says otherwise is no block of ours: it will be replaced.
+        if (query.integer(0) != static_cast<int64_t>(kept_.size())) break;
+        if (key.size() == sizeof block.key) std::memcpy(&block.key, key.data(), key.size());
+        kept_.push_back(block);
+    }
+}
+
+int64_t BlockStore::find(const Hash128& key) {
+    Query query(file_, "SELECT id FROM block WHERE key = ?", bytes_of(key));
+    return query.next() ? query.integer(0) : 0;
+}
+
+// The leading blocks that the file has.
+std::vector<BlockStore::Block> BlockStore::known(std::span<const Hash128> keys) {
+    std::vector<Block> blocks;
+    for (const Hash128& key : keys) {
+        const size_t n = blocks.size();
+        const int64_t id = n < kept_.size() && kept_[n].key == key ? kept_[n].id : find(key);
+        if (id == 0 || damaged_.contains(id)) break;
+        blocks.push_back({key, id});
+    }
+    return blocks;
+}
+
+// How many of the leading blocks the session refers to already.
+size_t BlockStore::already_kept(std::span<const Hash128> keys) const {
+    size_t n = 0;
+    while (n < keys.size() && n < kept_.size() && kept_[n].key == keys[n] &&
+           !damaged_.contains(kept_[n].id))
+        ++n;
+    return n;
+}
+
+// Straight from the cache's memory into the file's pages. False where a layer no longer holds the
+// block.
+bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& key, int64_t& id) {
+    std::vector<std::span<const std::byte>> parts;
+    std::vector<uint64_t> checksums;
+    for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
+        parts.push_back(cache.whole_block(kSequence, layer, position));
+        if (parts.back().empty()) return false;
+        checksums.push_back(hash64(parts.back().data(), parts.back().size()));
+    }
+    const int64_t bytes = row_bytes(cache);
+    file_.begin();
+    if (id == 0) {
+        Query(file_, "INSERT INTO block(key, checksums, data) VALUES (?, ?, zeroblob(?))",
+              bytes_of(key), std::as_bytes(std::span(checksums)), bytes)
+            .run();
+        id = file_.inserted();
+    } else {
+        Query(file_, "UPDATE block SET checksums = ?, data = zeroblob(?) WHERE id = ?",
+              std::as_bytes(std::span(checksums)), bytes, id)
+            .run();
+    }
+    sqlite3_blob* raw = nullptr;
+    const int opened = sqlite3_blob_open(file_.handle(), "main", "block", "data", id, 1, &raw);
+    const Blob blob(raw);
+    if (opened != SQLITE_OK) file_.fail_by_sqlite();
+    int at = 0;
+    for (const auto part : parts) {
+        const auto size = static_cast<int>(part.size());
+        if (sqlite3_blob_write(raw, part.data(), size, at) != SQLITE_OK) file_.fail_by_sqlite();
+        at += size;
+    }
+    return true;
+}
+
+void BlockStore::keep(Program& program, std::span<const int32_t> held,
+                      std::span<const int32_t> tokens) {
+    const KvCache* cache = program.cache();
+    if (!cache) return;
+    const std::vector<Hash128> keys = block_keys(first_, tokens);
+    const auto [same, unused] =
+        std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end());
+    const auto there = static_cast<size_t>(same - held.begin());
+    const size_t n = already_kept(keys);
+    std::vector<Block> more;
+    for (size_t i = n; i < keys.size(); ++i) {
+        int64_t id = find(keys[i]);
+        if (id == 0 || damaged_.contains(id)) {
+            const int64_t before = id;
+            if ((i + 1) * kPositions > there ||
+                !write(*cache, static_cast<int64_t>(i * kPositions), keys[i], id))
+                break;
+            damaged_.erase(before);
+        }
+        more.push_back({keys[i], id});
+    }
+    if (more.empty() && n == kept_.size()) return;
+    file_.begin();
+    // First the new ones, so that a block that stays in use is not taken for an unused one.
+    for (size_t i = 0; i < more.size(); ++i)
+        Query(file_, "INSERT OR REPLACE INTO session_block(session, n, block) VALUES (?, ?, ?)",
+              session_, static_cast<int64_t>(n + i), more[i].id)
+            .run();
+    Query(file_, "DELETE FROM session_block WHERE session = ? AND n >= ?", session_,
+          static_cast<int64_t>(n + more.size()))
+        .run();
+    // What REPLACE removes fires no trigger.
+    for (size_t i = n; i < kept_.size(); ++i)
+        Query(file_,
+              "DELETE FROM block WHERE id = ? "
+              "AND NOT EXISTS (SELECT 1 FROM session_block WHERE block = block.id)",
+              kept_[i].id)
+            .run();
+    kept_.resize(n);
+    kept_.insert(kept_.end(), more.begin(), more.end());
+}
+
+// A windowed layer lets go of its older blocks: what the next pass may overwrite is written now.
+void BlockStore::extended(Program& program, std::span<const int32_t> tokens) {
+    const KvCache* cache = program.cache();
+    if (!cache) return;
+    const KvCache::Config& config = cache->config();
+    const auto end = static_cast<int64_t>(tokens.size());
+    std::optional<int64_t> kept;  // of these tokens' blocks
+    for (const KvLayer& layer : cache->layers()) {
+        if (layer.window == 0) continue;
+        const int64_t blocks = kv_blocks(std::min(end + config.chunk, config.context));
+        if (!kept) kept = static_cast<int64_t>(already_kept(block_keys(first_, tokens)));
+        const int64_t ring = kv_blocks_kept(config.context, config.chunk, layer.window);
+        if (blocks - ring <= *kept) continue;
+        if (*kept < end / kKvBlock) keep(program, tokens, tokens);
+        return;
+    }
+}
+
+// Brings those layers back that hold the block at `position`, now that begin_restore() has said how
+// many there are. False if it is damaged.
+bool BlockStore::load(KvCache& cache, const Block& block, int64_t position, size_t held) {
+    std::vector<uint64_t> checksums(static_cast<size_t>(layers_of(cache)));
+    {
+        Query query(file_, "SELECT checksums FROM block WHERE id = ?", block.id);
+        if (!query.next()) return false;
+        const auto stored = query.blob(0);
+        if (stored.size() != checksums.size() * sizeof(uint64_t)) return false;
+        std::memcpy(checksums.data(), stored.data(), stored.size());
+    }
+    sqlite3_blob* raw = nullptr;
+    const int opened =
+        sqlite3_blob_open(file_.handle(), "main", "block", "data", block.id, 0, &raw);
+    const Blob blob(raw);
+    if (opened == SQLITE_ERROR) return false;  // not a blob
+    if (opened != SQLITE_OK) file_.fail_by_sqlite();
+    if (sqlite3_blob_bytes(raw) != row_bytes(cache)) return false;
+    int at = 0;
+    for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
+        const auto size = static_cast<int>(cache.block_bytes(layer));
+        const int64_t window = cache.layers()[static_cast<size_t>(layer)].window;
+        // A layer without a window still holds what it held.
+        const bool wanted = window > 0 ? position >= cache.first_held(kSequence, layer)
+                                       : position + kKvBlock > static_cast<int64_t>(held);
+        if (wanted) {
+            const std::span<std::byte> place = cache.block_to_restore(kSequence, layer, position);
+            if (sqlite3_blob_read(raw, place.data(), size, at) != SQLITE_OK) file_.fail_by_sqlite();
+            if (hash64(place.data(), place.size()) != checksums[static_cast<size_t>(layer)])
+                return false;
+        }
+        at += size;
+    }
+    return true;
+}
+
+size_t BlockStore::restore(Program& program, std::span<const int32_t> tokens, size_t held) {
+    KvCache* cache = program.cache();
+    if (!cache) return held;
+    // The last token is computed anyway.
+    std::vector<Block> blocks = known(block_keys(first_, tokens.first(tokens.size() - 1)));
+    if (blocks.size() * kPositions <= held) return held;
+    while (true) {
+        const auto length = static_cast<int64_t>(blocks.size() * kPositions);
+        cache->begin_restore(kSequence, length);
+        size_t n = 0;
+        while (n < blocks.size() &&
+               load(*cache, blocks[n], static_cast<int64_t>(n * kPositions), held))
+            ++n;
+        if (n == blocks.size()) return static_cast<size_t>(length);
+        damaged_.insert(blocks[n].id);
+        notice_(
+            fmt::format("{}: the keys and values of tokens {} to {} are damaged: computing "
+                        "them anew",
+                        file_.name(), n * kPositions, (n + 1) * kPositions - 1));
+        // Rings have been overwritten: from the beginning, with what is before it.
+        blocks.resize(n);
+        held = 0;
+    }
+}
+
+}  // namespace llmsql

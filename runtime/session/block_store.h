@@ -1,0 +1,61 @@
+// BlockStore: the blocks of a key-value cache in a session file, found by what they were computed
+// from. A prefix that any session of the file has read is thereby there for all.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/hash.h"
+#include "runtime/generate/generator.h"
+#include "runtime/session/session_file.h"
+
+namespace llmsql {
+
+/// The key of each whole block of `tokens`: the hash of the key of the block before (of `first`,
+/// for the first one) and the block's 32 tokens.
+std::vector<Hash128> block_keys(const Hash128& first, std::span<const int32_t> tokens);
+
+/// Not thread-safe. Owned by one session; writes within the file's transaction.
+class BlockStore : public CacheStore {
+  public:
+    /// `first` is what the first block's key comes from: all that keys and values depend on beside
+    /// the tokens. `notice` is told of a damaged block.
+    BlockStore(SessionFile& file, const Hash128& first,
+               std::function<void(const std::string&)> notice)
+        : file_(file), first_(first), notice_(std::move(notice)) {}
+
+    /// The session whose blocks these are, from before anything is kept on.
+    void attach(int64_t session);
+
+    size_t restore(Program& program, std::span<const int32_t> tokens, size_t held) override;
+    void extended(Program& program, std::span<const int32_t> tokens) override;
+
+    /// Makes the session refer to the blocks of `tokens`, as far as the file has them or the
+    /// program's cache, which holds `held`, can give them. Those that no session refers to any
+    /// more go. Begins the file's transaction if something is to be written.
+    void keep(Program& program, std::span<const int32_t> held, std::span<const int32_t> tokens);
+
+  private:
+    struct Block {
+        Hash128 key;
+        int64_t id = 0;
+    };
+    int64_t find(const Hash128& key);
+    size_t already_kept(std::span<const Hash128> keys) const;
+    bool write(const KvCache& cache, int64_t position, const Hash128& key, int64_t& id);
+    bool load(KvCache& cache, const Block& block, int64_t position, size_t held);
+    std::vector<Block> known(std::span<const Hash128> keys);
+
+    SessionFile& file_;
+    int64_t session_ = 0;
+    const Hash128 first_;
+    const std::function<void(const std::string&)> notice_;
+    std::vector<Block> kept_;  // the session's, in order
+    std::set<int64_t> damaged_;
+};
+
+}  // namespace llmsql

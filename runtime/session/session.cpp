@@ -1,0 +1,233 @@
+// What is said and picked, on its way to the file. See session.h; session_rows.cpp reads and writes
+// it.
+#include "runtime/session/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/error.h"
+#include "runtime/generate/prompt.h"
+
+namespace llmsql {
+namespace {
+
+constexpr std::chrono::seconds kCommitAfter{2};
+
+std::string_view name_of(Ending ending) {
+    switch (ending) {
+        case Ending::end_token:
+            return "end token";
+        case Ending::stop_text:
+            return "stop text";
+        case Ending::limit:
+            return "limit";
+        case Ending::context_full:
+            return "context full";
+        case Ending::interrupted:
+            break;
+    }
+    return "interrupted";
+}
+
+}  // namespace
+
+// What the generator hands its passes to: commits within a long prompt too, when nothing but blocks
+// has come.
+class Session::Blocks : public CacheStore {
+  public:
+    explicit Blocks(Session& session) : session_(session) {}
+
+    size_t restore(Program& program, std::span<const int32_t> tokens, size_t held) override {
+        return session_.blocks_->restore(program, tokens, held);
+    }
+    void extended(Program& program, std::span<const int32_t> tokens) override {
+        session_.blocks_->extended(program, tokens);
+        if (!prefilling || std::chrono::steady_clock::now() - session_.committed_ < kCommitAfter)
+            return;
+        held = tokens;
+        session_.commit();
+        held = {};
+    }
+
+    bool prefilling = false;
+    std::span<const int32_t> held;  // in the cache, while the generator is not asked
+  private:
+    Session& session_;
+};
+
+Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind, Program& program,
+                 Tokenizer& tokenizer, Generator& generator)
+    : choice_(choice),
+      program_(program),
+      tokenizer_(tokenizer),
+      generator_(generator),
+      file_(choice.file, choice.make && kind && !choice.fork),
+      name_(choice.name),
+      store_(std::make_unique<Blocks>(*this)),
+      committed_(std::chrono::steady_clock::now()) {
+    const ProgramIdentity identity = program.identity();
+    find(kind, identity);
+    if (choice.fork) fork(*choice.fork);
+    read();
+    const std::string origin = identity.weights + identity.forward + identity.kv + identity.kernels;
+    blocks_.emplace(file_, hash128(origin.data(), origin.size()), choice_.notice);
+    if (id_ > 0) blocks_->attach(id_);
+    generator_.set_store(store_.get());
+}
+
+Session::~Session() {
+    generator_.set_store(nullptr);
+    file_.roll_back();
+}
+
+void Session::set_system(const std::string& content) {
+    if (!messages_.empty() && messages_.front().role == "system" &&
+        messages_.front().content == content)
+        return;
+    if (!messages_.empty())
+        fail("--system: the conversation '{}' has begun {} already", name_,
+             messages_.front().role == "system" ? "with another one" : "without one");
+    messages_.push_back({"system", content});
+}
+
+// A new prompt leaves the last answer as it is; a message without one goes, as templates know of no
+// two in a row.
+void Session::end_last() {
+    if (!unfinished_) return;
+    unfinished_ = false;
+    if (state_.answer.empty() && kind_ == SessionKind::chat) {
+        choice_.notice(
+            fmt::format("note: the last message in '{}' had no answer yet: it is dropped", name_));
+        messages_.resize(messages_.size() - 2);
+        written_messages_ = std::min(written_messages_, messages_.size());
+        return;
+    }
+    AnswerText text(options_.stops);
+    std::string content;
+    for (const int32_t token : state_.answer)
+        if (!tokenizer_.is_control(token)) content += text.push(tokenizer_.text_of(token));
+    messages_.back().content = content + text.finish();
+}
+
+bool Session::say(const std::string& content) {
+    end_last();
+    std::vector<int32_t> tokens;
+    const GenerateOptions& options = generator_.options();
+    if (kind_ == SessionKind::chat) {
+        check_prompt(content, "the message");
+        require_chat(program_);
+        messages_.push_back({"user", content});
+        tokens = chat_prompt(program_, tokenizer_, messages_, generator_.context(), options.keep);
+        messages_.push_back({"assistant", ""});
+    } else {
+        check_prompt(content, "the prompt");
+        const std::vector<int32_t> more = tokenizer_.encode(content, state_.tokens.empty());
+        if (more.empty()) fail("the model has no token for anything in the prompt");
+        tokens = state_.tokens;
+        tokens.insert(tokens.end(), more.begin(), more.end());
+        tokens = fit(std::move(tokens), generator_.context(), options.keep,
+                     messages_.empty() ? "prompt is" : "text has grown to");
+        messages_.push_back({"prompt", content});
+        messages_.push_back({"completion", ""});
+    }
+    return start(std::move(tokens));
+}
+
+bool Session::start(std::vector<int32_t> tokens) {
+    options_ = generator_.options();
+    options_.context = generator_.context();
+    state_ = generator_.state_before(tokens);
+    asked_ = unfinished_ = true;
+    written_answer_ = 0;
+    written_options_ = false;
+    // What is asked is safe before anything is computed.
+    commit();
+    store_->prefilling = true;
+    const bool whole = generator_.prefill(tokens);
+    store_->prefilling = false;
+    if (!whole) commit();
+    return whole;
+}
+
+bool Session::resume() {
+    if (!asked_) fail("{}: nothing has been said in the session '{}'", file_.name(), name_);
+    if (!unfinished_) fail("{}: the last answer in '{}' is whole", file_.name(), name_);
+    GenerateOptions options = options_;
+    options.batch = generator_.options().batch;
+    generator_.set_options(options);
+    store_->prefilling = true;
+    const auto text = generator_.resume(state_);
+    store_->prefilling = false;
+    if (text)
+        messages_.back().content = *text;
+    else
+        commit();
+    return text.has_value();
+}
+
+std::string Session::answer() const {
+    return asked_ ? messages_.back().content : "";
+}
+
+std::string Session::prompt() const {
+    return asked_ ? messages_[messages_.size() - 2].content : "";
+}
+
+std::optional<Picked> Session::next() {
+    auto picked = generator_.next();
+    if (!picked) return picked;
+    messages_.back().content += picked->text;
+    ++picked_;
+    if (commit_due()) {
+        state_ = generator_.state();
+        commit();
+    }
+    return picked;
+}
+
+bool Session::commit_due() const {
+    return picked_ >= choice_.commit_every ||
+           std::chrono::steady_clock::now() - committed_ >= kCommitAfter;
+}
+
+std::string Session::finish() {
+    const std::string rest = generator_.finish();
+    messages_.back().content += rest;
+    state_ = generator_.state();
+    unfinished_ = generator_.ending() == Ending::interrupted;
+    ending_ = name_of(generator_.ending());
+    if (generator_.ending() == Ending::stop_text && kind_ == SessionKind::text) leave_out_stop();
+    commit();
+    return rest;
+}
+
+// A text goes on behind what was shown: without the stop text, which may end within a token.
+void Session::leave_out_stop() {
+    const std::string& shown = messages_.back().content;
+    std::vector<int32_t>& tokens = state_.tokens;
+    const size_t answer = std::min(state_.answer.size(), tokens.size());
+    tokens.resize(tokens.size() - answer);
+    std::string text;
+    for (const int32_t token : std::span(state_.answer).last(answer)) {
+        const std::string more = tokenizer_.is_control(token) ? "" : tokenizer_.text_of(token);
+        if (!shown.starts_with(text + more)) break;
+        text += more;
+        tokens.push_back(token);
+    }
+    const auto rest = tokenizer_.encode(shown.substr(text.size()), false);
+    tokens.insert(tokens.end(), rest.begin(), rest.end());
+}
+
+void Session::commit() {
+    file_.begin();
+    if (id_ == 0) create();
+    write_messages();
+    write_answer();
+    const auto& held = store_->prefilling ? store_->held : std::span(generator_.held());
+    blocks_->keep(program_, held, state_.tokens);
+    file_.commit();
+    picked_ = 0;
+    committed_ = std::chrono::steady_clock::now();
+}
+
+}  // namespace llmsql

@@ -1,0 +1,123 @@
+// Session: a conversation, or a text, that lives in a file: what was said, what the model has read,
+// and an answer that was begun, so that another process goes on where this one ended, however it
+// ended.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/generate/generator.h"
+#include "runtime/session/block_store.h"
+#include "runtime/session/session_file.h"
+
+namespace llmsql {
+
+enum class SessionKind {
+    chat,  // messages, put into the plan's chat section
+    text,  // prompts, each appended to all that came before
+};
+
+struct SessionChoice {
+    std::filesystem::path file;
+    std::string name = "default";
+    std::optional<std::string> fork;  // first copy the session to this name, and go on with that
+    int64_t commit_every = 64;        // tokens; and every two seconds, and at the end of an answer
+    bool make = true;                 // make file and session where there is none
+    /// Told what does not end anything.
+    std::function<void(const std::string&)> notice = [](const std::string&) {};
+};
+
+/// A session, and the generator that goes on with it; generator, program and tokenizer belong to
+/// one model and outlive it. Each commit holds messages, tokens, the state of the answer and keys
+/// and values of one moment. After an Error the object is of no more use, but the file is: it holds
+/// what was committed last. Not thread-safe.
+class Session {
+  public:
+    /// Opens the session. `kind` is what the caller is about to do with it, or absent if it only
+    /// resumes. Fails, saying what differs, if it was made by another model, plan or kind of cache.
+    Session(const SessionChoice& choice, std::optional<SessionKind> kind, Program& program,
+            Tokenizer& tokenizer, Generator& generator);
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+    ~Session();
+
+    /// Its messages: roles "system", "user" and "assistant"; of a text, "prompt" and "completion".
+    const std::vector<ChatMessage>& messages() const { return messages_; }
+    const std::string& name() const { return name_; }
+    SessionKind kind() const { return kind_; }
+
+    /// A system message, for a session that has none and no other; nothing if it has this one.
+    void set_system(const std::string& content);
+
+    /// Adds a message of the user, or a prompt, by the generator's options, commits that, and
+    /// computes what is not known of it: next() then gives the answer. False if interrupted. An
+    /// answer that was not whole stays as far as it goes; a message without one goes.
+    bool say(const std::string& content);
+
+    /// Gets ready to go on with the last answer, under the options that it was begun with. False if
+    /// interrupted before that. Fails if nothing has been said.
+    bool resume();
+    /// Whether the last answer is one to go on with.
+    bool unfinished() const { return unfinished_; }
+    /// The text of the last answer so far, and what it is an answer to.
+    std::string answer() const;
+    std::string prompt() const;
+
+    /// The next token of the answer, as Generator's; commits now and then.
+    std::optional<Picked> next();
+    /// At the end of the answer: the last of its text. Commits.
+    std::string finish();
+
+  private:
+    class Blocks;
+
+    // session_rows.cpp
+    void find(std::optional<SessionKind> kind, const ProgramIdentity& identity);
+    void create();
+    void fork(const std::string& name);
+    void read();
+    void read_answer();
+    void write_messages();
+    void write_answer();
+    void write_options();
+
+    bool start(std::vector<int32_t> tokens);
+    void end_last();
+    void leave_out_stop();
+    bool commit_due() const;
+    void commit();
+
+    const SessionChoice choice_;
+    Program& program_;
+    Tokenizer& tokenizer_;
+    Generator& generator_;
+    SessionFile file_;
+    std::string name_;
+    int64_t id_ = 0;  // 0: not in the file yet
+    int64_t revision_ = 0;
+    SessionKind kind_ = SessionKind::chat;
+    std::optional<BlockStore> blocks_;
+    std::unique_ptr<Blocks> store_;
+
+    std::vector<ChatMessage> messages_;
+    bool asked_ = false;       // there is an answer, perhaps empty: the last message
+    bool unfinished_ = false;  // it can be gone on with
+    std::string ending_;       // else: why it ended
+    GenerateOptions options_;  // that it was begun with
+    Generator::State state_;
+
+    // What of it the file has.
+    std::vector<int32_t> written_tokens_;
+    size_t written_answer_ = 0, written_messages_ = 0;
+    bool written_options_ = false;
+    int64_t picked_ = 0;  // since the last commit
+    std::chrono::steady_clock::time_point committed_;
+};
+
+}  // namespace llmsql

@@ -1,0 +1,371 @@
+#!/usr/bin/env python3
+"""llmsql-run --session: what a file keeps is what an undisturbed process would have known."""
+
+import os
+import random
+import re
+import signal
+import sqlite3
+import struct
+import subprocess
+import time
+import unittest
+
+from programs import FIXTURES, compile_model, import_gguf
+from running import RunTest, attempt, start
+
+LONG = ("The river ran past the mill and the old bridge, where children fished in summer. "
+        "In winter it froze, and they")
+
+
+class Sessions(RunTest):
+    models = ("tiny-llama", "tiny-qwen2", "tiny-gemma3")
+
+    def setUp(self):
+        self.file = self.folder / f"{self.id()}.db"
+        self.file.unlink(missing_ok=True)
+
+    def session(self, *options, model=None, id=None, **more):
+        """(status, stdout, stderr) with this test's session file."""
+        if id:
+            options += "--id", id
+        return attempt(*self.made[model or self.models[0]], "--session", self.file, *options, **more)
+
+    def well(self, *options, **more):
+        status, out, err = self.session(*options, **more)
+        self.assertEqual(status, 0, err)
+        return out, err
+
+    def refused(self, *options, status=1, **more):
+        got, out, err = self.session(*options, **more)
+        self.assertEqual((got, out), (status, b""), err)
+        self.assertRegex(err, r"\Allmsql-run: [^\n]+\n\Z")
+        return err
+
+    def query(self, sql, *values):
+        with sqlite3.connect(self.file) as db:
+            rows = db.execute(sql, values).fetchall()
+        db.close()
+        return rows
+
+    def check_file(self):
+        self.assertEqual(self.query("PRAGMA integrity_check"), [("ok",)])
+        # Nothing that nobody refers to, and nothing missing.
+        self.assertEqual(self.query("SELECT id FROM block EXCEPT SELECT block FROM session_block"), [])
+        self.assertEqual(self.query("SELECT block FROM session_block EXCEPT SELECT id FROM block"), [])
+
+    def test_turns_of_several_processes_are_those_of_one(self):
+        turns = ("One?", "Two?", "And three?")
+        expected, _ = self.run_well("-n", 6, "--temp", 0, stdin="\n".join(turns).encode())
+        got = b""
+        for turn in turns:
+            out, err = self.well("--chat", "-p", turn, "-n", 6, "--temp", 0)
+            got += out
+        self.assertEqual(got, expected)
+        # Nothing but the last block's rest, the last answer and the new turn was computed.
+        tokens = self.query("SELECT count(*) FROM token")[0][0]
+        self.assertLess(self.statistics(err)[0], min(tokens - 6, 32 + 40))
+        roles = [role for (role,) in self.query("SELECT role FROM conversation ORDER BY n")]
+        self.assertEqual(roles, ["user", "assistant"] * 3)
+        self.check_file()
+
+    def test_a_conversation_goes_on_as_one(self):
+        both, _ = self.run_well("-n", 6, "--temp", 0, stdin=b"One?\nTwo?\n")
+        first, _ = self.well("-n", 6, "--temp", 0, stdin=b"One?\n")
+        second, _ = self.well("-n", 6, "--temp", 0, stdin=b"Two?\n")
+        self.assertEqual(first + second, both)
+
+    def test_a_text_goes_on(self):
+        # The prompts' tokens and the picked ones are what the model goes on from.
+        for prompt in (LONG, " Then"):
+            self.well("-p", prompt, "-n", 5, "--temp", 0, "--ignore-eos")
+        begun = self.tokens_of(LONG)
+        first = self.go_on(begun, 5, ends=())
+        second = self.go_on([*begun, *first, *self.tokens_of(" Then")], 5, ends=())
+        stored = [token for (token,) in self.query("SELECT token FROM token ORDER BY position")]
+        self.assertEqual(stored, [*begun, *first, *self.tokens_of(" Then"), *second])
+        self.check_file()
+
+    def test_a_text_goes_on_without_its_stop_text(self):
+        out, _ = self.run_well("-p", "The river", "-n", 12, "--temp", 0, "--ignore-eos")
+        answer = out.decode().removeprefix("The river").rstrip("\n")
+        stop = answer[4:7]
+        shown, _ = self.well("-p", "The river", "-n", 12, "--temp", 0, "--ignore-eos", "--stop", stop)
+        self.assertEqual(shown.decode().rstrip("\n"), "The river" + answer.split(stop)[0])
+        stored = [token for (token,) in self.query("SELECT token FROM token ORDER BY position")]
+        self.assertEqual(self.text_of(stored).decode(), shown.decode().removesuffix("\n"))
+
+    def test_windows_and_a_full_context(self):
+        """Gemma's layers with a window, far across it and across the context's end."""
+        options = ("-n", 150, "--temp", 0, "--ignore-eos", "--keep", 8)
+        gemma = self.made["tiny-gemma3"]
+        for prompt in (LONG[:60], LONG):
+            self.setUp()
+            status, expected, err = attempt(*gemma, "-p", prompt, *options)
+            self.assertEqual(status, 0, err)
+            self.killed_and_resumed(gemma, ["-p", prompt, *options], expected, kills=3)
+            self.check_file()
+
+    def test_a_prefix_is_computed_once(self):
+        for model in self.models:
+            self.setUp()
+            _, err = self.well("-p", LONG, "-n", 1, "--temp", 0, id="first", model=model)
+            whole = self.statistics(err)[0]
+            self.assertGreater(whole, 32)
+            _, err = self.well("-p", LONG, "-n", 1, "--temp", 0, id="second", model=model)
+            self.assertEqual(self.statistics(err)[0], (whole - 1) % 32 + 1)
+            self.assertEqual(self.query("SELECT count(*) FROM block"), [(whole // 32,)])
+            self.well("-p", " on", "-n", 40, "--temp", 0, id="second", model=model)
+            self.query("DELETE FROM session WHERE name = 'second'")
+            self.assertEqual(self.query("SELECT count(*) FROM block"), [(whole // 32,)])
+            self.query("DELETE FROM session WHERE name = 'first'")
+            for table in ("block", "message", "token", "answer", "answer_token", "session_block"):
+                self.assertEqual(self.query(f"SELECT count(*) FROM {table}"), [(0,)])
+
+    def test_forks(self):
+        self.well("-p", LONG, "-n", 6, "--temp", 0, "--ignore-eos")
+        size = self.file.stat().st_size
+        out, err = self.well("-p", " Then", "-n", 6, "--temp", 0, "--ignore-eos", "--fork", "other")
+        self.assertLess(self.file.stat().st_size, size * 1.5)
+        self.assertLess(self.statistics(err)[0], 40)
+        same, _ = self.well("-p", " Then", "-n", 6, "--temp", 0, "--ignore-eos")
+        self.assertEqual(same, out)
+        self.assertEqual(self.query("SELECT name, messages FROM sessions"),
+                         [("default", 4), ("other", 4)])
+        self.assertIn("there is a session 'other' already", self.refused("-p", "x", "--fork", "other"))
+        self.assertIn("no session 'none'", self.refused("-p", "x", "--fork", "new", id="none"))
+        self.check_file()
+
+    def test_what_does_not_belong_is_refused_by_name(self):
+        self.well("-p", LONG, "-n", 2)
+        self.well("--chat", "-p", "Hi", "-n", 2, id="talk")
+        self.assertIn("is a text, not a conversation", self.refused("--chat", "-p", "Hi"))
+        self.assertIn("is a conversation", self.refused("-p", "Hi", id="talk"))
+        self.assertRegex(self.refused("-p", "x", model="tiny-qwen2"),
+                         "'default' is of the model 'tiny-llama', this is 'tiny-qwen2'")
+        plan, db = self.made["tiny-llama"]
+        q8 = compile_model(db.with_suffix(".toml"), self.folder / "q8.sql", "--kv", "q8")
+        self.assertIn("as f16, this plan as q8", self.refused_by(q8, db))
+        edited = self.folder / "edited.sql"
+        edited.write_text(re.sub(r"llm_rope\(k\.data, :position, [\d.]+\)",
+                                 "llm_rope(k.data, :position, 9999.0)", plan.read_text(), count=1))
+        self.assertIn("another forward section", self.refused_by(edited, db))
+        other = self.folder / "other"
+        other.mkdir()
+        gguf = bytearray((FIXTURES / "tiny-llama.gguf").read_bytes())
+        gguf[-4:] = struct.pack("<f", 0.25)  # the last weight
+        (other / "tiny-llama.gguf").write_bytes(gguf)
+        other_db, _ = import_gguf(other / "tiny-llama.gguf", "llama", "f32", other)
+        self.assertIn("other weights of 'tiny-llama'", self.refused_by(plan, other_db))
+        self.query("UPDATE session SET name = name")
+        self.query("PRAGMA user_version = 7")
+        self.assertIn("session file format 7", self.refused("-p", "x"))
+
+    def refused_by(self, plan, db):
+        status, out, err = attempt(plan, db, "--session", self.file, "-p", "x")
+        self.assertEqual((status, out), (1, b""), err)
+        self.assertRegex(err, r"\Allmsql-run: [^\n]+\n\Z")
+        return err
+
+    def test_plans_of_other_budgets_chunks_and_contexts_share(self):
+        _, db = self.made["tiny-llama"]
+        toml = db.with_suffix(".toml")
+        self.well("-p", LONG, "-n", 4, "--temp", 0, "--ignore-eos")
+        for name, options in (("budget", ("--budget", "32MiB")), ("chunk", ("--chunk", "8")),
+                              ("context", ("--context", "512"))):
+            plan = compile_model(toml, self.folder / f"{name}.sql", *options)
+            status, _, err = attempt(plan, db, "--session", self.file, "-p", " on", "-n", 1,
+                                     "--temp", 0)
+            self.assertEqual(status, 0, err)
+            self.assertLess(self.statistics(err)[0], 40)
+
+    def test_files_that_are_no_session_files(self):
+        self.file.write_bytes(b"something else, longer than a header of SQLite " * 30)
+        self.assertIn("not a session file", self.refused("-p", "x"))
+        self.assertTrue(self.file.read_bytes().startswith(b"something else"))
+        _, db = self.made["tiny-llama"]
+        status, _, err = attempt(*self.made["tiny-llama"], "--session", db, "-p", "x")
+        self.assertEqual(status, 1)
+        self.assertIn("not a session file", err)
+        self.file.unlink()
+        self.assertIn("no such file", self.refused("--continue"))
+        self.assertFalse(self.file.exists())
+        self.assertIn("unable to open", self.refused_at(self.folder / "none" / "chat.db"))
+        self.assertIn("is a directory", self.refused_at(self.folder))
+        self.well("-p", "x", "-n", 1)
+        self.assertIn("no session 'other'", self.refused("--continue", id="other"))
+        self.query("CREATE TRIGGER evil AFTER INSERT ON token BEGIN DELETE FROM session; END")
+        self.assertIn("trigger that is none", self.refused("-p", "x"))
+        self.query("DROP TRIGGER evil")
+        self.query("DROP VIEW conversation")
+        self.assertIn("it has been changed", self.refused("-p", "x"))
+
+    def refused_at(self, path):
+        status, out, err = attempt(*self.made["tiny-llama"], "--session", path, "-p", "x")
+        self.assertEqual((status, out), (1, b""), err)
+        return err
+
+    def test_command_lines(self):
+        for options, message in (
+                (("--continue", "-p", "x"), "only one of"),
+                (("--continue", "--temp", 0), "goes on as the answer was begun"),
+                (("--tokenize", self.file), "--session goes with"),
+                (("-p", "x", "--commit-every", 0), "1 token or more")):
+            self.assertIn(message, self.refused(*options, status=2))
+        for options in (("--id", "a"), ("--continue",), ("--fork", "a"), ("--commit-every", 3)):
+            status, _, err = attempt(*self.made["tiny-llama"], *options)
+            self.assertEqual(status, 2)
+            self.assertIn("goes with --session", err)
+
+    def test_rows_that_were_changed_are_refused_not_used(self):
+        for change, message in (
+                ("UPDATE token SET token = 100000 WHERE position = 3", "does not have"),
+                ("UPDATE token SET token = -1 WHERE position = 3", "does not have"),
+                ("DELETE FROM token WHERE position = 3", "a token is missing"),
+                ("DELETE FROM message WHERE n = 1", "the last answer is missing"),
+                ("DELETE FROM message WHERE n = 0", "a message is missing"),
+                ("UPDATE message SET content = x'c3' WHERE n = 0", "not UTF-8"),
+                ("UPDATE session SET kind = 'song'", "no known kind")):
+            self.setUp()
+            self.well("-p", LONG, "-n", 4)
+            self.query(change)
+            self.assertIn(message, self.refused("-p", "x"))
+        for change, message in (
+                ("UPDATE answer SET random = 'x'", "random numbers"),
+                ("UPDATE answer SET temperature = -1", "--temp"),
+                ("UPDATE answer SET context = 100000", "the plan's context is 128"),
+                ("UPDATE answer SET context = 3", "cannot be gone on with in a context of 3"),
+                ("DELETE FROM token", "cannot be gone on with")):
+            self.setUp()
+            self.well("-p", LONG, "-n", 4)
+            self.query("UPDATE answer SET ending = NULL")
+            self.query(change)
+            self.assertIn(message, self.refused("--continue"))
+
+    def test_a_damaged_block_is_noticed_and_computed_anew(self):
+        for model in ("tiny-llama", "tiny-gemma3"):
+            for change in ("UPDATE block SET data = zeroblob(length(data)) WHERE id = ?",
+                           "UPDATE block SET data = substr(data, 2) WHERE id = ?",
+                           "UPDATE block SET data = 5 WHERE id = ?",
+                           "UPDATE block SET checksums = x'00' WHERE id = ?"):
+                self.setUp()
+                self.well("-p", LONG, "-n", 4, "--temp", 0, model=model, id="work")
+                self.well("-p", " on", "-n", 4, "--temp", 0, "--fork", "copy", id="work", model=model)
+                expected, _ = self.well("-p", " on", "-n", 4, "--temp", 0, "--fork", "other",
+                                        id="work", model=model)
+                self.query(change, 2)
+                out, err = self.well("-p", " on", "-n", 4, "--temp", 0, id="work", model=model)
+                self.assertIn(f"{self.file}: the keys and values of tokens 32 to 63 are damaged", err)
+                self.assertEqual(out, expected)
+                # It is whole again, for all that refer to it.
+                _, err = self.well("-p", " on", "-n", 4, "--temp", 0, id="copy", model=model)
+                self.assertNotIn("damaged", err)
+                self.check_file()
+
+    def test_a_new_prompt_keeps_what_there_is(self):
+        expected, _ = self.run_well("--chat", "-p", "Why?", "-n", 40, "--temp", 0, "--ignore-eos")
+        self.well("--chat", "-p", "Why?", "-n", 40, "--temp", 0, "--ignore-eos")
+        # As after a kill when 20 tokens had been committed.
+        self.query("UPDATE answer SET ending = NULL")
+        self.query("DELETE FROM answer_token WHERE n >= 20")
+        self.query("DELETE FROM token WHERE position >= (SELECT max(position) FROM token) - 19")
+        self.assertEqual(self.query("SELECT unfinished FROM sessions"), [(1,)])
+        self.well("--chat", "-p", "And?", "-n", 4, "--temp", 0)
+        kept = self.query("SELECT content FROM message WHERE n = 1")[0][0]
+        self.assertTrue(expected.decode().startswith(kept), kept)
+        self.assertLess(len(kept), len(expected) - 5)
+        # What had no answer at all is dropped.
+        self.query("UPDATE answer SET ending = NULL")
+        self.query("DELETE FROM answer_token")
+        _, err = self.well("--chat", "-p", "So?", "-n", 4, "--temp", 0)
+        self.assertIn("no answer yet", err)
+        asked = [content for (content,) in self.query("SELECT content FROM message WHERE role = 'user'")]
+        self.assertEqual(asked, ["Why?", "So?"])
+
+    def test_continue_where_nothing_is_left(self):
+        out, _ = self.well("-p", "The river", "-n", 8, "--temp", 0)
+        again, err = self.well("--continue")
+        self.assertEqual(again, out)
+        self.assertIn("whole already", err)
+
+    def test_interrupt_and_continue(self):
+        options = ("--chat", "-p", "Go on.", "-n", 90, "--seed", 5, "--temp", 1.5, "--ignore-eos",
+                   "--keep", 8)
+        expected, _ = self.run_well(*options)
+        process = start(*self.made["tiny-llama"], "--session", self.file, *options,
+                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(40)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertIn(process.returncode, (130, 0))
+        out, _ = self.well("--continue")
+        self.assertEqual(out, expected)
+
+    def test_two_at_once_notice_each_other(self):
+        self.well("--chat", "-p", "Hi", "-n", 2)
+        process = start(*self.made["tiny-llama"], "--session", self.file, "-n", 2,
+                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdin.write(b"One?\n")
+        process.stdin.flush()
+        self.assertNotEqual(process.stdout.read(1), b"")
+        while not self.query("SELECT 1 FROM message WHERE n = 3 AND "
+                             "NOT (SELECT unfinished FROM sessions)"):
+            time.sleep(0.01)
+        self.well("--chat", "-p", "Two?", "-n", 2)
+        _, err = process.communicate(b"Three?\n", timeout=60)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn(b"another program goes on with the session 'default'", err)
+        self.assertEqual(self.query("SELECT content FROM message WHERE role = 'user'"),
+                         [("Hi",), ("One?",), ("Two?",)])
+
+    # Killed at any moment.
+
+    def killed_and_resumed(self, made, options, expected, kills):
+        """Runs and resumes, killed each time but the last; the whole must be `expected`."""
+        begun = time.monotonic()
+        done = subprocess.run([*self.command(made, self.file.with_suffix(".whole.db")), *map(str, options)],
+                              capture_output=True, check=True)
+        length = time.monotonic() - begun
+        self.assertEqual(done.stdout, expected)
+        self.file.with_suffix(".whole.db").unlink()
+        arguments = list(map(str, options))
+        for _ in range(kills):
+            process = subprocess.Popen([*self.command(made, self.file), *arguments],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            try:
+                process.wait(random.uniform(0, length))
+            except subprocess.TimeoutExpired:
+                pass
+            process.kill()
+            out, err = process.communicate()
+            self.assertIn(process.returncode, (0, -signal.SIGKILL), err)
+            if process.returncode == 0:
+                self.assertEqual(out, expected)
+            if self.file.exists() and self.tables() and self.query("SELECT 1 FROM session"):
+                self.check_file()
+                arguments = ["--continue"]
+        status, out, err = attempt(*made, "--session", self.file, *arguments)
+        self.assertEqual(status, 0, err)
+        self.assertEqual(out, expected)
+
+    def tables(self):
+        return self.query("SELECT 1 FROM sqlite_master")
+
+    def command(self, made, file):
+        return [os.environ["LLMSQL_RUN"], *map(str, made), "--session", str(file), "--commit-every", "3"]
+
+    def test_killed_at_random_moments(self):
+        random.seed(7)
+        runs = (("tiny-llama", ("--temp", 0)), ("tiny-llama", ("--seed", 3, "--temp", 1)),
+                ("tiny-qwen2", ("--seed", 4, "--temp", 1)), ("tiny-gemma3", ("--seed", 5, "--temp", 1)))
+        for model, sampling in runs:
+            self.setUp()
+            options = ["-p", LONG, "-n", 300, "--ignore-eos", "--keep", 8, *sampling]
+            made = self.made[model]
+            status, expected, err = attempt(*made, *options)
+            self.assertEqual(status, 0, err)
+            self.killed_and_resumed(made, options, expected, kills=5)
+
+
+if __name__ == "__main__":
+    unittest.main()
