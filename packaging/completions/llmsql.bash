@@ -33,8 +33,10 @@ _llmsql() {
     --graph-dir) _llmsql_files "$word"; return ;;
     --model | --write-model) _llmsql_files "$word" .toml; return ;;
     --graph) _llmsql_files "$word" .graph; return ;;
-    --install) _llmsql_files "$word" .db; return ;;
-    --output | -o | --file | -f | --perplexity | --tokenize | --logits | --profile-db | --profile-html)
+    --explain) _llmsql_files "$word" .sql; return ;;
+    --install | --compare) _llmsql_files "$word" .db; return ;;
+    --output | -o | --file | -f | --perplexity | --tokenize | --logits | \
+      --profile-db | --profile-html | --trace-db)
       _llmsql_files "$word" ""
       return
       ;;

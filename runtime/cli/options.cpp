@@ -24,7 +24,8 @@ constexpr char kFooter[] = R"(examples:
   llmsql-run model.db --verify
 
 Text goes to standard output, everything else to standard error. Exit status: 0,
-1 for an error, 2 for a wrong command line, 128 + N after signal N.)";
+1 for an error, 2 for a wrong command line, 3 for a difference that --compare has
+found, 128 + N after signal N.)";
 
 /// A mistake on the command line: status 2.
 class UsageError : public Error {
@@ -271,7 +272,8 @@ CommandLine read_command_line(int argc, char** argv) {
     };
     group("Sampling", {"--temp", "--top-k", "--top-p", "--min-p", "--repeat-penalty", "--seed"});
     group("How it runs", {"--threads", "--batch-size", "--io", "--kernels", "--verify"});
-    group("What it took", {"--timing", "--profile", "--profile-db", "--profile-html"});
+    group("Looking inside", {"--timing", "--profile", "--profile-db", "--profile-html", "--trace",
+                             "--trace-passes", "--trace-db", "--compare", "--tolerance"});
     group("Instead of text", {"--perplexity", "--tokenize", "--tokens", "--logits"});
 
     try {
