@@ -14,6 +14,5 @@ add_executable(llmsqlc main.cpp install/install.cpp)
 target_link_libraries(llmsqlc PRIVATE llmsql_compiler CLI11::CLI11 PkgConfig::SQLITE3)
 target_compile_definitions(llmsqlc PRIVATE
   LLMSQL_VERSION="${PROJECT_VERSION}"
-  LLMSQL_GRAPHS="${CMAKE_INSTALL_PREFIX}/share/llmsql/graphs")
-install(TARGETS llmsqlc RUNTIME DESTINATION bin)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/graphs DESTINATION share/llmsql FILES_MATCHING PATTERN "*.graph")
+  LLMSQL_GRAPHS="${CMAKE_INSTALL_FULL_DATADIR}/llmsql/graphs")
+install(TARGETS llmsqlc RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

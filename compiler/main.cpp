@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/help_format.h"
 #include "common/model_format.h"
 #include "compiler/emit/compile.h"
 #include "compiler/emit/explain_page.h"
@@ -54,13 +55,14 @@ constexpr char kFooter[] = R"(examples:
   llmsqlc --explain plan.sql --step layer.3        what a plan's statements read and write
   llmsqlc graphs/llama.graph                       check a graph file alone
 
-The graph that a model file names is looked for in the model file's folder, in graphs/ beside that
-folder, in --graph-dir, and where llmsql is installed.)";
+The graph that a model file names is looked for in the model file's folder, in
+graphs/ beside that folder, in --graph-dir, and where llmsql is installed.
+Exit status: 0, 1 for an error, 2 for a wrong command line.)";
 
 void declare(CLI::App& app, Options& options) {
-    app.set_version_flag("--version", "llmsqlc " LLMSQL_VERSION);
+    describe_program(app, "llmsqlc", LLMSQL_VERSION);
     app.footer(kFooter);
-    app.add_option("file", options.input,
+    app.add_option("FILE", options.input,
                    "a model file (.toml), or a graph file (.graph) to check");
     app.add_option("-o,--output", options.output, "where to write; - is standard output")
         ->type_name("FILE");

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "common/error.h"
+#include "common/help_format.h"
 #include "compiler/model/load.h"
 #include "importer/import.h"
 
@@ -28,9 +29,11 @@ constexpr char kFooter[] = R"(examples:
   llmsql-import qwen2.gguf -o qwen2.db --model models/qwen2.toml
   llmsql-import Qwen2.5-0.5B-Instruct/ -o qwen2.db --weights q4 --write-model qwen2.toml
 
-Without --model and --graph the graph file is the one that says it is for the source's architecture,
-of those in --graph-dir, in graphs/ beside the program and where llmsql is installed. The graph that a
-model file names is looked for in the model file's folder and in graphs/ beside that folder first.)";
+Without --model and --graph the graph file is the one that says it is for the
+source's architecture, of those in --graph-dir, in graphs/ beside the program and
+where llmsql is installed. The graph that a model file names is looked for in the
+model file's folder and in graphs/ beside that folder first. Exit status: 0, 1 for
+an error (no file is left then), 2 for a wrong command line.)";
 
 std::atomic<bool> cancelled = false;
 volatile std::sig_atomic_t signal_caught = 0;
@@ -110,29 +113,37 @@ int main(int argc, char** argv) {
     std::string source, output, model, graph, weights = "auto", write_model, graph_dir;
     CLI::App app("Makes a model database from a GGUF file or a Hugging Face folder.",
                  "llmsql-import");
-    app.set_version_flag("--version", "llmsql-import " LLMSQL_VERSION);
+    llmsql::describe_program(app, "llmsql-import", LLMSQL_VERSION);
     app.footer(kFooter);
-    app.add_option(
-           "SRC", source,
-           "The model to import: a GGUF file, or a folder with config.json, safetensors and "
-           "tokenizer.json")
+    app.add_option("SRC", source,
+                   "the model to import: a GGUF file, or a folder with config.json, safetensors "
+                   "and tokenizer.json")
         ->required();
-    app.add_option("-o,--output", output, "The database to write")->required();
-    auto* by_model = app.add_option("--model", model, "A model file: store the model as it says");
+    app.add_option("-o,--output", output, "the database to write")->type_name("DB")->required();
+    auto* by_model = app.add_option("--model", model, "a model file: store the model as it says")
+                         ->type_name("FILE");
     auto* by_graph =
         app.add_option("--graph", graph,
-                       "A graph file: take its numbers from the source (without: the graph file "
-                       "for the source's architecture)");
+                       "a graph file: take its numbers from the source (without: the graph file "
+                       "for the source's architecture)")
+            ->type_name("FILE");
     by_graph->excludes(by_model);
-    app.add_option("--graph-dir", graph_dir, "Where to look for graph files first")
+    app.add_option("--graph-dir", graph_dir, "where to look for graph files first")
+        ->type_name("DIR")
         ->check(CLI::ExistingDirectory);
     app.add_option("--weights", weights,
-                   "Without --model, how matrices are stored; auto: by their type in the source")
+                   "without --model: how matrices are stored: q8, q4, f16, f32, or auto: by their "
+                   "type in the source")
+        ->type_name("TYPE")
         ->check(CLI::IsMember({"auto", "q8", "q4", "f16", "f32"}))
+        ->capture_default_str()
         ->excludes(by_model);
-    app.add_option("--write-model", write_model, "Without --model, the model file to write")
+    app.add_option("--write-model", write_model, "without --model: the model file to write")
+        ->type_name("FILE")
         ->excludes(by_model);
-    app.add_option("--name", options.name, "Without --model, the model's name")->excludes(by_model);
+    app.add_option("--name", options.name, "without --model: what to call the model")
+        ->type_name("NAME")
+        ->excludes(by_model);
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& done) {  // --help, --version

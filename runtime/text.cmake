@@ -30,4 +30,4 @@ add_executable(llmsql-run
   cli/watch.cpp)
 target_link_libraries(llmsql-run PRIVATE llmsql_profile llmsql_page llmsql_runtime CLI11::CLI11)
 target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")
-install(TARGETS llmsql-run RUNTIME DESTINATION bin)
+install(TARGETS llmsql-run RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -99,14 +99,23 @@ if (run) (function measured() {
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key).push(step);
     }
-    const lines = [...groups].map(([key, list]) =>
-        ({name: key === 'outside' ? 'outside' : 'layer ' + key, time: addTimes(list)}));
+    const outside = groups.get('outside') || [];
+    groups.delete('outside');
+    const lines = [...groups].map(([layer, list]) => ({name: 'layer ' + layer, time: addTimes(list)}));
     const longest = Math.max(...lines.map((line) => line.time.total));
+    if (outside.length) lines.push({name: 'outside', time: addTimes(outside)});
     layers.replaceChildren(
         legend(timeParts.map(([key, text]) => [key, text])),
-        h('div', {class: 'rows'}, lines.map(({name, time}) => [
-          h('span', {class: 'what'}, name), meter(time, longest, timeLabel(name, time)),
-          h('span', {class: 'amount'}, `${msText(time.total)} · ${percentText(time.total, passMs)}`)])));
+        h('div', {class: 'rows'}, lines.map(({name, time}) => {
+          // Bars are on the layers' scale. What is outside may take longer: its bar then fades out.
+          const over = time.total > longest;
+          const bar = meter(time, over ? time.total : longest, timeLabel(name, time));
+          if (over) bar.classList.add('over');
+          return [h('span', {class: 'what'}, name), bar,
+                  h('span', {class: 'amount'}, `${msText(time.total)} · ${percentText(time.total, passMs)}`)];
+        })),
+        lines.some((line) => line.time.total > longest)
+            ? h('p', {class: 'soft'}, 'The bar that fades out is longer than the scale of the layers.') : '');
   };
   phaseListeners.push(draw);
   draw();

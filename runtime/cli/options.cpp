@@ -4,14 +4,28 @@
 #include <CLI/CLI.hpp>
 
 #include <charconv>
+#include <initializer_list>
 #include <iostream>
 #include <limits>
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/help_format.h"
 
 namespace llmsql {
 namespace {
+
+constexpr char kFooter[] = R"(examples:
+  llmsql-run plan.sql model.db -p "Once upon a time" -n 64
+  llmsql-run plan.sql model.db --chat -p "Why is the sky blue?"
+  llmsql-run plan.sql model.db                     a conversation
+  llmsql-run model.db                              with the plan installed in it
+  llmsql-run plan.sql model.db -p "Hello" -n 32 --profile-html run.html
+  llmsql-run model.db --verify
+
+Text goes to standard output, everything else to standard error. Exit status: 0,
+1 for an error, 2 for a wrong command line, 3 for a difference that --compare has
+found, 128 + N after signal N.)";
 
 /// A mistake on the command line: status 2.
 class UsageError : public Error {
@@ -168,10 +182,12 @@ CommandLine read_command_line(int argc, char** argv) {
     Options options;
     CLI::App app(
         "Runs a plan made by llmsqlc over a model database made by llmsql-import.\n"
-        "With -p or -f: goes on with the text, which is printed in front of the continuation.\n"
-        "With --chat and -p or -f: prints one answer. With neither: a conversation, a line a turn.",
+        "With -p or -f: goes on with the text, which is printed in front of its\n"
+        "continuation. With --chat and -p or -f: prints one answer. With neither: a\n"
+        "conversation, a line a turn.",
         "llmsql-run");
-    app.set_version_flag("--version", "llmsql-run " LLMSQL_VERSION);
+    describe_program(app, "llmsql-run", LLMSQL_VERSION);
+    app.footer(kFooter);
     app.add_option("PLAN", given.first,
                    "the plan; not needed with --tokenize or --verify, or where llmsqlc --install "
                    "has put one into the database");
@@ -284,6 +300,15 @@ CommandLine read_command_line(int argc, char** argv) {
         ->type_name("IDS");
     app.add_option("--logits", given.logits, "write them here as .npy, f32 [ids, vocabulary]")
         ->type_name("FILE");
+
+    const auto group = [&](const char* title, std::initializer_list<const char*> names) {
+        for (const char* name : names) app.get_option(name)->group(title);
+    };
+    group("Sampling", {"--temp", "--top-k", "--top-p", "--min-p", "--repeat-penalty", "--seed"});
+    group("How it runs", {"--threads", "--batch-size", "--io", "--kernels", "--verify"});
+    group("Looking inside", {"--timing", "--profile", "--profile-db", "--profile-html", "--trace",
+                             "--trace-passes", "--trace-db", "--compare", "--tolerance"});
+    group("Instead of text", {"--perplexity", "--tokenize", "--tokens", "--logits"});
 
     try {
         app.parse(argc, argv);

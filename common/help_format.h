@@ -1,0 +1,72 @@
+// What --help looks like, the same in all programs: no longer lines than a terminal's, and what
+// help2man makes a manual page of.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace llmsql {
+
+class HelpFormat : public CLI::Formatter {
+  public:
+    HelpFormat() { label("Positionals", "Arguments"); }
+
+    //   -c, --context N         positions that the key-value cache can hold (default: 1024)
+    std::string make_option(const CLI::Option* option, bool positional) const override {
+        std::string name = "  ";
+        if (positional) {
+            name += option->get_name(true, false);
+        } else {
+            const auto add = [&](const std::string& dashes, const std::vector<std::string>& names) {
+                for (const std::string& one : names)
+                    name += (name.size() > 2 ? ", " : "") + dashes + one;
+            };
+            add("-", option->get_snames());
+            add("--", option->get_lnames());
+            // Of a type name, what validators have added is in the description.
+            const std::string type = option->get_type_name();
+            if (option->get_type_size() != 0) name += " " + type.substr(0, type.find(':'));
+        }
+        std::string text = option->get_description();
+        if (!option->get_default_str().empty())
+            text += " (default: " + option->get_default_str() + ")";
+        if (option->get_required() && !positional) text += " (required)";
+        return name + wrapped(text, name.size());
+    }
+
+  private:
+    static constexpr size_t kColumn = 28, kWidth = 80;
+
+    /// Lines from kColumn on; `used` is how wide the first line already is.
+    static std::string wrapped(std::string_view text, size_t used) {
+        std::string lines;
+        if (used + 2 > kColumn) {
+            lines += '\n';
+            used = 0;
+        }
+        while (!text.empty()) {
+            size_t end = text.size();
+            if (end > kWidth - kColumn) end = text.rfind(' ', kWidth - kColumn);
+            if (end == std::string_view::npos) end = std::min(text.find(' '), text.size());
+            lines += std::string(kColumn - used, ' ');
+            lines += text.substr(0, end);
+            lines += '\n';
+            text.remove_prefix(std::min(end + 1, text.size()));
+            used = 0;
+        }
+        return lines;
+    }
+};
+
+/// Gives a program its help and its version.
+inline void describe_program(CLI::App& app, const std::string& name, const std::string& version) {
+    app.formatter(std::make_shared<HelpFormat>());
+    app.set_help_flag("-h,--help", "print this and exit");
+    app.set_version_flag("--version", name + " " + version)->description("print the version and exit");
+}
+
+}  // namespace llmsql

@@ -1,0 +1,63 @@
+# Completion of llmsqlc, llmsql-run and llmsql-import in bash. Which options there are is asked of the
+# program itself (--help); values of some, and which files fit, are said here.
+
+# Folders, and files that end in one of the given words.
+_llmsql_files() {
+  local word=$1 ending file
+  shift
+  compopt -o filenames 2>/dev/null
+  mapfile -t COMPREPLY < <(compgen -d -- "$word")
+  for ending in "$@"; do
+    while IFS= read -r file; do
+      [[ -d $file ]] || COMPREPLY+=("$file")
+    done < <(compgen -f -X "!*$ending" -- "$word")
+  done
+}
+
+_llmsql() {
+  local program=$1 word=$2 option=$3
+  # bash takes --kv=q8 for three words.
+  if [[ $word == = ]]; then
+    word=
+  elif [[ $option == = ]]; then
+    option=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
+  COMPREPLY=()
+  local values=
+  case $option in
+    --emit) values="ast graph sql html memory schedule operators" ;;
+    --kv) values="f16 q8" ;;
+    --weights) values="auto q8 q4 f16 f32" ;;
+    --io) values="auto read map direct blob" ;;
+    --kernels) values="portable avx2 avx512" ;;
+    --graph-dir) _llmsql_files "$word"; return ;;
+    --model | --write-model) _llmsql_files "$word" .toml; return ;;
+    --graph) _llmsql_files "$word" .graph; return ;;
+    --explain) _llmsql_files "$word" .sql; return ;;
+    --install | --compare) _llmsql_files "$word" .db; return ;;
+    --output | -o | --file | -f | --perplexity | --tokenize | --logits | \
+      --profile-db | --profile-html | --trace-db)
+      _llmsql_files "$word" ""
+      return
+      ;;
+    --*[!-]* | -[!-]*)
+      # Another option with a value: nothing can be proposed. One without: whatever may come next.
+      if "$program" --help 2>/dev/null | grep -qE -- "^  (.*, )?$option(, [^ ]*)* [A-Z]"; then return; fi
+      ;;
+  esac
+  if [[ -n $values ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$values" -- "$word")
+  elif [[ $word == -* ]]; then
+    local options
+    options=$("$program" --help 2>/dev/null | grep -E '^  -' | grep -oE -- '(^  |, )--?[a-z][a-z-]*' | grep -oE -- '--?[a-z].*')
+    mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
+  else
+    case ${program##*/} in
+      llmsqlc) _llmsql_files "$word" .toml .graph ;;
+      llmsql-run) _llmsql_files "$word" .sql .db ;;
+      llmsql-import) _llmsql_files "$word" .gguf ;;
+    esac
+  fi
+}
+
+complete -F _llmsql llmsqlc llmsql-run llmsql-import

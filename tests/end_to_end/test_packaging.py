@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""What cmake --install and cpack make: everything in its place, programs that find their graphs wherever
+they are put, manual pages and completions that say what the programs do."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from programs import FIXTURES, SOURCE
+
+BUILD = pathlib.Path(os.environ["LLMSQL_BUILD_DIR"])
+SANITIZED = os.environ.get("LLMSQL_SANITIZED") == "1"
+PROGRAMS = ("llmsqlc", "llmsql-run", "llmsql-import")
+
+
+def succeed(*command, **options):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, **options)
+    if done.returncode:
+        raise AssertionError(f"{command} exited with {done.returncode}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Installed:
+    """What holds of a folder in which llmsql has been installed: `root` / bin, share, …"""
+
+    def program(self, name, *arguments):
+        """Run from elsewhere, with nothing in the environment that could help it."""
+        return succeed(self.root / "bin" / name, *arguments, cwd=self.folder, env={})
+
+    def test_places(self):
+        for path in ("share/llmsql/graphs/llama.graph", "share/llmsql/models/smollm2-135m.toml",
+                     "share/doc/llmsql/README.md", "share/doc/llmsql/docs/architecture.md",
+                     "share/zsh/site-functions/_llmsql"):
+            self.assertTrue((self.root / path).is_file(), path)
+        self.assertEqual(sorted(p.name for p in (self.root / "bin").iterdir()), sorted(PROGRAMS))
+        self.assertEqual(len(list(self.root.glob("lib*/**/libllmsql.so"))), 1)
+        self.assertEqual({p.name for p in (self.root / "share/llmsql/graphs").iterdir()},
+                         {p.name for p in (SOURCE / "graphs").glob("*.graph")})
+
+    def test_a_model_from_file_to_text(self):
+        """The graph is found without being named: by import, for a model made by it, for a shipped one."""
+        self.program("llmsql-import", FIXTURES / "tiny-llama.gguf", "--weights", "f32", "-o", "tiny.db",
+                     "--write-model", "tiny.toml")
+        self.program("llmsqlc", "tiny.toml", "-o", "tiny.sql", "--context", 64)
+        text = self.program("llmsql-run", "tiny.sql", "tiny.db", "-p", "The river", "-n", 8, "--temp", 0)
+        self.assertTrue(text.startswith("The river"))
+        self.program("llmsqlc", "tiny.toml", "--install", "tiny.db", "--context", 64)
+        self.assertEqual(self.program("llmsql-run", "tiny.db", "-p", "The river", "-n", 8, "--temp", 0), text)
+        plan = self.program("llmsqlc", self.root / "share/llmsql/models/smollm2-135m.toml", "--emit=sql")
+        self.assertEqual(plan, succeed(os.environ["LLMSQLC"], SOURCE / "models/smollm2-135m.toml", "--emit=sql"))
+
+    def test_help_fits_a_terminal(self):
+        for name in PROGRAMS:
+            text = self.program(name, "--help")
+            self.assertRegex(self.program(name, "--version"), rf"\A{name} \d+\.\d+\.\d+\n\Z")
+            for line in text.split("\n"):
+                self.assertLessEqual(len(line), 84, line)
+            # Every option has its explanation, and begins as the others do.
+            for option, explanation in re.findall(r"^  (-.*?)(?:  +|\n +)(\S+)", text, re.MULTILINE):
+                self.assertRegex(explanation, r"\A[a-z0-9]", f"{name} {option}")
+            self.assertIn("\nexamples:\n", text)
+
+    def complete(self, *words):
+        """What bash proposes for the last word."""
+        script = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); '
+                  '_llmsql "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        file = self.root / "share/bash-completion/completions" / words[0]
+        program = self.root / "bin" / words[0]
+        out = succeed("bash", "-c", script, "bash", file, program, *words[1:], cwd=self.folder)
+        return sorted(out.split())
+
+    def test_completions(self):
+        for name in PROGRAMS:
+            options = set(re.findall(r"(?:^  |, )(--?[a-z][a-z-]*)", "\n".join(
+                line for line in self.program(name, "--help").split("\n") if line.startswith("  -")), re.MULTILINE))
+            self.assertGreater(len(options), 8)
+            self.assertEqual(set(self.complete(name, "-")), options)
+        for name, option, others in (("llmsqlc", "--emit", ("tiny.toml",)), ("llmsqlc", "--kv", ()),
+                                     ("llmsql-import", "--weights", ()), ("llmsql-run", "--io", ())):
+            values = self.complete(name, option, "")
+            if name == "llmsql-run":
+                text = self.program(name, "--help")
+                self.assertTrue(all(value in text for value in values))
+                continue
+            refusal = subprocess.run([self.root / "bin" / name, *others, option, "zzz"], capture_output=True,
+                                     text=True).stderr
+            self.assertEqual(values, sorted(re.search(r"\{([^}]*)\}", refusal)[1].split(",")), refusal)
+        self.assertEqual(self.complete("llmsqlc", "--emit", "=", "s"), ["schedule", "sql"])
+        for name in ("a.sql", "b.db", "c.toml", "d.gguf"):
+            (self.folder / name).touch()
+        self.assertEqual(self.complete("llmsql-run", ""), ["a.sql", "b.db"])
+        self.assertEqual(self.complete("llmsqlc", "c"), ["c.toml"])
+        self.assertEqual(self.complete("llmsql-import", ""), ["d.gguf"])
+        self.assertEqual(self.complete("llmsql-run", "--temp", ""), [])
+        self.assertEqual(self.complete("llmsql-run", "--chat", "a"), ["a.sql"])
+
+    @unittest.skipIf(SANITIZED, "no manual pages are made under the sanitizers")
+    @unittest.skipUnless(shutil.which("help2man"), "help2man is not installed")
+    def test_manual_pages(self):
+        for name in PROGRAMS:
+            page = (self.root / f"share/man/man1/{name}.1").read_text()
+            options = re.findall(r"^  -.*?(--[a-z][a-z-]*)", self.program(name, "--help"), re.MULTILINE)
+            for option in options:
+                self.assertIn(option.replace("-", "\\-"), page)
+            self.assertRegex(page, rf'\.SH NAME\n{name} \\- [a-z]')
+            self.assertNotIn(str(BUILD), page)
+            if shutil.which("groff"):
+                done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=page, capture_output=True,
+                                      text=True)
+                self.assertEqual(done.stderr, "")
+
+
+class InFolder(Installed, unittest.TestCase):
+    """cmake --install, and the whole then moved to another place."""
+
+    @classmethod
+    def setUpClass(cls):
+        holder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(holder.cleanup)
+        first = pathlib.Path(holder.name) / "first" / "usr"
+        succeed("cmake", "--install", BUILD, "--prefix", first)
+        cls.root = pathlib.Path(holder.name) / "moved"
+        first.rename(cls.root)
+
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
+
+
+@unittest.skipIf(SANITIZED, "no package is made under the sanitizers")
+@unittest.skipUnless(shutil.which("dpkg-deb"), "dpkg is not installed")
+class DebianPackage(Installed, unittest.TestCase):
+    """cpack -G DEB, unpacked."""
+
+    @classmethod
+    def setUpClass(cls):
+        holder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(holder.cleanup)
+        folder = pathlib.Path(holder.name)
+        succeed("cpack", "-G", "DEB", "-B", folder, "--config", BUILD / "CPackConfig.cmake", cwd=folder)
+        (cls.package,) = folder.glob("llmsql_*.deb")
+        succeed("dpkg-deb", "-x", cls.package, folder / "unpacked")
+        cls.root = folder / "unpacked" / "usr"
+
+    setUp = InFolder.setUp
+
+    def test_its_description(self):
+        fields = dict(re.findall(r"^(\S+): (.*)$", succeed("dpkg-deb", "-f", self.package), re.MULTILINE))
+        self.assertEqual(fields["Package"], "llmsql")
+        if shutil.which("dpkg-shlibdeps"):
+            for library in ("libsqlite3-0", "libc6", "libpcre2-8-0"):
+                self.assertIn(library, fields["Depends"])
+        listed = succeed("dpkg-deb", "-c", self.package)
+        self.assertEqual([line for line in listed.split("\n") if line and not re.search(r" \./usr/| \./$", line)], [])
+        self.assertEqual([line for line in listed.split("\n") if line and not re.match(r"\S+ root/root ", line)], [])
+
+
+if __name__ == "__main__":
+    unittest.main()
