@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <optional>
 #include <set>
 #include <string>
 #include <system_error>
@@ -90,6 +89,7 @@ Workers::Workers(int threads) {
     // More threads than cores: one that spins only keeps another from working.
     spins_ = wanted <= usable_cores() ? kSpins : 0;
     busy_times_.resize(static_cast<size_t>(wanted));
+    laps_.resize(static_cast<size_t>(wanted));
     const SignalsBlocked blocked;
     try {
         for (int worker = 1; worker < wanted; ++worker)
@@ -131,7 +131,9 @@ void Workers::serve(int worker) {
     pthread_setname_np(pthread_self(), ("worker " + std::to_string(worker)).c_str());
     while (!stopping_) {
         const uint64_t seen = claim_.load();
-        if (!take_item(worker)) wait_for_change(seen);
+        if (take_item(worker)) continue;
+        laps_[static_cast<size_t>(worker)].running = false;
+        wait_for_change(seen);
     }
 }
 
@@ -164,9 +166,9 @@ bool Workers::take_item(int worker) {
 
 void Workers::do_item(const Job& job, uint32_t item, int worker) {
     if (failed()) return;
-    double seconds = 0;
-    std::optional<Stopwatch> watch;
-    if (timed_) watch.emplace(&seconds);
+    // An item that follows another begins when that one ends: one look at the clock for both.
+    Lap& lap = laps_[static_cast<size_t>(worker)];
+    if (timed_ && !lap.running) lap = {Clock::now(), true};
     try {
         job.task(item, worker);
     } catch (...) {
@@ -174,8 +176,10 @@ void Workers::do_item(const Job& job, uint32_t item, int worker) {
         if (!failure_) failure_ = std::current_exception();
         failed_ = true;
     }
-    if (!watch) return;
-    watch.reset();
+    if (!timed_) return;
+    const Clock::time_point end = Clock::now();
+    const double seconds = std::chrono::duration<double>(end - lap.since).count();
+    lap.since = end;
     busy_times_[static_cast<size_t>(worker)].seconds += seconds;
     if (!job.times) return;
     ItemTime& own = job.times[worker];
@@ -217,13 +221,16 @@ void Workers::work_down_to(uint32_t jobs) {
     for (;;) {
         const uint64_t seen = claim_.load();
         if (added_.load() - job_of(seen) <= jobs) return;
-        if (!take_item(0)) wait_for_change(seen);
+        if (take_item(0)) continue;
+        laps_[0].running = false;
+        wait_for_change(seen);
     }
 }
 
 void Workers::add(int64_t items, Task task, ItemTime* times) {
     if (items <= 0) return;
     const OwnerWatch watch(*this);
+    laps_[0].running = false;
     ++time_.jobs;
     work_down_to(kJobs - 1);
     const uint32_t number = added_.load();
@@ -239,6 +246,7 @@ void Workers::add(int64_t items, Task task, ItemTime* times) {
 
 void Workers::wait() {
     const OwnerWatch watch(*this);
+    laps_[0].running = false;
     work_down_to(0);
     for (Job& job : jobs_) job.task = nullptr;  // and what it holds
 }

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -103,6 +104,12 @@ class Workers {
     };
 
     class OwnerWatch;
+    using Clock = std::chrono::steady_clock;
+    // When a worker's last item ended, if it has been at it ever since.
+    struct alignas(64) Lap {
+        Clock::time_point since;
+        bool running = false;
+    };
 
     static uint32_t job_of(uint64_t claim) { return static_cast<uint32_t>(claim >> 32); }
     static uint32_t item_of(uint64_t claim) { return static_cast<uint32_t>(claim); }
@@ -133,6 +140,7 @@ class Workers {
     bool timed_ = false;
     WorkTime time_;                     // but for `busy`
     std::vector<ItemTime> busy_times_;  // of all items: one a worker
+    std::vector<Lap> laps_;             // one a worker
 };
 
 }  // namespace llmsql

@@ -1,14 +1,13 @@
 """llmsqlc --explain, llmsql-run --trace, --trace-db and --compare."""
 
 import re
-import shutil
 import sqlite3
 import struct
 import unittest
 
 import numpy as np
 
-from programs import compile_model, logits, run
+from programs import compile_model, run
 from running import RunTest, attempt
 
 PROMPT = "Once upon a time"
