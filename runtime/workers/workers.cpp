@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
 namespace {
@@ -107,18 +106,29 @@ Workers::~Workers() {
 // Adds what a scope takes of the owner's time, but for items, to its waiting.
 class Workers::OwnerWatch {
   public:
-    explicit OwnerWatch(Workers& workers)
-        : workers_(workers),
-          busy_(workers.busy_times_[0].seconds),
-          watch_(workers.timed_ ? &workers.time_.owner_waiting : nullptr) {}
+    explicit OwnerWatch(Workers& workers) : workers_(workers) {
+        if (!workers_.timed_) return;
+        Lap& lap = workers_.laps_[0];
+        busy_ = workers_.busy_times_[0].seconds;
+        lap.since = start_ = Clock::now();
+        lap.just_now = true;
+    }
     OwnerWatch(const OwnerWatch&) = delete;
     OwnerWatch& operator=(const OwnerWatch&) = delete;
-    ~OwnerWatch() { workers_.time_.owner_waiting -= workers_.busy_times_[0].seconds - busy_; }
+    ~OwnerWatch() {
+        if (!workers_.timed_) return;
+        Lap& lap = workers_.laps_[0];
+        workers_.end_lap(0);
+        const Clock::time_point end = lap.just_now && lap.since > start_ ? lap.since : Clock::now();
+        lap.just_now = false;
+        workers_.time_.owner_waiting += std::chrono::duration<double>(end - start_).count() -
+                                        (workers_.busy_times_[0].seconds - busy_);
+    }
 
   private:
     Workers& workers_;
-    const double busy_;
-    const Stopwatch watch_;
+    Clock::time_point start_;
+    double busy_ = 0;
 };
 
 void Workers::stop() {
@@ -132,7 +142,8 @@ void Workers::serve(int worker) {
     while (!stopping_) {
         const uint64_t seen = claim_.load();
         if (take_item(worker)) continue;
-        laps_[static_cast<size_t>(worker)].running = false;
+        end_lap(worker);
+        laps_[static_cast<size_t>(worker)].just_now = false;
         wait_for_change(seen);
     }
 }
@@ -158,33 +169,49 @@ bool Workers::take_item(int worker) {
             continue;
         }
         if (!claim_.compare_exchange_weak(claim, claim + 1)) continue;
-        do_item(jobs_[job % kJobs], item_of(claim), worker);
+        do_item(job, item_of(claim), worker);
         item_done(job, items);
         return true;
     }
 }
 
-void Workers::do_item(const Job& job, uint32_t item, int worker) {
+void Workers::do_item(uint32_t number, uint32_t item, int worker) {
     if (failed()) return;
-    // An item that follows another begins when that one ends: one look at the clock for both.
-    Lap& lap = laps_[static_cast<size_t>(worker)];
-    if (timed_ && !lap.running) lap = {Clock::now(), true};
+    if (timed_) begin_lap(number, worker);
     try {
-        job.task(item, worker);
+        jobs_[number % kJobs].task(item, worker);
     } catch (...) {
         const std::lock_guard lock(failure_mutex_);
         if (!failure_) failure_ = std::current_exception();
         failed_ = true;
     }
-    if (!timed_) return;
+}
+
+void Workers::begin_lap(uint32_t number, int worker) {
+    Lap& lap = laps_[static_cast<size_t>(worker)];
+    if (!lap.running || lap.job != number) {
+        end_lap(worker);
+        if (!lap.just_now) lap.since = Clock::now();
+        lap = {lap.since, false, true, number, 0, jobs_[number % kJobs].times};
+        if (worker > 0) ++laps_running_;
+    }
+    ++lap.items;
+}
+
+void Workers::end_lap(int worker) {
+    Lap& lap = laps_[static_cast<size_t>(worker)];
+    if (!lap.running) return;
     const Clock::time_point end = Clock::now();
     const double seconds = std::chrono::duration<double>(end - lap.since).count();
-    lap.since = end;
     busy_times_[static_cast<size_t>(worker)].seconds += seconds;
-    if (!job.times) return;
-    ItemTime& own = job.times[worker];
-    ++own.items;
-    own.seconds += seconds;
+    if (lap.times) {
+        lap.times[worker].items += lap.items;
+        lap.times[worker].seconds += seconds;
+    }
+    lap.since = end;
+    lap.just_now = true;
+    lap.running = false;
+    if (worker > 0) --laps_running_;
 }
 
 // Whoever does a job's last item begins the next one.
@@ -222,7 +249,8 @@ void Workers::work_down_to(uint32_t jobs) {
         const uint64_t seen = claim_.load();
         if (added_.load() - job_of(seen) <= jobs) return;
         if (take_item(0)) continue;
-        laps_[0].running = false;
+        end_lap(0);
+        laps_[0].just_now = false;
         wait_for_change(seen);
     }
 }
@@ -230,7 +258,6 @@ void Workers::work_down_to(uint32_t jobs) {
 void Workers::add(int64_t items, Task task, ItemTime* times) {
     if (items <= 0) return;
     const OwnerWatch watch(*this);
-    laps_[0].running = false;
     ++time_.jobs;
     work_down_to(kJobs - 1);
     const uint32_t number = added_.load();
@@ -246,8 +273,9 @@ void Workers::add(int64_t items, Task task, ItemTime* times) {
 
 void Workers::wait() {
     const OwnerWatch watch(*this);
-    laps_[0].running = false;
     work_down_to(0);
+    // Who has done the last item of a job may still have its time to write down.
+    while (laps_running_.load() > 0) std::this_thread::yield();
     for (Job& job : jobs_) job.task = nullptr;  // and what it holds
 }
 

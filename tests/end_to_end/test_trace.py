@@ -1,5 +1,6 @@
 """llmsqlc --explain, llmsql-run --trace, --trace-db and --compare."""
 
+import json
 import re
 import sqlite3
 import struct
@@ -7,8 +8,10 @@ import unittest
 
 import numpy as np
 
-from programs import compile_model, run
+from programs import FIXTURES, compile_model, run
 from running import RunTest, attempt
+from model_db import read_model  # tests/reference
+from numpy_model import Config, forward
 
 PROMPT = "Once upon a time"
 TOKENS = [5, 9, 14, 3, 77, 8, 21]
@@ -139,6 +142,47 @@ class TraceTest(RunTest):
             status, _, err = attempt(self.plan, self.db, *RUN, "--compare", other)
             self.assertEqual(status, 1, err)
             self.assertIn(message, err)
+
+    def test_an_independent_implementation_agrees_step_by_step(self):
+        for model, (plan, db) in self.made.items():
+            recorded = np.load(FIXTURES / f"{model}.npz")
+            weights, _ = read_model(db)
+            ids = recorded["tokens"][:40]
+
+            def record(name, **changes):
+                file = self.folder / name
+                file.unlink(missing_ok=True)
+                with sqlite3.connect(file) as trace:
+                    trace.execute("CREATE TABLE trace_value(step TEXT, position INTEGER, data BLOB)")
+
+                    def look(step, values):
+                        trace.executemany("INSERT INTO trace_value VALUES(?, ?, ?)", [
+                            (step, position, row.astype("<f4").tobytes()) for position, row in enumerate(values)])
+
+                    config = Config(**{**json.loads(str(recorded["config"])), **changes})
+                    look("logits", forward(config, weights, ids, kv_f16=True, look=look))
+                trace.close()
+                return file
+
+            def compare(file):
+                return attempt(plan, db, "--tokens", ",".join(map(str, ids)), "--logits",
+                               self.folder / "numpy.npy", "--compare", file)
+
+            status, _, err = compare(record("numpy.trace"))
+            self.assertEqual(status, 0, err)
+            steps = int(re.search(r": (\d+) steps at up to 40 positions", err)[1])
+            config = json.loads(str(recorded["config"]))
+            # Gemma's graph calls the attention's result `a`, and its last sum is part of the final norm.
+            expected = 2 + (4 * config["n_layer"] - 1 if model == "tiny-gemma3" else 5 * config["n_layer"])
+            self.assertEqual(steps, expected)
+            # Each mistake of an architecture shows first where it is made.
+            status, _, err = compare(record("wrong.trace", rope_base=20000.0, rope_base_local=20000.0))
+            self.assertEqual(status, 3, err)
+            self.assertRegex(err, r"the first to part is \d+ layer\.0\.cache\.k ")
+            other = "gelu" if config.get("activation", "silu") == "silu" else "silu"
+            status, _, err = compare(record("wrong.trace", activation=other))
+            self.assertEqual(status, 3, err)
+            self.assertRegex(err, r"the first to part is \d+ layer\.0\.x#2 ")
 
     def test_what_is_no_trace_is_refused(self):
         empty = self.folder / "empty.trace"

@@ -1,4 +1,5 @@
 // The outline of a plan, read from its text, against the plan that the text was printed from.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
