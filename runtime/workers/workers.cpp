@@ -8,14 +8,12 @@
 
 #include <algorithm>
 #include <fstream>
-#include <optional>
 #include <set>
 #include <string>
 #include <system_error>
 #include <utility>
 
 #include "common/error.h"
-#include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
 namespace {
@@ -90,6 +88,7 @@ Workers::Workers(int threads) {
     // More threads than cores: one that spins only keeps another from working.
     spins_ = wanted <= usable_cores() ? kSpins : 0;
     busy_times_.resize(static_cast<size_t>(wanted));
+    laps_.resize(static_cast<size_t>(wanted));
     const SignalsBlocked blocked;
     try {
         for (int worker = 1; worker < wanted; ++worker)
@@ -107,18 +106,29 @@ Workers::~Workers() {
 // Adds what a scope takes of the owner's time, but for items, to its waiting.
 class Workers::OwnerWatch {
   public:
-    explicit OwnerWatch(Workers& workers)
-        : workers_(workers),
-          busy_(workers.busy_times_[0].seconds),
-          watch_(workers.timed_ ? &workers.time_.owner_waiting : nullptr) {}
+    explicit OwnerWatch(Workers& workers) : workers_(workers) {
+        if (!workers_.timed_) return;
+        Lap& lap = workers_.laps_[0];
+        busy_ = workers_.busy_times_[0].seconds;
+        lap.since = start_ = Clock::now();
+        lap.just_now = true;
+    }
     OwnerWatch(const OwnerWatch&) = delete;
     OwnerWatch& operator=(const OwnerWatch&) = delete;
-    ~OwnerWatch() { workers_.time_.owner_waiting -= workers_.busy_times_[0].seconds - busy_; }
+    ~OwnerWatch() {
+        if (!workers_.timed_) return;
+        Lap& lap = workers_.laps_[0];
+        workers_.end_lap(0);
+        const Clock::time_point end = lap.just_now && lap.since > start_ ? lap.since : Clock::now();
+        lap.just_now = false;
+        workers_.time_.owner_waiting += std::chrono::duration<double>(end - start_).count() -
+                                        (workers_.busy_times_[0].seconds - busy_);
+    }
 
   private:
     Workers& workers_;
-    const double busy_;
-    const Stopwatch watch_;
+    Clock::time_point start_;
+    double busy_ = 0;
 };
 
 void Workers::stop() {
@@ -131,7 +141,10 @@ void Workers::serve(int worker) {
     pthread_setname_np(pthread_self(), ("worker " + std::to_string(worker)).c_str());
     while (!stopping_) {
         const uint64_t seen = claim_.load();
-        if (!take_item(worker)) wait_for_change(seen);
+        if (take_item(worker)) continue;
+        end_lap(worker);
+        laps_[static_cast<size_t>(worker)].just_now = false;
+        wait_for_change(seen);
     }
 }
 
@@ -156,31 +169,49 @@ bool Workers::take_item(int worker) {
             continue;
         }
         if (!claim_.compare_exchange_weak(claim, claim + 1)) continue;
-        do_item(jobs_[job % kJobs], item_of(claim), worker);
+        do_item(job, item_of(claim), worker);
         item_done(job, items);
         return true;
     }
 }
 
-void Workers::do_item(const Job& job, uint32_t item, int worker) {
+void Workers::do_item(uint32_t number, uint32_t item, int worker) {
     if (failed()) return;
-    double seconds = 0;
-    std::optional<Stopwatch> watch;
-    if (timed_) watch.emplace(&seconds);
+    if (timed_) begin_lap(number, worker);
     try {
-        job.task(item, worker);
+        jobs_[number % kJobs].task(item, worker);
     } catch (...) {
         const std::lock_guard lock(failure_mutex_);
         if (!failure_) failure_ = std::current_exception();
         failed_ = true;
     }
-    if (!watch) return;
-    watch.reset();
+}
+
+void Workers::begin_lap(uint32_t number, int worker) {
+    Lap& lap = laps_[static_cast<size_t>(worker)];
+    if (!lap.running || lap.job != number) {
+        end_lap(worker);
+        if (!lap.just_now) lap.since = Clock::now();
+        lap = {lap.since, false, true, number, 0, jobs_[number % kJobs].times};
+        if (worker > 0) ++laps_running_;
+    }
+    ++lap.items;
+}
+
+void Workers::end_lap(int worker) {
+    Lap& lap = laps_[static_cast<size_t>(worker)];
+    if (!lap.running) return;
+    const Clock::time_point end = Clock::now();
+    const double seconds = std::chrono::duration<double>(end - lap.since).count();
     busy_times_[static_cast<size_t>(worker)].seconds += seconds;
-    if (!job.times) return;
-    ItemTime& own = job.times[worker];
-    ++own.items;
-    own.seconds += seconds;
+    if (lap.times) {
+        lap.times[worker].items += lap.items;
+        lap.times[worker].seconds += seconds;
+    }
+    lap.since = end;
+    lap.just_now = true;
+    lap.running = false;
+    if (worker > 0) --laps_running_;
 }
 
 // Whoever does a job's last item begins the next one.
@@ -217,7 +248,10 @@ void Workers::work_down_to(uint32_t jobs) {
     for (;;) {
         const uint64_t seen = claim_.load();
         if (added_.load() - job_of(seen) <= jobs) return;
-        if (!take_item(0)) wait_for_change(seen);
+        if (take_item(0)) continue;
+        end_lap(0);
+        laps_[0].just_now = false;
+        wait_for_change(seen);
     }
 }
 
@@ -240,6 +274,8 @@ void Workers::add(int64_t items, Task task, ItemTime* times) {
 void Workers::wait() {
     const OwnerWatch watch(*this);
     work_down_to(0);
+    // Who has done the last item of a job may still have its time to write down.
+    while (laps_running_.load() > 0) std::this_thread::yield();
     for (Job& job : jobs_) job.task = nullptr;  // and what it holds
 }
 

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -103,6 +104,17 @@ class Workers {
     };
 
     class OwnerWatch;
+    using Clock = std::chrono::steady_clock;
+    // A worker's items of one job, one after the other: timed together, for a look at the clock
+    // waits for all that is under way in the processor.
+    struct alignas(64) Lap {
+        Clock::time_point since;
+        bool just_now = false;  // `since` need not be looked up again
+        bool running = false;
+        uint32_t job = 0;
+        uint64_t items = 0;
+        ItemTime* times = nullptr;
+    };
 
     static uint32_t job_of(uint64_t claim) { return static_cast<uint32_t>(claim >> 32); }
     static uint32_t item_of(uint64_t claim) { return static_cast<uint32_t>(claim); }
@@ -110,7 +122,9 @@ class Workers {
     void serve(int worker);
     void stop();
     bool take_item(int worker);
-    void do_item(const Job& job, uint32_t item, int worker);
+    void do_item(uint32_t number, uint32_t item, int worker);
+    void begin_lap(uint32_t number, int worker);
+    void end_lap(int worker);
     void item_done(uint32_t job, uint32_t items);
     bool nothing_to_take() const;
     void wait_for_change(uint64_t seen_claim);
@@ -131,8 +145,10 @@ class Workers {
     std::mutex failure_mutex_;
     std::exception_ptr failure_;
     bool timed_ = false;
-    WorkTime time_;                     // but for `busy`
-    std::vector<ItemTime> busy_times_;  // of all items: one a worker
+    WorkTime time_;                          // but for `busy`
+    std::vector<ItemTime> busy_times_;       // of all items: one a worker
+    std::vector<Lap> laps_;                  // one a worker
+    std::atomic<uint32_t> laps_running_{0};  // but for the owner's
 };
 
 }  // namespace llmsql

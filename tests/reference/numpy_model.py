@@ -87,14 +87,16 @@ ACTIVATIONS = {
 }
 
 
-def forward(config, weights, tokens, kv_f16=False, quantized=frozenset(), rows=None):
+def forward(config, weights, tokens, kv_f16=False, quantized=frozenset(), rows=None,
+            look=lambda step, values: None):
     """Logits float64 [T, n_vocab] (of `rows` alone where given).
 
     `weights`: name -> array, matrices [out, in], rows of q and k in Hugging Face's order, named like
     GGUF's tensors with `layer.` for `blk.` and no `.weight`; a bias is `…_bias`. An absent norm,
     bias or output (then tied) is left out of the computation. Two options model what llmsql
     rounds: `kv_f16` keeps keys and values as float16, and activations that enter a matrix named in
-    `quantized` go through int8."""
+    `quantized` go through int8. `look` is called with values on the way, [T, …], under the names
+    that statements of a plan have (docs/seeing.md)."""
 
     def get(name):
         w = weights.get(name)
@@ -115,6 +117,7 @@ def forward(config, weights, tokens, kv_f16=False, quantized=frozenset(), rows=N
     tokens = np.asarray(tokens)
     positions = np.arange(len(tokens), dtype=np.float64)
     x = weights["token_embd"][tokens].astype(np.float64) * config.embedding_scale
+    look("x", x)
     for i in range(config.n_layer):
         name = f"layer.{i}.".__add__
         local = config.is_local(i)
@@ -124,13 +127,18 @@ def forward(config, weights, tokens, kv_f16=False, quantized=frozenset(), rows=N
         q = norm(heads(linear(h, name("attn_q")), config.n_head), name("attn_q_norm"))
         k = norm(heads(linear(h, name("attn_k")), config.n_kv_head), name("attn_k_norm"))
         v = heads(linear(h, name("attn_v")), config.n_kv_head)
-        a = attention(rope(q, positions, base), cached(rope(k, positions, base)), cached(v),
-                      config.window if local else 0)
+        k = cached(rope(k, positions, base))
+        a = attention(rope(q, positions, base), k, cached(v), config.window if local else 0)
+        look(name("cache.k"), k)
+        look(name("cache.v"), cached(v))
+        look(name("attention"), a)
         x = x + norm(linear(a, name("attn_output")), name("post_attention_norm"))
+        look(name("x"), x)
         h = norm(x, name("ffn_norm"))
         gate = ACTIVATIONS[config.activation](linear(h, name("ffn_gate")))
         x = x + norm(linear(gate * linear(h, name("ffn_up")), name("ffn_down")),
                      name("post_ffw_norm"))
+        look(name("x#2"), x)
     if rows is not None:
         x = x[rows]
     return linear(norm(x, "output_norm"), "output" if "output" in weights else "token_embd")

@@ -1,0 +1,167 @@
+// What is read from a plan's text, of plans edited by hand.
+#include "plan/outline.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "plan/select.h"
+#include "plan/sql_tokens.h"
+
+namespace llmsql {
+namespace {
+
+std::string plan_with(const std::string& forward, const std::string& init = "") {
+    const auto count = [](const std::string& text) { return std::ranges::count(text, ';'); };
+    const std::string tables =
+        "CREATE VIRTUAL TABLE temp.param USING llm_param(model='it''s', catalogue='ab');\n"
+        "INSERT INTO param(id, name, type, rows, cols) VALUES (1, 'embd', 'q8', 64, 32),\n"
+        "  (2, 'layer.0.norm', 'f32', NULL, 32), (3, 'layer.0.a', 'q8', 32, 32),\n"
+        "  (4, 'layer.0.b', 'q8', 32, 32), (5, 'layer.0.up.0', 'q8', 32, 32),\n"
+        "  (6, 'layer.0.up.1', 'q8', 32, 32), (7, 'layer.0.down.0', 'q8', 32, 32);\n"
+        "CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=4096);\n"
+        "INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of) VALUES\n"
+        "  (1, 'x', 'f32', 4, 1, 32, 128, 0, NULL), (2, 'h', 'q8', 4, 1, 32, 64, 512, NULL),\n"
+        "  (3, 'y', 'f32', 2, 2, 16, 128, 1024, NULL);\n";
+    return "-- llmsql plan 1 · tiny\n-- second line\n--@ init\n" + tables + init +
+           "--@ forward :tokens :position :sequence\n" + forward +
+           "--@ logits :first :rows\nSELECT data FROM tensor WHERE id = 3;\n--@ end " +
+           std::to_string(count(tables) + count(init) + count(forward) + 1) + "\n";
+}
+
+Outline outline_with(const std::string& forward, const std::string& init = "") {
+    return outline_of(parse_plan(plan_with(forward, init), "plan.sql"));
+}
+
+std::string error_of(const auto& action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "no error";
+}
+
+TEST(OutlineText, HeaderTablesAndShapes) {
+    const Outline outline = outline_with("SELECT 1;\n");
+    EXPECT_EQ(outline.header, (std::vector<std::string>{"llmsql plan 1 · tiny", "second line"}));
+    EXPECT_EQ(outline.model, "it's");
+    EXPECT_EQ(outline.params.size(), 7u);
+    EXPECT_FALSE(outline.param(2).shape.rows);
+    EXPECT_EQ(outline.chunk, 4);
+    EXPECT_EQ(outline.logits_rows, 2);
+    EXPECT_EQ(shape_of(*outline.tensor(3), "T"), "f32[T, 2, 16]");
+    EXPECT_EQ(shape_of(*outline.tensor(2), "T"), "q8[T, 32]");
+    EXPECT_EQ(outline.tensor(4), nullptr);
+}
+
+TEST(OutlineText, StatementsInAnotherOrderOfWords) {
+    const Outline outline = outline_with(
+        "-- layer 0\n-- y = something\n"
+        "insert into slot(data, id) select llm_add(x.data, llm_linear(h.data, m.data)), 3\n"
+        "from tensor as x, tensor h, param AS m where m.id=3 and 1 < 2 and h.id = 2 AND x.id = 1;\n"
+        "-- after the layers\n"
+        "INSERT INTO kv(k, v, layer, sequence, position)\n"
+        "SELECT llm_rope(x.data, :position, 1e-5), x.data, 2, :sequence, :position\n"
+        "FROM tensor x WHERE x.id = 1;\n");
+    const OutlineStep& first = outline.steps[0];
+    EXPECT_TRUE(first.understood);
+    EXPECT_EQ(first.writes, 3);
+    EXPECT_EQ(first.reads, (std::vector<int64_t>{1, 2}));
+    ASSERT_EQ(first.weights.size(), 1u);
+    EXPECT_EQ(first.weights[0].first, 3);
+    EXPECT_EQ(first.layer, 0);
+    EXPECT_EQ(first.formula, "y = something");
+    EXPECT_EQ(first.name, "layer.0.y");
+    EXPECT_EQ(outline.kind(first), "linear a");
+    const OutlineStep& second = outline.steps[1];
+    EXPECT_EQ(second.stores, 2);
+    EXPECT_EQ(second.layer, -1);
+    EXPECT_EQ(second.operation, "cache");
+}
+
+TEST(OutlineText, TablesOfMatricesAndRangesThatWalkAlong) {
+    const Outline outline = outline_with(
+        "INSERT INTO slot(id, data) SELECT 1, llm_linear_each(h.data, s.data, c.item, up.data, 2)\n"
+        "FROM tensor h, tensor s, chosen c, param up\n"
+        "WHERE h.id = 2 AND s.id = 1 AND c.id = 1 AND up.id = c.item + 5;\n"
+        "INSERT INTO slot(id, data) SELECT 3, llm_concat(llm_linear(h.data, w.data, b.data))\n"
+        "FROM tensor h, param w, param b WHERE h.id = 2 AND w.id BETWEEN 3 AND 4 AND b.id = w.id - "
+        "2;\n");
+    const OutlineStep& choice = outline.steps[0];
+    ASSERT_EQ(choice.weights.size(), 1u);
+    EXPECT_TRUE(choice.weights[0].chosen);
+    EXPECT_EQ(choice.weights[0].first, 5);
+    EXPECT_EQ(choice.weights[0].last, 6) << "the table ends where another begins";
+    EXPECT_EQ(outline.kind(choice), "linear_each up");
+    const OutlineStep& biased = outline.steps[1];
+    ASSERT_EQ(biased.weights.size(), 2u);
+    EXPECT_EQ(biased.weights[1].first, 1);
+    EXPECT_EQ(biased.weights[1].last, 2);
+}
+
+TEST(OutlineText, WhatIsNotUnderstoodIsSaid) {
+    const Outline outline = outline_with(
+        "INSERT INTO slot(id, data) SELECT 1, llm_silu(x.data) FROM tensor x JOIN param w ON 1\n"
+        "WHERE x.id = 1;\n"
+        "INSERT INTO slot(id, data) SELECT 1 + 1, llm_silu(x.data) FROM tensor x WHERE x.id = 1;\n"
+        "INSERT INTO slot(id, data) SELECT 1, llm_silu(x.data) FROM tensor x WHERE x.name = "
+        "'x';\n");
+    EXPECT_FALSE(outline.steps[0].understood);
+    EXPECT_FALSE(outline.steps[2].understood);
+}
+
+TEST(OutlineText, NonsenseInInitIsRefusedWithItsLine) {
+    const std::string bad_type =
+        "INSERT INTO param(id, name, type, rows, cols) VALUES (8, 'z', 'q3', 1, 1);\n";
+    EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", bad_type); }),
+              "plan.sql:11: the unknown type 'q3'");
+    const std::string bad_number =
+        "INSERT INTO param(id, name, type, rows, cols) VALUES (8, 'z', 'q8', 'many', 1);\n";
+    EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", bad_number); }),
+              "plan.sql:11: rows is 'many', not a whole number");
+    const std::string no_param =
+        "INSERT INTO residency(param, first_tile, last_tile, held) VALUES (99, 0, 0, 1);\n";
+    EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", no_param); }),
+              "plan.sql:11: there is no parameter 99");
+}
+
+TEST(SelectSteps, ByNumberLineLayerAndName) {
+    const Outline outline = outline_with(
+        "-- layer 0\nINSERT INTO slot(id, data)\nSELECT 1, llm_silu(x.data)\nFROM tensor x WHERE "
+        "x.id = 1;\n"
+        "INSERT INTO slot(id, data) SELECT 1, llm_silu(x.data) FROM tensor x WHERE x.id = 1;\n"
+        "-- layer 1\nINSERT INTO slot(id, data) SELECT 1, llm_silu(x.data) FROM tensor x WHERE "
+        "x.id = 1;\n");
+    const auto numbers = [&](const std::string& which) {
+        std::vector<int> found;
+        for (const OutlineStep* step : select_steps(outline, which)) found.push_back(step->number);
+        return found;
+    };
+    EXPECT_EQ(numbers("2"), (std::vector<int>{2}));
+    EXPECT_EQ(numbers("layer.0"), (std::vector<int>{1, 2}));
+    EXPECT_EQ(numbers("layer.0.x#2"), (std::vector<int>{2}));
+    EXPECT_EQ(numbers("x"), (std::vector<int>{1, 3}));
+    EXPECT_EQ(numbers("all").size(), outline.steps.size());
+    const int line = outline.steps[0].line;
+    EXPECT_EQ(numbers(":" + std::to_string(line)), (std::vector<int>{1}));
+    EXPECT_EQ(numbers(":" + std::to_string(line + 2)), (std::vector<int>{1}));
+    EXPECT_NE(error_of([&] { numbers("99"); }).find("there is no statement 99"), std::string::npos);
+    EXPECT_NE(error_of([&] { numbers(":1"); }).find("line 1 of the plan"), std::string::npos);
+    EXPECT_NE(error_of([&] { numbers("yy"); }).find("layer.0.x#2"), std::string::npos);
+}
+
+TEST(SqlTokens, StringsNumbersAndComments) {
+    std::vector<std::string> texts;
+    for (const SqlToken& token :
+         sql_tokens("SELECT 'a''b' -- no\n/* no */ \"q\"\"d\", 1.5e-05, :p <= 0x1F||x"))
+        texts.push_back(token.text);
+    EXPECT_EQ(texts, (std::vector<std::string>{"SELECT", "a'b", "q\"d", ",", "1.5e-05", ",", ":p",
+                                               "<=", "0x1F", "||", "x"}));
+    for (const char* cut : {"'", "'a''", "/*", "/* x *", "--", "[", "1e", ":", ""})
+        EXPECT_NO_THROW(sql_tokens(cut)) << cut;
+}
+
+}  // namespace
+}  // namespace llmsql
