@@ -48,7 +48,7 @@ constexpr char kFooter[] = R"(examples:
   llmsqlc models/qwen2.toml -o plan.sql            the plan that llmsql-run runs
   llmsqlc models/qwen2.toml -o plan.sql --context 4096
   llmsqlc models/qwen2.toml -o plan.sql --budget 96MiB
-  llmsqlc models/qwen2.toml --install qwen2.db     the plan inside the model's database
+  llmsqlc models/qwen2.toml --install qwen2.db     the plan inside the database
   llmsqlc models/qwen2.toml --emit=memory --budget 96MiB
   llmsqlc models/qwen2.toml --emit=html -o plan.html
   llmsqlc models/qwen2.toml --emit=graph           the operators, loops unrolled

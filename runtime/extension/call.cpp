@@ -13,7 +13,7 @@ using Json = nlohmann::json;
 
 constexpr char kNames[] =
     "n_predict, temperature, top_k, top_p, min_p, repeat_penalty, seed, stop, ignore_eos, context, "
-    "keep, chat, system, given, together, model, plan, threads";
+    "keep, chat, system, given, together, sessions, model, plan, threads";
 
 [[noreturn]] void wrong(const std::string& name, const char* wanted) {
     fail("option '{}': {} is wanted", name, wanted);
@@ -83,6 +83,8 @@ void set(CallOptions& options, const std::string& name, const Json& value) {
         options.system = text(name, value);
     else if (name == "given")
         options.given = text(name, value);
+    else if (name == "sessions")
+        options.sessions = text(name, value);
     else if (name == "together")
         options.together = static_cast<int>(integer(name, value, 1, 1024));
     else if (name == "model")

@@ -23,6 +23,7 @@ struct CallOptions {
     std::optional<std::string> system;  // with it: the system message
     std::optional<std::string> given;   // of llm_logprob: the text before
     int together = kTogether;           // of llm_batch: most texts at a time
+    std::string sessions;               // of llm_chat: the file; empty: the connection's memory
 
     static constexpr int64_t kMostTokens = 256;
     static constexpr int kTogether = 8;

@@ -9,6 +9,7 @@
 #include "runtime/generate/prompt.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/installed_plans.h"
+#include "runtime/session/session.h"
 #include "runtime/text/utf8.h"
 
 namespace llmsql {
@@ -44,27 +45,56 @@ void generate(Host& host, sqlite3_context* context, Arguments arguments) {
                 answer_to(host, *model, prompt_tokens(*model, prompt, options), options.generate));
 }
 
+// A conversation in a file (runtime/session/): its keys and values are there too, so that another
+// process goes on with it without reading it again.
+std::string answer_in_file(Host& host, OpenModel& model, const std::string& name,
+                           const std::string& message, const CallOptions& options) {
+    Poll poll(host.db());
+    model.interrupted = [&] { return poll(); };
+    model.generator.set_options(options.generate);
+    SessionChoice choice;
+    choice.file = options.sessions;
+    choice.name = name;
+    Session session(choice, SessionKind::chat, model.program, model.tokenizer, model.generator);
+    if (options.system) session.set_system(*options.system);
+    if (!session.say(message)) throw Interrupted();
+    std::string text;
+    while (const auto picked = session.next()) text += picked->text;
+    text += session.finish();
+    if (model.generator.ending() == Ending::interrupted) throw Interrupted();
+    return text;
+}
+
+// A conversation in the connection's memory.
+std::string answer_in_memory(Host& host, OpenModel& model, const std::string& name,
+                             const std::string& message, const CallOptions& options) {
+    std::vector<ChatMessage> messages = host.chats[name];
+    if (options.system) {
+        if (!messages.empty()) fail("option 'system': the conversation has begun without it");
+        messages.push_back({"system", *options.system});
+    }
+    messages.push_back({"user", message});
+    const int most = options.generate.context.value_or(model.program.context());
+    const std::string answer = answer_to(
+        host, model,
+        chat_prompt(model.program, model.tokenizer, messages, most, options.generate.keep),
+        options.generate);
+    messages.push_back({"assistant", answer});
+    host.chats[name] = std::move(messages);
+    return answer;
+}
+
 void chat(Host& host, sqlite3_context* context, Arguments arguments) {
     const std::string session = text_argument(arguments[0], "the session");
     const std::string message = text_argument(arguments[1], "the message");
     const CallOptions options =
         arguments.size() > 2 ? options_argument(arguments[2]) : CallOptions();
     check_prompt(message, "the message");
-    std::vector<ChatMessage> messages = host.chats[session];
-    if (options.system) {
-        if (!messages.empty()) fail("option 'system': the conversation has begun without it");
-        messages.push_back({"system", *options.system});
-    }
-    messages.push_back({"user", message});
     const auto model = host.borrow(options.choice);
-    const int most = options.generate.context.value_or(model->program.context());
-    const std::string answer = answer_to(
-        host, *model,
-        chat_prompt(model->program, model->tokenizer, messages, most, options.generate.keep),
-        options.generate);
-    messages.push_back({"assistant", answer});
-    host.chats[session] = std::move(messages);
-    result_text(context, answer);
+    require_chat(model->program);
+    result_text(context, options.sessions.empty()
+                             ? answer_in_memory(host, *model, session, message, options)
+                             : answer_in_file(host, *model, session, message, options));
 }
 
 void tokenize(Host& host, sqlite3_context* context, Arguments arguments) {

@@ -30,10 +30,10 @@ constexpr FunctionReference kReference[] = {
      "WITH answers AS (SELECT * FROM llm_batch('SELECT 1, ''The river'' UNION ALL SELECT 2, "
      "''A hill''', '{\"n_predict\": 6, \"temperature\": 0}')) SELECT id, tokens FROM answers;"},
     {"llm_chat", "llm_chat(session, message [, options])",
-     "Says something in a conversation and returns the answer. A conversation is known by its "
-     "name, "
-     "lives as long as the connection, and is read by the model only once: each call reads what is "
-     "new. Needs a model with a chat template.",
+     "Says something in a conversation and returns the answer. A conversation is known by its name "
+     "and is read by the model only once: each call reads what is new. It lives as long as the "
+     "connection, or, with option `sessions`, in a file ([sessions.md](sessions.md)), where other "
+     "connections and `llmsql-run --session` go on with it. Needs a model with a chat template.",
      ""},
     {"llm_tokenize", "llm_tokenize(text)",
      "The ids of a text's tokens, a JSON array; with the token that starts a text, if the model "

@@ -157,6 +157,25 @@ class Extension(unittest.TestCase):
                       self.refused("SELECT llm_chat('a', 'b', '{\"system\": \"c\"}')"))
         self.assertIn("the message is empty", self.refused("SELECT llm_chat('a', '')"))
 
+    def test_chat_in_a_file_is_gone_on_with_by_anyone(self):
+        few = {"temperature": 0, "n_predict": 6}
+        file = self.folder / "chat.db"
+        kept = json.dumps(dict(few, sessions=str(file)))
+        turns = ["The river", "A hill", "one two", "end"]
+        expected = [value(self.db, "SELECT llm_chat('b', ?, ?)", turn, json.dumps(few))
+                    for turn in turns]
+        other = connect(self.model)
+        self.addCleanup(other.close)
+        answers = [value(db, "SELECT llm_chat('b', ?, ?)", turn, kept)
+                   for db, turn in zip((self.db, other, self.db), turns)]
+        self.assertEqual(answers, expected[:3])
+        said = run("LLMSQL_RUN", self.model, "--session", file, "--id", "b", "--chat", "-p", turns[3],
+                   "--temp", 0, "-n", 6).stdout.decode()
+        self.assertEqual(said.removesuffix("\n"), expected[3].removesuffix("\n"))
+        self.assertIn("not a session file", self.refused(
+            "SELECT llm_chat('b', 'c', ?)", json.dumps({"sessions": str(self.model)})))
+        self.assertEqual(value(self.db, "SELECT llm_chat('c', ?, ?)", turns[0], kept), expected[0])
+
     def test_null_and_wrong_arguments(self):
         for call in ("llm_generate(NULL)", "llm_tokenize(NULL)", "llm_token_count(NULL)",
                      "llm_detokenize(NULL)", "llm_logprob(NULL)"):
