@@ -3,8 +3,8 @@
 // The compiler counts the cache's bytes and the runtime allocates them: both by these functions.
 //
 // The cache of a layer is cut into blocks of 32 positions, at absolute positions: which block a
-// position lies in does not depend on how passes were cut. A block holds one part for each
-// key-value head, one after the other:
+// position lies in does not depend on how passes were cut. A block holds a part for each key-value
+// head; in memory, the parts of one head come one after the other. A part:
 //   f16   K f16[width][32 positions], V f16[32 positions][width]
 //   q8    K int8[columns / 2][32 positions][2 columns],
 //         its scales f16[columns / 8][32 positions],

@@ -2,6 +2,7 @@
 #include "runtime/ops/evaluate.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -19,6 +20,12 @@ constexpr int64_t kMatrixPiece = 128;
 // Strips that kernels like to multiply together by several tokens.
 constexpr int64_t kStripsTogether = 4;
 
+// One row is multiplied at the speed of reading memory, and reading is slow to begin: pieces are
+// large at first, and smaller towards the end, so that all workers end together. Weights that are
+// streamed come a tile at a time in any case, and few of them at once are in memory.
+constexpr int64_t kMostColumns = 1024;
+constexpr int64_t kLeastWeights = 24 << 10;  // bytes
+
 // Rows of a value that is heavy to compute that one worker takes at a time: they share what they
 // read.
 constexpr int64_t kHeavyRows = 8;
@@ -27,8 +34,14 @@ struct Pieces {
     int64_t rows_each = 1, cols_each = 1;
     int64_t across = 1;  // pieces side by side in one row of pieces
     int64_t count = 0;
+    std::vector<int64_t> starts;  // the columns where pieces begin, where they differ in length
 
     Block block(int64_t piece, const Expr& expr) const {
+        if (!starts.empty()) {
+            const auto at = static_cast<size_t>(piece);
+            const int64_t end = at + 1 < starts.size() ? starts[at + 1] : expr.elements();
+            return {0, expr.rows, starts[at], end - starts[at]};
+        }
         const int64_t row = piece / across * rows_each;
         const int64_t col = piece % across * cols_each;
         return {row, std::min(rows_each, expr.rows - row), col,
@@ -40,12 +53,32 @@ int64_t divide_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-// How `expr` is shared out, in columns that are multiples of `unit`.
-Pieces cut(const Expr& expr, int64_t unit, int workers) {
+// One row of `cols` columns, in multiples of `unit`: each piece is a worker's half share of what is
+// left, within bounds.
+Pieces taper(int64_t cols, int64_t unit, uint64_t weight_bytes, int workers) {
     Pieces pieces;
+    const auto bytes = static_cast<int64_t>(weight_bytes) / std::max<int64_t>(1, cols);
+    const int64_t least = divide_up(divide_up(kLeastWeights, std::max<int64_t>(1, bytes)), unit);
+    const int64_t most = std::max(least, kMostColumns / unit);
+    for (int64_t col = 0; col < cols;) {
+        pieces.starts.push_back(col);
+        const int64_t left = divide_up(cols - col, unit);
+        const int64_t share = std::clamp(left / (2 * workers), least, most);
+        col += (left - share < least ? left : share) * unit;
+    }
+    pieces.count = static_cast<int64_t>(pieces.starts.size());
+    return pieces;
+}
+
+// How `expr` is shared out, in columns that are multiples of `unit`.
+Pieces cut(const Expr& expr, int64_t unit, const Evaluator& evaluator) {
+    Pieces pieces;
+    const int workers = evaluator.workers.count();
     const int64_t cols = expr.elements();
     unit = std::lcm(unit, expr.granule());
     if (expr.scans_matrix()) {
+        if (expr.rows == 1 && evaluator.all_held)
+            return taper(cols, unit, expr.weight_bytes(), workers);
         if (expr.rows > 1) unit = std::lcm(unit, kStripsTogether * kStripRows);
         const int64_t share = std::min(kMatrixPiece, cols / (workers * 4));
         pieces.rows_each = expr.rows;
@@ -85,29 +118,17 @@ void share_out(Evaluator& evaluator, int64_t count, Evaluate evaluate) {
     evaluator.workers.add(count, std::move(task), evaluator.times);
 }
 
-// A value, and the place of its first element.
-struct Target {
-    ExprPtr expr;
-    std::byte* data;
-    Pieces pieces;
-};
-
-// Several values into the same rows, shared out together.
-void evaluate_f32(Evaluator& evaluator, std::vector<Target> targets, int64_t stride) {
-    int64_t count = 0;
-    for (const Target& target : targets) count += target.pieces.count;
-    share_out(
-        evaluator, count, [targets = std::move(targets), stride](int64_t piece, Scratch& scratch) {
-            auto target = targets.begin();
-            for (; piece >= target->pieces.count; ++target) piece -= target->pieces.count;
-            const Block block = target->pieces.block(piece, *target->expr);
-            auto* out = reinterpret_cast<float*>(target->data + block.row * stride) + block.col;
-            target->expr->eval(block, scratch, out, stride / static_cast<int64_t>(sizeof(float)));
-        });
+void evaluate_f32(Evaluator& evaluator, const ExprPtr& expr, std::byte* data, int64_t stride) {
+    const Pieces pieces = cut(*expr, 1, evaluator);
+    share_out(evaluator, pieces.count, [=](int64_t piece, Scratch& scratch) {
+        const Block block = pieces.block(piece, *expr);
+        auto* out = reinterpret_cast<float*>(data + block.row * stride) + block.col;
+        expr->eval(block, scratch, out, stride / static_cast<int64_t>(sizeof(float)));
+    });
 }
 
 void evaluate_q8(Evaluator& evaluator, const ExprPtr& x, std::byte* data, int64_t stride) {
-    const Pieces pieces = cut(*x, kBlock, evaluator.workers.count());
+    const Pieces pieces = cut(*x, kBlock, evaluator);
     const int64_t blocks = block_count(x->elements());
     share_out(evaluator, pieces.count, [=](int64_t piece, Scratch& scratch) {
         const Block block = pieces.block(piece, *x);
@@ -142,21 +163,13 @@ void require_safe_overwrite(const Expr& expr, const TensorPlace& place, const st
     });
 }
 
-// Hands every head of every row to store(row, head, values).
-template<class Store>
-void store_in_cache(Evaluator& evaluator, const ExprPtr& expr, int64_t width, Store store) {
-    const Pieces pieces = cut(*expr, width, evaluator.workers.count());
-    share_out(evaluator, pieces.count, [=](int64_t piece, Scratch& scratch) {
-        const Block block = pieces.block(piece, *expr);
-        const Scratch::Frame frame(scratch);
-        float* values = scratch.take(block.rows * block.cols);
-        expr->eval(block, scratch, values, block.cols);
-        for (int64_t r = 0; r < block.rows; ++r)
-            for (int64_t c = 0; c < block.cols; c += width)
-                store(block.row + r, (block.col + c) / width, values + r * block.cols + c);
-    });
-    evaluator.weight_bytes += expr->weight_bytes();
-}
+// What the cache gets of each position: a key or a value, head by head.
+struct Stored {
+    ExprPtr expr;
+    void (KvCache::*store)(int64_t sequence, int64_t layer, int64_t position, int64_t head,
+                           const float* values);
+    Pieces pieces;
+};
 
 }  // namespace
 
@@ -171,21 +184,10 @@ void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace&
              place.name, name_of(place.type), quantize ? "not " : "");
     require_safe_overwrite(*expr, place, data);
 
-    if (quantize) {
+    if (quantize)
         evaluate_q8(evaluator, quantize->x, data, place.stride);
-    } else {
-        const int workers = evaluator.workers.count();
-        std::vector<Target> targets;
-        const auto add = [&](const ExprPtr& value) {
-            targets.push_back({value, data, cut(*value, 1, workers)});
-            data += value->elements() * static_cast<int64_t>(sizeof(float));
-        };
-        if (const auto* concat = dynamic_cast<const ConcatExpr*>(expr.get()))
-            std::ranges::for_each(concat->parts, add);
-        else
-            add(expr);
-        evaluate_f32(evaluator, std::move(targets), place.stride);
-    }
+    else
+        evaluate_f32(evaluator, expr, data, place.stride);
     evaluator.weight_bytes += expr->weight_bytes();
 }
 
@@ -206,14 +208,22 @@ void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& 
     // A sequence that is new gets its memory, which nobody may look for meanwhile.
     if (position == 0) evaluator.workers.wait();
     cache.append(sequence, layer, position, k->rows);
-    store_in_cache(evaluator, k, shape.width,
-                   [=, &cache](int64_t row, int64_t head, const float* key) {
-                       cache.store_key(sequence, layer, position + row, head, key);
-                   });
-    store_in_cache(evaluator, v, shape.width,
-                   [=, &cache](int64_t row, int64_t head, const float* value) {
-                       cache.store_value(sequence, layer, position + row, head, value);
-                   });
+    const std::array both{Stored{k, &KvCache::store_key, cut(*k, shape.width, evaluator)},
+                          Stored{v, &KvCache::store_value, cut(*v, shape.width, evaluator)}};
+    const int64_t count = both[0].pieces.count + both[1].pieces.count;
+    share_out(evaluator, count, [=, &cache, width = shape.width](int64_t piece, Scratch& scratch) {
+        const int64_t keys = both[0].pieces.count;
+        const auto& [expr, store, pieces] = both[piece < keys ? 0 : 1];
+        const Block block = pieces.block(piece < keys ? piece : piece - keys, *expr);
+        const Scratch::Frame frame(scratch);
+        float* values = scratch.take(block.rows * block.cols);
+        expr->eval(block, scratch, values, block.cols);
+        for (int64_t r = 0; r < block.rows; ++r)
+            for (int64_t c = 0; c < block.cols; c += width)
+                (cache.*store)(sequence, layer, position + block.row + r, (block.col + c) / width,
+                               values + r * block.cols + c);
+    });
+    evaluator.weight_bytes += k->weight_bytes() + v->weight_bytes();
 }
 
 std::vector<float> evaluate_to_vector(const ExprPtr& expr) {

@@ -24,6 +24,8 @@ struct Evaluator {
     /// Where the statement stands that evaluates: what an error of its evaluation begins with.
     const std::string* statement = nullptr;
     uint64_t weight_bytes = 0;  // read by all evaluations so far
+    /// Whether all weights stay in memory once they are read.
+    bool all_held = true;
     /// What the statement's items take, one a worker; null: nobody wants to know.
     ItemTime* times = nullptr;
 

@@ -2,6 +2,7 @@
 #include "runtime/ops/expr.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "common/error.h"
 
@@ -52,8 +53,26 @@ uint64_t ConcatExpr::weight_bytes() const {
     return bytes;
 }
 
-void ConcatExpr::eval(const Block&, Scratch&, float*, int64_t) const {
-    fail("llm_concat must stand outermost in an expression");
+int64_t ConcatExpr::granule() const {
+    int64_t common = 1, first = 0;
+    for (const ExprPtr& part : parts) common = std::lcm(common, part->granule());
+    for (const ExprPtr& part : parts) {
+        if (first % common != 0) return elements();  // a part would be begun within a granule
+        first += part->elements();
+    }
+    return common;
+}
+
+void ConcatExpr::eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const {
+    int64_t first = 0;  // of a part's columns
+    for (const ExprPtr& part : parts) {
+        const int64_t begin = std::max(block.col, first);
+        const int64_t end = std::min(block.col + block.cols, first + part->elements());
+        if (begin < end)
+            part->eval({block.row, block.rows, begin - first, end - begin}, scratch,
+                       out + (begin - block.col), out_stride);
+        first += part->elements();
+    }
 }
 
 void ConcatExpr::visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const {

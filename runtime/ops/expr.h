@@ -139,13 +139,14 @@ class QuantizeExpr final : public UnaryExpr {
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override;
 };
 
-/// Several values side by side: always outermost, evaluated one part after the other.
+/// Several values side by side: always outermost. A piece of it may go across parts.
 class ConcatExpr final : public Expr {
   public:
     explicit ConcatExpr(std::vector<ExprPtr> parts);
 
     const std::vector<ExprPtr> parts;
 
+    int64_t granule() const override;
     bool scans_matrix() const override { return true; }
     uint64_t weight_bytes() const override;
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override;

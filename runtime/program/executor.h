@@ -41,7 +41,9 @@ struct Executor {
     /// Arguments as WeightPool's; `threads` 0: as many as the process may use physical cores.
     Executor(const ModelDb& db, const std::vector<Residency>& residency, const PoolOptions& options,
              int threads)
-        : evaluator(threads), weights(db, residency, options, evaluator.workers) {}
+        : evaluator(threads), weights(db, residency, options, evaluator.workers) {
+        evaluator.all_held = residency.empty();
+    }
 
     Evaluator evaluator;
     WeightPool weights;

@@ -97,15 +97,13 @@ size_t BlockStore::already_kept(std::span<const Hash128> keys) const {
     return n;
 }
 
-// Straight from the cache's memory into the file's pages. False where a layer no longer holds the
-// block.
+// A layer after the other. False where one no longer holds the block.
 bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& key, int64_t& id) {
-    std::vector<std::span<const std::byte>> parts;
+    std::vector<std::byte> part;  // a layer's
     std::vector<uint64_t> checksums;
     for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
-        parts.push_back(cache.whole_block(kSequence, layer, position));
-        if (parts.back().empty()) return false;
-        checksums.push_back(hash64(parts.back().data(), parts.back().size()));
+        if (!cache.copy_block(kSequence, layer, position, part)) return false;
+        checksums.push_back(hash64(part.data(), part.size()));
     }
     const int64_t bytes = row_bytes(cache);
     file_.begin();
@@ -124,7 +122,8 @@ bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& ke
     const Blob blob(raw);
     if (opened != SQLITE_OK) file_.fail_by_sqlite();
     int at = 0;
-    for (const auto part : parts) {
+    for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
+        cache.copy_block(kSequence, layer, position, part);
         const auto size = static_cast<int>(part.size());
         if (sqlite3_blob_write(raw, part.data(), size, at) != SQLITE_OK) file_.fail_by_sqlite();
         at += size;
@@ -210,6 +209,7 @@ bool BlockStore::load(KvCache& cache, const Block& block, int64_t position, size
     if (opened == SQLITE_ERROR) return false;  // not a blob
     if (opened != SQLITE_OK) file_.fail_by_sqlite();
     if (sqlite3_blob_bytes(raw) != row_bytes(cache)) return false;
+    std::vector<std::byte> part;  // a layer's
     int at = 0;
     for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
         const auto size = static_cast<int>(cache.block_bytes(layer));
@@ -218,10 +218,11 @@ bool BlockStore::load(KvCache& cache, const Block& block, int64_t position, size
         const bool wanted = window > 0 ? position >= cache.first_held(kSequence, layer)
                                        : position + kKvBlock > static_cast<int64_t>(held);
         if (wanted) {
-            const std::span<std::byte> place = cache.block_to_restore(kSequence, layer, position);
-            if (sqlite3_blob_read(raw, place.data(), size, at) != SQLITE_OK) file_.fail_by_sqlite();
-            if (hash64(place.data(), place.size()) != checksums[static_cast<size_t>(layer)])
+            part.resize(static_cast<size_t>(size));
+            if (sqlite3_blob_read(raw, part.data(), size, at) != SQLITE_OK) file_.fail_by_sqlite();
+            if (hash64(part.data(), part.size()) != checksums[static_cast<size_t>(layer)])
                 return false;
+            cache.restore_block(kSequence, layer, position, part);
         }
         at += size;
     }

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kMostBytes = int64_t{1} << 40;
+constexpr int64_t kMostId = 65535;
 
 bool overlap(const TensorPlace& a, const TensorPlace& b) {
     return a.offset < b.offset + b.span() && b.offset < a.offset + a.span();
@@ -47,7 +48,8 @@ void Arena::declare(TensorPlace place) {
     const auto refuse = [&](const char* why) {
         fail("tensor {} '{}': {}", place.id, place.name, why);
     };
-    if (places_.contains(place.id)) refuse("its id is used twice");
+    if (place.id < 0 || place.id > kMostId) refuse("its id must be 0 to 65535");
+    if (find(place.id)) refuse("its id is used twice");
     if (place.rows < 1 || place.rows > (1 << 20)) refuse("rows must be 1 to 2^20");
     if (place.choices < 1 || place.rows % place.choices != 0)
         refuse("choices must be at least 1, and rows a multiple of it");
@@ -62,18 +64,27 @@ void Arena::declare(TensorPlace place) {
     if (place.offset < 0 || place.offset > static_cast<int64_t>(memory_.size()) - place.span())
         refuse("it lies outside the arena");
     if (place.slice_of) {
-        const auto parent = places_.find(*place.slice_of);
-        if (parent == places_.end() || !is_slice(place, parent->second))
+        const TensorPlace* parent = find(*place.slice_of);
+        if (!parent || !is_slice(place, *parent))
             refuse("slice_of must name a tensor declared before, of whose columns it is a part");
     }
     const TensorPlace& declared = places_.emplace(place.id, std::move(place)).first->second;
-    if (declared.slice_of) slices_.emplace(*declared.slice_of, &declared);
+    const auto index = static_cast<size_t>(declared.id);
+    if (index >= known_.size()) known_.resize(index + 1);
+    known_[index].place = &declared;
+    if (declared.slice_of)
+        known_[static_cast<size_t>(*declared.slice_of)].slices.push_back(&declared);
+}
+
+const TensorPlace* Arena::find(int64_t id) const {
+    if (id < 0 || id >= static_cast<int64_t>(known_.size())) return nullptr;
+    return known_[static_cast<size_t>(id)].place;
 }
 
 const TensorPlace& Arena::place(int64_t id) const {
-    const auto found = places_.find(id);
-    if (found == places_.end()) fail("there is no tensor {}", id);
-    return found->second;
+    const TensorPlace* found = find(id);
+    if (!found) fail("there is no tensor {}", id);
+    return *found;
 }
 
 int64_t Arena::rows_held(int64_t id) const {
@@ -92,9 +103,8 @@ void Arena::note_written(int64_t id, int64_t rows) {
         return overlap(written, *held.place) && !disjoint_columns(written, *held.place);
     });
     held_.push_back({id, rows, &written});
-    const auto [first, last] = slices_.equal_range(id);
-    for (auto slice = first; slice != last; ++slice)
-        held_.push_back({slice->second->id, rows, slice->second});
+    for (const TensorPlace* slice : known_[static_cast<size_t>(id)].slices)
+        held_.push_back({slice->id, rows, slice});
 }
 
 void Arena::begin_pass() {

@@ -45,6 +45,7 @@ class Arena {
 
     const std::map<int64_t, TensorPlace>& places() const { return places_; }
     const TensorPlace& place(int64_t id) const;  // fails on an unknown id
+    const TensorPlace* find(int64_t id) const;   // null where there is none
     std::byte* data(const TensorPlace& place) const { return memory_.data() + place.offset; }
 
     /// Tokens that the tensor holds now. Fails if this pass has not written it, or its place has
@@ -67,7 +68,12 @@ class Arena {
 
     AnonymousMemory memory_;
     std::map<int64_t, TensorPlace> places_;
-    std::multimap<int64_t, const TensorPlace*> slices_;  // by what they are slices of
+    // By id: a lookup touches one place in memory, however many tensors there are.
+    struct Known {
+        const TensorPlace* place = nullptr;
+        std::vector<const TensorPlace*> slices;
+    };
+    std::vector<Known> known_;
     std::vector<Held> held_;  // few: but for slices, they lie beside each other
 };
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "common/error.h"
@@ -61,6 +62,10 @@ int64_t KvCache::blocks_kept(const KvLayer& layer) const {
 
 int64_t KvCache::block_bytes(const KvLayer& layer) const {
     return layer.heads * kv_head_layout(config_.type, layer.width).bytes;
+}
+
+int64_t KvCache::head_stride(const KvLayer& layer) const {
+    return blocks_kept(layer) * kv_head_layout(config_.type, layer.width).bytes;
 }
 
 int64_t KvCache::bytes_per_sequence() const {
@@ -133,13 +138,12 @@ void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t 
 std::byte* KvCache::block_data(const Stored& stored, int64_t layer, int64_t position) const {
     const KvLayer& shape = layers_[static_cast<size_t>(layer)];
     const int64_t slot = position / kKvBlock % blocks_kept(shape);
-    return stored.memory.data() + slot * block_bytes(shape);
+    return stored.memory.data() + slot * kv_head_layout(config_.type, shape.width).bytes;
 }
 
 std::byte* KvCache::head_data(int64_t sequence, int64_t layer, int64_t position, int64_t head) {
-    const int64_t width = layers_[static_cast<size_t>(layer)].width;
     return block_data(stored(sequence, layer), layer, position) +
-           head * kv_head_layout(config_.type, width).bytes;
+           head * head_stride(layers_[static_cast<size_t>(layer)]);
 }
 
 void KvCache::store_key(int64_t sequence, int64_t layer, int64_t position, int64_t head,
@@ -189,7 +193,7 @@ void KvCache::store_value(int64_t sequence, int64_t layer, int64_t position, int
 
 KvHead KvBlock::head(int64_t head) const {
     const KvHeadLayout layout = kv_head_layout(type, width);
-    const std::byte* keys = data + head * layout.bytes;
+    const std::byte* keys = data + head * head_stride;
     if (type == KvType::f16)
         return {.keys = keys,
                 .key_scales = nullptr,
@@ -211,20 +215,30 @@ KvBlock KvCache::block(int64_t sequence, int64_t layer, int64_t position) const 
             .heads = shape.heads,
             .width = shape.width,
             .type = config_.type,
-            .data = block_data(*held, layer, position)};
+            .data = block_data(*held, layer, position),
+            .head_stride = head_stride(shape)};
 }
 
 int64_t KvCache::block_bytes(int64_t layer) const {
     return block_bytes(layers_.at(static_cast<size_t>(layer)));
 }
 
-std::span<const std::byte> KvCache::whole_block(int64_t sequence, int64_t layer,
-                                                int64_t position) const {
+bool KvCache::has_whole_block(int64_t sequence, int64_t layer, int64_t position) const {
     const Stored* held = find(sequence, layer);
-    if (!held || position < first_held(sequence, layer) || position % kKvBlock != 0 ||
-        position + kKvBlock > held->length)
-        return {};
-    return {block_data(*held, layer, position), static_cast<size_t>(block_bytes(layer))};
+    return held && position >= first_held(sequence, layer) && position % kKvBlock == 0 &&
+           position + kKvBlock <= held->length;
+}
+
+bool KvCache::copy_block(int64_t sequence, int64_t layer, int64_t position,
+                         std::vector<std::byte>& out) const {
+    if (!has_whole_block(sequence, layer, position)) return false;
+    const KvBlock whole = block(sequence, layer, position);
+    const auto head_bytes = static_cast<size_t>(kv_head_layout(whole.type, whole.width).bytes);
+    out.resize(static_cast<size_t>(block_bytes(layer)));
+    for (int64_t head = 0; head < whole.heads; ++head)
+        std::memcpy(out.data() + static_cast<size_t>(head) * head_bytes,
+                    whole.data + head * whole.head_stride, head_bytes);
+    return true;
 }
 
 void KvCache::begin_restore(int64_t sequence, int64_t length) {
@@ -234,10 +248,17 @@ void KvCache::begin_restore(int64_t sequence, int64_t length) {
     for (Stored& layer : sequences_.at(sequence)) layer.length = layer.end = length;
 }
 
-std::span<std::byte> KvCache::block_to_restore(int64_t sequence, int64_t layer, int64_t position) {
-    const auto block = whole_block(sequence, layer, position);
-    if (block.empty()) fail("cache layer {} has no block at position {}", layer, position);
-    return {block_data(stored(sequence, layer), layer, position), block.size()};
+void KvCache::restore_block(int64_t sequence, int64_t layer, int64_t position,
+                            std::span<const std::byte> bytes) {
+    if (!has_whole_block(sequence, layer, position) ||
+        bytes.size() != static_cast<size_t>(block_bytes(layer)))
+        fail("cache layer {} has no block at position {} of {} bytes", layer, position,
+             bytes.size());
+    const KvLayer& shape = layers_[static_cast<size_t>(layer)];
+    const auto head_bytes = static_cast<size_t>(kv_head_layout(config_.type, shape.width).bytes);
+    for (int64_t head = 0; head < shape.heads; ++head)
+        std::memcpy(head_data(sequence, layer, position, head),
+                    bytes.data() + static_cast<size_t>(head) * head_bytes, head_bytes);
 }
 
 void KvCache::truncate(int64_t sequence, int64_t length) {

@@ -1,8 +1,11 @@
 // KvCache: keys and values of past positions, as f16 or q8, in blocks of 32 positions.
 //
-// common/kv_layout.h has the layout. Blocks are at absolute positions: which block a position lies
-// in does not depend on how passes were cut, which is what makes results independent of the chunk;
-// and so does not what is stored of a position, each having scales of its own.
+// common/kv_layout.h has the layout of a head's block; a layer has all blocks of its first head one
+// after the other, then those of the next: attention reads a head from its first position to its
+// last, and memory is fast only in the order in which it lies. Blocks are at absolute positions:
+// which block a position lies in does not depend on how passes were cut, which is what makes
+// results independent of the chunk; and so does not what is stored of a position, each having
+// scales of its own.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +32,8 @@ struct KvBlock {
     int64_t rows = 0;      // positions stored in it, from the first on
     int64_t heads = 0, width = 0;
     KvType type = KvType::f16;
-    const std::byte* data = nullptr;  // heads, one after the other
+    const std::byte* data = nullptr;  // of the first head
+    int64_t head_stride = 0;          // bytes from one head to the next
 
     KvHead head(int64_t head) const;
 };
@@ -77,21 +81,23 @@ class KvCache {
     /// layer's window no longer reaches back far enough.
     int64_t rewind(int64_t sequence, int64_t position) const;
 
-    /// Bytes of one block of a layer: its heads, one after the other.
+    /// Bytes of one block of a layer, all heads.
     int64_t block_bytes(int64_t layer) const;
 
-    /// A layer's block that starts at `position`, all 32 rows of it. Empty where the layer does not
-    /// hold it whole.
-    std::span<const std::byte> whole_block(int64_t sequence, int64_t layer, int64_t position) const;
+    /// Fills `out` with a layer's block that starts at `position`, all 32 rows of it, one head
+    /// after the other. False where the layer does not hold it whole.
+    bool copy_block(int64_t sequence, int64_t layer, int64_t position,
+                    std::vector<std::byte>& out) const;
 
     /// Makes every layer of a sequence as it is after `length` positions (a multiple of 32, at most
-    /// the context), but for the content of its blocks: block_to_restore() says where that belongs.
+    /// the context), but for the content of its blocks: restore_block() brings that back.
     /// Until all of [first_held, length) of each layer is there, nothing may read the sequence.
     void begin_restore(int64_t sequence, int64_t length);
 
-    /// Where the block that starts at `position` lies, block_bytes(layer) long; fails where the
-    /// layer does not hold it.
-    std::span<std::byte> block_to_restore(int64_t sequence, int64_t layer, int64_t position);
+    /// Stores what copy_block() gave of the block that starts at `position`; fails where the layer
+    /// does not hold it.
+    void restore_block(int64_t sequence, int64_t layer, int64_t position,
+                       std::span<const std::byte> bytes);
 
     /// Bytes that one sequence takes when its context is full.
     int64_t bytes_per_sequence() const;
@@ -104,9 +110,11 @@ class KvCache {
     };
     int64_t block_bytes(const KvLayer& layer) const;
     int64_t blocks_kept(const KvLayer& layer) const;
+    int64_t head_stride(const KvLayer& layer) const;
     std::byte* block_data(const Stored& stored, int64_t layer, int64_t position) const;
     std::byte* head_data(int64_t sequence, int64_t layer, int64_t position, int64_t head);
     const Stored* find(int64_t sequence, int64_t layer) const;
+    bool has_whole_block(int64_t sequence, int64_t layer, int64_t position) const;
     Stored& stored(int64_t sequence, int64_t layer);
     void make_room(int64_t sequence);
 

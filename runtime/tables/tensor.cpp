@@ -40,6 +40,10 @@ class TensorTable final : public Table {
 
     std::vector<int64_t> select(const Ranges& ranges) const override {
         std::vector<int64_t> ids;
+        if (ranges[0].low == ranges[0].high) {
+            if (engine_.arena->find(ranges[0].low)) ids.push_back(ranges[0].low);
+            return ids;
+        }
         const auto& places = engine_.arena->places();
         for (auto at = places.lower_bound(ranges[0].low);
              at != places.end() && at->first <= ranges[0].high; ++at)

@@ -32,7 +32,7 @@ void pause() {
 
 // Jobs that the owner keeps ahead of the one that is being done: enough that no worker waits for
 // the next, few enough that the owner works too.
-constexpr uint32_t kAhead = 2;
+constexpr uint32_t kAhead = 6;
 
 template<class T>
 T read_number(const std::string& path, T fallback) {

@@ -96,7 +96,7 @@ class Workers {
 
   private:
     // Jobs are numbered from 0; job n stands in jobs_[n % kJobs].
-    static constexpr uint32_t kJobs = 8;
+    static constexpr uint32_t kJobs = 16;
     struct Job {
         std::atomic<uint32_t> items{0};
         Task task;
