@@ -1,7 +1,7 @@
 // Running a plan over the tiny model. See tiny_program.h.
 #include "tests/fuzz/tiny_program.h"
 
-#include "runtime/program/plan_file.h"
+#include "plan/plan_file.h"
 
 namespace llmsql::fuzz {
 
