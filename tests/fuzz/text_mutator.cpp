@@ -116,8 +116,9 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
             if (below(2)) {
                 put(number, kNumbers[below(kNumbers.size())]);
             } else {  // or one near it
-                const long near = std::strtol(part(number).c_str(), nullptr, 10);
-                put(number, std::to_string(near / 2 + static_cast<long>(below(5)) + near / 2 - 2));
+                const auto near =
+                    static_cast<uint64_t>(std::strtoll(part(number).c_str(), nullptr, 10));
+                put(number, std::to_string(static_cast<int64_t>(near + below(5) - 2)));
             }
             break;
         }
