@@ -293,17 +293,17 @@ std::optional<bool> Gguf::flag(const std::string& key) const {
     const Value* value = find(key);
     if (!value) return std::nullopt;
     if (const auto* flag = std::get_if<bool>(value)) return *flag;
-    fail("{}: metadata {} is not a bool", name(), key);
+    fail("{}: metadata {} is not a bool", name(), printable(key));
 }
 
 std::optional<std::string> Gguf::text(const std::string& key) const {
     const Value* value = find(key);
     if (!value) return std::nullopt;
     const auto* string = std::get_if<GgufString>(value);
-    if (!string) fail("{}: metadata {} is not a string", name(), key);
+    if (!string) fail("{}: metadata {} is not a string", name(), printable(key));
     if (string->length > kLongestText)
-        fail("{}: metadata {} is {} bytes long, more than the {} that can be read", name(), key,
-             string->length, kLongestText);
+        fail("{}: metadata {} is {} bytes long, more than the {} that can be read", name(),
+             printable(key), string->length, kLongestText);
     std::string text(string->length, '\0');
     file_.read(string->offset, text.data(), text.size());
     return text;
@@ -313,7 +313,7 @@ std::optional<GgufArray> Gguf::array(const std::string& key) const {
     const Value* value = find(key);
     if (!value) return std::nullopt;
     if (const auto* array = std::get_if<GgufArray>(value)) return *array;
-    fail("{}: metadata {} is not an array", name(), key);
+    fail("{}: metadata {} is not an array", name(), printable(key));
 }
 
 GgufArrayReader::GgufArrayReader(const Gguf& gguf, const GgufArray& array, std::string key)
@@ -321,18 +321,18 @@ GgufArrayReader::GgufArrayReader(const Gguf& gguf, const GgufArray& array, std::
 
 void GgufArrayReader::advance() {
     if (next_ == array_.count)
-        fail("{}: metadata {} has only {} elements", gguf_->name(), key_, array_.count);
+        fail("{}: metadata {} has only {} elements", gguf_->name(), printable(key_), array_.count);
     ++next_;
 }
 
 std::string_view GgufArrayReader::next_string() {
     if (array_.type != GgufValueType::string)
-        fail("{}: metadata {} is not an array of strings", gguf_->name(), key_);
+        fail("{}: metadata {} is not an array of strings", gguf_->name(), printable(key_));
     advance();
     const auto length = scanner_.get<uint64_t>();
     if (length > kLongestElement)
         fail("{}: metadata {}: element {} is {} bytes long, more than the {} that can be read",
-             gguf_->name(), key_, next_ - 1, length, kLongestElement);
+             gguf_->name(), printable(key_), next_ - 1, length, kLongestElement);
     string_.resize(length);
     scanner_.read(string_.data(), string_.size());
     return string_;
@@ -340,7 +340,7 @@ std::string_view GgufArrayReader::next_string() {
 
 double GgufArrayReader::next_number() {
     if (array_.type == GgufValueType::string)
-        fail("{}: metadata {} is not an array of numbers", gguf_->name(), key_);
+        fail("{}: metadata {} is not an array of numbers", gguf_->name(), printable(key_));
     advance();
     return read_number(scanner_, array_.type);
 }

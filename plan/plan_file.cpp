@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <string_view>
 #include <utility>
@@ -16,6 +17,7 @@ namespace {
 constexpr std::string_view kFirstLine = "-- llmsql plan ";
 constexpr std::string_view kVersion = "1";
 constexpr std::string_view kMarker = "--@ ";
+constexpr size_t kLongest = 256 << 20;
 
 struct KnownSection {
     std::string_view name;
@@ -61,6 +63,8 @@ class Cutter {
                 quoted(c == '[' ? ']' : c);
             else if (c == ';')
                 end_statement();
+            else if (is_word(c))
+                word();
             else {
                 if (start_ == npos && !is_space(c)) begin_statement();
                 advance();
@@ -75,6 +79,10 @@ class Cutter {
     static constexpr size_t npos = std::string_view::npos;
 
     static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+    static bool is_word(char c) {
+        return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '$' ||
+               static_cast<unsigned char>(c) >= 0x80;
+    }
     bool starts_with(std::string_view what) const { return text_.substr(at_).starts_with(what); }
 
     [[noreturn]] void refuse(int line, const std::string& why) const {
@@ -162,6 +170,19 @@ class Cutter {
         refuse(line, "this quote is not closed");
     }
 
+    // SQLite prepares a common table expression anew for each of its uses: a few lines of them,
+    // each using the one before twice, take longer than anybody waits, before anything could
+    // interrupt it.
+    void word() {
+        if (start_ == npos) begin_statement();
+        const size_t begin = at_;
+        while (at_ < text_.size() && is_word(text_[at_])) ++at_;
+        std::string word(text_.substr(begin, at_ - begin));
+        for (char& c : word) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+        if (word == "with")
+            refuse(line_, "a plan may not do this: WITH; write the query where it is used");
+    }
+
     void begin_statement() {
         if (sections_.empty()) refuse(line_, "a statement stands before the first '--@' section");
         start_ = at_;
@@ -199,6 +220,9 @@ PlanFile read_plan(const std::filesystem::path& path) {
 }
 
 PlanFile parse_plan(const std::string& text, const std::filesystem::path& path) {
+    if (text.size() > kLongest)
+        fail("{}: is {} bytes long, more than the {} of any plan", path.string(), text.size(),
+             kLongest);
     const std::string first = text.substr(0, text.find('\n'));
     const std::vector<std::string> header =
         words(first.starts_with(kFirstLine) ? first.substr(kFirstLine.size()) : "");

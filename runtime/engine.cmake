@@ -20,6 +20,7 @@ target_sources(llmsql_runtime PRIVATE
   program/installed_plans.cpp
   program/program.cpp
   program/sandbox.cpp
+  program/text_functions.cpp
   storage/arena.cpp
   storage/blob_pages.cpp
   storage/direct_reader.cpp

@@ -19,7 +19,11 @@ namespace {
 
 volatile std::sig_atomic_t caught = 0;
 
+// The first asks for an end between two tokens; a second one ends the program there and then,
+// whatever it is doing.
 void on_signal(int signal) {
+    if (caught) std::signal(signal, SIG_DFL);
+    if (caught) std::raise(signal);
     caught = signal;
 }
 

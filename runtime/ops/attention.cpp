@@ -141,6 +141,8 @@ class Attention final : public Aggregate {
             window_ = row.count() > 6 ? row.integer(6) : 0;
             if (position_ < 0 || window_ < 0)
                 row.refuse("position and window must not be negative");
+            if (position_ > kMost || window_ > kMost)
+                row.refuse("position and window are beyond any context");
             const int64_t kv_heads = k.heads;
             if (k.width != q_->width || q_->heads % kv_heads != 0)
                 row.refuse(
@@ -157,6 +159,10 @@ class Attention final : public Aggregate {
         // SQLite finishes an aggregate whose step failed, too: q may be there without a block.
         if (blocks_.empty()) fail("llm_attention: no cache block was selected");
         std::ranges::sort(blocks_, {}, &KvBlock::position);
+        for (size_t i = 1; i < blocks_.size(); ++i)
+            if (blocks_[i].position == blocks_[i - 1].position)
+                fail("llm_attention: the block of cache layer {} at position {} is selected twice",
+                     blocks_[i].layer, blocks_[i].position);
         const int64_t last = position_ + q_->rows - 1;
         int64_t next = window_ > 0 ? std::max<int64_t>(0, position_ - window_ + 1) : 0;
         for (const KvBlock& block : blocks_)
@@ -172,6 +178,7 @@ class Attention final : public Aggregate {
     }
 
   private:
+    static constexpr int64_t kMost = int64_t{1} << 40;
     std::shared_ptr<const TensorExpr> q_;
     std::vector<KvBlock> blocks_;
     int64_t position_ = 0, window_ = 0;

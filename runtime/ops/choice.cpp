@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <set>
 
 #include "runtime/kernels/kernels.h"
 #include "runtime/ops/functions.h"
@@ -131,6 +132,8 @@ class ChosenLinear : public Aggregate {
         if (!choice_) start(row);
         if (item < 0 || item >= choice_->elements())
             row.refuse(fmt::format("there is no choice {} in {}", item, describe_shape(*choice_)));
+        // At once: each row gathers what its matrix is multiplied by.
+        if (!items_.insert(item).second) row.refuse(fmt::format("choice {} comes twice", item));
         if (*weight.entry.shape.rows != width_.value_or(*weight.entry.shape.rows))
             row.refuse("the matrices have different numbers of rows");
         width_ = *weight.entry.shape.rows;
@@ -144,10 +147,6 @@ class ChosenLinear : public Aggregate {
     ExprPtr finish() override {
         if (parts_.empty()) fail("llm_linear_{}: nothing was chosen", sums_ ? "sum" : "each");
         std::ranges::sort(parts_, {}, &Part::item);
-        for (size_t i = 1; i < parts_.size(); ++i)
-            if (parts_[i].item == parts_[i - 1].item)
-                fail("llm_linear_{}: choice {} comes twice", sums_ ? "sum" : "each",
-                     parts_[i].item);
         std::vector<std::shared_ptr<const TensorExpr>> read{x_, choice_};
         if (sums_)
             return std::make_shared<LinearSumExpr>(choice_->rows, *width_, std::move(parts_),
@@ -215,6 +214,7 @@ class ChosenLinear : public Aggregate {
     std::shared_ptr<const TensorExpr> x_, choice_;
     int64_t used_ = 0;  // choices a token at most
     std::optional<int64_t> width_;
+    std::set<int64_t> items_;  // so far
     std::vector<Part> parts_;
 };
 

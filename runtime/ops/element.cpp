@@ -31,7 +31,9 @@ template<class Op>
 class BinaryExpr final : public Expr {
   public:
     BinaryExpr(ExprPtr a, ExprPtr b)
-        : Expr(a->rows, a->heads, a->width), a_(std::move(a)), b_(std::move(b)) {}
+        : Expr(a->rows, a->heads, a->width, a->nodes + b->nodes + 1),
+          a_(std::move(a)),
+          b_(std::move(b)) {}
 
     int64_t granule() const override { return std::lcm(a_->granule(), b_->granule()); }
     bool scans_matrix() const override { return a_->scans_matrix() || b_->scans_matrix(); }

@@ -9,6 +9,14 @@
 namespace llmsql {
 namespace {
 
+constexpr int64_t kMostNodes = 1000;  // the compiler stores a value after 16
+
+int64_t total_nodes(const std::vector<ExprPtr>& parts) {
+    int64_t sum = 1;
+    for (const ExprPtr& part : parts) sum += part->nodes;
+    return sum;
+}
+
 int64_t total_elements(const std::vector<ExprPtr>& parts) {
     int64_t sum = 0;
     for (const ExprPtr& part : parts) sum += part->elements();
@@ -16,6 +24,13 @@ int64_t total_elements(const std::vector<ExprPtr>& parts) {
 }
 
 }  // namespace
+
+Expr::Expr(int64_t rows, int64_t heads, int64_t width, int64_t nodes)
+    : rows(rows), heads(heads), width(width), nodes(nodes) {
+    if (nodes > kMostNodes)
+        fail("an expression of more than {} operators: store a part of it in a tensor first",
+             kMostNodes);
+}
 
 void TensorExpr::eval(const Block& block, Scratch&, float* out, int64_t out_stride) const {
     for (int64_t r = 0; r < block.rows; ++r) {
@@ -45,7 +60,8 @@ void QuantizeExpr::eval(const Block&, Scratch&, float*, int64_t) const {
 }
 
 ConcatExpr::ConcatExpr(std::vector<ExprPtr> parts)
-    : Expr(parts.front()->rows, 1, total_elements(parts)), parts(std::move(parts)) {}
+    : Expr(parts.front()->rows, 1, total_elements(parts), total_nodes(parts)),
+      parts(std::move(parts)) {}
 
 uint64_t ConcatExpr::weight_bytes() const {
     uint64_t bytes = 0;

@@ -61,12 +61,15 @@ enum class Reach { element, head, row };
 
 class Expr {
   public:
-    Expr(int64_t rows, int64_t heads, int64_t width) : rows(rows), heads(heads), width(width) {}
+    /// `nodes` is how many operators evaluating it runs through, itself among them; fails where
+    /// that is more than any plan has, as SQL can nest a value twice in the next, over and over.
+    Expr(int64_t rows, int64_t heads, int64_t width, int64_t nodes = 1);
     virtual ~Expr() = default;
 
     const int64_t rows;   // tokens
     const int64_t heads;  // elements a token: heads * width
     const int64_t width;
+    const int64_t nodes;
     int64_t elements() const { return heads * width; }
 
     /// Columns are evaluated in whole multiples of this, from a multiple of it.
@@ -118,7 +121,8 @@ class TensorExpr final : public Expr {
 /// An operator over whole heads or elements of one operand.
 class UnaryExpr : public Expr {
   public:
-    explicit UnaryExpr(ExprPtr x) : Expr(x->rows, x->heads, x->width), x(std::move(x)) {}
+    explicit UnaryExpr(ExprPtr x)
+        : Expr(x->rows, x->heads, x->width, x->nodes + 1), x(std::move(x)) {}
 
     const ExprPtr x;
 

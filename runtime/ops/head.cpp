@@ -13,6 +13,8 @@
 namespace llmsql {
 namespace {
 
+constexpr int64_t kMostAngles = 1 << 28;
+
 class RmsNormExpr final : public HeadExpr {
   public:
     RmsNormExpr(ExprPtr x, const Weight& weight, float eps)
@@ -97,6 +99,8 @@ ExprPtr op_rope(OperatorState& state, const Arguments& arguments) {
     if (x->width % 2 != 0) arguments.refuse("a head's width must be even: " + describe_shape(*x));
     if (position < 0 || position > (int64_t{1} << 40) || base <= 0)
         arguments.refuse("the position must not be negative, and the base positive");
+    if (x->rows > kMostAngles / x->width)
+        arguments.refuse("that are more angles than any pass has: " + describe_shape(*x));
     const float* factors =
         arguments.count() > 3 ? arguments.vector(3, x->width / 2).vector().data() : nullptr;
     if (factors && !std::all_of(factors, factors + x->width / 2, [](float f) { return f > 0; }))

@@ -6,6 +6,11 @@
 #include "runtime/ops/functions.h"
 
 namespace llmsql {
+namespace {
+
+constexpr int64_t kMostValues = 1 << 28;  // 1 GiB of them
+
+}  // namespace
 
 std::string op_shape(const Arguments& arguments) {
     if (const Weight* weight = arguments.find_weight(0)) return describe(weight->entry);
@@ -16,6 +21,8 @@ std::string op_stats(const Arguments& arguments) {
     const ExprPtr expr = arguments.any_tensor(0);
     if (dynamic_cast<const ConcatExpr*>(expr.get()))
         arguments.refuse("give it the stored tensor instead");
+    if (expr->rows > kMostValues / expr->elements())
+        arguments.refuse("it has too many values to look at: store it in a tensor first");
     const std::vector<float> values = evaluate_to_vector(expr);
     double sum = 0, squares = 0;
     for (const float value : values) {

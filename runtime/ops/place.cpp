@@ -8,6 +8,8 @@ class Concat final : public Aggregate {
   public:
     void step(const Arguments& row) override {
         ExprPtr part = row.tensor(0);
+        if (parts_.size() == kMostParts)
+            row.refuse(fmt::format("more than {} parts side by side", kMostParts));
         if (!parts_.empty() && part->rows != parts_.front()->rows)
             row.refuse("the parts have different numbers of tokens");
         parts_.push_back(std::move(part));
@@ -18,6 +20,7 @@ class Concat final : public Aggregate {
     }
 
   private:
+    static constexpr size_t kMostParts = 256;
     std::vector<ExprPtr> parts_;
 };
 
@@ -33,7 +36,7 @@ ExprPtr op_rows(OperatorState&, const Arguments& arguments) {
     const int64_t first = arguments.integer(1), rows = arguments.integer(2);
     if (first < 0 || rows < 1 || first > x->rows - rows)
         arguments.refuse(
-            fmt::format("rows {} to {} of {}", first, first + rows - 1, describe_shape(*x)));
+            fmt::format("{} rows from row {} on of {}", rows, first, describe_shape(*x)));
     return std::make_shared<TensorExpr>(x->place, x->row_data(first), rows);
 }
 

@@ -39,17 +39,18 @@ struct Engine {
     const ModelDb* db = nullptr;
     std::shared_ptr<Executor> executor;  // once the plan has been found to match the database
     OperatorState operators;
-    std::optional<Arena> arena;        // made by llm_tensor
-    std::optional<KvCache> cache;      // made by llm_kv
-    std::string model;                 // the plan's name of the model, from llm_param
-    std::string catalogue;             // and its catalogue checksum
-    std::optional<Budget> budget;      // made by llm_residency
-    std::vector<Residency> residency;  // its rows
-    std::vector<ParamEntry> declared;  // rows inserted into `param`: the plan's catalogue
-    std::optional<RowWindow> window;   // absent: all rows
-    uint64_t writes = 0;               // rows that `slot` and `kv` have taken
-    bool declaring = false;            // a virtual table is telling SQLite its columns
-    bool shapes_only = false;          // reading `tensor.data` yields shapes, nothing computed
+    std::optional<Arena> arena;           // made by llm_tensor
+    std::optional<KvCache> cache;         // made by llm_kv
+    std::string model;                    // the plan's name of the model, from llm_param
+    std::string catalogue;                // and its catalogue checksum
+    std::optional<Budget> budget;         // made by llm_residency
+    std::vector<Residency> residency;     // its rows
+    std::vector<ParamEntry> declared;     // rows inserted into `param`: the plan's catalogue
+    std::optional<RowWindow> window;      // absent: all rows
+    uint64_t writes = 0;                  // rows that `slot` and `kv` have taken
+    std::optional<uint64_t> most_writes;  // once the statement that runs has stored its share
+    bool declaring = false;               // a virtual table is telling SQLite its columns
+    bool shapes_only = false;             // reading `tensor.data` yields shapes, nothing computed
 
     /// Where a person runs the plan, statement by statement, on a connection of their own: open()
     /// opens the database when `param` is made, begin() makes the executor when it is first needed,
@@ -64,6 +65,14 @@ inline int64_t chunk_of(const Arena& arena) {
     for (const auto& [id, place] : arena.places())
         most = std::max(most, place.rows / place.choices);
     return most;
+}
+
+/// Counts a row that `slot` or `kv` takes; fails where a statement stores more than there is room
+/// for.
+inline void count_write(Engine& engine) {
+    if (engine.most_writes && engine.writes >= *engine.most_writes)
+        fail("the statement stores more rows than there are tensors and cache layers");
+    ++engine.writes;
 }
 
 /// The engine's executor; fails where there is none yet.

@@ -8,6 +8,11 @@
 #include "runtime/storage/sqlite.h"
 
 namespace llmsql {
+namespace {
+
+constexpr size_t kMostPlans = 1000, kLongestName = 1000;
+
+}  // namespace
 
 std::vector<std::string> installed_plans(const ModelDb& db) {
     const std::string where = db.path().string();
@@ -17,7 +22,11 @@ std::vector<std::string> installed_plans(const ModelDb& db) {
                 "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'llm_plan'", where);
     if (!step(table.get(), where)) return names;
     const Statement query = prepare(db.handle(), "SELECT name FROM llm_plan ORDER BY name", where);
-    while (step(query.get(), where)) names.push_back(column_text(query.get(), 0));
+    while (step(query.get(), where)) {
+        names.push_back(column_text(query.get(), 0));
+        if (names.size() > kMostPlans || names.back().size() > kLongestName)
+            fail("{}: its plans are not what was installed; import the model again", where);
+    }
     return names;
 }
 

@@ -13,12 +13,24 @@
 #include "runtime/profile/profiler.h"
 #include "runtime/program/engine.h"
 #include "runtime/program/sandbox.h"
+#include "runtime/program/text_functions.h"
 #include "runtime/storage/sqlite.h"
 #include "runtime/tables/table.h"
 #include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
 namespace {
+
+constexpr size_t kLongestChat = 64 << 20;  // bytes of all that a chat section makes
+constexpr size_t kMostStops = 10000;
+
+// SQLite's words for what is wrong may quote the plan, line ends and all: an error is one line.
+std::string one_line(const char* message) {
+    std::string text = message;
+    for (char& c : text)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+    return text;
+}
 
 // A prepared statement of the plan and where it stands in the file.
 struct Prepared {
@@ -72,6 +84,7 @@ struct Program::State {
     void check_budget(const std::string& where) const;
     void check_tables();
     std::vector<Prepared> prepare_section(const char* name, Sandbox::Phase phase);
+    bool next_row(const Prepared& prepared);
     void run(const Prepared& prepared);
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
@@ -92,10 +105,11 @@ void Program::State::open_connection() {
     connection.reset(raw);
     if (code != SQLITE_OK) fail("SQLite: {}", sqlite3_errstr(code));
     sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+    sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     sqlite3_exec(raw, "PRAGMA temp_store = MEMORY", nullptr, nullptr, nullptr);
-    sqlite3_limit(raw, SQLITE_LIMIT_ATTACHED, 0);
     register_operators(raw, engine.operators);
     register_tables(raw, engine);
+    register_text_functions(raw);
     if (sqlite3_exec(raw,
                      "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)",
                      nullptr, nullptr, nullptr) != SQLITE_OK)
@@ -106,14 +120,20 @@ void Program::State::open_connection() {
 Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     const std::string place = where(statement);
     sqlite3_stmt* raw = nullptr;
+    const char* rest = nullptr;
     const int code =
         sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
-                           SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
+                           SQLITE_PREPARE_PERSISTENT, &raw, &rest);
     Prepared prepared{Statement(raw), place, false, {}, false, 0};
-    if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
-    if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
-    if (!raw || sqlite3_stmt_isexplain(raw))
-        fail("{}: a plan may not do this here: EXPLAIN", place);
+    if (code != SQLITE_OK && !sandbox->refusal().empty())
+        fail("{}: {}", place, one_line(sandbox->refusal().c_str()));
+    if (code != SQLITE_OK) fail("{}: {}", place, one_line(sqlite3_errmsg(db())));
+    if (!raw) fail("{}: there is no statement here", place);
+    // SQLite and read_plan() have to agree on where a statement ends, or a part of it would not
+    // run.
+    if (std::string_view(rest).find_first_not_of(" \t\r\n") != std::string_view::npos)
+        fail("{}: the statement ends before its ';'", place);
+    if (sqlite3_stmt_isexplain(raw)) fail("{}: a plan may not do this here: EXPLAIN", place);
     prepared.writes = sqlite3_column_count(raw) == 0;
     return prepared;
 }
@@ -122,10 +142,21 @@ void Program::State::run_init() {
     sandbox->enter(Sandbox::Phase::init);
     for (const PlanStatement& statement : plan.find("init")->statements) {
         const Prepared prepared = prepare_statement(statement);
-        while (step(prepared.statement.get(), prepared.where)) {
+        sandbox->begin(Sandbox::Phase::init);
+        while (next_row(prepared)) {
         }
         check_budget(prepared.where);
     }
+}
+
+// The next row of a statement of the plan that sandbox->begin() was told of.
+bool Program::State::next_row(const Prepared& prepared) {
+    const int code = sqlite3_step(prepared.statement.get());
+    if (code == SQLITE_ROW) return true;
+    if (code == SQLITE_DONE) return false;
+    if ((code & 0xff) == SQLITE_INTERRUPT && !sandbox->refusal().empty())
+        fail("{}: {}", prepared.where, sandbox->refusal());
+    fail("{}: {}", prepared.where, one_line(sqlite3_errmsg(db())));
 }
 
 // What the plan has declared so far must fit in the budget that it names. The compiler counts more
@@ -232,7 +263,11 @@ void Program::State::run(const Prepared& prepared) {
     engine.executor->evaluator.statement = &prepared.where;
     const Profiler::Step profiled(profiler, prepared.index, engine.executor->evaluator);
     const ResetAtExit reset(prepared.statement.get());
-    while (step(prepared.statement.get(), prepared.where)) {
+    sandbox->begin(Sandbox::Phase::pass);
+    // Each row that is stored is computed: no more of them than there are places for them.
+    engine.most_writes =
+        before + engine.arena->places().size() + (engine.cache ? engine.cache->layers().size() : 0);
+    while (next_row(prepared)) {
     }
     if (workers().failed()) workers().finish();
     if (prepared.writes && engine.writes == before)
@@ -244,8 +279,9 @@ ExprPtr Program::State::run_logits_query(const Prepared& prepared) {
     sqlite3_stmt* query = prepared.statement.get();
     ++times.statements;
     const ResetAtExit reset(query);
+    sandbox->begin(Sandbox::Phase::pass);
     ExprPtr expr;
-    if (step(query, prepared.where) && sqlite3_column_count(query) == 1)
+    if (next_row(prepared) && sqlite3_column_count(query) == 1)
         expr = value_expr(sqlite3_column_value(query, 0));
     const auto* tensor = dynamic_cast<const TensorExpr*>(expr.get());
     if (!tensor || tensor->place.type != TensorType::f32)
@@ -442,6 +478,7 @@ Logits Program::logits(int first, int rows) {
         fail("{}: logits of rows {} to {}, but the last pass has {} and {} can be had at once",
              state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
     state.seen.first_row = first;
+    ExprPtr expr;
     state.pass([&] {
         for (const Prepared& prepared : state.logits) {
             sqlite3_stmt* statement = prepared.statement.get();
@@ -450,9 +487,10 @@ Logits Program::logits(int first, int rows) {
                 sqlite3_bind_int64(statement, ++i, parameter == ":first" ? first : rows);
             if (&prepared != &state.logits.back()) state.run(prepared);
         }
+        // Within the pass: it may look at values, for which the workers must be this program's.
+        expr = state.run_logits_query(state.logits.back());
     });
     const Prepared& query = state.logits.back();
-    const ExprPtr expr = state.run_logits_query(query);
     if (expr->rows != rows || expr->elements() != state.vocabulary)
         fail("{}: the logits are {}, {} rows of {} were asked for", query.where,
              describe_shape(*expr), rows, state.vocabulary);
@@ -504,24 +542,33 @@ std::vector<Fragment> Program::render_chat(std::span<const ChatMessage> messages
     if (!has_chat())
         fail("{}: this model has no chat template: give a prompt with -p",
              state.plan.path.string());
+    state.sandbox->begin(Sandbox::Phase::off);
     step(prepare(state.db(), "DELETE FROM temp.message", "message").get(), "message");
     const Statement insert =
         prepare(state.db(), "INSERT INTO temp.message(role, content) VALUES (?, ?)", "message");
     for (const ChatMessage& message : messages) {
         const ResetAtExit reset(insert.get());
-        sqlite3_bind_text(insert.get(), 1, message.role.data(),
-                          static_cast<int>(message.role.size()), SQLITE_STATIC);
-        sqlite3_bind_text(insert.get(), 2, message.content.data(),
-                          static_cast<int>(message.content.size()), SQLITE_STATIC);
+        int column = 0;
+        for (const std::string& text : {message.role, message.content})
+            if (sqlite3_bind_text64(insert.get(), ++column, text.data(), text.size(),
+                                    SQLITE_TRANSIENT, SQLITE_UTF8) != SQLITE_OK)
+                fail("a message of {} bytes is too long for a chat: {} there may be", text.size(),
+                     sqlite3_limit(state.db(), SQLITE_LIMIT_LENGTH, -1));
         step(insert.get(), "message");
     }
     const Prepared& query = state.chat.front();
     const ResetAtExit reset(query.statement.get());
+    state.sandbox->begin(Sandbox::Phase::text);
     std::vector<Fragment> fragments;
-    while (step(query.statement.get(), query.where))
+    size_t bytes = 0;
+    while (state.next_row(query))
         for (int i = 0; i < sqlite3_column_count(query.statement.get()); ++i)
-            if (std::string text = column_text(query.statement.get(), i); !text.empty())
+            if (std::string text = column_text(query.statement.get(), i); !text.empty()) {
+                bytes += text.size();
+                if (bytes > kLongestChat)
+                    fail("{}: the chat comes to more than {} bytes", query.where, kLongestChat);
                 fragments.push_back({std::move(text), i % 2 == 0});
+            }
     return fragments;
 }
 
@@ -529,8 +576,12 @@ std::vector<std::string> Program::stop_pieces() {
     std::vector<std::string> pieces;
     for (const Prepared& prepared : state_->stop) {
         const ResetAtExit reset(prepared.statement.get());
-        while (step(prepared.statement.get(), prepared.where))
+        state_->sandbox->begin(Sandbox::Phase::text);
+        while (state_->next_row(prepared)) {
             pieces.push_back(column_text(prepared.statement.get(), 0));
+            if (pieces.size() > kMostStops)
+                fail("{}: more than {} pieces end generation", prepared.where, kMostStops);
+        }
     }
     return pieces;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include "common/error.h"
 #include "operators/operators.h"
@@ -13,6 +14,23 @@ namespace {
 
 constexpr std::array<std::string_view, 7> kTables{"param",  "residency", "tensor", "slot",
                                                   "chosen", "kv_layer",  "kv"};
+
+// Steps of SQLite's virtual machine that a statement may take: some hundred times what the largest
+// statements of plans do, attention over a cache of 2^20 positions and a catalogue of thousands of
+// rows.
+constexpr int64_t kMostSteps = 50'000'000;
+// How often it is looked at, in steps; more often where a step may be work on a long text.
+constexpr int kStepsBetween = 1000, kTextStepsBetween = 50;
+
+// A statement that computes may wait for weights from a slow disk; one that makes text only works.
+constexpr std::chrono::seconds kMostTime{600}, kMostTextTime{20};
+
+// What SQLite may come to hold during a statement, in sorters and texts.
+constexpr int64_t kMostMemory = 256 << 20;
+
+// Bytes of one value: of what plans handle, the text of a message is the longest.
+constexpr int kLongestValue = 4 << 20;
+constexpr int kLongestStatement = 64 << 20;  // the catalogue of a large mixture of experts
 
 constexpr std::array<std::string_view, 24> kTextFunctions{
     "char",    "coalesce", "count", "format",     "group_concat", "ifnull", "iif",     "instr",
@@ -75,8 +93,46 @@ const char* name_of_action(int action) {
 
 }  // namespace
 
-Sandbox::Sandbox(sqlite3* db, const bool& declaring) : declaring_(declaring) {
+Sandbox::Sandbox(sqlite3* db, const bool& declaring) : db_(db), declaring_(declaring) {
     sqlite3_set_authorizer(db, authorize, this);
+    constexpr std::pair<int, int> kLimits[] = {
+        {SQLITE_LIMIT_LENGTH, kLongestValue},    {SQLITE_LIMIT_SQL_LENGTH, kLongestStatement},
+        {SQLITE_LIMIT_EXPR_DEPTH, 200},          {SQLITE_LIMIT_COMPOUND_SELECT, 100},
+        {SQLITE_LIMIT_FUNCTION_ARG, 100},        {SQLITE_LIMIT_ATTACHED, 0},
+        {SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 100}, {SQLITE_LIMIT_VARIABLE_NUMBER, 32},
+        {SQLITE_LIMIT_TRIGGER_DEPTH, 0},         {SQLITE_LIMIT_WORKER_THREADS, 0},
+    };
+    for (const auto& [limit, value] : kLimits) sqlite3_limit(db, limit, value);
+}
+
+void Sandbox::begin(Phase phase) {
+    refusal_.clear();
+    running_ = phase;
+    steps_ = 0;
+    started_ = Clock::now();
+    memory_before_ = sqlite3_memory_used();
+    if (phase == Phase::off) return sqlite3_progress_handler(db_, 0, nullptr, nullptr);
+    sqlite3_progress_handler(db_, phase == Phase::text ? kTextStepsBetween : kStepsBetween, watch,
+                             this);
+}
+
+int Sandbox::watch(void* self) {
+    return static_cast<Sandbox*>(self)->goes_on() ? 0 : 1;
+}
+
+bool Sandbox::goes_on() {
+    const bool text = running_ == Phase::text;
+    steps_ += text ? kTextStepsBetween : kStepsBetween;
+    const auto most_time = text ? kMostTextTime : kMostTime;
+    if (steps_ > kMostSteps)
+        refusal_ = fmt::format("the statement does not end: it has taken {} steps", steps_);
+    else if (Clock::now() - started_ > most_time)
+        refusal_ =
+            fmt::format("the statement does not end: it has taken {} seconds", most_time.count());
+    else if (sqlite3_memory_used() - memory_before_ > kMostMemory)
+        refusal_ =
+            fmt::format("the statement takes too much memory: more than {} MiB", kMostMemory >> 20);
+    return refusal_.empty();
 }
 
 void Sandbox::enter(Phase phase) {

@@ -1,14 +1,18 @@
 // Sandbox: what a plan's statements may do, by section. A plan is a program from somebody else.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <string>
 
 #include "runtime/storage/sqlite_api.h"
 
 namespace llmsql {
 
-/// Guards one connection while statements are prepared on it. Admits exactly what plans are made
-/// of and refuses the rest; SQLite then fails the statement, and refusal() says why.
+/// Guards one connection. While statements are prepared on it, admits exactly what plans are made
+/// of and refuses the rest; SQLite then fails the statement, and refusal() says why. While they
+/// run, ends those that take far more steps, time or memory than a plan's could: a join of tables
+/// with themselves need not end in anybody's lifetime. Sizes of values and texts are limited, too.
 class Sandbox {
   public:
     enum class Phase {
@@ -26,7 +30,10 @@ class Sandbox {
 
     void enter(Phase phase);
 
-    /// Why the last statement was refused; empty if it was not.
+    /// A statement of this phase is about to run. The runtime's own are not watched.
+    void begin(Phase phase);
+
+    /// Why the last statement was refused, or ended; empty if it was not.
     const std::string& refusal() const { return refusal_; }
 
   private:
@@ -35,9 +42,20 @@ class Sandbox {
     bool admits(int action, const std::string& a, const std::string& b,
                 const std::string& database) const;
 
+    static int watch(void* self);
+    bool goes_on();
+
+    using Clock = std::chrono::steady_clock;
+
+    sqlite3* const db_;
     const bool& declaring_;
     Phase phase_ = Phase::off;
     std::string refusal_;
+    // Of the statement that runs.
+    Phase running_ = Phase::off;
+    int64_t steps_ = 0;
+    Clock::time_point started_;
+    int64_t memory_before_ = 0;
 };
 
 }  // namespace llmsql

@@ -12,6 +12,8 @@
 namespace llmsql {
 namespace {
 
+constexpr int64_t kMostBytes = int64_t{1} << 50;  // sums of sizes cannot overflow
+
 /// A q8 group of `count` columns, 32 at most.
 struct Group {
     uint16_t scale = 0;  // f16
@@ -52,8 +54,11 @@ void KvCache::declare(int64_t layer, KvLayer shape) {
     if (shape.heads < 1 || shape.width < 1 || shape.heads > kMost || shape.width > kMost ||
         shape.window < 0)
         fail("kv_layer {}: heads and width must be 1 to 2^20, the window not negative", layer);
+    if (shape.window > (int64_t{1} << 40)) fail("kv_layer {}: the window is absurd", layer);
     if (!sequences_.empty()) fail("kv_layer {}: the cache is already in use", layer);
     layers_.push_back(shape);
+    if (bytes_per_sequence() > kMostBytes / config_.sequences)
+        fail("kv_layer {}: the cache would take more than {} bytes", layer, kMostBytes);
 }
 
 int64_t KvCache::blocks_kept(const KvLayer& layer) const {

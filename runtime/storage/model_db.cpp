@@ -49,6 +49,47 @@ void check_header(const std::string& name, const std::string& not_ours) {
             name, name);
 }
 
+// More than a strip of the longest rows, less than what a few damaged bytes can claim.
+constexpr int kLongestValue = 64 << 20;
+
+constexpr int kStepsBetween = 100'000;
+
+// Called every so many steps: 0 to go on.
+int watch_steps(void* limit) {
+    auto& self = *static_cast<StepLimit*>(limit);
+    sqlite3_stmt* busy = nullptr;  // the outermost, where several are
+    for (auto* each = sqlite3_next_stmt(self.db, nullptr); each;
+         each = sqlite3_next_stmt(self.db, each))
+        if (sqlite3_stmt_busy(each)) busy = each;
+    const int run = busy ? sqlite3_stmt_status(busy, SQLITE_STMTSTATUS_RUN, 0) : 0;
+    if (busy != self.statement || run != self.run) self.steps = 0;
+    self.statement = busy;
+    self.run = run;
+    self.steps += kStepsBetween;
+    return self.steps > self.most ? 1 : 0;
+}
+
+// A view or virtual table in a table's place, or a column that is computed, would run what a
+// stranger wrote. What the schema says a table is, SQLite is asked: the text may say anything.
+void require_plain_tables(sqlite3* db, const std::string& where) {
+    const Statement kind =
+        prepare(db, "SELECT type FROM pragma_table_list(?) WHERE schema = 'main'", where);
+    const Statement computed =
+        prepare(db, "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 0", where);
+    for (const char* table :
+         {"llm_meta", "llm_param", "llm_tile", "llm_token", "llm_merge", "llm_plan"}) {
+        const ResetAtExit reset_kind(kind.get()), reset_computed(computed.get());
+        sqlite3_bind_text(kind.get(), 1, table, -1, SQLITE_STATIC);
+        if (!step(kind.get(), where)) continue;  // what needs it says that it is missing
+        if (const std::string type = column_text(kind.get(), 0); type != "table")
+            fail("{}: {} is a {}, not a table; import the model again", where, table, type);
+        sqlite3_bind_text(computed.get(), 1, table, -1, SQLITE_STATIC);
+        if (step(computed.get(), where))
+            fail("{}: the column {} of {} is computed; import the model again", where,
+                 column_text(computed.get(), 0), table);
+    }
+}
+
 }  // namespace
 
 ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
@@ -66,6 +107,12 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
     sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     sqlite3_extended_result_codes(raw, 1);
+    sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, kLongestValue);
+    sqlite3_limit(raw, SQLITE_LIMIT_ATTACHED, 0);
+    // A row takes ten bytes at least, and no statement of ours that many steps a byte.
+    const auto bytes = static_cast<int64_t>(std::filesystem::file_size(path));
+    steps_ = std::make_unique<StepLimit>(StepLimit{raw, 10'000'000 + 8 * bytes});
+    sqlite3_progress_handler(raw, kStepsBetween, watch_steps, steps_.get());
 
     if (pragma(raw, "PRAGMA application_id", name) != kModelApplicationId) fail("{}", not_ours);
     const int64_t version = pragma(raw, "PRAGMA user_version", name);
@@ -74,6 +121,7 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
              name, version, kModelFormatVersion);
     // One read transaction for life: a writer is told BUSY, and what was checked stays so.
     step(prepare(raw, "BEGIN", name).get(), name);
+    require_plain_tables(raw, name);
     step(prepare(raw, "SELECT 1 FROM llm_meta LIMIT 1", name).get(), name);
     db_ = connection.release();
 }

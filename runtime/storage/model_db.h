@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,12 +13,23 @@
 
 namespace llmsql {
 
+/// Ends statements on a connection that run on and on: pages of a damaged b-tree may lead to each
+/// other, many times over.
+struct StepLimit {
+    sqlite3* db = nullptr;
+    int64_t most = 0;                   // steps of SQLite's virtual machine in one run
+    sqlite3_stmt* statement = nullptr;  // the one that ran when it was looked at last
+    int run = 0;                        // and its how manieth run that was
+    int64_t steps = 0;                  // of that run
+};
+
 /// Not thread-safe: one thread at a time. Errors name the file and what is wrong with it.
 class ModelDb {
   public:
     /// Opens read-only and immutable-in-practice: refuses a file that is not a model database, is
     /// of another format version, is in write-ahead-log mode, or has a log or hot journal beside
-    /// it.
+    /// it; and one whose tables are not plain tables, since a view or a generated column is a
+    /// program. Statements that step further than the file has rows are ended.
     explicit ModelDb(const std::filesystem::path& path);
     ModelDb(const ModelDb&) = delete;
     ModelDb& operator=(const ModelDb&) = delete;
@@ -36,6 +48,7 @@ class ModelDb {
 
   private:
     std::filesystem::path path_;
+    std::unique_ptr<StepLimit> steps_;  // outlives the connection
     sqlite3* db_ = nullptr;
 };
 

@@ -27,6 +27,9 @@ using Connection = std::unique_ptr<sqlite3, ConnectionCloser>;
     const int code = sqlite3_errcode(db) & 0xff;
     const char* file = sqlite3_db_filename(db, "main");
     if (!file || !*file) fail("{}: {}", what, sqlite3_errmsg(db));  // a plan's tables
+    if (code == SQLITE_INTERRUPT)  // only what watches over the database does that
+        fail("{}: the database file is damaged (a table does not end); import the model again",
+             what);
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
         fail("{}: the database file is damaged ({}); import the model again", what,
              sqlite3_errmsg(db));

@@ -9,9 +9,10 @@
 namespace llmsql {
 namespace {
 
-// Adds the tile in the statement's row: id, first_row, checksums, length(data).
-void add_tile(sqlite3_stmt* row, const std::string& where, const ParamEntry& entry,
-              ParamTiles& param) {
+// Adds the tile in the statement's row: id, first_row, length(checksums), length(data). Checksums
+// are read once it is known that they are as long as they must be.
+void add_tile(sqlite3_stmt* row, sqlite3_stmt* checksums_of, const std::string& where,
+              const ParamEntry& entry, ParamTiles& param) {
     const int64_t first_row = sqlite3_column_int64(row, 1);
     const auto damaged = [&](const char* what) {
         fail("{}: parameter {} {} at row {} {}; import the model again", where, entry.name,
@@ -27,9 +28,13 @@ void add_tile(sqlite3_stmt* row, const std::string& where, const ParamEntry& ent
         sqlite3_column_int64(row, 3) != static_cast<int64_t>(bytes))
         damaged("has a tile of the wrong size");
     const size_t strips = bytes / param.strip_bytes;
-    const auto* checksums = static_cast<const std::byte*>(sqlite3_column_blob(row, 2));
-    if (sqlite3_column_bytes(row, 2) != static_cast<int>(strips * sizeof(uint64_t)))
+    const ResetAtExit reset(checksums_of);
+    sqlite3_bind_int64(checksums_of, 1, sqlite3_column_int64(row, 0));
+    if (sqlite3_column_int64(row, 2) != static_cast<int64_t>(strips * sizeof(uint64_t)) ||
+        !step(checksums_of, where) ||
+        sqlite3_column_bytes(checksums_of, 0) != static_cast<int>(strips * sizeof(uint64_t)))
         damaged("has a damaged checksum list");
+    const auto* checksums = static_cast<const std::byte*>(sqlite3_column_blob(checksums_of, 0));
     param.tiles.push_back({sqlite3_column_int64(row, 0), first_row / kStripRows, bytes});
     const size_t before = param.checksums.size();
     param.checksums.resize(before + strips);
@@ -41,9 +46,11 @@ void add_tile(sqlite3_stmt* row, const std::string& where, const ParamEntry& ent
 std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<ParamEntry>& catalogue) {
     const std::string where = db.path().string();
     const Statement query = prepare(db.handle(),
-                                    "SELECT id, first_row, checksums, length(data) FROM llm_tile "
-                                    "WHERE param = ? ORDER BY first_row",
+                                    "SELECT id, first_row, length(checksums), length(data) "
+                                    "FROM llm_tile WHERE param = ? ORDER BY first_row",
                                     where);
+    const Statement checksums_of =
+        prepare(db.handle(), "SELECT checksums FROM llm_tile WHERE id = ?", where);
     std::vector<ParamTiles> map;
     map.reserve(catalogue.size());
     for (const ParamEntry& entry : catalogue) {
@@ -52,7 +59,8 @@ std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<Param
                                                     : strip_bytes(entry.type, entry.shape.cols);
         const ResetAtExit reset(query.get());
         sqlite3_bind_int64(query.get(), 1, static_cast<int64_t>(map.size()));
-        while (step(query.get(), where)) add_tile(query.get(), where, entry, param);
+        while (step(query.get(), where))
+            add_tile(query.get(), checksums_of.get(), where, entry, param);
         const int64_t tiles = tile_count(entry.type, entry.shape);
         if (static_cast<int64_t>(param.tiles.size()) != tiles)
             fail("{}: parameter {} {} has only {} of its {} tiles; import the model again", where,

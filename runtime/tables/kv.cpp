@@ -70,6 +70,7 @@ class KvTable final : public Table {
             for (int64_t layer = layer_low; layer <= layer_high; ++layer) {
                 const int64_t low = std::max(ranges[2].low, cache.first_held(sequence, layer));
                 const int64_t length = cache.length(sequence, layer);
+                if (low >= length) continue;
                 for (int64_t position = kv_blocks(low) * kKvBlock;
                      position < length && position <= ranges[2].high; position += kKvBlock)
                     keys.push_back(((sequence * layers + layer) << kPositionBits) | position);
@@ -103,10 +104,10 @@ class KvTable final : public Table {
         const ExprPtr k = value_expr(values[3]), v = value_expr(values[4]);
         if (!k || !v)
             fail("cache layer {}: {} is not the result of an operator", layer, k ? "v" : "k");
+        count_write(engine_);
         Executor& executor = executor_of(engine_);
         evaluate_into_cache(executor.evaluator, k, v, *engine_.cache, sequence, layer, position);
         if (engine_.by_hand()) executor.evaluator.workers.finish();
-        ++engine_.writes;
     }
 
   private:

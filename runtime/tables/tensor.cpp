@@ -136,13 +136,13 @@ class SlotTable final : public Table {
         if (rows.count != expr->rows)
             fail("tensor {} '{}' gets {} rows for the {} of this sequence", id, place.name,
                  expr->rows, rows.count);
+        count_write(engine_);
         Executor& executor = executor_of(engine_);
         evaluate_into(executor.evaluator, expr, place,
                       arena.data(place) + rows.first * place.stride);
         if (engine_.by_hand()) executor.evaluator.workers.finish();
         // Until its last rows are written the places that it overwrites still hold the others'.
         if (!window || window->last()) arena.note_written(id, held);
-        ++engine_.writes;
     }
 
   private:

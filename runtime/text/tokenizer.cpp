@@ -1,6 +1,7 @@
 // Encoding: special tokens out, then words or scored pieces; decoding: a piece at a time.
 #include "runtime/text/tokenizer.h"
 
+#include <cctype>
 #include <limits>
 
 #include "common/error.h"
@@ -219,8 +220,9 @@ void Tokenizer::append_bytes(std::string_view bytes, std::vector<int32_t>& out) 
 std::string Tokenizer::text_of(int32_t id) const {
     Token token = vocabulary_.token(id);
     if (pre_tokenizer_) return std::move(token.piece);
+    const auto is_hex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
     if (token.kind == TokenKind::byte && token.piece.size() == 6 &&
-        token.piece.starts_with("<0x")) {
+        token.piece.starts_with("<0x") && is_hex(token.piece[3]) && is_hex(token.piece[4])) {
         const auto digit = [](char c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; };
         return std::string(1,
                            static_cast<char>(digit(token.piece[3]) * 16 + digit(token.piece[4])));

@@ -8,6 +8,9 @@
 namespace llmsql {
 namespace {
 
+constexpr int64_t kLongestPiece = 64 << 10;  // what the importer takes
+constexpr size_t kMostSpecial = 1 << 20;
+
 /// `bytes` must outlive the statement's run.
 void bind_bytes(sqlite3_stmt* statement, std::string_view bytes) {
     if (bytes.empty())
@@ -42,16 +45,22 @@ Vocabulary::Vocabulary(const ModelDb& db) : where_(db.path().string()) {
         step(prepare(db.handle(), "SELECT 1 FROM llm_merge LIMIT 1", where_).get(), where_);
 
     const Statement special = prepare(
-        db.handle(),
-        "SELECT id, piece, kind FROM llm_token WHERE kind IN (3, 4) AND length(piece) > 0 ORDER BY "
-        "piece",
+        db.handle(), "SELECT id, piece, kind, length(piece) FROM llm_token WHERE kind IN (3, 4)",
         where_);
     while (step(special.get(), where_)) {
-        special_.push_back(
-            {column_bytes(special.get(), 1), sqlite3_column_int(special.get(), 0),
-             sqlite3_column_int(special.get(), 2) == static_cast<int>(TokenKind::control)});
-        special_start_.set(static_cast<uint8_t>(special_.back().piece[0]));
+        // A damaged file may claim long pieces in many rows: what is looked at first costs nothing.
+        if (sqlite3_column_int64(special.get(), 3) > kLongestPiece ||
+            special_.size() == kMostSpecial)
+            fail("{}: its special tokens are not a tokenizer's; import the model again", where_);
+        SpecialToken token{
+            column_bytes(special.get(), 1), sqlite3_column_int(special.get(), 0),
+            sqlite3_column_int(special.get(), 2) == static_cast<int>(TokenKind::control)};
+        if (token.piece.empty()) continue;
+        special_start_.set(static_cast<uint8_t>(token.piece[0]));
+        special_.push_back(std::move(token));
     }
+    // As bytes, which SQLite's order need not be: a piece may be of any type.
+    std::ranges::stable_sort(special_, {}, &SpecialToken::piece);
     special_.shrink_to_fit();
 }
 

@@ -255,6 +255,15 @@ TEST_F(GgufTest, MessagesKeepControlCharactersOffTheTerminal) {
     GgufBuilder builder;
     builder.tensor("a\x1b[2J\n", {32}, 31, std::string(64, ' '));
     EXPECT_CONTAINS(error_for(builder), "tensor a?[2J?: unknown type");
+    const std::string key = "k\n";
+    GgufBuilder keys;
+    keys.number(key, 1).texts("s\n", {"a"});
+    const Gguf gguf(folder_.write("keys.gguf", keys.build()));
+    EXPECT_CONTAINS(error_of([&] { static_cast<void>(gguf.text(key)); }), "k? is not a string");
+    EXPECT_CONTAINS(error_of([&] { static_cast<void>(gguf.flag(key)); }), "k? is not a bool");
+    EXPECT_CONTAINS(error_of([&] { static_cast<void>(gguf.array(key)); }), "k? is not an array");
+    GgufArrayReader reader(gguf, *gguf.array("s\n"), "s\n");
+    EXPECT_CONTAINS(error_of([&] { reader.next_number(); }), "s? is not an array of numbers");
 }
 
 }  // namespace

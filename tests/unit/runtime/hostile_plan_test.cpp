@@ -1,0 +1,472 @@
+// A plan is a program from somebody else: what it may not do, and that it ends, whatever it says.
+// tests/fuzz looks for what is missing here.
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <functional>
+#include <memory>
+
+#include "common/error.h"
+#include "plan/plan_file.h"
+#include "runtime/program/program.h"
+#include "runtime/program/text_functions.h"
+#include "runtime/storage/sqlite.h"
+#include "tests/unit/runtime/tiny_plan.h"
+
+namespace llmsql {
+namespace {
+
+using testing::kPlanEnd;
+using testing::plan_start;
+using testing::TemporaryFolder;
+using testing::tiny_model;
+using testing::TinyModel;
+
+std::string whole_plan() {
+    return plan_start() + std::string(kPlanEnd);
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+    const size_t at = text.find(from);
+    if (at == std::string::npos) throw std::logic_error("not in the plan: " + from);
+    return text.replace(at, from.size(), to);
+}
+
+// The whole plan with a statement at the start of a section.
+std::string with_statement(const std::string& section, const std::string& statement) {
+    const std::string plan = whole_plan();
+    const size_t at = plan.find('\n', plan.find("--@ " + section)) + 1;
+    return plan.substr(0, at) + statement + "\n" + plan.substr(at);
+}
+
+class HostilePlan : public ::testing::Test {
+  protected:
+    HostilePlan() {
+        tiny_model().write(folder_ / "tiny.db");
+        db_ = std::make_unique<ModelDb>(folder_ / "tiny.db");
+    }
+
+    // What running it all comes to: "plan.sql:12: …", or "no error".
+    std::string error_of(const std::string& plan) {
+        const auto path = folder_ / "plan.sql";
+        testing::write_text(path, plan + "--@ end " + count_of(plan) + "\n");
+        try {
+            ProgramOptions options;
+            options.threads = 1;
+            Program program(path, *db_, options);
+            const std::vector<int32_t> tokens{3, 1, 4};
+            program.forward(tokens, 0);
+            program.logits(2, 1);
+            program.forward(std::vector<int32_t>{1}, 3);
+            const std::vector<ChatMessage> messages(6, {"user", "what is this?"});
+            program.render_chat(messages);
+            program.stop_pieces();
+        } catch (const Error& error) {
+            const std::string message = error.what();
+            EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+            const size_t name = message.find("plan.sql");
+            return name == std::string::npos ? message : message.substr(name);
+        }
+        return "no error";
+    }
+
+    // How many statements the plan is told that it has, if it is told that it has 10^9.
+    std::string count_of(const std::string& plan) {
+        try {
+            parse_plan(plan + "--@ end 1000000000\n", "plan.sql");
+        } catch (const Error& error) {
+            const std::string message = error.what();
+            const size_t but = message.find(", but ");
+            if (but != std::string::npos)
+                return message.substr(but + 6, message.find(' ', but + 6) - but - 6);
+        }
+        return "0";  // it is refused for something else
+    }
+
+    // Of a statement put at the start of a section, without the place, which must be its line.
+    std::string refusal_of(const std::string& section, const std::string& statement) {
+        const std::string plan = with_statement(section, statement);
+        const auto line =
+            std::count(plan.begin(), plan.begin() + static_cast<long>(plan.find(statement)), '\n');
+        const std::string place = "plan.sql:" + std::to_string(line + 1) + ": ";
+        const std::string error = error_of(plan);
+        EXPECT_TRUE(error.starts_with(place)) << statement << "\n" << error;
+        return error.starts_with(place) ? error.substr(place.size()) : error;
+    }
+
+    TemporaryFolder folder_;
+    std::unique_ptr<ModelDb> db_;
+};
+
+#define EXPECT_CONTAINS(text, part) \
+    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
+
+TEST_F(HostilePlan, TheTinyPlanItselfRuns) {
+    EXPECT_EQ(error_of(whole_plan()), "no error");
+    EXPECT_EQ(error_of(plan_start("q8") + std::string(kPlanEnd)), "no error");
+}
+
+// What nobody may do in any section.
+TEST_F(HostilePlan, NoSectionReachesBeyondThePlan) {
+    const struct {
+        const char *statement, *error;
+    } kCases[] = {
+        {"ATTACH '/tmp/x.db' AS x;", "a plan may not do this here: ATTACH /tmp/x.db"},
+        {"DETACH main;", "a plan may not do this here: DETACH main"},
+        {"PRAGMA trusted_schema = 1;", "a plan may not do this here: PRAGMA trusted_schema"},
+        {"SELECT * FROM pragma_database_list;", nullptr},
+        {"SELECT 1 FROM pragma_table_list;", nullptr},
+        {"SELECT value FROM json_each('[1]');", nullptr},
+        {"SELECT load_extension('x');", "a plan may not do this here: the function load_extension"},
+        {"SELECT randomblob(1);", "a plan may not do this here: the function randomblob"},
+        {"SELECT zeroblob(1000000000);", "a plan may not do this here: the function zeroblob"},
+        {"SELECT 'a' GLOB 'b';", "a plan may not do this here: the function glob"},
+        {"SELECT CURRENT_TIMESTAMP;",
+         "a plan may not do this here: the function current_timestamp"},
+        {"SELECT sqlite_version();", "a plan may not do this here: the function sqlite_version"},
+        {"CREATE TABLE t(a);", nullptr},
+        {"CREATE TEMP TABLE t(a);", nullptr},
+        {"CREATE TEMP VIEW v AS SELECT 1;", nullptr},
+        {"CREATE TEMP TRIGGER r INSERT ON message BEGIN SELECT 1; END;", nullptr},
+        {"CREATE INDEX temp.i ON message(role);", nullptr},
+        {"CREATE VIRTUAL TABLE temp.f USING fts5(a);", nullptr},
+        {"CREATE VIRTUAL TABLE temp.param USING fts5(a);", nullptr},
+        {"CREATE VIRTUAL TABLE main.kv USING llm_kv(context=1, type='f16', sequences=1);", nullptr},
+        {"DROP TABLE param;", nullptr},
+        {"ALTER TABLE message RENAME TO m;", nullptr},
+        {"DELETE FROM message;", "a plan may not do this here: deleting from message"},
+        {"UPDATE message SET role = 'x';", "a plan may not do this here: updating message"},
+        {"INSERT INTO message(role) VALUES ('x');",
+         "a plan may not do this here: inserting into message"},
+        {"INSERT INTO temp.sqlite_master(name) VALUES ('x');", nullptr},
+        {"UPDATE temp.sqlite_master SET sql = '';", nullptr},
+        {"SELECT name FROM main.sqlite_master;",
+         "a plan may not do this here: reading sqlite_master"},
+        {"BEGIN;", "a plan may not do this here: a transaction statement BEGIN"},
+        {"COMMIT;", "a plan may not do this here: a transaction statement COMMIT"},
+        {"SAVEPOINT s;", "a plan may not do this here: SAVEPOINT BEGIN"},
+        {"VACUUM INTO '/tmp/x.db';", nullptr},
+        {"ANALYZE;", nullptr},
+        {"EXPLAIN SELECT 1;", "a plan may not do this here: EXPLAIN"},
+        {"EXPLAIN QUERY PLAN SELECT 1;", "a plan may not do this here: EXPLAIN"},
+        {"WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c) SELECT i FROM c;",
+         "a plan may not do this: WITH; write the query where it is used"},
+    };
+    for (const std::string section : {"init", "forward", "logits", "chat", "stop"})
+        for (const auto& c : kCases) {
+            SCOPED_TRACE(section + ": " + c.statement);
+            std::string refusal = refusal_of(section, c.statement);
+            // In init a virtual table's row in the schema comes first.
+            if (section == "init" && std::string_view(c.statement).starts_with("CREATE"))
+                EXPECT_CONTAINS(refusal, "a plan may not do this here: ");
+            else if (c.error)
+                EXPECT_EQ(refusal, c.error);
+            else
+                // SQLite itself may be first: there is no such table, nothing may be attached.
+                EXPECT_NE(refusal, "no error");
+        }
+}
+
+// What belongs to another section.
+TEST_F(HostilePlan, EachSectionHasItsOwnTablesAndFunctions) {
+    const struct {
+        const char *section, *statement, *error;
+    } kCases[] = {
+        {"init", "SELECT llm_shape(data) FROM tensor;", "the function llm_shape"},
+        {"init", "SELECT upper('a');", "the function upper"},
+        {"init", "SELECT content FROM message;", "reading message"},
+        {"forward", "SELECT upper('a');", "the function upper"},
+        {"forward", "INSERT INTO tensor(id) VALUES (90);", "inserting into tensor"},
+        {"forward", "INSERT INTO kv_layer(layer) VALUES (1);", "inserting into kv_layer"},
+        {"forward", "SELECT content FROM message;", "reading message"},
+        {"logits", "SELECT content FROM message;", "reading message"},
+
+        {"chat", "SELECT llm_shape(id) FROM message;", "the function llm_shape"},
+        {"chat", "SELECT id FROM tensor;", "reading tensor"},
+        {"chat", "INSERT INTO slot(id) VALUES (1);", "inserting into slot"},
+        {"stop", "SELECT id FROM param;", "reading param"},
+    };
+    for (const auto& c : kCases) {
+        SCOPED_TRACE(c.statement);
+        EXPECT_CONTAINS(refusal_of(c.section, c.statement),
+                        "a plan may not do this here: " + std::string(c.error));
+    }
+}
+
+TEST_F(HostilePlan, StatementsThatWouldNotEndAreEnded) {
+    const std::string tensors =
+        "SELECT 1 FROM tensor a, tensor b, tensor c, tensor d, tensor e, tensor f, tensor g, "
+        "tensor "
+        "h, tensor i";
+    EXPECT_CONTAINS(refusal_of("forward", tensors + ";"),
+                    "the statement does not end: it has taken");
+    EXPECT_CONTAINS(refusal_of("logits", tensors + ";"),
+                    "the statement does not end: it has taken");
+    const std::string messages =
+        "SELECT 1 FROM message a, message b, message c, message d, message e, message f, message "
+        "g, "
+        "message h, message i, message j, message k WHERE a.id < 0 OR k.id < 0;";
+    EXPECT_CONTAINS(error_of(replaced(whole_plan(), "SELECT '<' || role", messages + "--")),
+                    "the statement does not end: it has taken");
+    // An insert of as many rows computes each.
+    EXPECT_CONTAINS(refusal_of("logits",
+                               "INSERT INTO slot(id, data) SELECT 12, llm_rows(x.data, 0, 1) FROM "
+                               "tensor x, tensor a, tensor b WHERE x.id = 14;"),
+                    "the statement stores more rows than there are tensors and cache layers");
+}
+
+// Each use of a common table expression is prepared anew: 2^30 of them here.
+TEST_F(HostilePlan, StatementsThatWouldNotEndBeingPreparedAreRefused) {
+    std::string sql = "wItH a0(x) AS (SELECT 1)";
+    for (int i = 1; i <= 30; ++i)
+        sql += fmt::format(", a{}(x) AS (SELECT p.x FROM a{} p, a{} q)", i, i - 1, i - 1);
+    for (const char* section : {"init", "forward", "logits", "stop"})
+        EXPECT_CONTAINS(refusal_of(section, sql + " SELECT x FROM a30;"),
+                        "a plan may not do this: WITH");
+    // A word in a text or a name is none.
+    EXPECT_EQ(error_of(with_statement("stop", "SELECT 'with' AS \"with\", 1 AS without;")),
+              "no error");
+}
+
+TEST_F(HostilePlan, TextsThatWouldFillTheMemoryAreRefused) {
+    const auto chat = [&](const std::string& query) {
+        return error_of(replaced(whole_plan(), "SELECT '<' || role", query + "; --"));
+    };
+    // SQLite gives NULL for it, and takes no memory.
+    EXPECT_EQ(chat("SELECT printf('%1000000000d', 1)"), "no error");
+    EXPECT_CONTAINS(chat("SELECT replace(printf('%1000000d', 1), ' ', printf('%1000d', 1))"),
+                    "too big");
+    EXPECT_CONTAINS(chat("SELECT instr(printf('%1000000d', 1), printf('%999999d', 2))"),
+                    "instr: argument 2 is 999999 bytes long, in a plan it may be 1000");
+    EXPECT_CONTAINS(chat("SELECT trim(printf('%1000000d', 1), printf('%999999d', 2))"),
+                    "trim: argument 2 is 999999 bytes long");
+    EXPECT_CONTAINS(chat("SELECT 'a' LIKE printf('%1000d', 1)"), "pattern too complex");
+    EXPECT_CONTAINS(chat("SELECT printf('%4000000d', a.id) FROM message a, message b"),
+                    "the chat comes to more than");
+    EXPECT_CONTAINS(chat("SELECT DISTINCT printf('%3000000d', a.id + 10 * b.id + 100 * c.id) FROM "
+                         "message a, message b, message c ORDER BY 1 DESC"),
+                    "the statement takes too much memory");
+    EXPECT_CONTAINS(
+        chat("SELECT char(1, " + std::string(2000, '(') + "1" + std::string(2000, ')') + ")"),
+        "stack overflow");
+    std::string sum = "1";
+    for (int i = 0; i < 300; ++i) sum += "+1";
+    EXPECT_CONTAINS(chat("SELECT " + sum), "too large");
+}
+
+// Where SQLite and the reader of plans disagreed, a part of the text would silently not run.
+TEST_F(HostilePlan, AStatementIsWhatStandsBetweenSemicolons) {
+    EXPECT_CONTAINS(refusal_of("forward", "\f;"), "there is no statement here");
+    const char* kWhole[] = {"SELECT ';' AS \";\", [;] FROM (SELECT 1 AS [;]);",
+                            "SELECT 1 /* ; */ -- ;\n;", "SELECT 'it''s;';",
+                            "SELECT `;` FROM (SELECT "
+                            "1 AS `;`);"};
+    for (const char* statement : kWhole)
+        EXPECT_EQ(error_of(with_statement("stop", statement)), "no error") << statement;
+}
+
+TEST_F(HostilePlan, NumbersAtTheEdgesAreRefusedOrHarmless) {
+    const auto edited = [&](const char* from, const std::string& to) {
+        return error_of(replaced(whole_plan(), from, to));
+    };
+    for (const char* number :
+         {"-1", "9223372036854775807", "-9223372036854775808", "9e999", "-9e999", "NULL", "'x'"}) {
+        SCOPED_TRACE(number);
+        EXPECT_NE(
+            edited("llm_rope(q.data, :position,", "llm_rope(q.data, " + std::string(number) + ","),
+            "no error");
+        EXPECT_NE(
+            edited("kv.position, :position, 0.4", "kv.position, " + std::string(number) + ", 0.4"),
+            "no error");
+        EXPECT_NE(edited("0.4, 5)", "0.4, " + std::string(number) + ")"), "no error");
+        EXPECT_NE(edited("SELECT :sequence, 0, :position",
+                         "SELECT " + std::string(number) + ", 0, :position"),
+                  "no error");
+        EXPECT_NE(
+            edited("SELECT :sequence, 0, :position", "SELECT :sequence, 0, " + std::string(number)),
+            "no error");
+        EXPECT_NE(edited("llm_rows(x.data, :first, :rows)",
+                         "llm_rows(x.data, :first, " + std::string(number) + ")"),
+                  "no error");
+        EXPECT_NE(
+            edited("kv.position > :position - 36", "kv.position > " + std::string(number)) +
+                edited("kv.position > :position - 36", "kv.position < " + std::string(number)),
+            "no errorno error");
+        EXPECT_NE(edited("c.item, w.data, 2)", "c.item, w.data, " + std::string(number) + ")"),
+                  "no error");
+    }
+    EXPECT_CONTAINS(edited("kv.position, :position, 0.4", "kv.position, 9223372036854775807, 0.4"),
+                    "position and window are beyond any context");
+    EXPECT_CONTAINS(edited("kv.position > :position - 36", "kv.position > 9223372036854775806"),
+                    "no cache block was selected");
+}
+
+TEST_F(HostilePlan, TablesOfImpossibleSizesAreRefused) {
+    const auto edited = [&](const char* from, const char* to) {
+        return error_of(replaced(whole_plan(), from, to));
+    };
+    EXPECT_CONTAINS(edited("arena=65536", "arena=9223372036854775807"), "is absurd");
+    EXPECT_CONTAINS(edited("arena=65536", "arena=-1"), "is absurd");
+    EXPECT_CONTAINS(edited("arena=65536", "arena=0"), "lies outside the arena");
+    EXPECT_CONTAINS(edited("(1, 'x', 'f32', 16, 1, 24, 128, 0, NULL, 1)",
+                           "(1, 'x', 'f32', 16, 1, 24, 128, 9223372036854775804, NULL, 1)"),
+                    "lies outside the arena");
+    EXPECT_CONTAINS(edited("(1, 'x', 'f32', 16, 1, 24, 128, 0, NULL, 1)",
+                           "(1, 'x', 'f32', 16, 4294967296, 4294967296, 128, 0, NULL, 1)"),
+                    "not absurd");
+    EXPECT_CONTAINS(edited("(1, 'x', 'f32', 16, 1, 24, 128, 0, NULL, 1)",
+                           "(1, 'x', 'f32', 16, 1, 24, 9223372036854775804, 0, NULL, 1)"),
+                    "the stride is less than a row, or absurd");
+    EXPECT_CONTAINS(edited("VALUES (0, 2, 6, 5)", "VALUES (0, 1048576, 1048576, 5)"),
+                    "the cache would take more than");
+    EXPECT_CONTAINS(edited("VALUES (0, 2, 6, 5)", "VALUES (0, 2, 6, 9223372036854775807)"),
+                    "the window is absurd");
+    EXPECT_CONTAINS(edited("context=100", "context=9223372036854775807"), "must be 1 to 2^20");
+    EXPECT_CONTAINS(edited("sequences=2", "sequences=-1"), "must be 1 to 1024");
+}
+
+// A tensor that lies where another does is refused to whoever reads what is no longer there.
+TEST_F(HostilePlan, OverlappingTensorsCannotBeReadOverwritten) {
+    const std::string over = "(8, 'a', 'f32', 16, 1, 24, 128, 0, NULL, 1)";
+    EXPECT_CONTAINS(
+        error_of(replaced(whole_plan(), "(8, 'a', 'f32', 16, 1, 24, 128, 8192, NULL, 1)", over)),
+        "tensor 1 'x' is read before this pass has written it");
+    EXPECT_CONTAINS(error_of(replaced(whole_plan(), "(2, 'h', 'q8', 16, 1, 24, 64, 2048, NULL, 1)",
+                                      "(2, 'h', 'q8', 16, 1, 24, 64, 64, NULL, 1)")),
+                    "would be overwritten while");
+}
+
+// A subquery's column used twice, in one used twice: 2^40 operators.
+TEST_F(HostilePlan, ExpressionsThatGrowWithoutEndAreRefused) {
+    std::string from = "(SELECT data AS d FROM tensor WHERE id = 14)";
+    for (int i = 0; i < 40; ++i) from = "(SELECT llm_add(d, d) AS d FROM " + from + ")";
+    const std::string refusal = refusal_of("logits", "SELECT llm_stats(d) FROM " + from + ";");
+    EXPECT_TRUE(refusal.find("operators: store a part of it") != std::string::npos ||
+                refusal.find("too large") != std::string::npos ||
+                refusal.find("lost in a sorter or subquery") != std::string::npos)
+        << refusal;
+    std::string nested = "x.data";
+    for (int i = 0; i < 150; ++i) nested = "llm_silu(" + nested + ")";
+    EXPECT_EQ(error_of(with_statement(
+                  "logits", "SELECT llm_stats(" + nested + ") FROM tensor x WHERE x.id = 14;")),
+              "no error");
+}
+
+TEST_F(HostilePlan, BlocksAndChoicesCountOnce) {
+    EXPECT_CONTAINS(error_of(replaced(whole_plan(), "FROM tensor q, kv\nWHERE q.id = 7 AND",
+                                      "FROM tensor q, kv, tensor twice\nWHERE twice.id IN (1, 2) "
+                                      "AND q.id = 7 AND")),
+                    "the block of cache layer 0 at position 0 is selected twice");
+    EXPECT_CONTAINS(error_of(replaced(whole_plan(), "chosen c, param w\nWHERE x.id = 9",
+                                      "chosen c, param w, tensor twice\nWHERE twice.id IN (1, 2) "
+                                      "AND x.id = 9")),
+                    "comes twice");
+}
+
+// SQLite's own functions are the reference.
+TEST(TextFunctions, AgreeWithSqlites) {
+    sqlite3 *raw = nullptr, *raw_ours = nullptr;
+    sqlite3_open(":memory:", &raw);
+    sqlite3_open(":memory:", &raw_ours);
+    const Connection theirs(raw), ours(raw_ours);
+    register_text_functions(raw_ours);
+    const auto value = [](sqlite3* db, const std::string& sql) {
+        const Statement statement =
+            prepare(db, "SELECT quote(" + sql + "), typeof(" + sql + ")", sql);
+        step(statement.get(), sql);
+        return column_text(statement.get(), 0) + " " + column_text(statement.get(), 1);
+    };
+    const std::vector<std::string> texts{
+        "''",   "'a'",  "' a b '", "'aaaa'",        "'\xC3\xA4\xE2\x82\xAC a\xC3\xA4'",
+        "NULL", "'ab'", "' '",     "'\xC3\xA4'",    "'abab'",
+        "12",   "1.5",  "'a '",    "'\xE2\x82\xAC'"};
+    for (const std::string& x : texts) {
+        for (const std::string function : {"trim", "ltrim", "rtrim"}) {
+            const std::string call = function + "(" + x + ")";
+            EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
+        }
+        for (const std::string& y : texts) {
+            for (const std::string function : {"trim", "ltrim", "rtrim", "instr"}) {
+                const std::string call = function + "(" + x + ", " + y + ")";
+                EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
+            }
+            for (const std::string& z : {texts[1], texts[2], texts[5]}) {
+                const std::string call = "replace(" + x + ", " + y + ", " + z + ")";
+                EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
+            }
+        }
+    }
+}
+
+// A model.db is somebody else's file, too.
+class HostileDatabase : public ::testing::Test {
+  protected:
+    std::string error_after(const std::string& sql) {
+        std::filesystem::remove(folder_ / "tiny.db");
+        tiny_model().write(folder_ / "tiny.db");
+        sqlite3* db = nullptr;
+        sqlite3_open((folder_ / "tiny.db").c_str(), &db);
+        TinyModel::run(db, sql);
+        sqlite3_close(db);
+        try {
+            const ModelDb model(folder_ / "tiny.db");
+        } catch (const Error& error) {
+            EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+            return error.what();
+        }
+        return "no error";
+    }
+    TemporaryFolder folder_;
+};
+
+TEST_F(HostileDatabase, TablesThatArePrograms) {
+    EXPECT_EQ(error_after("SELECT 1"), "no error");
+    const std::string endless =
+        " AS WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c) SELECT i AS id, i AS "
+        "key, i AS value, i AS param, i AS first_row, i AS checksums, i AS data FROM c";
+    for (const std::string table :
+         {"llm_meta", "llm_param", "llm_tile", "llm_token", "llm_merge"}) {
+        EXPECT_CONTAINS(error_after("DROP TABLE " + table + "; CREATE VIEW " + table + endless),
+                        table + " is a view, not a table; import the model again");
+        EXPECT_CONTAINS(error_after("DROP TABLE " + table + "; CREATE VIRTUAL TABLE " + table +
+                                    " USING rtree(a, b, c)"),
+                        table + " is a virtual, not a table");
+    }
+    EXPECT_CONTAINS(
+        error_after("ALTER TABLE llm_token RENAME TO old; CREATE VIEW LLM_Token AS SELECT "
+                    "* FROM old"),
+        "llm_token is a view");
+    EXPECT_CONTAINS(error_after("ALTER TABLE llm_token ADD COLUMN x GENERATED ALWAYS AS "
+                                "(printf('%1000000000d', id))"),
+                    "the column x of llm_token is computed; import the model again");
+    EXPECT_EQ(error_after("CREATE TRIGGER t INSERT ON llm_meta BEGIN SELECT 1; END"), "no error");
+}
+
+// Pages of a b-tree that lead to each other make tables without end; so does this, which is
+// shorter.
+TEST_F(HostileDatabase, StatementsThatDoNotEndAreEnded) {
+    tiny_model().write(folder_ / "tiny.db");
+    const ModelDb model(folder_ / "tiny.db");
+    const std::string endless =
+        "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c) SELECT count(*) FROM c";
+    for (int again = 0; again < 2; ++again) {
+        const Statement statement = prepare(model.handle(), endless, "x.db");
+        try {
+            step(statement.get(), "x.db");
+            FAIL();
+        } catch (const Error& error) {
+            EXPECT_STREQ(error.what(),
+                         "x.db: the database file is damaged (a table does not end); import the "
+                         "model again");
+        }
+        // It counts what one run takes, not all of them.
+        const Statement other = prepare(model.handle(), "SELECT count(*) FROM llm_tile", "x.db");
+        for (int run = 0; run < 1000; ++run) {
+            const ResetAtExit reset(other.get());
+            EXPECT_TRUE(step(other.get(), "x.db"));
+        }
+    }
+}
+
+}  // namespace
+}  // namespace llmsql
