@@ -81,13 +81,14 @@ constexpr size_t mapped_bytes(int workers) {
 }
 
 /// Bytes that reading past the page cache takes at least: a ring of slots, two for each worker (who
-/// may scan two matrices in turn) and two to be ahead, each for a tile and what the pages that it
-/// lies on have beside it; and the threads that fill them.
+/// may scan two matrices in turn) and one for each thread that fills them, to be ahead (with fewer,
+/// reading through the page cache is faster); each for a tile and what the pages that it lies on
+/// have beside it; and the threads.
 inline constexpr size_t kAroundTile = 16 << 10;
 inline constexpr size_t kReadingThreads = 4;
 inline constexpr size_t kReadingThread = 64 << 10;
 constexpr size_t ring_bytes(int workers, size_t longest_tile) {
-    return (2 * static_cast<size_t>(workers) + 2) * (longest_tile + kAroundTile) +
+    return (2 * static_cast<size_t>(workers) + kReadingThreads) * (longest_tile + kAroundTile) +
            kReadingThreads * kReadingThread;
 }
 

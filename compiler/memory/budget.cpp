@@ -250,11 +250,11 @@ int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64
                        int workers) {
     const int64_t scanned =
         scanned_by(plan, plan.forward, params, 1) + scanned_by(plan, plan.logits, params, 1);
-    const auto windows = static_cast<int64_t>(mapped_bytes(workers));
-    const auto ring = static_cast<int64_t>(ring_bytes(workers, longest_tile(params)));
-    const int64_t most = (scanned - capacity) / 10;
-    if (windows >= ring && windows <= std::min(capacity / 4, most)) return windows;
-    return ring <= std::min(capacity / 8, most) ? ring : 0;
+    const auto least = static_cast<int64_t>(ring_bytes(workers, longest_tile(params)));
+    const int64_t largest = std::max(least, static_cast<int64_t>(mapped_bytes(workers)));
+    const int64_t wanted = std::clamp(capacity / 4 / kPage * kPage, least, largest);
+    const int64_t most = std::min(capacity / 2, (scanned - capacity) / 10);
+    return wanted <= most ? wanted : least <= most ? least : 0;
 }
 
 int64_t sum_of(const std::vector<MemoryPart>& parts) {

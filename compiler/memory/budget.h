@@ -34,10 +34,9 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
                                      int workers);
 
-/// What of `capacity`, the bytes left for matrices, goes to reading them: as much as windows of a
-/// mapping need, where that is a quarter of it at most and adds a tenth at most to what a pass
-/// reads; else what reading past the page cache needs, where that is an eighth at most and adds as
-/// little; else nothing.
+/// What of `capacity`, the bytes left for matrices, goes to reading them: a quarter, but no more
+/// than windows of a mapping need and no less than reading past the page cache does. Nothing where
+/// that would be more than half, or add more than a tenth to what a pass reads.
 int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64_t capacity,
                        int workers);
 
