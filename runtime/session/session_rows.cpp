@@ -13,10 +13,6 @@ std::string name_of(SessionKind kind) {
     return kind == SessionKind::chat ? "chat" : "text";
 }
 
-std::string stored_ending(bool unfinished, const std::string& ending) {
-    return unfinished ? "" : ending;
-}
-
 [[noreturn]] void damaged(const SessionFile& file, const std::string& session, const char* what) {
     fail("{}: the session '{}' is not as it was written: {}", file.name(), session, what);
 }
@@ -217,8 +213,9 @@ void Session::write_answer() {
     written_tokens_ = state_.tokens;
 
     if (!written_options_) write_options();
-    const std::string ending = stored_ending(unfinished_, ending_);
-    Query(file_, "UPDATE answer SET ending = nullif(?, ''), random = ? WHERE session = ?", ending,
+    std::optional<std::string> ending;
+    if (!unfinished_) ending = ending_;
+    Query(file_, "UPDATE answer SET ending = ?, random = ? WHERE session = ?", ending,
           state_.random, id_)
         .run();
     for (size_t n = written_answer_; n < state_.answer.size(); ++n)

@@ -2,18 +2,22 @@
 """llmsql-run --session: what a file keeps is what an undisturbed process would have known."""
 
 import os
+import pathlib
 import random
 import re
 import signal
 import sqlite3
 import struct
 import subprocess
+import tempfile
 import time
 import unittest
 
 from programs import FIXTURES, compile_model, import_gguf
 from running import RunTest, attempt, start
 
+# More of them: LLMSQL_KILLS=50 makes 200 in all.
+KILLS = int(os.environ.get("LLMSQL_KILLS", 5))
 LONG = ("The river ran past the mill and the old bridge, where children fished in summer. "
         "In winter it froze, and they")
 
@@ -21,9 +25,17 @@ LONG = ("The river ran past the mill and the old bridge, where children fished i
 class Sessions(RunTest):
     models = ("tiny-llama", "tiny-qwen2", "tiny-gemma3")
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # In memory where there is such a folder: kills need no disk, and syncing one is slow.
+        holder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        cls.addClassCleanup(holder.cleanup)
+        cls.sessions = pathlib.Path(holder.name)
+
     def setUp(self):
-        self.file = self.folder / f"{self.id()}.db"
-        self.file.unlink(missing_ok=True)
+        self.file = self.sessions / f"{self.id()}.db"
+        self.begin_anew()
 
     def session(self, *options, model=None, id=None, **more):
         """(status, stdout, stderr) with this test's session file."""
@@ -321,38 +333,46 @@ class Sessions(RunTest):
     # Killed at any moment.
 
     def killed_and_resumed(self, made, options, expected, kills):
-        """Runs and resumes, killed each time but the last; the whole must be `expected`."""
+        """Runs and resumes, killed so many times at random moments; whatever comes to its end must
+        print `expected`, and begins anew."""
         begun = time.monotonic()
-        done = subprocess.run([*self.command(made, self.file.with_suffix(".whole.db")), *map(str, options)],
-                              capture_output=True, check=True)
+        self.assertEqual(self.killed_after(60, made, options), expected)
         length = time.monotonic() - begun
-        self.assertEqual(done.stdout, expected)
-        self.file.with_suffix(".whole.db").unlink()
-        arguments = list(map(str, options))
-        for _ in range(kills):
-            process = subprocess.Popen([*self.command(made, self.file), *arguments],
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            try:
-                process.wait(random.uniform(0, length))
-            except subprocess.TimeoutExpired:
-                pass
-            process.kill()
-            out, err = process.communicate()
-            self.assertIn(process.returncode, (0, -signal.SIGKILL), err)
-            if process.returncode == 0:
+        self.begin_anew()
+        arguments = options
+        killed = 0
+        while killed < kills:
+            out = self.killed_after(random.uniform(0, length), made, arguments)
+            if out is None:
+                killed += 1
+            else:
                 self.assertEqual(out, expected)
-            if self.file.exists() and self.tables() and self.query("SELECT 1 FROM session"):
                 self.check_file()
-                arguments = ["--continue"]
+                self.begin_anew()
+            begun = self.file.exists() and self.query("SELECT 1 FROM sqlite_master") and \
+                self.query("SELECT 1 FROM session")
+            if begun:
+                self.check_file()
+            arguments = ["--continue"] if begun else options
         status, out, err = attempt(*made, "--session", self.file, *arguments)
         self.assertEqual(status, 0, err)
         self.assertEqual(out, expected)
 
-    def tables(self):
-        return self.query("SELECT 1 FROM sqlite_master")
+    def killed_after(self, seconds, made, arguments):
+        """What it has printed, or None if it was killed."""
+        process = start(*made, "--session", self.file, "--commit-every", 3, *arguments,
+                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+        self.assertIn(process.returncode, (0, -signal.SIGKILL), err)
+        return out if process.returncode == 0 else None
 
-    def command(self, made, file):
-        return [os.environ["LLMSQL_RUN"], *map(str, made), "--session", str(file), "--commit-every", "3"]
+    def begin_anew(self):
+        for suffix in ("", "-journal"):
+            self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
 
     def test_killed_at_random_moments(self):
         random.seed(7)
@@ -364,7 +384,7 @@ class Sessions(RunTest):
             made = self.made[model]
             status, expected, err = attempt(*made, *options)
             self.assertEqual(status, 0, err)
-            self.killed_and_resumed(made, options, expected, kills=5)
+            self.killed_and_resumed(made, options, expected, KILLS)
 
 
 if __name__ == "__main__":
