@@ -57,8 +57,9 @@ void instr(sqlite3_context* context, sqlite3_value** values) {
 void replace(sqlite3_context* context, sqlite3_value** values) {
     const auto x = text_of(values[0]), y = short_text_of(values[1], "replace"),
                z = text_of(values[2]);
-    if (!x || !y || !z) return;
-    if (y->empty()) return result_text(context, *x);
+    if (!x || !y) return;
+    if (y->empty()) return sqlite3_result_value(context, values[0]);
+    if (!z) return;
     const auto most = static_cast<size_t>(
         sqlite3_limit(sqlite3_context_db_handle(context), SQLITE_LIMIT_LENGTH, -1));
     std::string out;

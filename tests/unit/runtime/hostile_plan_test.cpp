@@ -145,7 +145,8 @@ TEST_F(HostilePlan, NoSectionReachesBeyondThePlan) {
         {"BEGIN;", "a plan may not do this here: a transaction statement BEGIN"},
         {"COMMIT;", "a plan may not do this here: a transaction statement COMMIT"},
         {"SAVEPOINT s;", "a plan may not do this here: SAVEPOINT BEGIN"},
-        {"VACUUM INTO '/tmp/x.db';", nullptr},
+        {"VACUUM INTO '/tmp/x.db';", "a plan may not do this here: VACUUM"},
+        {"REINDEX;", "a plan may not do this here: REINDEX"},
         {"ANALYZE;", nullptr},
         {"EXPLAIN SELECT 1;", "a plan may not do this here: EXPLAIN"},
         {"EXPLAIN QUERY PLAN SELECT 1;", "a plan may not do this here: EXPLAIN"},
@@ -172,7 +173,7 @@ TEST_F(HostilePlan, EachSectionHasItsOwnTablesAndFunctions) {
     const struct {
         const char *section, *statement, *error;
     } kCases[] = {
-        {"init", "SELECT llm_shape(data) FROM tensor;", "the function llm_shape"},
+        {"init", "SELECT llm_shape(1);", "the function llm_shape"},
         {"init", "SELECT upper('a');", "the function upper"},
         {"init", "SELECT content FROM message;", "reading message"},
         {"forward", "SELECT upper('a');", "the function upper"},
@@ -245,7 +246,7 @@ TEST_F(HostilePlan, TextsThatWouldFillTheMemoryAreRefused) {
                     "the chat comes to more than");
     EXPECT_CONTAINS(chat("SELECT DISTINCT printf('%3000000d', a.id + 10 * b.id + 100 * c.id) FROM "
                          "message a, message b, message c ORDER BY 1 DESC"),
-                    "the statement takes too much memory");
+                    "string or blob too big");
     EXPECT_CONTAINS(
         chat("SELECT char(1, " + std::string(2000, '(') + "1" + std::string(2000, ')') + ")"),
         "stack overflow");
@@ -318,7 +319,7 @@ TEST_F(HostilePlan, TablesOfImpossibleSizesAreRefused) {
                            "(1, 'x', 'f32', 16, 1, 24, 9223372036854775804, 0, NULL, 1)"),
                     "the stride is less than a row, or absurd");
     EXPECT_CONTAINS(edited("VALUES (0, 2, 6, 5)", "VALUES (0, 1048576, 1048576, 5)"),
-                    "the cache would take more than");
+                    "does not fit cache layer 0");
     EXPECT_CONTAINS(edited("VALUES (0, 2, 6, 5)", "VALUES (0, 2, 6, 9223372036854775807)"),
                     "the window is absurd");
     EXPECT_CONTAINS(edited("context=100", "context=9223372036854775807"), "must be 1 to 2^20");
@@ -343,10 +344,11 @@ TEST_F(HostilePlan, ExpressionsThatGrowWithoutEndAreRefused) {
     const std::string refusal = refusal_of("logits", "SELECT llm_stats(d) FROM " + from + ";");
     EXPECT_TRUE(refusal.find("operators: store a part of it") != std::string::npos ||
                 refusal.find("too large") != std::string::npos ||
-                refusal.find("lost in a sorter or subquery") != std::string::npos)
+                refusal.find("lost in a sorter or subquery") != std::string::npos ||
+                refusal.find("stack overflow") != std::string::npos)
         << refusal;
     std::string nested = "x.data";
-    for (int i = 0; i < 150; ++i) nested = "llm_silu(" + nested + ")";
+    for (int i = 0; i < 20; ++i) nested = "llm_silu(" + nested + ")";
     EXPECT_EQ(error_of(with_statement(
                   "logits", "SELECT llm_stats(" + nested + ") FROM tensor x WHERE x.id = 14;")),
               "no error");

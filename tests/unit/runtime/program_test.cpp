@@ -620,7 +620,8 @@ TEST(EditedPlan, ForeignStatementsAreRefusedWithTheirLine) {
         {"SELECT :other;", "the section 'forward' has no parameter ':other'"},
         {"SELECT nonsense;", "no such column: nonsense"},
         {"WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c) SELECT i FROM c;",
-         "a plan may not do this here: a recursive query"},
+         "a plan may not do this: WITH; write the query where it is used"},
+        {"VACUUM;", "a plan may not do this here: VACUUM"},
     };
     for (const auto& c : kCases) {
         const std::string header = "--@ forward :tokens :position :sequence\n";
