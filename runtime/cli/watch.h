@@ -16,6 +16,8 @@ class Watch final : public PassObserver {
   public:
     /// Fails where the options name statements that the plan has not, or files that cannot be.
     Watch(const PlanFile& plan, const Options& options);
+    Watch(const Watch&) = delete;
+    Watch& operator=(const Watch&) = delete;
 
     /// For ProgramOptions: null if nobody looks.
     PassObserver* observer() { return observers_.empty() ? nullptr : this; }
