@@ -67,7 +67,8 @@ class Page {
     std::vector<int> after(int64_t id, int number) {
         std::vector<int> found;
         for (const int reader : readers_[stored(id)])
-            if (reader > number) found.push_back(reader);
+            if (reader > number && (found.empty() || found.back() != reader))
+                found.push_back(reader);  // once, though it may read several columns of it
         return found;
     }
 

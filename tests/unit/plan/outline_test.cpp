@@ -113,18 +113,25 @@ TEST(OutlineText, WhatIsNotUnderstoodIsSaid) {
 }
 
 TEST(OutlineText, NonsenseInInitIsRefusedWithItsLine) {
+    // What stands in init after the tables begins on this line.
+    const std::string text = plan_with("SELECT 1;\n", "-- here\n");
+    const std::string where =
+        fmt::format("plan.sql:{}: ",
+                    std::count(text.begin(),
+                               text.begin() + static_cast<ptrdiff_t>(text.find("-- here")), '\n') +
+                        1);
     const std::string bad_type =
         "INSERT INTO param(id, name, type, rows, cols) VALUES (8, 'z', 'q3', 1, 1);\n";
     EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", bad_type); }),
-              "plan.sql:11: the unknown type 'q3'");
+              where + "the unknown type 'q3'");
     const std::string bad_number =
         "INSERT INTO param(id, name, type, rows, cols) VALUES (8, 'z', 'q8', 'many', 1);\n";
     EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", bad_number); }),
-              "plan.sql:11: rows is 'many', not a whole number");
+              where + "rows is 'many', not a whole number");
     const std::string no_param =
         "INSERT INTO residency(param, first_tile, last_tile, held) VALUES (99, 0, 0, 1);\n";
     EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", no_param); }),
-              "plan.sql:11: there is no parameter 99");
+              where + "there is no parameter 99");
 }
 
 TEST(SelectSteps, ByNumberLineLayerAndName) {
