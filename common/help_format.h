@@ -15,6 +15,13 @@ class HelpFormat : public CLI::Formatter {
   public:
     HelpFormat() { label("Positionals", "Arguments"); }
 
+    std::string make_help(const CLI::App* app, std::string name,
+                          CLI::AppFormatMode mode) const override {
+        // One empty line between groups, not two.
+        return CLI::detail::find_and_replace(CLI::Formatter::make_help(app, name, mode), "\n\n\n",
+                                             "\n\n");
+    }
+
     //   -c, --context N         positions that the key-value cache can hold (default: 1024)
     std::string make_option(const CLI::Option* option, bool positional) const override {
         std::string name = "  ";
@@ -66,7 +73,8 @@ class HelpFormat : public CLI::Formatter {
 inline void describe_program(CLI::App& app, const std::string& name, const std::string& version) {
     app.formatter(std::make_shared<HelpFormat>());
     app.set_help_flag("-h,--help", "print this and exit");
-    app.set_version_flag("--version", name + " " + version)->description("print the version and exit");
+    app.set_version_flag("--version", name + " " + version)
+        ->description("print the version and exit");
 }
 
 }  // namespace llmsql

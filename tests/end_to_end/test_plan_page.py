@@ -287,14 +287,15 @@ class ProfilePage(InBrowser):
             "SELECT phase, tokens, passes, seconds, computing, reading, sql, waiting FROM phase "
             "WHERE passes > 0 ORDER BY rowid").fetchall())
         steps = len(Plan(plan).statements)
-        for number, phase in enumerate(phases):
-            page.evaluate(f"document.querySelectorAll('#run ~ .controls button')[{number}].click()")
-            shown = page.evaluate("steps.map((s) => stepTime(s).total)")
+        for button, phase in enumerate(phases):
+            page.evaluate(f"document.querySelectorAll('#run ~ .controls button')[{button}].click()")
+            shown = page.evaluate("steps.map((s) => (stepTime(s) || {total: 0}).total)")
             self.assertEqual(len(shown), steps)
-            stored = measured.execute("SELECT 1e3 * (computing + reading + sql) / ? FROM statement_time "
-                                      "WHERE phase = ? ORDER BY statement", (phase[2], phase[0])).fetchall()
-            for one, (other,) in zip(shown, stored, strict=True):
-                self.assertAlmostEqual(one, other, delta=1e-9 + 1e-6 * abs(other))
+            stored = dict(measured.execute("SELECT statement, 1e3 * (computing + reading + sql) / ? FROM "
+                                           "statement_time WHERE phase = ?", (phase[2], phase[0])).fetchall())
+            self.assertGreater(len(stored), 0.8 * steps)
+            for number, ms in enumerate(shown, 1):
+                self.assertAlmostEqual(ms, stored.get(number, 0), delta=1e-9 + 1e-6 * ms)
             self.assertIn(f"{phase[0]}: {phase[1]} tokens in {phase[2]} passes",
                           page.evaluate("document.querySelector('#main').textContent"))
         self.check_looks(html, f"{name}-run")
