@@ -12,7 +12,7 @@ from running import RunTest
 # Failing at every point takes minutes: LLMSQL_EVERY_FAULT=1. Else at these many-th ones; the sanitizers
 # are slower.
 SANITIZED = os.environ.get("LLMSQL_SANITIZED") == "1"
-STRIDES = {"io": 1, "sqlite-memory": 7, "memory": 3, "open-sqlite-memory": 101, "open-memory": 11}
+STRIDES = {"io": 1, "sqlite-memory": 23, "memory": 61, "open-sqlite-memory": 101, "open-memory": 61}
 
 
 class Faults(RunTest):
