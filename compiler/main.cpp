@@ -48,11 +48,11 @@ constexpr char kFooter[] = R"(examples:
   llmsqlc models/qwen2.toml -o plan.sql            the plan that llmsql-run runs
   llmsqlc models/qwen2.toml -o plan.sql --context 4096
   llmsqlc models/qwen2.toml -o plan.sql --budget 96MiB
-  llmsqlc models/qwen2.toml --install qwen2.db     the plan inside the database
+  llmsqlc models/qwen2.toml --install qwen2.db     the plan in the database
   llmsqlc models/qwen2.toml --emit=memory --budget 96MiB
   llmsqlc models/qwen2.toml --emit=html -o plan.html
   llmsqlc models/qwen2.toml --emit=graph           the operators, loops unrolled
-  llmsqlc --explain plan.sql --step layer.3        what a plan's statements read and write
+  llmsqlc --explain plan.sql --step layer.3        what statements read
   llmsqlc graphs/llama.graph                       check a graph file alone
 
 The graph that a model file names is looked for in the model file's folder, in

@@ -27,13 +27,14 @@ constexpr char kFooter[] = R"(examples:
   llmsql-import qwen2.gguf -o qwen2.db --write-model qwen2.toml
   llmsql-import qwen2.gguf -o qwen2.db --weights q8 --graph graphs/qwen2.graph
   llmsql-import qwen2.gguf -o qwen2.db --model models/qwen2.toml
-  llmsql-import Qwen2.5-0.5B-Instruct/ -o qwen2.db --weights q4 --write-model qwen2.toml
+  llmsql-import Qwen2.5-0.5B/ -o qwen2.db --weights q4 --write-model qwen2.toml
 
 Without --model and --graph the graph file is the one that says it is for the
-source's architecture, of those in --graph-dir, in graphs/ beside the program and
-where llmsql is installed. The graph that a model file names is looked for in the
-model file's folder and in graphs/ beside that folder first. Exit status: 0, 1 for
-an error (no file is left then), 2 for a wrong command line.)";
+source's architecture, of those in --graph-dir, in graphs/ beside the program,
+and where llmsql is installed. The graph that a model file names is looked for
+in the model file's folder and in graphs/ beside that folder first.
+Exit status: 0, 1 for an error (no file is left then), 2 for a wrong
+command line.)";
 
 std::atomic<bool> cancelled = false;
 volatile std::sig_atomic_t signal_caught = 0;

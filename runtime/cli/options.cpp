@@ -24,8 +24,8 @@ constexpr char kFooter[] = R"(examples:
   llmsql-run model.db --verify
 
 Text goes to standard output, everything else to standard error. Exit status: 0,
-1 for an error, 2 for a wrong command line, 3 for a difference that --compare has
-found, 128 + N after signal N.)";
+1 for an error, 2 for a wrong command line, 3 for a difference that --compare
+has found, 128 + N after signal N.)";
 
 /// A mistake on the command line: status 2.
 class UsageError : public Error {

@@ -25,7 +25,7 @@ def chromium():
 
 
 class Browser:
-    """One process; pages are tabs of it. Use as a context manager."""
+    """One process; pages are tabs of it."""
 
     def __init__(self):
         program = chromium()
@@ -51,10 +51,7 @@ class Browser:
         self.buffer, self.count, self.events = b"", 0, []
         self.call("Browser.getVersion")  # a tab asked for before it is up would never come
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def close(self):
         try:
             self.call("Browser.close")
             self.process.wait(PATIENCE)

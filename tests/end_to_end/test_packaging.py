@@ -58,7 +58,7 @@ class Installed:
             text = self.program(name, "--help")
             self.assertRegex(self.program(name, "--version"), rf"\A{name} \d+\.\d+\.\d+\n\Z")
             for line in text.split("\n"):
-                self.assertLessEqual(len(line), 84, line)
+                self.assertLessEqual(len(line), 80, line)
             # Every option has its explanation, and begins as the others do.
             for option, explanation in re.findall(r"^  (-.*?)(?:  +|\n +)(\S+)", text, re.MULTILINE):
                 self.assertRegex(explanation, r"\A[a-z0-9]", f"{name} {option}")

@@ -113,7 +113,8 @@ class InBrowser(unittest.TestCase):
         holder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(holder.cleanup)
         cls.folder = pathlib.Path(holder.name)
-        cls.browser = cls.enterClassContext(Browser())
+        cls.browser = Browser()
+        cls.addClassCleanup(cls.browser.close)
 
     def page_of(self, toml, *options, name="plan"):
         return compile_model(toml, self.folder / f"{name}.html", "--emit=html", *options)
