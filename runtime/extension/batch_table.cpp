@@ -1,4 +1,8 @@
 // llm_batch(query, options): the answers to the prompts that a query yields, several at a time.
+#include <deque>
+#include <exception>
+#include <utility>
+
 #include "common/error.h"
 #include "runtime/extension/table_function.h"
 #include "runtime/generate/batch.h"
@@ -26,16 +30,24 @@ class BatchRows final : public Rows {
     }
 
     bool next() override {
-        answer_ = batch_.next();
-        if (batch_.interrupted()) throw Interrupted();
-        if (!answer_) return false;
-        id_ = std::move(ids_.front());
-        ids_.erase(ids_.begin());
+        if (!ready_ && !done_) {
+            ready_ = batch_.next();
+            if (batch_.interrupted()) throw Interrupted();
+            done_ = !ready_;
+        }
+        if (rows_.empty()) {
+            if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+            return false;
+        }
+        row_ = std::move(rows_.front());
+        rows_.pop_front();
+        answer_ = row_.asked ? std::exchange(ready_, std::nullopt) : std::nullopt;
         return true;
     }
 
     void column(int column, sqlite3_context* context) override {
-        if (column == 0) sqlite3_result_value(context, id_.get());
+        if (column == 0) sqlite3_result_value(context, row_.id.get());
+        if (!answer_) return;  // NULL of NULL
         if (column == 1) result_text(context, answer_->text);
         if (column == 2) sqlite3_result_int64(context, answer_->tokens);
     }
@@ -55,19 +67,40 @@ class BatchRows final : public Rows {
         return statement;
     }
 
+    using Value = std::unique_ptr<sqlite3_value, ValueFree>;
+    struct Row {
+        Value id;
+        bool asked = false;  // it has a prompt
+    };
+
+    // A row that can't be answered ends the query: what came before is answered first, then it is
+    // told, by its id.
     std::optional<std::vector<int32_t>> next_prompt() {
-        const int code = sqlite3_step(query_.get());
-        if (code == SQLITE_INTERRUPT) throw Interrupted();
-        if (code == SQLITE_DONE) return std::nullopt;
-        if (code != SQLITE_ROW) fail("llm_batch: the query: {}", sqlite3_errmsg(host_->db()));
-        std::unique_ptr<sqlite3_value, ValueFree> id(
-            sqlite3_value_dup(sqlite3_column_value(query_.get(), 0)));
-        if (!id) throw std::bad_alloc();
-        const std::string prompt =
-            text_argument(sqlite3_column_value(query_.get(), 1), "the prompt");
-        auto tokens = prompt_tokens(*model_, prompt, options_);
-        ids_.push_back(std::move(id));
-        return tokens;
+        if (failure_) return std::nullopt;
+        std::string id;
+        try {
+            while (true) {
+                const int code = sqlite3_step(query_.get());
+                if (code == SQLITE_INTERRUPT) throw Interrupted();
+                if (code == SQLITE_DONE) return std::nullopt;
+                if (code != SQLITE_ROW)
+                    fail("llm_batch: the query: {}", sqlite3_errmsg(host_->db()));
+                id = column_text(query_.get(), 0);
+                Row row{Value(sqlite3_value_dup(sqlite3_column_value(query_.get(), 0)))};
+                if (!row.id) throw std::bad_alloc();
+                sqlite3_value* prompt = sqlite3_column_value(query_.get(), 1);
+                std::optional<std::vector<int32_t>> tokens;
+                if (sqlite3_value_type(prompt) != SQLITE_NULL)
+                    tokens = prompt_tokens(*model_, text_argument(prompt, "the prompt"), options_);
+                row.asked = tokens.has_value();
+                rows_.push_back(std::move(row));
+                if (tokens) return tokens;
+            }
+        } catch (const Error& error) {
+            failure_ = std::make_exception_ptr(Error(
+                id.empty() ? error.what() : fmt::format("llm_batch: id {}: {}", id, error.what())));
+            return std::nullopt;
+        }
     }
 
     const std::shared_ptr<Host> host_;
@@ -75,10 +108,13 @@ class BatchRows final : public Rows {
     const Host::Borrowed model_;
     Poll poll_;
     const Statement query_;
-    std::vector<std::unique_ptr<sqlite3_value, ValueFree>> ids_;  // of prompts not yet answered
+    std::deque<Row> rows_;  // read, their answers not yet given
+    std::exception_ptr failure_;
     Batch batch_;
+    std::optional<BatchAnswer> ready_;  // of the first of rows_ that was asked
+    bool done_ = false;                 // no more answers come
+    Row row_;
     std::optional<BatchAnswer> answer_;
-    std::unique_ptr<sqlite3_value, ValueFree> id_;
 };
 
 std::unique_ptr<Rows> call(const std::shared_ptr<Host>& host, std::span<sqlite3_value*> arguments) {

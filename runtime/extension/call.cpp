@@ -44,6 +44,12 @@ std::string text(const std::string& name, const Json& value) {
     return value.get<std::string>();
 }
 
+std::string file(const std::string& name, const Json& value) {
+    std::string path = text(name, value);
+    if (path.empty()) wrong(name, "a file");
+    return path;
+}
+
 std::vector<std::string> texts(const std::string& name, const Json& value) {
     if (value.is_string()) return {value.get<std::string>()};
     if (!value.is_array()) wrong(name, "a string or an array of strings");
@@ -84,7 +90,7 @@ void set(CallOptions& options, const std::string& name, const Json& value) {
     else if (name == "given")
         options.given = text(name, value);
     else if (name == "sessions")
-        options.sessions = text(name, value);
+        options.sessions = file(name, value);
     else if (name == "together")
         options.together = static_cast<int>(integer(name, value, 1, 1024));
     else if (name == "model")

@@ -215,6 +215,10 @@ void load(Host& host, sqlite3_context* context, Arguments arguments) {
     info(host, context, {});
 }
 
+void unload(Host& host, sqlite3_context* context, Arguments) {
+    sqlite3_result_int64(context, static_cast<int64_t>(host.let_go()));
+}
+
 void version(Host&, sqlite3_context* context, Arguments) {
     result_text(context, LLMSQL_VERSION);
 }
@@ -235,6 +239,7 @@ constexpr std::array kFunctions{
     Function{"llm_token_count", 1, 1, token_count},
     Function{"llm_logprob", 1, 2, logprob},
     Function{"llm_load", 1, 3, load},
+    Function{"llm_unload", 0, 0, unload},
     Function{"llm_info", 0, 0, info},
     Function{"llm_version", 0, 0, version, SQLITE_INNOCUOUS | SQLITE_DETERMINISTIC},
 };

@@ -150,6 +150,11 @@ void Host::choose(const ModelChoice& choice) {
     std::erase_if(idle_, [&](const auto& entry) { return entry.first != choice; });
 }
 
+size_t Host::let_go() {
+    const auto closing = std::exchange(idle_, {});
+    return closing.size();
+}
+
 Host::Borrowed Host::borrow(ModelChoice choice) {
     return {*this, resolve(std::move(choice))};
 }

@@ -71,6 +71,9 @@ class Host {
     /// The model that functions use from now on, opened at once so that what is wrong is told here.
     void choose(const ModelChoice& choice);
 
+    /// Closes the models that no call is using, and with them their locks. How many those were.
+    size_t let_go();
+
     /// A model taken for one call; given back when it goes. Without `model` in the choice: the one
     /// of choose(), else the first of the connection's databases that is a model database, else
     /// the one that the environment variable LLMSQL_MODEL names.

@@ -26,7 +26,9 @@ constexpr FunctionReference kReference[] = {
      "and a prompt, in the query's order. Up to 8 texts (option `together`) are gone on with in "
      "each "
      "pass over the weights, if the plan has room for as many sequences (`llmsqlc --sequences 8`); "
-     "the answers are those of llm_generate one by one.",
+     "the answers are those of llm_generate one by one, NULL for NULL. A prompt that cannot be "
+     "taken "
+     "ends the table after the answers that come before it, with an error that names its id.",
      "WITH answers AS (SELECT * FROM llm_batch('SELECT 1, ''The river'' UNION ALL SELECT 2, "
      "''A hill''', '{\"n_predict\": 6, \"temperature\": 0}')) SELECT id, tokens FROM answers;"},
     {"llm_chat", "llm_chat(session, message [, options])",
@@ -56,6 +58,10 @@ constexpr FunctionReference kReference[] = {
      "Without it, functions use the first of the connection's own databases (main, or attached) "
      "that "
      "is a model database, or the one that the environment variable LLMSQL_MODEL names.",
+     ""},
+    {"llm_unload", "llm_unload()",
+     "Closes the models that this connection has open and is not using, so that their files can be "
+     "written to; the next call opens what it needs again. How many those were.",
      ""},
     {"llm_info", "llm_info()", "What is used: model, plan, sizes, threads; a JSON object.",
      "SELECT json_extract(llm_info(), '$.context') > 0;"},

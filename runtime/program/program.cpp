@@ -138,7 +138,9 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     const int code =
         sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
                            SQLITE_PREPARE_PERSISTENT, &raw, &rest);
-    Prepared prepared{Statement(raw), place, false, {}, false, 0};
+    Prepared prepared;
+    prepared.statement.reset(raw);  // before anything can fail
+    prepared.where = place;
     if (code != SQLITE_OK && !sandbox->refusal().empty())
         fail("{}: {}", place, one_line(sandbox->refusal().c_str()));
     if (code != SQLITE_OK) fail("{}: {}", place, one_line(sqlite3_errmsg(db())));

@@ -117,7 +117,13 @@ void Sandbox::begin(Phase phase) {
 }
 
 int Sandbox::watch(void* self) {
-    return static_cast<Sandbox*>(self)->goes_on() ? 0 : 1;
+    auto& sandbox = *static_cast<Sandbox*>(self);
+    try {
+        return sandbox.goes_on() ? 0 : 1;
+    } catch (...) {
+        sandbox.no_memory_ = true;
+        return 1;
+    }
 }
 
 bool Sandbox::goes_on() {
@@ -137,6 +143,7 @@ bool Sandbox::goes_on() {
 
 void Sandbox::enter(Phase phase) {
     phase_ = phase;
+    no_memory_ = false;
     refusal_.clear();
 }
 
@@ -170,17 +177,26 @@ bool Sandbox::admits(int action, const std::string& a, const std::string& b,
 int Sandbox::authorize(void* self, int action, const char* a, const char* b, const char* database,
                        const char*) {
     auto& sandbox = *static_cast<Sandbox*>(self);
-    if (sandbox.phase_ == Phase::off || sandbox.declaring_) return SQLITE_OK;
+    try {
+        return sandbox.decide(action, a, b, database);
+    } catch (...) {  // nothing may pass through SQLite
+        sandbox.no_memory_ = true;
+        return SQLITE_DENY;
+    }
+}
+
+int Sandbox::decide(int action, const char* a, const char* b, const char* database) {
+    if (phase_ == Phase::off || declaring_) return SQLITE_OK;
     const std::string first = a ? a : "", second = b ? b : "", where = database ? database : "";
     // A subquery or common table expression is read under its own name, in no database.
     if (action == SQLITE_READ && !database) return SQLITE_OK;
-    if (sandbox.admits(action, first, second, where)) return SQLITE_OK;
-    if (sandbox.refusal_.empty()) {
+    if (admits(action, first, second, where)) return SQLITE_OK;
+    if (refusal_.empty()) {
         const std::string& object = action == SQLITE_FUNCTION ? second : first;
         const bool creates = action == SQLITE_INSERT && object.starts_with("sqlite_");
-        sandbox.refusal_ = "a plan may not do this here: ";
-        sandbox.refusal_ += creates ? "creating a table, view or trigger" : name_of_action(action);
-        if (!object.empty() && !creates) sandbox.refusal_ += " " + object;
+        refusal_ = "a plan may not do this here: ";
+        refusal_ += creates ? "creating a table, view or trigger" : name_of_action(action);
+        if (!object.empty() && !creates) refusal_ += " " + object;
     }
     return SQLITE_DENY;
 }

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <new>
 #include <string>
 
 #include "runtime/storage/sqlite_api.h"
@@ -33,12 +34,17 @@ class Sandbox {
     /// A statement of this phase is about to run. The runtime's own are not watched.
     void begin(Phase phase);
 
-    /// Why the last statement was refused, or ended; empty if it was not.
-    const std::string& refusal() const { return refusal_; }
+    /// Why the last statement was refused, or ended; empty if it was not. Throws std::bad_alloc if
+    /// there was no memory to decide.
+    const std::string& refusal() const {
+        if (no_memory_) throw std::bad_alloc();
+        return refusal_;
+    }
 
   private:
     static int authorize(void* self, int action, const char* a, const char* b, const char* database,
                          const char* trigger);
+    int decide(int action, const char* a, const char* b, const char* database);
     bool admits(int action, const std::string& a, const std::string& b,
                 const std::string& database) const;
 
@@ -51,6 +57,7 @@ class Sandbox {
     const bool& declaring_;
     Phase phase_ = Phase::off;
     std::string refusal_;
+    bool no_memory_ = false;
     // Of the statement that runs.
     Phase running_ = Phase::off;
     int64_t steps_ = 0;

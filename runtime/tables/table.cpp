@@ -74,44 +74,47 @@ int disconnect(sqlite3_vtab* vtab) {
 // Every constraint on an integer column is taken: it becomes two characters of idxStr, the column
 // and the operator, and its value an argument of filter.
 int best_index(sqlite3_vtab* vtab, sqlite3_index_info* info) {
-    const int columns = table_of(vtab).integer_columns();
-    std::string plan;
-    bool equality = false;
-    for (int i = 0; i < info->nConstraint; ++i) {
-        const auto& constraint = info->aConstraint[i];
-        if (!constraint.usable || constraint.iColumn < 0 || constraint.iColumn >= columns) continue;
-        char op = 0;
-        switch (constraint.op) {
-            case SQLITE_INDEX_CONSTRAINT_EQ:
-                op = '=';
-                break;
-            case SQLITE_INDEX_CONSTRAINT_GT:
-                op = '>';
-                break;
-            case SQLITE_INDEX_CONSTRAINT_GE:
-                op = 'g';
-                break;
-            case SQLITE_INDEX_CONSTRAINT_LT:
-                op = '<';
-                break;
-            case SQLITE_INDEX_CONSTRAINT_LE:
-                op = 'l';
-                break;
-            default:
+    return guarded(&vtab->zErrMsg, [&] {
+        const int columns = table_of(vtab).integer_columns();
+        std::string plan;
+        bool equality = false;
+        for (int i = 0; i < info->nConstraint; ++i) {
+            const auto& constraint = info->aConstraint[i];
+            if (!constraint.usable || constraint.iColumn < 0 || constraint.iColumn >= columns)
                 continue;
+            char op = 0;
+            switch (constraint.op) {
+                case SQLITE_INDEX_CONSTRAINT_EQ:
+                    op = '=';
+                    break;
+                case SQLITE_INDEX_CONSTRAINT_GT:
+                    op = '>';
+                    break;
+                case SQLITE_INDEX_CONSTRAINT_GE:
+                    op = 'g';
+                    break;
+                case SQLITE_INDEX_CONSTRAINT_LT:
+                    op = '<';
+                    break;
+                case SQLITE_INDEX_CONSTRAINT_LE:
+                    op = 'l';
+                    break;
+                default:
+                    continue;
+            }
+            plan += static_cast<char>('0' + constraint.iColumn);
+            plan += op;
+            equality = equality || op == '=';
+            info->aConstraintUsage[i].argvIndex = static_cast<int>(plan.size() / 2);
+            info->aConstraintUsage[i].omit = 1;
         }
-        plan += static_cast<char>('0' + constraint.iColumn);
-        plan += op;
-        equality = equality || op == '=';
-        info->aConstraintUsage[i].argvIndex = static_cast<int>(plan.size() / 2);
-        info->aConstraintUsage[i].omit = 1;
-    }
-    info->idxStr = sqlite3_mprintf("%s", plan.c_str());
-    if (!info->idxStr) return SQLITE_NOMEM;
-    info->needToFreeIdxStr = 1;
-    info->estimatedCost = equality ? 1 : plan.empty() ? 1000 : 10;
-    info->estimatedRows = equality ? 1 : plan.empty() ? 1000 : 10;
-    return SQLITE_OK;
+        info->idxStr = sqlite3_mprintf("%s", plan.c_str());
+        if (!info->idxStr) return SQLITE_NOMEM;
+        info->needToFreeIdxStr = 1;
+        info->estimatedCost = equality ? 1 : plan.empty() ? 1000 : 10;
+        info->estimatedRows = equality ? 1 : plan.empty() ? 1000 : 10;
+        return SQLITE_OK;
+    });
 }
 
 int open_cursor(sqlite3_vtab*, sqlite3_vtab_cursor** result) {

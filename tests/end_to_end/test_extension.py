@@ -116,6 +116,38 @@ class Extension(unittest.TestCase):
                                              '{"keep": 1}'))
         self.assertIn("1 argument is needed", self.refused("SELECT * FROM llm_batch"))
 
+    def test_batch_says_which_row_it_cannot_answer_after_those_before(self):
+        self.db.execute("CREATE TEMP TABLE row(id, text)")
+        self.db.executemany("INSERT INTO row VALUES (?, ?)", [
+            (i, "The river" if i % 3 else None) for i in range(12)] + [("twelve", ""), (13, "hill")])
+        cursor = self.db.execute("SELECT id, answer FROM llm_batch('SELECT id, text FROM row', ?)",
+                                 (json.dumps(GREEDY),))
+        answer = self.generate("The river", GREEDY)
+        got = []
+        with self.assertRaisesRegex(sqlite3.OperationalError,
+                                    "llm_batch: id twelve: the prompt is empty"):
+            for row in cursor:
+                got.append(row)
+        # Python steps on before it hands out a row: the last one before an error is lost in it.
+        self.assertGreaterEqual(len(got), 11)
+        self.assertEqual(got, [(i, answer if i % 3 else None) for i in range(12)][:len(got)])
+        self.assertEqual(self.db.execute("SELECT * FROM llm_batch('SELECT 1, NULL UNION ALL SELECT "
+                                         "2, NULL')").fetchall(), [(1, None, None), (2, None, None)])
+        self.assertEqual(self.db.execute("SELECT * FROM llm_stream(NULL)").fetchall(), [])
+
+    def test_letting_go_of_a_model(self):
+        expected = self.generate("The river", GREEDY)
+        writer = sqlite3.connect(self.model, timeout=0)
+        with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+            with writer:
+                writer.execute("CREATE TABLE mine(a)")
+        self.assertEqual(value(self.db, "SELECT llm_unload()"), 1)
+        with writer:
+            writer.execute("CREATE TABLE mine(a)")
+            writer.execute("DROP TABLE mine")
+        writer.close()
+        self.assertEqual(self.generate("The river", GREEDY), expected)
+
     def test_tokens(self):
         for text in PROMPTS + ["", "é 漢字 \N{GRINNING FACE}"]:
             tokens = value(self.db, "SELECT llm_tokenize(?)", text)
@@ -200,7 +232,7 @@ class Extension(unittest.TestCase):
                 ("SELECT llm_detokenize('[1e9]')", "must be a JSON array"),
                 ("SELECT llm_detokenize('[1000000000]')", "there is no token 1000000000"),
                 ("SELECT * FROM llm_stream", "1 argument is needed"),
-                ("SELECT * FROM llm_stream(NULL)", "the prompt must be text"),
+                ("SELECT llm_chat('a', 'b', '{\"sessions\": \"\"}')", "option 'sessions': a file"),
                 ("SELECT llm_load('/nowhere')", "/nowhere")):
             with self.subTest(sql=sql):
                 self.assertIn(message, self.refused(sql))

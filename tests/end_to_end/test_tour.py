@@ -57,6 +57,7 @@ class Tour(unittest.TestCase):
             result, _, out = out.partition(f"-- end of {i}\n")
             results.append(result)
         self.assertEqual(out, "")
+        self.assertFalse([each for each in results if "-- end of" in each])
         expected = [result for block in BLOCK.findall(text) for _, result in steps(block)]
         for i, result in enumerate(expected):
             if result.startswith("Runtime error"):
