@@ -242,6 +242,13 @@ std::string unquote(std::string_view text) {
     return plain;
 }
 
+// Names of plans stand in errors, which are of one line.
+void require_printable(std::string_view text, std::string_view what) {
+    for (const char c : text)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+            fail("{} has a control character in it", what);
+}
+
 std::string_view trim(std::string_view text) {
     const size_t first = text.find_first_not_of(" \t\r\n");
     if (first == std::string_view::npos) return {};
@@ -258,6 +265,7 @@ ModuleArguments::ModuleArguments(int argc, const char* const* argv) : module_(ar
         if (equals == std::string_view::npos)
             fail("{}: '{}' is not of the form key=value", module_, argument);
         const std::string key(trim(argument.substr(0, equals)));
+        require_printable(argument, module_ + ": an argument");
         if (!values_.emplace(key, unquote(trim(argument.substr(equals + 1)))).second)
             fail("{}: '{}' is given twice", module_, key);
     }
@@ -297,7 +305,9 @@ int64_t integer_value(sqlite3_value* value, const char* what) {
 std::string text_value(sqlite3_value* value, const char* what) {
     if (sqlite3_value_type(value) != SQLITE_TEXT) fail("{} must be text", what);
     const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
-    return {text, static_cast<size_t>(sqlite3_value_bytes(value))};
+    std::string copy(text, static_cast<size_t>(sqlite3_value_bytes(value)));
+    require_printable(copy, what);
+    return copy;
 }
 
 void register_tables(sqlite3* db, Engine& engine) {
