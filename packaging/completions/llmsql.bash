@@ -36,7 +36,7 @@ _llmsql() {
     --explain) _llmsql_files "$word" .sql; return ;;
     --install | --compare) _llmsql_files "$word" .db; return ;;
     --output | -o | --file | -f | --perplexity | --tokenize | --logits | \
-      --profile-db | --profile-html | --trace-db)
+      --profile-db | --profile-html | --trace-db | --session)
       _llmsql_files "$word" ""
       return
       ;;
