@@ -325,6 +325,8 @@ class DeclarationChecker {
         if (tensor.kind != ast::Expr::Kind::text) {
             errors_.error(tensor.at,
                           "the tensor's name in quotes is needed here, or computed(expression)");
+        } else if (tensor.text.empty()) {
+            errors_.error(tensor.at, "a tensor has a name, this one is empty");
         } else {
             const size_t index = tensor.text.find("{i}");
             const bool in_block = scope_.inside != nullptr;

@@ -25,17 +25,19 @@ using Connection = std::unique_ptr<sqlite3, ConnectionCloser>;
 /// not as it was imported, what to do. `what` starts the error's text.
 [[noreturn]] inline void fail_by(sqlite3* db, std::string_view what) {
     const int code = sqlite3_errcode(db) & 0xff;
+    std::string message = sqlite3_errmsg(db);
+    for (char& c : message)  // it may quote names that a damaged file has
+        if (static_cast<unsigned char>(c) < 0x20) c = ' ';
     const char* file = sqlite3_db_filename(db, "main");
-    if (!file || !*file) fail("{}: {}", what, sqlite3_errmsg(db));  // a plan's tables
+    if (!file || !*file) fail("{}: {}", what, message);  // a plan's tables
     if (code == SQLITE_INTERRUPT)  // only what watches over the database does that
         fail("{}: the database file is damaged (a table does not end); import the model again",
              what);
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-        fail("{}: the database file is damaged ({}); import the model again", what,
-             sqlite3_errmsg(db));
+        fail("{}: the database file is damaged ({}); import the model again", what, message);
     if (code == SQLITE_ERROR || code == SQLITE_ABORT)
-        fail("{}: not what was imported ({}); import the model again", what, sqlite3_errmsg(db));
-    fail("{}: {}", what, sqlite3_errmsg(db));
+        fail("{}: not what was imported ({}); import the model again", what, message);
+    fail("{}: {}", what, message);
 }
 
 /// Prepares one statement that stays for long; `where` starts the error's text.

@@ -239,7 +239,7 @@ TEST(CheckGraph, Annotations) {
     EXPECT_EQ(messages_in(R"(graph t {
   dim n;
   param a : [n] @gguf("blk.{i}.a") @xx("a") @gguf("b");
-  param b : [n] @hf(3) @gguf("b", twist(3));
+  param b : [n] @hf(3) @gguf("b", twist(3)); param e : [n] @hf("");
   block k[n] { param c : [n] @gguf("c") @hf("{i}", unpermute(1, 2)); param d : [n] @gguf("{i}", plus(true), 3); }
 })"),
               "1:7 graph 't' has no forward\n"
@@ -249,6 +249,7 @@ TEST(CheckGraph, Annotations) {
               "4:21 the tensor's name in quotes is needed here, or computed(expression)\n"
               "4:35 unknown transform twist(3); there are unpermute(heads), plus(number) "
               "and slice(first, rows)\n"
+              "4:64 a tensor has a name, this one is empty\n"
               "5:36 {i} is missing: in a block each repetition has a tensor of its own\n"
               "5:52 unpermute takes one number\n"
               "5:102 a number is needed here, not true or false\n"
