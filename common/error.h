@@ -31,11 +31,22 @@ inline void report(std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
+inline bool is_control(char c) {
+    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+}
+
+/// A text with spaces for its line ends and other control characters.
+inline std::string one_line(std::string_view text) {
+    std::string line(text);
+    for (char& c : line)
+        if (is_control(c)) c = ' ';
+    return line;
+}
+
 /// For messages: other programs' strings may hold anything, a terminal should not see it.
 inline std::string printable(std::string_view text) {
     std::string result;
-    for (const char c : text.substr(0, 100))
-        result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+    for (const char c : text.substr(0, 100)) result += is_control(c) ? '?' : c;
     return result;
 }
 

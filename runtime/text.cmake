@@ -4,6 +4,7 @@ target_sources(llmsql_runtime PRIVATE
   generate/generator.cpp
   generate/options.cpp
   generate/prompt.cpp
+  generate/score.cpp
   session/block_store.cpp
   session/session.cpp
   session/session_file.cpp

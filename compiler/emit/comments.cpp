@@ -1,6 +1,7 @@
 // The comment above each statement. See statements.h.
 #include <fmt/format.h>
 
+#include "common/error.h"
 #include "compiler/emit/sql_text.h"
 #include "compiler/emit/statements.h"
 #include "compiler/ir/text.h"

@@ -1,11 +1,13 @@
 // Tables of memory and reading. See memory_page.h.
 #include "compiler/emit/memory_page.h"
+#include "common/error.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <iterator>
 
+#include "common/error.h"
 #include "compiler/emit/sql_text.h"
 #include "compiler/memory/byte_size.h"
 #include "compiler/memory/replacement.h"

@@ -9,9 +9,6 @@
 namespace llmsql {
 namespace {
 
-bool is_control(char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-}
 bool is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
@@ -92,12 +89,6 @@ std::string sql_string(std::string_view text) {
 std::string sql_literal(std::string_view text, std::string_view what) {
     if (std::ranges::any_of(text, is_control)) fail("{} contains a control character", what);
     return text.empty() ? "''" : sql_string(text);
-}
-
-std::string one_line(std::string_view text) {
-    std::string line(text);
-    std::ranges::replace_if(line, is_control, ' ');
-    return line;
 }
 
 std::string bytes_text(int64_t bytes) {

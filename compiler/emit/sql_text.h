@@ -16,9 +16,6 @@ std::string sql_string(std::string_view text);
 /// has control characters.
 std::string sql_literal(std::string_view text, std::string_view what);
 
-/// The text with control characters as spaces, for a comment.
-std::string one_line(std::string_view text);
-
 /// "144.9 MB", "62.5 kB", "100 bytes": decimal units, rounded to nearest.
 std::string bytes_text(int64_t bytes);
 

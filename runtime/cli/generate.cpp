@@ -121,10 +121,6 @@ std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::string_view text) 
     return noting(tokenizer, [&] { return tokenizer.encode(text, true); });
 }
 
-size_t batch_size(const Program& program, const Options& options) {
-    return static_cast<size_t>(std::min(options.batch.value_or(program.chunk()), program.chunk()));
-}
-
 int run_complete(Program& program, Tokenizer& tokenizer, const Options& options) {
     if (!options.session.empty()) return run_session(program, tokenizer, options);
     check_prompt(options.prompt, "the prompt");

@@ -92,9 +92,6 @@ bool say_noting(Tokenizer& tokenizer, Session& session, const std::string& conte
 /// A text's tokens, and such a note.
 std::vector<int32_t> encode_noting(Tokenizer& tokenizer, std::string_view text);
 
-/// Tokens a pass: -b, at most the plan's chunk.
-size_t batch_size(const Program& program, const Options& options);
-
 /// Mode::complete: prints the prompt and its continuation. Returns the exit status.
 int run_complete(Program& program, Tokenizer& tokenizer, const Options& options);
 

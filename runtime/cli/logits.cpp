@@ -89,7 +89,7 @@ int run_logits(Program& program, const Options& options) {
 
     const OnePhase phase(program, options, "logits");
     NpyWriter out(options.logits, static_cast<int64_t>(tokens.size()), vocabulary);
-    const size_t batch = batch_size(program, options);
+    const size_t batch = batch_of(program, options);
     for (size_t position = 0; position < tokens.size();) {
         if (interrupt()) return status_after_signals();
         const auto pass = tokens.subspan(position, std::min(batch, tokens.size() - position));

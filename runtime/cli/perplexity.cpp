@@ -10,36 +10,19 @@
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
 #include "runtime/cli/profile.h"
+#include "runtime/generate/score.h"
 
 namespace llmsql {
 namespace {
 
 constexpr int kDefaultWindow = 512;
 
-/// The sum over the rows of one pass, which holds window positions [position, position + rows),
-/// that predict a token to be scored: positions `first` to the window's last but one.
-double score_pass(Program& program, std::span<const int32_t> window, int position, int rows,
-                  int first) {
-    const int end = std::min(position + rows, static_cast<int>(window.size()) - 1);
-    double sum = 0;
-    for (int at = std::max(position, first); at < end;) {
-        const int count = std::min(program.logits_rows(), end - at);
-        const Logits logits = program.logits(at - position, count);
-        for (int i = 0; i < count; ++i)
-            sum -= log_probability(logits.row(i), window[static_cast<size_t>(at + i + 1)]);
-        at += count;
-    }
-    return sum;
-}
-
 }  // namespace
 
 int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& options) {
     const int size = options.context.value_or(kDefaultWindow);
     if (size < 4) fail("-c {}: a window needs at least 4 tokens", size);
-    if (size > program.context())
-        fail("-c {}: the plan's context is {} tokens; llmsqlc --context {} makes a larger one",
-             size, program.context(), size);
+    require_context(program, size);
     std::string text = read_file(options.file);
     if (text.ends_with('\n')) text.pop_back();  // as llama-perplexity does
     const std::vector<int32_t> tokens = encode_noting(tokenizer, text);
@@ -51,7 +34,7 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
 
     const size_t windows = tokens.size() / static_cast<size_t>(size);
     const int first = size / 2;
-    const int batch = static_cast<int>(batch_size(program, options));
+    const int batch = static_cast<int>(batch_of(program, options));
     const OnePhase phase(program, options, "perplexity");
     double sum = 0;
     int64_t count = 0;
@@ -68,7 +51,7 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
             program.forward(
                 std::span(window).subspan(static_cast<size_t>(position), static_cast<size_t>(rows)),
                 position);
-            sum += score_pass(program, window, position, rows, first);
+            sum -= log_probability_of_next(program, window, position, rows, first);
         }
         count += size - 1 - first;
         report(fmt::format("[{}]{:.4f},", w + 1, std::exp(sum / static_cast<double>(count))));

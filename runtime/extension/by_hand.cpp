@@ -9,12 +9,6 @@ namespace llmsql {
 namespace {
 
 // What a plan's chat section reads: here, a conversation that has not begun.
-class NoMessages final : public Rows {
-  public:
-    bool next() override { return false; }
-    void column(int, sqlite3_context*) override {}
-};
-
 constexpr TableFunction kMessage{
     .name = "message",
     .declaration = "CREATE TABLE x(id INTEGER, role TEXT, content TEXT)",
@@ -22,7 +16,7 @@ constexpr TableFunction kMessage{
     .least = 0,
     .most = 0,
     .call = [](const std::shared_ptr<Host>&, std::span<sqlite3_value*>) -> std::unique_ptr<Rows> {
-        return std::make_unique<NoMessages>();
+        return std::make_unique<NoRows>();
     },
 };
 

@@ -117,9 +117,7 @@ CallOptions parse_call_options(std::string_view json) {
 
 std::string text_argument(sqlite3_value* value, const char* name) {
     if (sqlite3_value_type(value) != SQLITE_TEXT) fail("{} must be text", name);
-    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
-    if (!text) throw std::bad_alloc();
-    return {text, static_cast<size_t>(sqlite3_value_bytes(value))};
+    return std::string(text_of_value(value));
 }
 
 CallOptions options_argument(sqlite3_value* value) {
@@ -137,10 +135,6 @@ std::vector<int32_t> prompt_tokens(OpenModel& model, const std::string& prompt,
     if (options.system) messages.push_back({"system", *options.system});
     messages.push_back({"user", prompt});
     return chat_prompt(model.program, model.tokenizer, messages, context, options.generate.keep);
-}
-
-void result_text(sqlite3_context* context, std::string_view text) {
-    sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
 }
 
 }  // namespace llmsql

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +9,7 @@
 
 #include "runtime/extension/host.h"
 #include "runtime/generate/options.h"
+#include "runtime/storage/sqlite_callbacks.h"
 
 namespace llmsql {
 
@@ -42,46 +42,6 @@ CallOptions options_argument(sqlite3_value* value);
 /// The tokens of a prompt: as it is, or as the message of a conversation.
 std::vector<int32_t> prompt_tokens(OpenModel& model, const std::string& prompt,
                                    const CallOptions& options);
-
-/// Runs `body`; an exception becomes the error of a function's call. None gets out.
-template<class Body>
-void guard_function(sqlite3_context* context, Body body) noexcept {
-    try {
-        body();
-    } catch (const Interrupted&) {
-        sqlite3_result_error_code(context, SQLITE_INTERRUPT);
-    } catch (const std::bad_alloc&) {
-        sqlite3_result_error_nomem(context);
-    } catch (const std::exception& error) {
-        sqlite3_result_error(context, error.what(), -1);
-    } catch (...) {
-        sqlite3_result_error(context, "unknown error", -1);
-    }
-}
-
-/// The same for a table's method: returns its result code, and leaves the text in `message`.
-template<class Body>
-int guard_method(char** message, Body body) noexcept {
-    const auto explain = [&](const char* text) {
-        sqlite3_free(*message);
-        *message = sqlite3_mprintf("%s", text);
-        return SQLITE_ERROR;
-    };
-    try {
-        return body();
-    } catch (const Interrupted&) {
-        return SQLITE_INTERRUPT;
-    } catch (const std::bad_alloc&) {
-        return SQLITE_NOMEM;
-    } catch (const std::exception& error) {
-        return explain(error.what());
-    } catch (...) {
-        return explain("unknown error");
-    }
-}
-
-/// Hands a text to SQLite.
-void result_text(sqlite3_context* context, std::string_view text);
 
 // functions.cpp, stream_table.cpp, batch_table.cpp, by_hand.cpp, reference.cpp: each registers its
 // own. Fail if SQLite refuses.

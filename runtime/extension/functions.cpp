@@ -1,12 +1,12 @@
-// The scalar functions of the extension. reference.h documents each.
+// The scalar functions of the extension. reference.cpp documents each.
 #include <array>
 #include <nlohmann/json.hpp>
 #include <span>
 
 #include "common/error.h"
 #include "runtime/extension/call.h"
-#include "runtime/extension/reference.h"
 #include "runtime/generate/prompt.h"
+#include "runtime/generate/score.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/installed_plans.h"
 #include "runtime/session/session.h"
@@ -125,8 +125,7 @@ void detokenize(Host& host, sqlite3_context* context, Arguments arguments) {
         const auto token = id.get<int32_t>();
         if (token >= model->program.vocabulary())
             fail("there is no token {}: the model has {}", token, model->program.vocabulary());
-        if (!model->tokenizer.is_control(token))
-            text += characters.push(model->tokenizer.text_of(token));
+        text += characters.push(model->tokenizer.shown_text(token));
     }
     result_text(context, text + characters.finish());
 }
@@ -161,16 +160,9 @@ void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
         if (poll()) throw Interrupted();
         const size_t count = std::min(chunk, tokens.size() - at);
         program.forward(std::span(tokens).subspan(at, count), static_cast<int>(at));
-        // The logits of row r say what comes at at + r + 1.
-        for (size_t row = first > at + 1 ? first - at - 1 : 0;
-             row < count && at + row + 1 < tokens.size();) {
-            const size_t rows = std::min({static_cast<size_t>(program.logits_rows()), count - row,
-                                          tokens.size() - 1 - at - row});
-            const Logits logits = program.logits(static_cast<int>(row), static_cast<int>(rows));
-            for (size_t i = 0; i < rows; ++i)
-                sum += log_probability(logits.row(static_cast<int>(i)), tokens[at + row + i + 1]);
-            row += rows;
-        }
+        // A token is told by the position before it.
+        sum += log_probability_of_next(program, tokens, static_cast<int>(at),
+                                       static_cast<int>(count), static_cast<int>(first) - 1);
     }
     sqlite3_result_double(context, sum);
 }

@@ -95,14 +95,7 @@ Host::Host(sqlite3* db) : db_(db) {
             fail("nothing can be computed before the plan's init has declared its parameters");
         if (by_hand_.cache && by_hand_.arena)
             by_hand_.cache->set_chunk(std::max<int64_t>(1, chunk_of(*by_hand_.arena)));
-        PoolOptions pool{std::nullopt, std::nullopt, false};
-        int threads = usable_cores();
-        if (by_hand_.budget) {
-            pool.windows = static_cast<uint64_t>(by_hand_.budget->windows);
-            threads = std::min(threads, static_cast<int>(by_hand_.budget->workers));
-        }
-        by_hand_.executor =
-            std::make_shared<Executor>(*by_hand_.db, by_hand_.residency, pool, threads);
+        by_hand_.executor = make_executor(by_hand_, 0, std::nullopt, false);
     };
 }
 

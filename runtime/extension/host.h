@@ -56,9 +56,6 @@ class Poll {
     bool interrupted_ = false;
 };
 
-/// Thrown where the host has interrupted: a call ends with SQLITE_INTERRUPT.
-class Interrupted : public std::exception {};
-
 /// Used by one thread at a time: SQLite sees to that for a connection's functions.
 class Host {
   public:

@@ -1,10 +1,16 @@
-// The reference of the extension's functions, and llm_functions, the table of it.
-#include "runtime/extension/reference.h"
-
+// What each function of the extension takes and does, with an example; and llm_functions, the table
+// of it, which docs/sql-reference.md is made from.
 #include "runtime/extension/table_function.h"
 
 namespace llmsql {
 namespace {
+
+struct FunctionReference {
+    const char* name;
+    const char* call;         // "llm_generate(prompt [, options])"
+    const char* description;  // Markdown
+    const char* example;      // SQL that runs on the tiny model of the tests and on any other
+};
 
 constexpr FunctionReference kReference[] = {
     {"llm_generate", "llm_generate(prompt [, options])",
@@ -96,10 +102,6 @@ constexpr TableFunction kFunctions{
 };
 
 }  // namespace
-
-std::span<const FunctionReference> function_reference() {
-    return kReference;
-}
 
 void register_reference(const std::shared_ptr<Host>& host) {
     register_table_function(host, kFunctions);

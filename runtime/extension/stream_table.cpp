@@ -41,12 +41,6 @@ class Stream final : public Rows {
     bool finished_ = false;
 };
 
-class NoRows final : public Rows {
-  public:
-    bool next() override { return false; }
-    void column(int, sqlite3_context*) override {}
-};
-
 std::unique_ptr<Rows> call(const std::shared_ptr<Host>& host, std::span<sqlite3_value*> arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return std::make_unique<NoRows>();
     return std::make_unique<Stream>(host, text_argument(arguments[0], "the prompt"),

@@ -17,6 +17,12 @@ class Rows {
     virtual void column(int column, sqlite3_context* context) = 0;
 };
 
+class NoRows final : public Rows {
+  public:
+    bool next() override { return false; }
+    void column(int, sqlite3_context*) override {}
+};
+
 struct TableFunction {
     const char* name;
     const char* declaration;  // "CREATE TABLE x(a, …, argument HIDDEN, …)"

@@ -18,12 +18,8 @@ Batch::Batch(Program& program, Tokenizer& tokenizer, const GenerateOptions& opti
       ends_(end_tokens(program, tokenizer)) {
     check_options(options);
     if (options.keep) fail("--keep: texts of a batch end when their context is full");
-    if (options.context && *options.context > program.context())
-        fail("-c {}: the plan's context is {} tokens; llmsqlc --context {} makes a larger one",
-             *options.context, program.context(), *options.context);
-    context_ = static_cast<size_t>(options.context.value_or(program.context()));
-    batch_ =
-        static_cast<size_t>(std::min(options.batch.value_or(program.chunk()), program.chunk()));
+    context_ = static_cast<size_t>(context_of(program, options));
+    batch_ = batch_of(program, options);
     texts_.resize(static_cast<size_t>(
         std::clamp(std::min(program.sequences(), most), 1, static_cast<int>(batch_))));
 }
@@ -59,9 +55,7 @@ void Batch::take_prompts() {
         text.busy = true;
         text.number = taken_++;
         text.tokens = std::move(*tokens);
-        text.sampler.emplace(options_.sampler, seed_or_random(options_.seed),
-                             options_.ignore_end ? std::vector<int32_t>(ends_.begin(), ends_.end())
-                                                 : std::vector<int32_t>());
+        text.sampler.emplace(make_sampler(options_, ends_));
         text.out.emplace(options_.stops);
         if (options_.predict == 0) end(text, Ending::limit);
     }
@@ -111,8 +105,7 @@ void Batch::pick(Text& text, std::span<const float> logits) {
     const int32_t token = text.sampler->sample(logits, text.tokens);
     ++text.answer.tokens;
     if (!options_.ignore_end && ends_.contains(token)) return end(text, Ending::end_token);
-    if (!tokenizer_.is_control(token))
-        text.answer.text += text.out->push(tokenizer_.text_of(token));
+    text.answer.text += text.out->push(tokenizer_.shown_text(token));
     if (text.out->stopped()) return end(text, Ending::stop_text);
     if (text.answer.tokens == options_.predict) return end(text, Ending::limit);
     if (text.tokens.size() == context_) return end(text, Ending::context_full);

@@ -35,8 +35,6 @@ class Batch {
     std::optional<BatchAnswer> next();
     bool interrupted() const { return stopped_; }
 
-    int together() const { return static_cast<int>(texts_.size()); }
-
   private:
     struct Text {
         bool busy = false;

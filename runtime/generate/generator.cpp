@@ -2,13 +2,23 @@
 #include "runtime/generate/generator.h"
 
 #include <algorithm>
-#include <cmath>
 #include <random>
 #include <utility>
 
 #include "common/error.h"
+#include "runtime/generate/score.h"
 
 namespace llmsql {
+namespace {
+
+/// `seed`, or one from the system where it is negative.
+uint64_t seed_or_random(int64_t seed) {
+    if (seed >= 0) return static_cast<uint64_t>(seed);
+    std::random_device random;
+    return (static_cast<uint64_t>(random()) << 32) | random();
+}
+
+}  // namespace
 
 std::set<int32_t> end_tokens(Program& program, const Tokenizer& tokenizer) {
     std::set<int32_t> ends;
@@ -21,20 +31,26 @@ std::set<int32_t> end_tokens(Program& program, const Tokenizer& tokenizer) {
     return ends;
 }
 
-uint64_t seed_or_random(int64_t seed) {
-    if (seed >= 0) return static_cast<uint64_t>(seed);
-    std::random_device random;
-    return (static_cast<uint64_t>(random()) << 32) | random();
+void require_context(const Program& program, int tokens) {
+    if (tokens > program.context())
+        fail("-c {}: the plan's context is {} tokens; llmsqlc --context {} makes a larger one",
+             tokens, program.context(), tokens);
 }
 
-double log_probability(std::span<const float> logits, int32_t token) {
-    const float most = *std::max_element(logits.begin(), logits.end());
-    double sum = 0;
-    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
-    const double nats = logits[static_cast<size_t>(token)] - most - std::log(sum);
-    if (!std::isfinite(nats))
-        fail("a logit is not a number: the model's weights or the plan are broken");
-    return nats;
+int context_of(const Program& program, const GenerateOptions& options) {
+    const int context = options.context.value_or(program.context());
+    require_context(program, context);
+    return context;
+}
+
+size_t batch_of(const Program& program, const GenerateOptions& options) {
+    return static_cast<size_t>(std::min(options.batch.value_or(program.chunk()), program.chunk()));
+}
+
+Sampler make_sampler(const GenerateOptions& options, const std::set<int32_t>& ends) {
+    return {options.sampler, seed_or_random(options.seed),
+            options.ignore_end ? std::vector<int32_t>(ends.begin(), ends.end())
+                               : std::vector<int32_t>()};
 }
 
 Generator::Generator(Program& program, Tokenizer& tokenizer, const GenerateOptions& options,
@@ -48,17 +64,10 @@ Generator::Generator(Program& program, Tokenizer& tokenizer, const GenerateOptio
 
 void Generator::set_options(const GenerateOptions& options) {
     check_options(options);
-    const int most = program_.context();
-    if (options.context && *options.context > most)
-        fail("-c {}: the plan's context is {} tokens; llmsqlc --context {} makes a larger one",
-             *options.context, most, *options.context);
+    context_ = context_of(program_, options);
+    batch_ = batch_of(program_, options);
     options_ = options;
-    context_ = options.context.value_or(most);
-    batch_ =
-        static_cast<size_t>(std::min(options.batch.value_or(program_.chunk()), program_.chunk()));
-    sampler_.emplace(options.sampler, seed_or_random(options.seed),
-                     options.ignore_end ? std::vector<int32_t>(ends_.begin(), ends_.end())
-                                        : std::vector<int32_t>());
+    sampler_.emplace(make_sampler(options, ends_));
 }
 
 bool Generator::prefill(std::span<const int32_t> tokens) {
@@ -155,7 +164,7 @@ std::optional<Picked> Generator::next() {
 }
 
 std::string Generator::take_text(int32_t token) {
-    return tokenizer_.is_control(token) ? std::string() : text_.push(tokenizer_.text_of(token));
+    return text_.push(tokenizer_.shown_text(token));
 }
 
 double Generator::logprob(int32_t token) const {

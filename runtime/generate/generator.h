@@ -66,9 +66,6 @@ class Generator {
     /// The program has been used by somebody else: nothing is held any more.
     void forget();
 
-    /// Ends the answer where it stands.
-    void stop(Ending ending);
-
     /// Natural logarithm of the probability of a token where the last one was picked, or after the
     /// prefill: of the model itself, before any sampling option.
     double logprob(int32_t token) const;
@@ -94,12 +91,12 @@ class Generator {
     /// Goes on from there. The text so far, or nothing if interrupted before all was computed.
     std::optional<std::string> resume(const State& state);
 
-    bool ended() const { return ended_; }
     const GenerateOptions& options() const { return options_; }
 
   private:
     bool extend(std::span<const int32_t> tokens);
     bool make_room();
+    void stop(Ending ending);
     size_t keep_of(size_t prompt) const;
     std::string take_text(int32_t token);
 
@@ -125,10 +122,13 @@ class Generator {
 /// The tokens that end a text: the model's, and the plan's stop pieces.
 std::set<int32_t> end_tokens(Program& program, const Tokenizer& tokenizer);
 
-/// `seed`, or one from the system where it is negative.
-uint64_t seed_or_random(int64_t seed);
+/// Fails if that is more context than the plan has.
+void require_context(const Program& program, int tokens);
 
-/// log softmax of one row of logits at a token.
-double log_probability(std::span<const float> logits, int32_t token);
+// What options come to for a program: most tokens of a text, and of a pass; and what picks. The
+// first fails as require_context does.
+int context_of(const Program& program, const GenerateOptions& options);
+size_t batch_of(const Program& program, const GenerateOptions& options);
+Sampler make_sampler(const GenerateOptions& options, const std::set<int32_t>& ends);
 
 }  // namespace llmsql

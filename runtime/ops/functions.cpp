@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "operators/operators.h"
 #include "runtime/ops/rope_tables.h"
+#include "runtime/storage/sqlite_callbacks.h"
 
 namespace llmsql {
 namespace {
@@ -61,20 +62,8 @@ const Registered& registered(sqlite3_context* context) {
     return *static_cast<const Registered*>(sqlite3_user_data(context));
 }
 
-// Runs `body`, turning exceptions into the statement's error.
-template<class Body>
-void guarded(sqlite3_context* context, Body body) {
-    try {
-        body();
-    } catch (const std::bad_alloc&) {
-        sqlite3_result_error_nomem(context);
-    } catch (const std::exception& error) {
-        sqlite3_result_error(context, error.what(), -1);
-    }
-}
-
 void call_scalar(sqlite3_context* context, int count, sqlite3_value** values) {
-    guarded(context, [&] {
+    guard_function(context, [&] {
         const Registered& self = registered(context);
         const Arguments arguments(self.op->sql, values, count);
         if (self.implementation->scalar) {
@@ -82,13 +71,12 @@ void call_scalar(sqlite3_context* context, int count, sqlite3_value** values) {
             return;
         }
         self.state->settle();
-        const std::string text = self.implementation->inspect(arguments);
-        sqlite3_result_text(context, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+        result_text(context, self.implementation->inspect(arguments));
     });
 }
 
 void step_aggregate(sqlite3_context* context, int count, sqlite3_value** values) {
-    guarded(context, [&] {
+    guard_function(context, [&] {
         const Registered& self = registered(context);
         auto** state =
             static_cast<Aggregate**>(sqlite3_aggregate_context(context, sizeof(Aggregate*)));
@@ -103,7 +91,7 @@ void step_aggregate(sqlite3_context* context, int count, sqlite3_value** values)
 
 void finish_aggregate(sqlite3_context* context) {
     auto** state = static_cast<Aggregate**>(sqlite3_aggregate_context(context, 0));
-    guarded(context, [&] {
+    guard_function(context, [&] {
         std::unique_ptr<Aggregate> aggregate(state ? std::exchange(*state, nullptr) : nullptr);
         if (!aggregate) aggregate = registered(context).implementation->aggregate();
         result_expr(context, aggregate->finish());

@@ -62,8 +62,7 @@ struct Engine {
 /// The most tokens that a tensor of the plan, which declares one at least, has room for: a pass's.
 inline int64_t chunk_of(const Arena& arena) {
     int64_t most = 0;
-    for (const auto& [id, place] : arena.places())
-        most = std::max(most, place.rows / place.choices);
+    for (const auto& [id, place] : arena.places()) most = std::max(most, place.tokens());
     return most;
 }
 
@@ -73,6 +72,19 @@ inline void count_write(Engine& engine) {
     if (engine.most_writes && engine.writes >= *engine.most_writes)
         fail("the statement stores more rows than there are tensors and cache layers");
     ++engine.writes;
+}
+
+/// The executor of what a plan's init has declared: its model, its residency, within its budget.
+/// `threads` 0: as many as the process may use physical cores. `io`, `may_map`: see PoolOptions.
+inline std::shared_ptr<Executor> make_executor(const Engine& engine, int threads,
+                                               std::optional<IoMode> io, bool may_map) {
+    if (threads <= 0) threads = usable_cores();
+    PoolOptions pool{io, std::nullopt, may_map};
+    if (engine.budget) {
+        threads = std::min(threads, static_cast<int>(engine.budget->workers));
+        pool.windows = static_cast<uint64_t>(engine.budget->windows);
+    }
+    return std::make_shared<Executor>(*engine.db, engine.residency, pool, threads);
 }
 
 /// The engine's executor; fails where there is none yet.

@@ -24,14 +24,6 @@ namespace {
 constexpr size_t kLongestChat = 64 << 20;  // bytes of all that a chat section makes
 constexpr size_t kMostStops = 10000;
 
-// SQLite's words for what is wrong may quote the plan, line ends and all: an error is one line.
-std::string one_line(const char* message) {
-    std::string text = message;
-    for (char& c : text)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-    return text;
-}
-
 // A prepared statement of the plan and where it stands in the file.
 struct Prepared {
     Statement statement;
@@ -54,16 +46,6 @@ std::string first_word(const std::string& sql) {
             break;
     }
     return word;
-}
-
-std::shared_ptr<Executor> make_executor(const Engine& engine, const ProgramOptions& options) {
-    int threads = options.threads > 0 ? options.threads : usable_cores();
-    PoolOptions pool{options.io, std::nullopt, options.may_map};
-    if (engine.budget) {
-        threads = std::min(threads, static_cast<int>(engine.budget->workers));
-        pool.windows = static_cast<uint64_t>(engine.budget->windows);
-    }
-    return std::make_shared<Executor>(*engine.db, engine.residency, pool, threads);
 }
 
 }  // namespace
@@ -141,8 +123,9 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     Prepared prepared;
     prepared.statement.reset(raw);  // before anything can fail
     prepared.where = place;
+    // What is wrong may be said in the plan's words, line ends and all: an error is one line.
     if (code != SQLITE_OK && !sandbox->refusal().empty())
-        fail("{}: {}", place, one_line(sandbox->refusal().c_str()));
+        fail("{}: {}", place, one_line(sandbox->refusal()));
     if (code != SQLITE_OK) fail("{}: {}", place, one_line(sqlite3_errmsg(db())));
     if (!raw) fail("{}: there is no statement here", place);
     // SQLite and read_plan() have to agree on where a statement ends, or a part of it would not
@@ -219,10 +202,10 @@ void Program::State::check_tables() {
              engine.declared.size());
 
     // Tensors of a pass hold a chunk; those of the logits section, fewer rows.
-    const auto rows = [](const auto& entry) { return entry.second.rows / entry.second.choices; };
+    const auto tokens = [](const auto& entry) { return entry.second.tokens(); };
     const auto& places = engine.arena->places();
     chunk = static_cast<int>(chunk_of(*engine.arena));
-    logits_rows = static_cast<int>(rows(*std::ranges::min_element(places, {}, rows)));
+    logits_rows = static_cast<int>(tokens(*std::ranges::min_element(places, {}, tokens)));
     if (engine.cache) engine.cache->set_chunk(chunk);
 }
 
@@ -327,7 +310,8 @@ int64_t Program::State::logits_width() {
 void Program::State::start(const ProgramOptions& options) {
     timing = options.timing || options.profile;
     engine.executor = options.executor;
-    if (!engine.executor) engine.executor = make_executor(engine, options);
+    if (!engine.executor)
+        engine.executor = make_executor(engine, options.threads, options.io, options.may_map);
     number_statements();
     if (options.profile) profiler.emplace(forward.size() + logits.size(), workers().count());
     observer = options.observer;

@@ -3,13 +3,13 @@
 #include "runtime/program/text_functions.h"
 
 #include <cstdint>
-#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "common/error.h"
+#include "runtime/storage/sqlite_callbacks.h"
 
 namespace llmsql {
 namespace {
@@ -19,9 +19,7 @@ constexpr size_t kLongest = 1000;
 
 std::optional<std::string_view> text_of(sqlite3_value* value) {
     if (sqlite3_value_type(value) == SQLITE_NULL) return std::nullopt;
-    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
-    if (!text) throw std::bad_alloc();
-    return std::string_view(text, static_cast<size_t>(sqlite3_value_bytes(value)));
+    return text_of_value(value);
 }
 
 std::optional<std::string_view> short_text_of(sqlite3_value* value, const char* function) {
@@ -30,10 +28,6 @@ std::optional<std::string_view> short_text_of(sqlite3_value* value, const char* 
         fail("{}: argument 2 is {} bytes long, in a plan it may be {}", function, text->size(),
              kLongest);
     return text;
-}
-
-void result_text(sqlite3_context* context, std::string_view text) {
-    sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
 }
 
 bool is_character_start(char c) {
@@ -107,26 +101,14 @@ void trim(sqlite3_context* context, sqlite3_value** values, bool has_set) {
     result_text(context, rest);
 }
 
-// Runs a function, turning exceptions into the statement's error.
-template<class Body>
-void guarded(sqlite3_context* context, Body body) {
-    try {
-        body();
-    } catch (const std::bad_alloc&) {
-        sqlite3_result_error_nomem(context);
-    } catch (const std::exception& error) {
-        sqlite3_result_error(context, error.what(), -1);
-    }
-}
-
 template<auto function>
 void call(sqlite3_context* context, int, sqlite3_value** values) {
-    guarded(context, [&] { function(context, values); });
+    guard_function(context, [&] { function(context, values); });
 }
 
 template<bool left, bool right>
 void call_trim(sqlite3_context* context, int count, sqlite3_value** values) {
-    guarded(context, [&] { trim<left, right>(context, values, count > 1); });
+    guard_function(context, [&] { trim<left, right>(context, values, count > 1); });
 }
 
 }  // namespace

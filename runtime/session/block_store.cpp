@@ -31,11 +31,6 @@ int64_t row_bytes(const KvCache& cache) {
     return bytes;
 }
 
-struct BlobCloser {
-    void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
-};
-using Blob = std::unique_ptr<sqlite3_blob, BlobCloser>;
-
 }  // namespace
 
 std::vector<Hash128> block_keys(const Hash128& first, std::span<const int32_t> tokens) {

@@ -104,8 +104,7 @@ void Session::end_last() {
     }
     AnswerText text(options_.stops);
     std::string content;
-    for (const int32_t token : state_.answer)
-        if (!tokenizer_.is_control(token)) content += text.push(tokenizer_.text_of(token));
+    for (const int32_t token : state_.answer) content += text.push(tokenizer_.shown_text(token));
     messages_.back().content = content + text.finish();
 }
 
@@ -209,7 +208,7 @@ void Session::leave_out_stop() {
     tokens.resize(tokens.size() - answer);
     std::string text;
     for (const int32_t token : std::span(state_.answer).last(answer)) {
-        const std::string more = tokenizer_.is_control(token) ? "" : tokenizer_.text_of(token);
+        const std::string more = tokenizer_.shown_text(token);
         if (!shown.starts_with(text + more)) break;
         text += more;
         tokens.push_back(token);

@@ -27,6 +27,7 @@ struct TensorPlace {
     std::optional<int64_t> slice_of;  // the tensor whose columns these are, written with it
 
     int64_t elements() const { return heads * width; }
+    int64_t tokens() const { return rows / choices; }  // that it can hold
     /// Bytes of one token's elements.
     int64_t row_bytes() const;
     /// Bytes from the first token's first to the last token's last.

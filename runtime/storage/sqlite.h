@@ -21,13 +21,16 @@ struct ConnectionCloser {
 };
 using Connection = std::unique_ptr<sqlite3, ConnectionCloser>;
 
+struct BlobCloser {
+    void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
+};
+using Blob = std::unique_ptr<sqlite3_blob, BlobCloser>;
+
 /// Fails with what SQLite says of the last call on a connection, and, of a database file that is
 /// not as it was imported, what to do. `what` starts the error's text.
 [[noreturn]] inline void fail_by(sqlite3* db, std::string_view what) {
     const int code = sqlite3_errcode(db) & 0xff;
-    std::string message = sqlite3_errmsg(db);
-    for (char& c : message)  // it may quote names that a damaged file has
-        if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+    const std::string message = one_line(sqlite3_errmsg(db));  // it may quote a damaged schema
     const char* file = sqlite3_db_filename(db, "main");
     if (!file || !*file) fail("{}: {}", what, message);  // a plan's tables
     if (code == SQLITE_INTERRUPT)  // only what watches over the database does that

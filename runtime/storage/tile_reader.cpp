@@ -12,10 +12,6 @@
 namespace llmsql {
 namespace {
 
-struct BlobCloser {
-    void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
-};
-
 // Each worker has a connection of its own, so that they do not wait for each other.
 class BlobReader final : public TileReader {
   public:
@@ -54,7 +50,7 @@ class BlobReader final : public TileReader {
   private:
     struct Worker {
         Connection connection;
-        std::unique_ptr<sqlite3_blob, BlobCloser> blob;
+        Blob blob;
         int64_t rowid = 0;
     };
 

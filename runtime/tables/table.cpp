@@ -1,6 +1,7 @@
 // The bridge between SQLite's virtual table interface and Table. See table.h.
 #include "runtime/tables/table.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <new>
@@ -8,6 +9,7 @@
 
 #include "common/error.h"
 #include "runtime/program/engine.h"
+#include "runtime/storage/sqlite_callbacks.h"
 
 namespace llmsql {
 namespace {
@@ -36,22 +38,9 @@ Cursor& cursor_of(sqlite3_vtab_cursor* cursor) {
     return *static_cast<Cursor*>(cursor);
 }
 
-template<class Body>
-int guarded(char** message, Body body) {
-    try {
-        return body();
-    } catch (const std::bad_alloc&) {
-        return SQLITE_NOMEM;
-    } catch (const std::exception& error) {
-        sqlite3_free(*message);
-        *message = sqlite3_mprintf("%s", error.what());
-        return SQLITE_ERROR;
-    }
-}
-
 int connect(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** result,
             char** message) {
-    return guarded(message, [&] {
+    return guard_method(message, [&] {
         const Module& module = *static_cast<Module*>(aux);
         const ModuleArguments arguments(argc, argv);
         auto made = std::make_unique<VirtualTable>();
@@ -74,7 +63,7 @@ int disconnect(sqlite3_vtab* vtab) {
 // Every constraint on an integer column is taken: it becomes two characters of idxStr, the column
 // and the operator, and its value an argument of filter.
 int best_index(sqlite3_vtab* vtab, sqlite3_index_info* info) {
-    return guarded(&vtab->zErrMsg, [&] {
+    return guard_method(&vtab->zErrMsg, [&] {
         const int columns = table_of(vtab).integer_columns();
         std::string plan;
         bool equality = false;
@@ -166,7 +155,7 @@ void narrow(Ranges::Range& range, char op, sqlite3_value* value) {
 }
 
 int filter(sqlite3_vtab_cursor* base, int, const char* plan, int count, sqlite3_value** values) {
-    return guarded(&base->pVtab->zErrMsg, [&] {
+    return guard_method(&base->pVtab->zErrMsg, [&] {
         Ranges ranges;
         for (int i = 0; i < count; ++i)
             narrow(ranges.columns[static_cast<size_t>(plan[2 * i] - '0')], plan[2 * i + 1],
@@ -189,7 +178,7 @@ int at_end(sqlite3_vtab_cursor* base) {
 }
 
 int read_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
-    return guarded(&base->pVtab->zErrMsg, [&] {
+    return guard_method(&base->pVtab->zErrMsg, [&] {
         const Cursor& cursor = cursor_of(base);
         table_of(base->pVtab).column(cursor.rows[cursor.next], column, context);
         return SQLITE_OK;
@@ -204,7 +193,7 @@ int read_rowid(sqlite3_vtab_cursor* base, sqlite3_int64* rowid) {
 
 // argv: the old rowid (NULL for an INSERT), the new rowid, then the columns.
 int update(sqlite3_vtab* vtab, int argc, sqlite3_value** argv, sqlite3_int64* rowid) {
-    return guarded(&vtab->zErrMsg, [&] {
+    return guard_method(&vtab->zErrMsg, [&] {
         if (argc < 2 || sqlite3_value_type(argv[0]) != SQLITE_NULL)
             fail("rows of this table can be inserted, not changed or deleted");
         table_of(vtab).insert({argv + 2, static_cast<size_t>(argc - 2)});
@@ -244,9 +233,7 @@ std::string unquote(std::string_view text) {
 
 // Names of plans stand in errors, which are of one line.
 void require_printable(std::string_view text, std::string_view what) {
-    for (const char c : text)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-            fail("{} has a control character in it", what);
+    if (std::ranges::any_of(text, is_control)) fail("{} has a control character in it", what);
 }
 
 std::string_view trim(std::string_view text) {
@@ -304,8 +291,7 @@ int64_t integer_value(sqlite3_value* value, const char* what) {
 
 std::string text_value(sqlite3_value* value, const char* what) {
     if (sqlite3_value_type(value) != SQLITE_TEXT) fail("{} must be text", what);
-    const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
-    std::string copy(text, static_cast<size_t>(sqlite3_value_bytes(value)));
+    std::string copy(text_of_value(value));
     require_printable(copy, what);
     return copy;
 }

@@ -48,6 +48,10 @@ class Tokenizer {
     /// printed in generated text.
     std::string text_of(int32_t token) const;
     bool is_control(int32_t token) const;
+    /// What is shown of a token in generated text: nothing of a control token.
+    std::string shown_text(int32_t token) const {
+        return is_control(token) ? std::string() : text_of(token);
+    }
 
     /// The id of the token with exactly this piece, of any kind.
     std::optional<int32_t> find_piece(std::string_view piece) const;

@@ -24,7 +24,9 @@ PROMPTS = ["The river", "A", "Once upon a time there was a hill and a river, and
            "hill", "zzz", "The  hill", "to be", "x = 1", "seven", "The river flows", "end"]
 
 
-class Extension(unittest.TestCase):
+class WithModel(unittest.TestCase):
+    """A tiny model with a plan installed, once a class."""
+
     @classmethod
     def setUpClass(cls):
         holder = tempfile.TemporaryDirectory()
@@ -32,6 +34,8 @@ class Extension(unittest.TestCase):
         cls.folder = pathlib.Path(holder.name)
         cls.model = tiny(cls.folder)
 
+
+class Extension(WithModel):
     def setUp(self):
         self.db = connect(self.model)
         self.addCleanup(self.db.close)
@@ -402,13 +406,10 @@ class Extension(unittest.TestCase):
         print(f"{sum(counts)} calls, {early >> 20} then {late >> 20} MiB", flush=True)
 
 
-class Shell(unittest.TestCase):
+class Shell(WithModel):
     @classmethod
     def setUpClass(cls):
-        holder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(holder.cleanup)
-        cls.folder = pathlib.Path(holder.name)
-        cls.model = tiny(cls.folder)
+        super().setUpClass()
         cls.plan = compile_model(cls.model.with_suffix(".toml"), cls.folder / "plan.sql")
 
     def test_the_shell(self):

@@ -31,19 +31,8 @@ const std::string kForward = R"(--@ forward :tokens :position :sequence
 INSERT INTO slot(id, data) SELECT 1, llm_embed(w.data, :tokens) FROM param w WHERE w.id = 1;
 INSERT INTO slot(id, data) SELECT 2, llm_rms_norm(x.data, w.data, 1e-05)
 FROM tensor x, param w WHERE x.id = 1 AND w.id = 2;
-INSERT INTO slot(id, data) SELECT 3, llm_concat(llm_linear(h.data, w.data, b.data))
-FROM tensor h, param w, param b WHERE h.id = 2 AND w.id BETWEEN 3 AND 5 AND b.id = w.id + 3;
-INSERT INTO slot(id, data) SELECT 7, llm_rope(q.data, :position, 10000.0) FROM tensor q WHERE q.id = 4;
-INSERT INTO kv(sequence, layer, position, k, v)
-SELECT :sequence, 0, :position, llm_rope(k.data, :position, 10000.0), v.data
-FROM tensor k, tensor v WHERE k.id = 5 AND v.id = 6;
-INSERT INTO slot(id, data)
-SELECT 8, llm_attention(q.data, kv.k, kv.v, kv.position, :position, 0.4, 5)
-FROM tensor q, kv
-WHERE q.id = 7 AND kv.sequence = :sequence AND kv.layer = 0 AND kv.position > :position - 36;
-INSERT INTO slot(id, data) SELECT 9, llm_add(x.data, llm_linear(a.data, w.data))
-FROM tensor x, tensor a, param w WHERE x.id = 1 AND a.id = 8 AND w.id = 9;
-INSERT INTO slot(id, data)
+)" + testing::kAttentionHalf +
+                             R"(INSERT INTO slot(id, data)
 SELECT 10, llm_mul(llm_silu(llm_linear(x.data, g.data)), llm_linear(x.data, u.data))
 FROM tensor x, param g, param u WHERE x.id = 9 AND g.id = 10 AND u.id = 11;
 INSERT INTO slot(id, data) SELECT 11, llm_add(x.data, llm_scale(llm_linear(h.data, w.data), 0.5))

@@ -88,6 +88,23 @@ inline PackedMatrix pack_matrix(WeightType type, int64_t rows, int64_t cols,
     return packed;
 }
 
+/// Of a plan over a tiny decoder's layer with a window of 5, from the normed input (tensor 2) to
+/// the sum with what came in (9): what several plans of tests have in common.
+inline const std::string kAttentionHalf =
+    R"(INSERT INTO slot(id, data) SELECT 3, llm_concat(llm_linear(h.data, w.data, b.data))
+FROM tensor h, param w, param b WHERE h.id = 2 AND w.id BETWEEN 3 AND 5 AND b.id = w.id + 3;
+INSERT INTO slot(id, data) SELECT 7, llm_rope(q.data, :position, 10000.0) FROM tensor q WHERE q.id = 4;
+INSERT INTO kv(sequence, layer, position, k, v)
+SELECT :sequence, 0, :position, llm_rope(k.data, :position, 10000.0), v.data
+FROM tensor k, tensor v WHERE k.id = 5 AND v.id = 6;
+INSERT INTO slot(id, data)
+SELECT 8, llm_attention(q.data, kv.k, kv.v, kv.position, :position, 0.4, 5)
+FROM tensor q, kv
+WHERE q.id = 7 AND kv.sequence = :sequence AND kv.layer = 0 AND kv.position > :position - 36;
+INSERT INTO slot(id, data) SELECT 9, llm_add(x.data, llm_linear(a.data, w.data))
+FROM tensor x, tensor a, param w WHERE x.id = 1 AND a.id = 8 AND w.id = 9;
+)";
+
 /// A folder that is removed with the object.
 class TemporaryFolder {
   public:
