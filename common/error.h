@@ -20,17 +20,6 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-/// Throws Error with a message formatted as by fmt::format.
-template<class... Args>
-[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
-    throw Error(fmt::format(format, std::forward<Args>(args)...));
-}
-
-/// Writes to stderr. What cannot be said there cannot be said at all, so failures are ignored.
-inline void report(std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stderr);
-}
-
 inline bool is_control(char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
 }
@@ -41,6 +30,18 @@ inline std::string one_line(std::string_view text) {
     for (char& c : line)
         if (is_control(c)) c = ' ';
     return line;
+}
+
+/// Throws Error with a message formatted as by fmt::format, in one line: what it quotes may hold
+/// anything.
+template<class... Args>
+[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+    throw Error(one_line(fmt::format(format, std::forward<Args>(args)...)));
+}
+
+/// Writes to stderr. What cannot be said there cannot be said at all, so failures are ignored.
+inline void report(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
 /// For messages: other programs' strings may hold anything, a terminal should not see it.

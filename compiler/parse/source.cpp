@@ -83,7 +83,7 @@ SourceFile::SourceFile(std::string name, std::string text)
     for (size_t i = 0; i < text_.size(); ++i)
         if (text_[i] == '\n') line_starts_.push_back(i + 1);
     if (const Position at = first_invalid(text_); at.line != 0)
-        fail("{}", describe(at, "this is not UTF-8 text"));
+        throw Error(describe(at, "this is not UTF-8 text"));
 }
 
 SourceFile SourceFile::read(const std::filesystem::path& path) {

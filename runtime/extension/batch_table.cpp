@@ -97,8 +97,8 @@ class BatchRows final : public Rows {
                 if (tokens) return tokens;
             }
         } catch (const Error& error) {
-            failure_ = std::make_exception_ptr(Error(
-                id.empty() ? error.what() : fmt::format("llm_batch: id {}: {}", id, error.what())));
+            const std::string row = id.empty() ? "" : fmt::format("llm_batch: id {}: ", id);
+            failure_ = std::make_exception_ptr(Error(one_line(row + error.what())));
             return std::nullopt;
         }
     }

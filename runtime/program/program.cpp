@@ -123,10 +123,8 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     Prepared prepared;
     prepared.statement.reset(raw);  // before anything can fail
     prepared.where = place;
-    // What is wrong may be said in the plan's words, line ends and all: an error is one line.
-    if (code != SQLITE_OK && !sandbox->refusal().empty())
-        fail("{}: {}", place, one_line(sandbox->refusal()));
-    if (code != SQLITE_OK) fail("{}: {}", place, one_line(sqlite3_errmsg(db())));
+    if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
+    if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
     if (!raw) fail("{}: there is no statement here", place);
     // SQLite and read_plan() have to agree on where a statement ends, or a part of it would not
     // run.
@@ -160,7 +158,7 @@ bool Program::State::next_row(const Prepared& prepared) {
     if (code == SQLITE_DONE) return false;
     if ((code & 0xff) == SQLITE_INTERRUPT && !sandbox->refusal().empty())
         fail("{}: {}", prepared.where, sandbox->refusal());
-    fail("{}: {}", prepared.where, one_line(sqlite3_errmsg(db())));
+    fail("{}: {}", prepared.where, sqlite3_errmsg(db()));
 }
 
 // What the plan has declared so far must fit in the budget that it names. The compiler counts more

@@ -30,7 +30,7 @@ using Blob = std::unique_ptr<sqlite3_blob, BlobCloser>;
 /// not as it was imported, what to do. `what` starts the error's text.
 [[noreturn]] inline void fail_by(sqlite3* db, std::string_view what) {
     const int code = sqlite3_errcode(db) & 0xff;
-    const std::string message = one_line(sqlite3_errmsg(db));  // it may quote a damaged schema
+    const char* message = sqlite3_errmsg(db);
     const char* file = sqlite3_db_filename(db, "main");
     if (!file || !*file) fail("{}: {}", what, message);  // a plan's tables
     if (code == SQLITE_INTERRUPT)  // only what watches over the database does that
