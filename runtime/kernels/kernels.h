@@ -52,6 +52,15 @@ struct Kernels {
     LinearQuantized linear_q8;
     LinearQuantized linear_q4;
 
+    /// One strip's blocks [first, first + count), which lie at `weights`, times one token, whose
+    /// row x has `blocks` in all: out[16] are its sums, those of the parts before among them (first
+    /// = 0 begins anew). All parts in order give bitwise what the whole gives: so a strip that a
+    /// file's pages cut can be used where it lies.
+    using LinearPart = void (*)(const std::byte* weights, int64_t first, int64_t count,
+                                int64_t blocks, const std::byte* x, float* out);
+    LinearPart linear_q8_part;
+    LinearPart linear_q4_part;
+
     /// The same for weights that are not quantised: x is f32, rows `x_stride` floats apart.
     using LinearFloat = void (*)(const std::byte* weights, int64_t strips, int64_t cols,
                                  const float* x, int64_t x_stride, int64_t tokens, float* out,

@@ -77,7 +77,7 @@ Pieces cut(const Expr& expr, int64_t unit, const Evaluator& evaluator) {
     const int64_t cols = expr.elements();
     unit = std::lcm(unit, expr.granule());
     if (expr.scans_matrix()) {
-        if (expr.rows == 1 && evaluator.all_held)
+        if (expr.rows == 1 && evaluator.in_memory)
             return taper(cols, unit, expr.weight_bytes(), workers);
         if (expr.rows > 1) unit = std::lcm(unit, kStripsTogether * kStripRows);
         const int64_t share = std::min(kMatrixPiece, cols / (workers * 4));

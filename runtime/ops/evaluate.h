@@ -25,7 +25,7 @@ struct Evaluator {
     const std::string* statement = nullptr;
     uint64_t weight_bytes = 0;  // read by all evaluations so far
     /// Whether all weights stay in memory once they are read.
-    bool all_held = true;
+    bool in_memory = true;
     /// What the statement's items take, one a worker; null: nobody wants to know.
     ItemTime* times = nullptr;
 

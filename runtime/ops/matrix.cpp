@@ -68,6 +68,10 @@ class EmbedExpr final : public Expr {
     const std::vector<int32_t> tokens_;
 };
 
+bool is_quantized(WeightType type) {
+    return type == WeightType::q8 || type == WeightType::q4;
+}
+
 class LinearExpr final : public Expr {
   public:
     LinearExpr(std::shared_ptr<const TensorExpr> x, const Weight& weight, const Weight* bias)
@@ -84,14 +88,20 @@ class LinearExpr final : public Expr {
 
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
         const size_t strip_size = strip_bytes(weight_.entry.type, weight_.entry.shape.cols);
+        const bool parts_will_do = block.rows == 1 && is_quantized(weight_.entry.type);
         for (int64_t c = 0; c < block.cols;) {
+            const int64_t strip = (block.col + c) / kStripRows;
             const auto [data, count] =
-                weight_.pool->strips(weight_, (block.col + c) / kStripRows,
-                                     strip_count(block.cols - c), Use::scan, scratch.strips);
+                weight_.pool->strips(weight_, strip, strip_count(block.cols - c), Use::scan,
+                                     scratch.strips, parts_will_do);
             // The last strip's padding rows have no place in the result.
-            const int64_t whole = std::min(count, (block.cols - c) / kStripRows);
-            multiply(data, whole, block, out + c, out_stride);
-            if (whole < count)
+            const int64_t whole = data ? std::min(count, (block.cols - c) / kStripRows) : 0;
+            if (!data)
+                multiply_parts(strip, block, scratch, out + c,
+                               std::min(kStripRows, block.cols - c));
+            else
+                multiply(data, whole, block, out + c, out_stride);
+            if (data && whole < count)
                 multiply_padded(data + static_cast<size_t>(whole) * strip_size, block,
                                 block.cols - c - whole * kStripRows, scratch,
                                 out + c + whole * kStripRows, out_stride);
@@ -116,6 +126,39 @@ class LinearExpr final : public Expr {
         multiply(strip, 1, block, padded, kStripRows);
         for (int64_t r = 0; r < block.rows; ++r)
             std::copy_n(padded + r * kStripRows, filled, out + r * out_stride);
+    }
+
+    // A strip that lies in parts, times one token. A block across two parts is put together.
+    void multiply_parts(int64_t strip, const Block& block, Scratch& scratch, float* out,
+                        int64_t filled) const {
+        const WeightType type = weight_.entry.type;
+        const auto kernel =
+            type == WeightType::q8 ? kernels().linear_q8_part : kernels().linear_q4_part;
+        const int64_t blocks = block_count(weight_.entry.shape.cols);
+        const std::byte* x = x_->row_data(block.row);
+        const size_t size = strip_bytes(type, kBlock);
+        alignas(64) float sums[kStripRows];
+        alignas(64) std::byte across[kStripRows * (2 + kBlock)];  // of the largest type
+        size_t offset = 0, gathered = 0;  // bytes of the strip; of them, in `across`
+        for (int64_t b = 0; b < blocks;) {
+            auto part = weight_.pool->part(weight_, strip, offset, scratch.strips);
+            offset += part.size();
+            if (gathered > 0) {
+                const size_t more = std::min(size - gathered, part.size());
+                std::memcpy(across + gathered, part.data(), more);
+                gathered += more;
+                part = part.subspan(more);
+                if (gathered < size) continue;
+                kernel(across, b++, 1, blocks, x, sums);
+            }
+            const auto whole = static_cast<int64_t>(part.size() / size);
+            if (whole > 0) kernel(part.data(), b, whole, blocks, x, sums);
+            b += whole;
+            part = part.subspan(static_cast<size_t>(whole) * size);
+            gathered = part.size();
+            if (gathered > 0) std::memcpy(across, part.data(), gathered);
+        }
+        std::copy_n(sums, filled, out);
     }
 
     void multiply(const std::byte* strips, int64_t count, const Block& block, float* out,
@@ -146,10 +189,6 @@ class LinearExpr final : public Expr {
     const Weight& weight_;
     const Weight* const bias_;
 };
-
-bool is_quantized(WeightType type) {
-    return type == WeightType::q8 || type == WeightType::q4;
-}
 
 }  // namespace
 

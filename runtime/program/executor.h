@@ -42,7 +42,7 @@ struct Executor {
     Executor(const ModelDb& db, const std::vector<Residency>& residency, const PoolOptions& options,
              int threads)
         : evaluator(threads), weights(db, residency, options, evaluator.workers) {
-        evaluator.all_held = residency.empty();
+        evaluator.in_memory = residency.empty() || weights.io() == IoMode::map;
     }
 
     Evaluator evaluator;

@@ -15,6 +15,7 @@
 #include "runtime/storage/direct_reader.h"
 #include "runtime/storage/map_reader.h"
 #include "runtime/storage/memory_limit.h"
+#include "runtime/storage/page_cache.h"
 
 namespace llmsql {
 namespace {
@@ -120,7 +121,9 @@ std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileRead
     if (!reading.may_map) return made(IoMode::read);
     if (reading.streamed_bytes == 0) {
         const auto most = kMostHeld * static_cast<double>(available_memory());
-        return made(static_cast<double>(reading.held_bytes) > most ? IoMode::map : IoMode::read);
+        const bool in_place = static_cast<double>(reading.held_bytes) > most ||
+                              is_mapped_huge(ModelFile::of(db.path().string()).mapping());
+        return made(in_place ? IoMode::map : IoMode::read);
     }
     if (reading.windows.value_or(0) < mapped_bytes(reading.workers)) return made(IoMode::read);
     return faster_reader(db, reading, workers);

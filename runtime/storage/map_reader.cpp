@@ -9,15 +9,12 @@
 
 #include "common/error.h"
 #include "common/types.h"
+#include "runtime/storage/page_cache.h"
 
 namespace llmsql {
 namespace {
 
 constexpr uint64_t kWindow = kMapWindow;
-
-#ifndef MADV_POPULATE_READ
-constexpr int MADV_POPULATE_READ = 22;  // Linux 5.14
-#endif
 
 void* address(const std::byte* at) {
     return const_cast<std::byte*>(at);  // for madvise, which takes no const
@@ -129,24 +126,33 @@ void MapReader::open(Worker& worker, FileRange range) {
             missing.push_back(window);
         }
     }
-    for (const uint64_t window : unused)
-        madvise(address(mapping_.data() + window * kWindow), window_bytes(window), MADV_DONTNEED);
+    drop(unused);
     for (const uint64_t window : missing) populate(window);
 }
 
-// Takes the oldest windows that no worker uses off the list, until there is room for one more.
+// Where there is no room for one more, takes all windows that no worker uses off the list.
 void MapReader::take_unused(std::vector<uint64_t>& unused) {
-    for (size_t i = 0; open_.size() >= most_windows_ && i < open_.size();) {
-        const uint64_t begin = open_[i] * kWindow;
+    if (open_.size() < most_windows_) return;
+    std::erase_if(open_, [&](uint64_t window) {
+        const uint64_t begin = window * kWindow;
         const bool used = std::ranges::any_of(workers_, [&](const Worker& worker) {
             return worker.begin < begin + kWindow && worker.end > begin;
         });
-        if (used) {
-            ++i;
-            continue;
-        }
-        unused.push_back(open_[i]);
-        open_.erase(open_.begin() + static_cast<ptrdiff_t>(i));
+        if (!used) unused.push_back(window);
+        return !used;
+    });
+}
+
+// Neighbours go together: each call interrupts the other processors, which costs more than all
+// else here.
+void MapReader::drop(std::vector<uint64_t>& windows) {
+    std::ranges::sort(windows);
+    for (size_t i = 0; i < windows.size();) {
+        const uint64_t first = windows[i];
+        uint64_t bytes = 0;
+        for (; i < windows.size() && windows[i] == first + bytes / kWindow; ++i)
+            bytes += window_bytes(windows[i]);
+        madvise(address(mapping_.data() + first * kWindow), bytes, MADV_DONTNEED);
     }
 }
 
@@ -156,12 +162,11 @@ size_t MapReader::window_bytes(uint64_t window) const {
 
 void MapReader::populate(uint64_t window) {
     const uint64_t begin = window * kWindow;
-    // EINVAL: an older kernel; its pages come one by one, when they are used.
-    if (madvise(address(mapping_.data() + begin), window_bytes(window), MADV_POPULATE_READ) == 0 ||
-        errno == EINVAL)
-        return;
-    if (errno == EFAULT) file_.fail_truncated();
-    fail("{}: cannot read at {}: {}", file_.path(), begin, std::strerror(errno));
+    const int error = llmsql::populate(mapping_.subspan(begin, window_bytes(window)));
+    if (error == 0 || error == EINVAL)
+        return;  // without it, pages come one by one, as they are used
+    if (error == EFAULT) file_.fail_truncated();
+    fail("{}: cannot read at {}: {}", file_.path(), begin, std::strerror(error));
 }
 
 }  // namespace llmsql

@@ -1,7 +1,6 @@
 // MapReader: tiles used in place, in a mapping of the file. See tile_reader.h.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -10,8 +9,8 @@
 
 namespace llmsql {
 
-/// Windows of 2 MiB of the file are populated when a worker needs one that is not, and dropped in
-/// the order they came, when there are too many and no worker uses them; so what is mapped at a
+/// Windows of 2 MiB of the file are populated when a worker needs one that is not. When there are
+/// as many as there may be, those that no worker uses are dropped together; so what is mapped at a
 /// time is bounded. With no limit, everything stays mapped.
 class MapReader final : public TileReader {
   public:
@@ -37,6 +36,7 @@ class MapReader final : public TileReader {
     std::span<const std::byte> piece(size_t index, size_t offset, size_t bytes);
     void open(Worker& worker, FileRange range);
     void take_unused(std::vector<uint64_t>& unused);
+    void drop(std::vector<uint64_t>& windows);
     size_t window_bytes(uint64_t window) const;
     void populate(uint64_t window);
 
@@ -45,8 +45,8 @@ class MapReader final : public TileReader {
     const std::span<const std::byte> mapping_;
     const size_t most_windows_;  // 0: no limit
     std::vector<Worker> workers_;
-    std::mutex mutex_;           // of what follows, and of workers_' begin and end
-    std::deque<uint64_t> open_;  // windows populated, oldest first
+    std::mutex mutex_;            // of what follows, and of workers_' begin and end
+    std::vector<uint64_t> open_;  // windows populated
 };
 
 }  // namespace llmsql

@@ -6,6 +6,8 @@
 #include "common/error.h"
 #include "runtime/storage/io_choice.h"
 #include "runtime/storage/memory_limit.h"
+#include "runtime/storage/model_file.h"
+#include "runtime/storage/page_cache.h"
 #include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
@@ -28,6 +30,9 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
                        const PoolOptions& options, Workers& workers)
     : path_(db.path().string()) {
     std::vector<ParamEntry> entries = db.catalogue();
+    // Before the tiles' sizes are looked up, which reads a page of each.
+    if (!options.io && options.may_map)
+        fill_page_cache(ModelFile::of(path_), available_memory() / 4 * 3);
     std::vector<ParamTiles> map = read_tile_map(db, entries);
     weights_.reserve(entries.size());
     tiles_.reserve(entries.size());
@@ -178,8 +183,29 @@ WeightPool::Strips WeightPool::held_strips(const Weight& weight, size_t index, i
     return {memory_.data() + begin + in_tile * tiles.strip_bytes, next - first};
 }
 
+// Bytes of a tile, in the worker's own buffer.
+const std::byte* WeightPool::copy(int64_t rowid, size_t offset, size_t bytes, Use use,
+                                  StripBuffer& buffer) {
+    if (buffer.memory.size() < bytes)
+        buffer.memory = AnonymousMemory(std::max(bytes, kTileBytes), "a tile buffer");
+    reader_->read(buffer.worker, rowid, offset, bytes, buffer.memory.data(), use);
+    return buffer.memory.data();
+}
+
+std::span<const std::byte> WeightPool::part(const Weight& weight, int64_t strip, size_t offset,
+                                            StripBuffer& buffer) {
+    const Stopwatch watch(buffer.timed ? &buffer.reading : nullptr);
+    const Tiles& tiles = tiles_[index_of(weight.id)];
+    const Tile& tile = tiles.tiles[static_cast<size_t>(strip / tiles.strips_each)];
+    const size_t bytes = tiles.strip_bytes - offset;
+    offset += static_cast<size_t>(strip - tile.first_strip) * tiles.strip_bytes;
+    const auto view = reader_->view(buffer.worker, tile.rowid, offset, bytes);
+    if (!view.empty()) return view;
+    return {copy(tile.rowid, offset, bytes, Use::scan, buffer), bytes};
+}
+
 WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64_t wanted, Use use,
-                                      StripBuffer& buffer) {
+                                      StripBuffer& buffer, bool parts_will_do) {
     const Tiles& tiles = tiles_[index_of(weight.id)];
     const auto index = static_cast<size_t>(first / tiles.strips_each);
     const Tile& tile = tiles.tiles[index];
@@ -196,6 +222,7 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     count = std::min(count, std::max<int64_t>(1, fitting));
     const Stopwatch watch(buffer.timed ? &buffer.reading : nullptr);
     const std::byte* data = nullptr;
+    bool in_parts = false;
     if (use == Use::scan) {
         const auto view = reader_->view(buffer.worker, tile.rowid, offset,
                                         static_cast<size_t>(count) * tiles.strip_bytes);
@@ -204,16 +231,14 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
             count = static_cast<int64_t>(view.size() / tiles.strip_bytes);
         } else if (!view.empty()) {
             count = 1;  // this one lies across two pages, the next may not
+            in_parts = parts_will_do && all_known(tiles, first, 1);
         }
     }
     const size_t bytes = static_cast<size_t>(count) * tiles.strip_bytes;
-    if (!data) {
-        if (buffer.memory.size() < bytes)
-            buffer.memory = AnonymousMemory(std::max(bytes, kTileBytes), "a tile buffer");
-        reader_->read(buffer.worker, tile.rowid, offset, bytes, buffer.memory.data(), use);
-        data = buffer.memory.data();
+    if (!in_parts) {
+        if (!data) data = copy(tile.rowid, offset, bytes, use, buffer);
+        verify(weight, first, {data, bytes});
     }
-    verify(weight, first, {data, bytes});
     if (!held) buffer.bytes_read += bytes;
     if (!held)
         (use == Use::scan ? streamed_ : embedding_).fetch_add(bytes, std::memory_order_relaxed);

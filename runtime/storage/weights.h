@@ -81,14 +81,20 @@ class WeightPool {
     int size() const { return static_cast<int>(weights_.size()); }
 
     struct Strips {
-        const std::byte* data;
+        const std::byte* data;  // null: the strip, one, lies in parts
         int64_t count;
     };
     /// Strips of a matrix from `first` on, laid out as strip_bytes() says: as many of the `wanted`
-    /// as lie in one piece, at least one. Valid until the buffer is used again. Thread-safe between
+    /// as lie in one piece, at least one. A strip that lies in parts is put together, or, where
+    /// `parts_will_do`, left to part(). Valid until the buffer is used again. Thread-safe between
     /// different buffers and strips; fails when reading does.
-    Strips strips(const Weight& weight, int64_t first, int64_t wanted, Use use,
-                  StripBuffer& buffer);
+    Strips strips(const Weight& weight, int64_t first, int64_t wanted, Use use, StripBuffer& buffer,
+                  bool parts_will_do = false);
+
+    /// Of a strip that lies in parts: the bytes from `offset` on that are in one piece. Valid until
+    /// the buffer is used again.
+    std::span<const std::byte> part(const Weight& weight, int64_t strip, size_t offset,
+                                    StripBuffer& buffer);
 
     const std::byte* held(int id) const;
 
@@ -122,6 +128,7 @@ class WeightPool {
     void load_vectors();
     Strips held_strips(const Weight& weight, size_t index, int64_t first, int64_t wanted, Use use,
                        StripBuffer& buffer);
+    const std::byte* copy(int64_t rowid, size_t offset, size_t bytes, Use use, StripBuffer& buffer);
     void load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, Use use,
               StripBuffer& buffer);
     bool all_known(const Tiles& tiles, int64_t first, int64_t count) const;

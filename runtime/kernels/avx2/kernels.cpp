@@ -30,16 +30,24 @@ __m256i broadcast4(const int8_t* codes) {
     return _mm256_set1_epi32(four);
 }
 
+// The blocks of a strip that are to be taken, of all that a row of x has. From the first on, sums
+// begin at 0; from another on, at what is in `out`.
+struct Blocks {
+    int64_t first, count, all;
+};
+
 // For the 8 rows that start at `half` of a strip and `Tokens` rows of x.
 template<int Tokens>
-void q8_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::byte* x,
+void q8_rows(const std::byte* strip, int64_t half, Blocks range, const std::byte* x,
              int64_t x_stride, float* out, int64_t out_stride) {
     constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
     const __m256i ones = _mm256_set1_epi16(1);
     __m256 sum[Tokens];
-    for (int t = 0; t < Tokens; ++t) sum[t] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < blocks; ++b) {
-        const std::byte* block = strip + b * kBlockBytes;
+    for (int t = 0; t < Tokens; ++t)
+        sum[t] = range.first == 0 ? _mm256_setzero_ps()
+                                  : _mm256_loadu_ps(out + t * out_stride + half * kHalf);
+    for (int64_t b = range.first; b < range.first + range.count; ++b) {
+        const std::byte* block = strip + (b - range.first) * kBlockBytes;
         const std::byte* codes = block + 2 * kStripRows + half * kHalf * 4;
         __m256i dot[Tokens];
         for (int t = 0; t < Tokens; ++t) dot[t] = _mm256_setzero_si256();
@@ -55,7 +63,8 @@ void q8_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::by
         }
         const __m256 scale = load_halves(block + half * kHalf * 2);
         for (int t = 0; t < Tokens; ++t) {
-            const auto* scales = reinterpret_cast<const float*>(x + t * x_stride + blocks * kBlock);
+            const auto* scales =
+                reinterpret_cast<const float*>(x + t * x_stride + range.all * kBlock);
             sum[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]),
                                      _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum[t]);
         }
@@ -64,15 +73,17 @@ void q8_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::by
 }
 
 template<int Tokens>
-void q4_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::byte* x,
+void q4_rows(const std::byte* strip, int64_t half, Blocks range, const std::byte* x,
              int64_t x_stride, float* out, int64_t out_stride) {
     constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
     const __m256i ones = _mm256_set1_epi16(1);
     const __m256i nibble = _mm256_set1_epi8(15);
     __m256 sum[Tokens];
-    for (int t = 0; t < Tokens; ++t) sum[t] = _mm256_setzero_ps();
-    for (int64_t b = 0; b < blocks; ++b) {
-        const std::byte* block = strip + b * kBlockBytes;
+    for (int t = 0; t < Tokens; ++t)
+        sum[t] = range.first == 0 ? _mm256_setzero_ps()
+                                  : _mm256_loadu_ps(out + t * out_stride + half * kHalf);
+    for (int64_t b = range.first; b < range.first + range.count; ++b) {
+        const std::byte* block = strip + (b - range.first) * kBlockBytes;
         const std::byte* codes = block + 4 * kStripRows + half * kHalf * 4;
         // A 16-bit lane takes 16 products of at most 15 * 127: 30480, no overflow.
         __m256i pairs[Tokens];
@@ -92,10 +103,11 @@ void q4_rows(const std::byte* strip, int64_t half, int64_t blocks, const std::by
         const __m256 scale = load_halves(block + half * kHalf * 2);
         const __m256 offset = load_halves(block + 2 * kStripRows + half * kHalf * 2);
         for (int t = 0; t < Tokens; ++t) {
-            const auto* scales = reinterpret_cast<const float*>(x + t * x_stride + blocks * kBlock);
+            const auto* scales =
+                reinterpret_cast<const float*>(x + t * x_stride + range.all * kBlock);
             const __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs[t], ones));
             sum[t] = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum[t]);
-            sum[t] = _mm256_fmadd_ps(offset, _mm256_set1_ps(scales[blocks + b]), sum[t]);
+            sum[t] = _mm256_fmadd_ps(offset, _mm256_set1_ps(scales[range.all + b]), sum[t]);
         }
     }
     for (int t = 0; t < Tokens; ++t) _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
@@ -147,7 +159,7 @@ void linear_q8(const std::byte* weights, int64_t strips, int64_t blocks, const s
                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
     const auto rows = [&]<int Tokens>(const std::byte* strip, int64_t half, const std::byte* first,
                                       float* to) {
-        q8_rows<Tokens>(strip, half, blocks, first, x_stride, to, out_stride);
+        q8_rows<Tokens>(strip, half, {0, blocks, blocks}, first, x_stride, to, out_stride);
     };
     for_tokens(weights, strips, blocks * kStripRows * (2 + kBlock), x, x_stride, tokens, out,
                out_stride, rows);
@@ -157,10 +169,22 @@ void linear_q4(const std::byte* weights, int64_t strips, int64_t blocks, const s
                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
     const auto rows = [&]<int Tokens>(const std::byte* strip, int64_t half, const std::byte* first,
                                       float* to) {
-        q4_rows<Tokens>(strip, half, blocks, first, x_stride, to, out_stride);
+        q4_rows<Tokens>(strip, half, {0, blocks, blocks}, first, x_stride, to, out_stride);
     };
     for_tokens(weights, strips, blocks * kStripRows * (2 + 2 + kBlock / 2), x, x_stride, tokens,
                out, out_stride, rows);
+}
+
+void linear_q8_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
+                    const std::byte* x, float* out) {
+    for (int64_t half = 0; half < 2; ++half)
+        q8_rows<1>(weights, half, {first, count, blocks}, x, 0, out, 0);
+}
+
+void linear_q4_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
+                    const std::byte* x, float* out) {
+    for (int64_t half = 0; half < 2; ++half)
+        q4_rows<1>(weights, half, {first, count, blocks}, x, 0, out, 0);
 }
 
 template<class Weights>
@@ -500,6 +524,8 @@ const Kernels* avx2_kernels() {
     static const Kernels table{"avx2",
                                linear_q8,
                                linear_q4,
+                               linear_q8_part,
+                               linear_q4_part,
                                linear_float<F16Weights>,
                                linear_float<F32Weights>,
                                quantize,

@@ -36,10 +36,11 @@ struct Activations {
     const int32_t* biases;
 };
 
-__attribute__((always_inline)) inline Activations activations(const std::byte* row,
-                                                              int64_t blocks) {
-    const auto* scales = reinterpret_cast<const float*>(row + blocks * kBlock);
-    return {reinterpret_cast<const int8_t*>(row), scales, scales + blocks,
+// From block `first` on.
+__attribute__((always_inline)) inline Activations activations(const std::byte* row, int64_t blocks,
+                                                              int64_t first = 0) {
+    const auto* scales = reinterpret_cast<const float*>(row + blocks * kBlock) + first;
+    return {reinterpret_cast<const int8_t*>(row) + first * kBlock, scales, scales + blocks,
             reinterpret_cast<const int32_t*>(scales + 2 * blocks)};
 }
 
@@ -49,15 +50,11 @@ struct Q8 {
     static constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
 
     template<int Strips, int Tokens>
-    static void tile(const std::byte* weights, int64_t blocks, const std::byte* x, int64_t x_stride,
-                     float* out, int64_t out_stride) {
+    __attribute__((always_inline)) static inline void add(const std::byte* weights,
+                                                          int64_t strip_size, int64_t blocks,
+                                                          const Activations (&row)[Tokens],
+                                                          __m512 (&sum)[Strips][Tokens]) {
         const __m512i raise = _mm512_set1_epi8(-128);
-        const int64_t strip_size = blocks * kBlockBytes;
-        __m512 sum[Strips][Tokens];
-        for (auto& strip : sum)
-            for (__m512& value : strip) value = _mm512_setzero_ps();
-        Activations row[Tokens];
-        for (int t = 0; t < Tokens; ++t) row[t] = activations(x + t * x_stride, blocks);
         for (int64_t b = 0; b < blocks; ++b) {
             const std::byte* block = weights + b * kBlockBytes;
             __m512i dot[Strips][Tokens];
@@ -84,9 +81,6 @@ struct Q8 {
                         _mm512_mul_ps(scale, _mm512_set1_ps(row[t].scales[b])), sum[s][t]);
             }
         }
-        for (int s = 0; s < Strips; ++s)
-            for (int t = 0; t < Tokens; ++t)
-                _mm512_storeu_ps(out + t * out_stride + s * kStripRows, sum[s][t]);
     }
 };
 
@@ -94,15 +88,11 @@ struct Q4 {
     static constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
 
     template<int Strips, int Tokens>
-    static void tile(const std::byte* weights, int64_t blocks, const std::byte* x, int64_t x_stride,
-                     float* out, int64_t out_stride) {
+    __attribute__((always_inline)) static inline void add(const std::byte* weights,
+                                                          int64_t strip_size, int64_t blocks,
+                                                          const Activations (&row)[Tokens],
+                                                          __m512 (&sum)[Strips][Tokens]) {
         const __m512i nibble = _mm512_set1_epi8(15);
-        const int64_t strip_size = blocks * kBlockBytes;
-        __m512 sum[Strips][Tokens];
-        for (auto& strip : sum)
-            for (__m512& value : strip) value = _mm512_setzero_ps();
-        Activations row[Tokens];
-        for (int t = 0; t < Tokens; ++t) row[t] = activations(x + t * x_stride, blocks);
         for (int64_t b = 0; b < blocks; ++b) {
             const std::byte* block = weights + b * kBlockBytes;
             __m512i dot[Strips][Tokens];
@@ -137,11 +127,41 @@ struct Q4 {
                 }
             }
         }
-        for (int s = 0; s < Strips; ++s)
-            for (int t = 0; t < Tokens; ++t)
-                _mm512_storeu_ps(out + t * out_stride + s * kStripRows, sum[s][t]);
     }
 };
+
+template<int Strips, int Tokens>
+void store(const __m512 (&sum)[Strips][Tokens], float* out, int64_t out_stride) {
+    for (int s = 0; s < Strips; ++s)
+        for (int t = 0; t < Tokens; ++t)
+            _mm512_storeu_ps(out + t * out_stride + s * kStripRows, sum[s][t]);
+}
+
+template<class Type>
+struct Quantized {
+    static constexpr int64_t kBlockBytes = Type::kBlockBytes;
+
+    template<int Strips, int Tokens>
+    static void tile(const std::byte* weights, int64_t blocks, const std::byte* x, int64_t x_stride,
+                     float* out, int64_t out_stride) {
+        __m512 sum[Strips][Tokens];
+        for (auto& strip : sum)
+            for (__m512& value : strip) value = _mm512_setzero_ps();
+        Activations row[Tokens];
+        for (int t = 0; t < Tokens; ++t) row[t] = activations(x + t * x_stride, blocks);
+        Type::add(weights, blocks * kBlockBytes, blocks, row, sum);
+        store(sum, out, out_stride);
+    }
+};
+
+template<class Type>
+void part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
+          const std::byte* x, float* out) {
+    const Activations row[1] = {activations(x, blocks, first)};
+    __m512 sum[1][1] = {{first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(out)}};
+    Type::add(weights, 0, count, row, sum);
+    store(sum, out, 0);
+}
 
 // Weights that are not quantised: here `blocks` are columns, and x has floats.
 template<int64_t BytesEach>
@@ -165,9 +185,7 @@ struct Float {
                     sum[s][t] =
                         _mm512_fmadd_ps(w[s], _mm512_set1_ps(x[t * x_stride + c]), sum[s][t]);
         }
-        for (int s = 0; s < Strips; ++s)
-            for (int t = 0; t < Tokens; ++t)
-                _mm512_storeu_ps(out + t * out_stride + s * kStripRows, sum[s][t]);
+        store(sum, out, out_stride);
     }
 };
 
@@ -514,9 +532,20 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static const Kernels table{"avx512",         linear<Q8>, linear<Q4>, linear<Float<2>>,
-                               linear<Float<4>>, quantize,   attend_f16, attend_q8,
-                               rms_norm,         rope,       silu,       gelu};
+    static const Kernels table{"avx512",
+                               linear<Quantized<Q8>>,
+                               linear<Quantized<Q4>>,
+                               part<Q8>,
+                               part<Q4>,
+                               linear<Float<2>>,
+                               linear<Float<4>>,
+                               quantize,
+                               attend_f16,
+                               attend_q8,
+                               rms_norm,
+                               rope,
+                               silu,
+                               gelu};
     __builtin_cpu_init();
     const bool able = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

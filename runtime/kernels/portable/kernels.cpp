@@ -25,9 +25,10 @@ struct Activations {
     const float* scales;
     const float* sums;
 
-    Activations(const std::byte* row, int64_t blocks)
-        : codes(reinterpret_cast<const int8_t*>(row)),
-          scales(reinterpret_cast<const float*>(row + blocks * kBlock)),
+    // From block `first` on.
+    Activations(const std::byte* row, int64_t blocks, int64_t first = 0)
+        : codes(reinterpret_cast<const int8_t*>(row) + first * kBlock),
+          scales(reinterpret_cast<const float*>(row + blocks * kBlock) + first),
           sums(scales + blocks) {}
 };
 
@@ -40,57 +41,64 @@ void for_strips(const std::byte* weights, int64_t strips, int64_t strip_size, co
             each(weights + s * strip_size, x + t * x_stride, out + t * out_stride + s * kStripRows);
 }
 
-void linear_q8(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
-               int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+// Adds `blocks` blocks of a strip to sum[16].
+void add_q8(const std::byte* strip, int64_t blocks, const Activations& row, float* sum) {
     constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
-    const auto each = [&](const std::byte* strip, const std::byte* first, float* to) {
-        const Activations row(first, blocks);
-        float sum[kStripRows] = {};
-        for (int64_t b = 0; b < blocks; ++b) {
-            const std::byte* block = strip + b * kBlockBytes;
-            const auto* codes = reinterpret_cast<const int8_t*>(block + 2 * kStripRows);
-            const int8_t* a = row.codes + b * kBlock;
-            int32_t dot[kStripRows] = {};
-            for (int64_t j = 0; j < kBlock / 4; ++j)
-                for (int64_t r = 0; r < kStripRows; ++r)
-                    for (int64_t i = 0; i < 4; ++i)
-                        dot[r] += codes[(j * kStripRows + r) * 4 + i] * a[4 * j + i];
+    for (int64_t b = 0; b < blocks; ++b) {
+        const std::byte* block = strip + b * kBlockBytes;
+        const auto* codes = reinterpret_cast<const int8_t*>(block + 2 * kStripRows);
+        const int8_t* a = row.codes + b * kBlock;
+        int32_t dot[kStripRows] = {};
+        for (int64_t j = 0; j < kBlock / 4; ++j)
             for (int64_t r = 0; r < kStripRows; ++r)
-                sum[r] += static_cast<float>(dot[r]) *
-                          (f16_to_f32(load_u16(block + 2 * r)) * row.scales[b]);
-        }
-        std::copy_n(sum, kStripRows, to);
-    };
-    for_strips(weights, strips, blocks * kBlockBytes, x, x_stride, tokens, out, out_stride, each);
+                for (int64_t i = 0; i < 4; ++i)
+                    dot[r] += codes[(j * kStripRows + r) * 4 + i] * a[4 * j + i];
+        for (int64_t r = 0; r < kStripRows; ++r)
+            sum[r] +=
+                static_cast<float>(dot[r]) * (f16_to_f32(load_u16(block + 2 * r)) * row.scales[b]);
+    }
 }
 
-void linear_q4(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
-               int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+void add_q4(const std::byte* strip, int64_t blocks, const Activations& row, float* sum) {
     constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
-    const auto each = [&](const std::byte* strip, const std::byte* first, float* to) {
-        const Activations row(first, blocks);
-        float sum[kStripRows] = {};
-        for (int64_t b = 0; b < blocks; ++b) {
-            const std::byte* block = strip + b * kBlockBytes;
-            const auto* codes = reinterpret_cast<const uint8_t*>(block + 4 * kStripRows);
-            const int8_t* a = row.codes + b * kBlock;
-            int32_t dot[kStripRows] = {};
-            for (int64_t j = 0; j < kBlock / 8; ++j)
-                for (int64_t r = 0; r < kStripRows; ++r)
-                    for (int64_t i = 0; i < 4; ++i) {
-                        const int code = codes[(j * kStripRows + r) * 4 + i];
-                        dot[r] += (code & 15) * a[4 * j + i] + (code >> 4) * a[16 + 4 * j + i];
-                    }
-            for (int64_t r = 0; r < kStripRows; ++r) {
-                const float scale = f16_to_f32(load_u16(block + 2 * r));
-                const float offset = f16_to_f32(load_u16(block + 2 * kStripRows + 2 * r));
-                sum[r] += static_cast<float>(dot[r]) * (scale * row.scales[b]);
-                sum[r] += offset * row.sums[b];
-            }
+    for (int64_t b = 0; b < blocks; ++b) {
+        const std::byte* block = strip + b * kBlockBytes;
+        const auto* codes = reinterpret_cast<const uint8_t*>(block + 4 * kStripRows);
+        const int8_t* a = row.codes + b * kBlock;
+        int32_t dot[kStripRows] = {};
+        for (int64_t j = 0; j < kBlock / 8; ++j)
+            for (int64_t r = 0; r < kStripRows; ++r)
+                for (int64_t i = 0; i < 4; ++i) {
+                    const int code = codes[(j * kStripRows + r) * 4 + i];
+                    dot[r] += (code & 15) * a[4 * j + i] + (code >> 4) * a[16 + 4 * j + i];
+                }
+        for (int64_t r = 0; r < kStripRows; ++r) {
+            const float scale = f16_to_f32(load_u16(block + 2 * r));
+            const float offset = f16_to_f32(load_u16(block + 2 * kStripRows + 2 * r));
+            sum[r] += static_cast<float>(dot[r]) * (scale * row.scales[b]);
+            sum[r] += offset * row.sums[b];
         }
+    }
+}
+
+using AddBlocks = void (*)(const std::byte*, int64_t, const Activations&, float*);
+
+template<AddBlocks add, int64_t BlockBytes>
+void linear_quantized(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
+                      int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+    const auto each = [&](const std::byte* strip, const std::byte* row, float* to) {
+        float sum[kStripRows] = {};
+        add(strip, blocks, Activations(row, blocks), sum);
         std::copy_n(sum, kStripRows, to);
     };
-    for_strips(weights, strips, blocks * kBlockBytes, x, x_stride, tokens, out, out_stride, each);
+    for_strips(weights, strips, blocks * BlockBytes, x, x_stride, tokens, out, out_stride, each);
+}
+
+template<AddBlocks add>
+void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
+                 const std::byte* x, float* out) {
+    if (first == 0) std::fill_n(out, kStripRows, 0.0f);
+    add(weights, count, Activations(x, blocks, first), out);
 }
 
 // Weights that are not quantised: `load` gives the one at a place of a strip.
@@ -279,8 +287,22 @@ void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {
 }
 
 const Kernels& portable_kernels() {
-    static const Kernels table{"portable", linear_q8, linear_q4, linear_f16, linear_f32, quantize,
-                               attend_f16, attend_q8, rms_norm,  rope,       silu,       gelu};
+    constexpr int64_t kQ8Block = kStripRows * (2 + kBlock);
+    constexpr int64_t kQ4Block = kStripRows * (2 + 2 + kBlock / 2);
+    static const Kernels table{"portable",
+                               linear_quantized<add_q8, kQ8Block>,
+                               linear_quantized<add_q4, kQ4Block>,
+                               linear_part<add_q8>,
+                               linear_part<add_q4>,
+                               linear_f16,
+                               linear_f32,
+                               quantize,
+                               attend_f16,
+                               attend_q8,
+                               rms_norm,
+                               rope,
+                               silu,
+                               gelu};
     return table;
 }
 

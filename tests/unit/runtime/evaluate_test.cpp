@@ -48,7 +48,7 @@ class Counted final : public Expr {
     mutable std::vector<std::atomic<int>> times_;
 };
 
-void expect_all_once(int threads, bool all_held, int64_t rows, const std::vector<int64_t>& widths) {
+void expect_all_once(int threads, bool in_memory, int64_t rows, const std::vector<int64_t>& widths) {
     std::vector<std::shared_ptr<const Counted>> counted;
     std::vector<ExprPtr> parts;
     int64_t cols = 0;
@@ -64,7 +64,7 @@ void expect_all_once(int threads, bool all_held, int64_t rows, const std::vector
     place.stride = cols * static_cast<int64_t>(sizeof(float));
     std::vector<float> out(static_cast<size_t>(rows * cols), -1);
     Evaluator evaluator(threads);
-    evaluator.all_held = all_held;
+    evaluator.in_memory = in_memory;
     const ExprPtr expr = parts.size() == 1 ? parts[0] : std::make_shared<ConcatExpr>(parts);
     evaluate_into(evaluator, expr, place, reinterpret_cast<std::byte*>(out.data()));
     evaluator.workers.finish();
@@ -85,12 +85,12 @@ TEST(Evaluate, EveryElementOfMatricesIsComputedOnceWhereverTheyAreCut) {
         {24, 12, 12},  // parts that do not begin where pieces may: computed in one
         {16, 7}};
     for (const int threads : {1, 2, 3})
-        for (const bool all_held : {true, false})
+        for (const bool in_memory : {true, false})
             for (const int64_t rows : {1, 2, 5})
                 for (const auto& widths : cases) {
                     SCOPED_TRACE(fmt::format("{} threads, held {}, {} rows, {} columns first",
-                                             threads, all_held, rows, widths[0]));
-                    expect_all_once(threads, all_held, rows, widths);
+                                             threads, in_memory, rows, widths[0]));
+                    expect_all_once(threads, in_memory, rows, widths);
                 }
 }
 

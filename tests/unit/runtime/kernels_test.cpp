@@ -112,6 +112,35 @@ TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverIsComputedBeside) {
                 }
 }
 
+TEST(Linear, PartsOfAStripGiveTheBitsOfTheWhole) {
+    std::mt19937 random(7);
+    for (const Kernels* kernels : usable_kernels())
+        for (const WeightType type : {WeightType::q8, WeightType::q4})
+            for (const int64_t cols : {32, 33, 100, 576, 4864}) {
+                SCOPED_TRACE(fmt::format("{} {} cols {}", kernels->name, name_of(type), cols));
+                const auto x = random_values(static_cast<size_t>(cols), random(), 3.0f);
+                const PackedMatrix weights =
+                    pack_matrix(type, kStripRows, cols,
+                                random_values(static_cast<size_t>(kStripRows * cols), random()));
+                const QuantizedRows quantized(*kernels, x, 1, cols);
+                const auto whole = run_linear(*kernels, type, weights.bytes.data(), kStripRows,
+                                              cols, quantized, x, 0, 1);
+                const auto part =
+                    type == WeightType::q8 ? kernels->linear_q8_part : kernels->linear_q4_part;
+                const int64_t blocks = block_count(cols);
+                std::vector<float> parts(kStripRows, 1e9f);  // what is there counts for nothing
+                for (int64_t first = 0; first < blocks;) {
+                    const auto count = std::uniform_int_distribution<int64_t>(
+                        1, std::min<int64_t>(blocks - first, 40))(random);
+                    part(weights.bytes.data() +
+                             static_cast<size_t>(first) * strip_bytes(type, kBlock),
+                         first, count, blocks, quantized.bytes.data(), parts.data());
+                    first += count;
+                }
+                EXPECT_EQ(parts, whole);
+            }
+}
+
 TEST(Linear, ExtremeCodesDoNotOverflow) {
     // All codes at their limits, so that every partial sum is as large as it can be.
     for (const Kernels* kernels : usable_kernels())
