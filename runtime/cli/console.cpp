@@ -67,7 +67,11 @@ void forget_interrupt() {
     caught = 0;
 }
 
+// Whether the last line on standard output has no end yet.
+static bool line_is_open = false;
+
 void print(std::string_view text) {
+    if (!text.empty()) line_is_open = !text.ends_with('\n');
     while (!text.empty()) {
         const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
         if (written < 0 && errno == EINTR) continue;
@@ -82,6 +86,10 @@ void print(std::string_view text) {
         if (written < 0) fail("standard output: {}", std::strerror(errno));
         text.remove_prefix(static_cast<size_t>(written));
     }
+}
+
+void end_line() noexcept {
+    if (line_is_open && ::write(STDOUT_FILENO, "\n", 1) == 1) line_is_open = false;
 }
 
 void print_notice(std::string_view text) {

@@ -25,6 +25,10 @@ void forget_interrupt();
 /// Writes all of `text` to standard output. Throws OutputClosed; other failures are Errors.
 void print(std::string_view text);
 
+/// Ends a line of standard output that print() has begun, as well as that is possible: before an
+/// error's line.
+void end_line() noexcept;
+
 /// One line to stderr, after the program's name.
 void print_notice(std::string_view text);
 

@@ -12,6 +12,7 @@
 #include "runtime/cli/logits.h"
 #include "runtime/cli/options.h"
 #include "runtime/cli/perplexity.h"
+#include "runtime/cli/profile.h"
 #include "runtime/cli/watch.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/installed_plans.h"
@@ -87,6 +88,7 @@ int run(const Options& options) {
     if (options.mode == Mode::verify) return run_verify(db, options);
     PlanFile plan =
         options.plan.empty() ? installed_plan(db, options.installed) : read_plan(options.plan);
+    check_profile_paths(options);
     Watch watch(plan, options);
     const ProgramOptions how{.threads = options.threads,
                              .io = options.io,
@@ -109,8 +111,10 @@ int main(int argc, char** argv) {
     } catch (const llmsql::OutputClosed&) {
         return 1;
     } catch (const std::bad_alloc&) {
+        llmsql::end_line();
         llmsql::print_notice("out of memory");
     } catch (const std::exception& error) {
+        llmsql::end_line();
         llmsql::print_notice(error.what());
     }
     return 1;

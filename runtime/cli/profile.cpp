@@ -13,6 +13,19 @@
 
 namespace llmsql {
 
+void check_profile_paths(const Options& options) {
+    for (const auto& path : {options.profile_db, options.profile_html}) {
+        if (path.empty() || path == "-") continue;
+        std::error_code ignored;
+        const auto folder =
+            path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+        if (!std::filesystem::is_directory(folder, ignored))
+            fail("{}: there is no folder {}", path.string(), folder.string());
+    }
+    if (!options.profile_html.empty()) output_path(options.profile_html, kPageStart, "a page");
+    if (!options.profile_db.empty()) check_profile_db(options.profile_db);
+}
+
 void report_profile(const Program& program, const Options& options, std::vector<RunPhase> phases) {
     if (!options.profiles()) return;
     RunProfile run{.outline = outline_of(program.plan()),

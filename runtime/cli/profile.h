@@ -10,6 +10,9 @@
 
 namespace llmsql {
 
+/// Fails where a file that the options ask for cannot be: before a run rather than after it.
+void check_profile_paths(const Options& options);
+
 /// Prints and writes what the options ask for; nothing where they don't.
 void report_profile(const Program& program, const Options& options, std::vector<RunPhase> phases);
 

@@ -29,9 +29,14 @@ int64_t integer(const std::string& name, const Json& value, int64_t low, int64_t
     return number;
 }
 
-double real(const std::string& name, const Json& value) {
-    if (!value.is_number()) wrong(name, "a number");
+double real(const std::string& name, const Json& value, bool (*fits)(double), const char* what) {
+    if (!value.is_number() || !fits(value.get<double>())) wrong(name, what);
     return value.get<double>();
+}
+
+double share(const std::string& name, const Json& value) {
+    return real(
+        name, value, [](double x) { return x >= 0 && x <= 1; }, "a number from 0 to 1");
 }
 
 bool truth(const std::string& name, const Json& value) {
@@ -64,15 +69,17 @@ void set(CallOptions& options, const std::string& name, const Json& value) {
     if (name == "n_predict")
         generate.predict = integer(name, value, -1, kMost);
     else if (name == "temperature")
-        generate.sampler.temperature = real(name, value);
+        generate.sampler.temperature = real(
+            name, value, [](double x) { return x >= 0; }, "a number of 0 or more");
     else if (name == "top_k")
         generate.sampler.top_k = static_cast<int>(integer(name, value, 0, kMost));
     else if (name == "top_p")
-        generate.sampler.top_p = real(name, value);
+        generate.sampler.top_p = share(name, value);
     else if (name == "min_p")
-        generate.sampler.min_p = real(name, value);
+        generate.sampler.min_p = share(name, value);
     else if (name == "repeat_penalty")
-        generate.sampler.repeat_penalty = real(name, value);
+        generate.sampler.repeat_penalty = real(
+            name, value, [](double x) { return x > 0; }, "a number of more than 0");
     else if (name == "seed")
         generate.seed = integer(name, value, -1, INT64_MAX);
     else if (name == "stop")

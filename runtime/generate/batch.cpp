@@ -17,7 +17,7 @@ Batch::Batch(Program& program, Tokenizer& tokenizer, const GenerateOptions& opti
       interrupted_(std::move(interrupted)),
       ends_(end_tokens(program, tokenizer)) {
     check_options(options);
-    if (options.keep) fail("--keep: texts of a batch end when their context is full");
+    if (options.keep) fail("option 'keep': texts of a batch end when their context is full");
     context_ = static_cast<size_t>(context_of(program, options));
     batch_ = batch_of(program, options);
     texts_.resize(static_cast<size_t>(

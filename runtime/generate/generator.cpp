@@ -185,11 +185,7 @@ Generator::State Generator::state_before(std::span<const int32_t> tokens) const 
 }
 
 std::optional<std::string> Generator::resume(const State& state) {
-    // The last token may be one that there is room for only when others have been forgotten.
     const auto most = static_cast<size_t>(context_);
-    if (state.tokens.empty() || state.tokens.size() > most + 1)
-        fail("an answer of {} tokens cannot be gone on with in a context of {}",
-             state.tokens.size(), context_);
     const std::span tokens(state.tokens);
     if (!prefill(tokens.first(std::min(tokens.size(), most)))) return std::nullopt;
     if (tokens.size() > most) pending_ = tokens.back();

@@ -88,7 +88,8 @@ class Generator {
     /// The same before the answer to `tokens` is begun.
     State state_before(std::span<const int32_t> tokens) const;
 
-    /// Goes on from there. The text so far, or nothing if interrupted before all was computed.
+    /// Goes on from there: at least one token, at most one more than the context. The text so far,
+    /// or nothing if interrupted before all was computed.
     std::optional<std::string> resume(const State& state);
 
     const GenerateOptions& options() const { return options_; }

@@ -112,10 +112,18 @@ void fill(sqlite3* db, const RunProfile& run, const std::string& where) {
     }
 }
 
+ResultFile profile_file(const std::filesystem::path& path) {
+    return {path, kProfileApplicationId, "a profile"};
+}
+
 }  // namespace
 
+void check_profile_db(const std::filesystem::path& path) {
+    profile_file(path);  // not committed, so nothing is left of it
+}
+
 void write_profile_db(const RunProfile& run, const std::filesystem::path& path) {
-    ResultFile file(path, kProfileApplicationId, "a profile");
+    ResultFile file = profile_file(path);
     file.execute(kSchema);
     fill(file.db(), run, path.string());
     file.commit();

@@ -35,4 +35,7 @@ std::string profile_text(const RunProfile& run);
 /// else there is left alone, with an Error.
 void write_profile_db(const RunProfile& run, const std::filesystem::path& path);
 
+/// Fails as that would, as far as can be told before the run.
+void check_profile_db(const std::filesystem::path& path);
+
 }  // namespace llmsql

@@ -153,7 +153,19 @@ bool Session::resume() {
     if (!unfinished_) fail("{}: the last answer in '{}' is whole", file_.name(), name_);
     GenerateOptions options = options_;
     options.batch = generator_.options().batch;
-    generator_.set_options(options);
+    const auto refuse = [&](const std::string& why) {
+        fail("{}: the answer in '{}' cannot be gone on with: {}", file_.name(), name_, why);
+    };
+    try {
+        generator_.set_options(options);
+    } catch (const Error& error) {
+        refuse(error.what());
+    }
+    // The last token may be one that there is room for only when others have been forgotten.
+    const auto most = static_cast<size_t>(generator_.context()) + 1;
+    if (state_.tokens.empty() || state_.tokens.size() > most)
+        refuse(fmt::format("it is of {} tokens, the context of {}", state_.tokens.size(),
+                           generator_.context()));
     store_->prefilling = true;
     const auto text = generator_.resume(state_);
     store_->prefilling = false;

@@ -42,8 +42,9 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     sqlite3_extended_result_codes(raw, 1);
     sqlite3_busy_timeout(raw, kPatienceMilliseconds);
-    pragma("PRAGMA cache_size = -512");  // KiB: within what llmsql-run counts for page caches
-    pragma("PRAGMA page_size = 16384");  // of a file that is made now
+    Query(*this, "PRAGMA cache_size = -512")
+        .run();  // KiB: within what llmsql-run counts for page caches
+    Query(*this, "PRAGMA page_size = 16384").run();  // of a file that is made now
     if (pragma("SELECT count(*) FROM sqlite_master") == 0 && pragma("PRAGMA application_id") == 0) {
         if (!make) fail("{}: there is no session in it", name);
         make_tables();
@@ -57,9 +58,9 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     check_tables();
     // Deleted once a commit is on the disk, and its folder synchronised: docs/sessions.md says why
     // no write-ahead log.
-    pragma("PRAGMA journal_mode = DELETE");
-    pragma("PRAGMA synchronous = EXTRA");
-    pragma("PRAGMA temp_store = MEMORY");
+    Query(*this, "PRAGMA journal_mode = DELETE").run();
+    Query(*this, "PRAGMA synchronous = EXTRA").run();
+    Query(*this, "PRAGMA temp_store = MEMORY").run();
 }
 
 // All at once, or nothing.
@@ -83,11 +84,10 @@ void SessionFile::check_tables() {
         const std::string sql = schema.text(0);
         bool known = false;
         for (const char* made : kSessionSchema) known = known || sql == made;
-        if (known)
-            ++found;
-        else if (schema.text(1) == "trigger")
-            fail("{}: it has a trigger that is none of a session file's: {}", name(),
+        if (!known)
+            fail("{}: it has a {} that is none of a session file's: {}", name(), schema.text(1),
                  printable(sql));
+        ++found;
     }
     if (found != kSessionSchema.size())
         fail("{}: its tables are not those of a session file: it has been changed", name());
@@ -118,8 +118,8 @@ void SessionFile::fail_by_sqlite() const {
                  name(), text);
         case SQLITE_FULL:
             fail(
-                "{}: {}; nothing since the last commit is kept, make room and go on with "
-                "--continue",
+                "{}: {}; nothing since the last commit is kept: make room, then go on with "
+                "--continue, or begin anew if nothing had been committed",
                 name(), text);
         default:
             fail("{}: {}", name(), text);
@@ -167,19 +167,31 @@ bool Query::is_null(int column) const {
     return sqlite3_column_type(statement_, column) == SQLITE_NULL;
 }
 
+// Columns keep values of any type, whatever they are declared: a file may have been edited.
+void Query::require_type(int column, int type) const {
+    const int found = sqlite3_column_type(statement_, column);
+    if (found == type || (type == SQLITE_FLOAT && found == SQLITE_INTEGER)) return;
+    fail("{}: a value of '{}' is of another type than was written: the file has been changed",
+         file_.name(), sqlite3_column_name(statement_, column));
+}
+
 int64_t Query::integer(int column) const {
+    require_type(column, SQLITE_INTEGER);
     return sqlite3_column_int64(statement_, column);
 }
 
 double Query::real(int column) const {
+    require_type(column, SQLITE_FLOAT);
     return sqlite3_column_double(statement_, column);
 }
 
 std::string Query::text(int column) const {
+    require_type(column, SQLITE_TEXT);
     return column_text(statement_, column);
 }
 
 std::span<const std::byte> Query::blob(int column) const {
+    require_type(column, SQLITE_BLOB);
     const void* data = sqlite3_column_blob(statement_, column);
     if (!data) return {};
     return {static_cast<const std::byte*>(data),

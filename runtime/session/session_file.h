@@ -77,7 +77,8 @@ class Query {
         }
     }
 
-    // Of the row, columns counted from 0.
+    // Of the row, columns counted from 0. All but is_null() fail, naming the file and the column,
+    // where the value is of another type.
     bool is_null(int column) const;
     int64_t integer(int column) const;
     double real(int column) const;
@@ -86,6 +87,7 @@ class Query {
 
   private:
     void open(std::string_view sql);
+    void require_type(int column, int type) const;
     void bind(int parameter, int64_t value);
     void bind(int parameter, double value);
     void bind(int parameter, const std::string& value);

@@ -158,7 +158,7 @@ void Session::read_answer() {
     if (messages_.size() < 2 || messages_.back().role != role)
         damaged(file_, name_, "the last answer is missing");
     unfinished_ = query.is_null(0);
-    ending_ = query.text(0);
+    ending_ = unfinished_ ? "" : query.text(0);
     state_.keep = query.integer(1);
     state_.random = query.text(2);
     options_.predict = query.integer(3);

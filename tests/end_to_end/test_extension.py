@@ -116,7 +116,7 @@ class Extension(WithModel):
         self.assertIn("no such table", self.refused("SELECT * FROM llm_batch('SELECT a, b FROM c')"))
         self.assertIn("the prompt is empty",
                       self.refused("SELECT * FROM llm_batch(?)", "SELECT 1, ''"))
-        self.assertIn("--keep", self.refused("SELECT * FROM llm_batch('SELECT 1, ''a''', ?)",
+        self.assertIn("option 'keep'", self.refused("SELECT * FROM llm_batch('SELECT 1, ''a''', ?)",
                                              '{"keep": 1}'))
         self.assertIn("1 argument is needed", self.refused("SELECT * FROM llm_batch"))
 
@@ -225,7 +225,7 @@ class Extension(WithModel):
                 ("SELECT llm_generate('a', '{\"seed\": \"1\"}')", "option 'seed': an integer"),
                 ("SELECT llm_generate('a', '{\"seed\": 99999999999999999999}')", "option 'seed'"),
                 ("SELECT llm_generate('a', '{\"top_k\": -1}')", "option 'top_k': from 0"),
-                ("SELECT llm_generate('a', '{\"top_p\": 2}')", "--top-p: from 0 to 1"),
+                ("SELECT llm_generate('a', '{\"top_p\": 2}')", "option 'top_p': a number from 0 to 1 is wanted"),
                 ("SELECT llm_generate('a', '{\"system\": \"b\"}')", "goes with 'chat'"),
                 ("SELECT llm_generate('a', '{\"plan\": \"b\"}')", "there is no plan 'b' in it"),
                 ("SELECT llm_generate('a', '{\"model\": \"/nowhere\"}')", "/nowhere"),

@@ -148,9 +148,13 @@ class ProfileTest(RunTest):
         before = other.read_bytes()
         for option, file, message in (("--profile-db", other, "not a profile"), ("--profile-db", self.plan, "a profile"),
                                       ("--profile-html", other, "a page"), ("--profile-db", self.folder, "directory")):
-            status, _, err = attempt(self.plan, self.db, *self.options, option, file)
-            self.assertEqual(status, 1, err)
+            status, out, err = attempt(self.plan, self.db, *self.options, option, file)
+            self.assertEqual((status, out), (1, b""), err)  # before the run
             self.assertIn(message, err)
+        for option in ("--profile-db", "--profile-html"):
+            status, out, err = attempt(self.plan, self.db, *self.options, option, self.folder / "none" / "x")
+            self.assertEqual((status, out), (1, b""), err)
+            self.assertIn("there is no folder", err)
         self.assertEqual(other.read_bytes(), before)
         # Its own are replaced.
         for _ in range(2):

@@ -209,6 +209,11 @@ class Sessions(RunTest):
         self.query("CREATE TRIGGER evil AFTER INSERT ON token BEGIN DELETE FROM session; END")
         self.assertIn("trigger that is none", self.refused("-p", "x"))
         self.query("DROP TRIGGER evil")
+        for kind, made in (("table", "TABLE more(x)"), ("view", "VIEW more AS SELECT 1"),
+                           ("index", "INDEX more ON token(token)")):
+            self.query(f"CREATE {made}")
+            self.assertIn(f"it has a {kind} that is none", self.refused("-p", "x"))
+            self.query(f"DROP {kind} more")
         self.query("DROP VIEW conversation")
         self.assertIn("it has been changed", self.refused("-p", "x"))
 
@@ -236,7 +241,11 @@ class Sessions(RunTest):
                 ("DELETE FROM token WHERE position = 3", "a token is missing"),
                 ("DELETE FROM message WHERE n = 1", "the last answer is missing"),
                 ("DELETE FROM message WHERE n = 0", "a message is missing"),
-                ("UPDATE message SET content = x'c3' WHERE n = 0", "not UTF-8"),
+                ("UPDATE message SET content = CAST(x'c3' AS TEXT) WHERE n = 0", "not UTF-8"),
+                ("UPDATE message SET content = x'61' WHERE n = 0", "'content' is of another type"),
+                ("UPDATE token SET token = 'five' WHERE position = 3", "'token' is of another type"),
+                ("UPDATE answer SET top_k = 'forty'", "'top_k' is of another type"),
+                ("UPDATE session SET weights = 7.5", "other weights"),
                 ("UPDATE session SET kind = 'song'", "no known kind")):
             self.setUp()
             self.well("-p", LONG, "-n", 4)
@@ -246,7 +255,7 @@ class Sessions(RunTest):
                 ("UPDATE answer SET random = 'x'", "random numbers"),
                 ("UPDATE answer SET temperature = -1", "--temp"),
                 ("UPDATE answer SET context = 100000", "the plan's context is 128"),
-                ("UPDATE answer SET context = 3", "cannot be gone on with in a context of 3"),
+                ("UPDATE answer SET context = 3", "the context of 3"),
                 ("DELETE FROM token", "cannot be gone on with")):
             self.setUp()
             self.well("-p", LONG, "-n", 4)

@@ -1,14 +1,19 @@
 // Weights that are streamed: the ways of reading agree, the pool reads exactly what the residency
-// rows leave out, and damage is found when a strip is first read.
+// rows leave out, and damage is found when a strip is first read; filling the page cache.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <random>
 
 #include "common/error.h"
 #include "runtime/storage/direct_reader.h"
 #include "runtime/storage/model_file.h"
+#include "runtime/storage/page_cache.h"
 #include "runtime/storage/tile_reader.h"
 #include "runtime/storage/weights.h"
 #include "tests/unit/runtime/tiny_model.h"
@@ -444,6 +449,72 @@ TEST(WeightPool, MappedInPlaceWhereEverythingIsHeld) {
     WeightPool pool(db, {}, in_place, workers);
     scan(pool, whole, 7);
     EXPECT_EQ(pool.counters().streamed, 0u);
+}
+
+TEST(WeightPool, AStripThatPagesCutIsGivenInParts) {
+    const BigModel big;
+    const TemporaryFolder folder;
+    big.model.write(folder / "big.db");
+    const ModelDb db(folder / "big.db");
+    Workers workers(2);
+    PoolOptions mapped;
+    mapped.io = IoMode::map;
+    WeightPool pool(db, {}, mapped, workers);
+    WeightPool whole(db, {}, with_io(IoMode::blob), workers);
+    StripBuffer buffer, reference;
+    int in_parts = 0;
+    for (const bool known : {false, true})  // a strip is verified whole before it is given in parts
+        for (int id = 1; id <= pool.size(); ++id) {
+            const Weight& weight = pool.weight(id);
+            if (weight.entry.shape.is_vector()) continue;
+            const size_t bytes = strip_bytes(weight.entry.type, weight.entry.shape.cols);
+            for (int64_t at = 0; at < strip_count(*weight.entry.shape.rows); ++at) {
+                const auto wanted = whole.strips(whole.weight(id), at, 1, Use::scan, reference);
+                const auto given = pool.strips(weight, at, 1, Use::scan, buffer, true);
+                std::vector<std::byte> strip;
+                if (given.data) {
+                    strip.assign(given.data, given.data + bytes);
+                } else {
+                    EXPECT_TRUE(known);
+                    ++in_parts;
+                    while (strip.size() < bytes) {
+                        const auto part = pool.part(weight, at, strip.size(), buffer);
+                        ASSERT_FALSE(part.empty());
+                        strip.insert(strip.end(), part.begin(), part.end());
+                    }
+                }
+                ASSERT_EQ(std::memcmp(strip.data(), wanted.data, bytes), 0) << id << " " << at;
+                ASSERT_EQ(strip.size(), bytes);
+            }
+        }
+    EXPECT_GT(in_parts, 0);
+}
+
+TEST(PageCache, IsFilledWithAFileThatIsNotThereAndFits) {
+    const TemporaryFolder folder;
+    const std::string path = (folder / "file").string();
+    const size_t bytes = 5 << 20;
+    std::ofstream(path, std::ios::binary) << std::string(bytes, 'x');
+    const ModelFile& file = ModelFile::of(path);
+    void* mapped = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file.descriptor(), 0);
+    ASSERT_NE(mapped, MAP_FAILED);
+    const auto cached = [&] {
+        std::vector<unsigned char> pages((bytes + 4095) / 4096);
+        EXPECT_EQ(mincore(mapped, bytes, pages.data()), 0);
+        return std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; });
+    };
+    const auto drop = [&] {
+        fsync(file.descriptor());
+        posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_DONTNEED);
+    };
+    drop();
+    if (cached() == 0) {  // a file system in memory cannot drop it
+        fill_page_cache(file, bytes - 1);
+        EXPECT_EQ(cached(), 0);
+        fill_page_cache(file, bytes);
+        EXPECT_EQ(cached(), bytes / 4096);
+    }
+    munmap(mapped, bytes);
 }
 
 TEST(WeightPool, AWayThatThePlanLeavesNoRoomForIsRefused) {
