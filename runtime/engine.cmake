@@ -30,7 +30,6 @@ target_sources(llmsql_runtime PRIVATE
   storage/memory_limit.cpp
   storage/model_db.cpp
   storage/model_file.cpp
-  storage/page_cache.cpp
   storage/page_reader.cpp
   storage/tile_reader.cpp
   storage/tiles.cpp

@@ -9,13 +9,13 @@
 #include <vector>
 
 #include "common/catalogue.h"
+#include "common/page_cache.h"
 #include "common/types.h"
 #include "runtime/storage/anonymous_memory.h"
 #include "runtime/storage/blob_pages.h"
 #include "runtime/storage/direct_reader.h"
 #include "runtime/storage/map_reader.h"
 #include "runtime/storage/memory_limit.h"
-#include "runtime/storage/page_cache.h"
 
 namespace llmsql {
 namespace {
@@ -119,13 +119,14 @@ std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileRead
         return std::make_unique<PageReader>(std::move(pages));
     }
     if (!reading.may_map) return made(IoMode::read);
+    const bool huge = is_mapped_huge(ModelFile::of(db.path().string()).mapping());
     if (reading.streamed_bytes == 0) {
         const auto most = kMostHeld * static_cast<double>(available_memory());
-        const bool in_place = static_cast<double>(reading.held_bytes) > most ||
-                              is_mapped_huge(ModelFile::of(db.path().string()).mapping());
-        return made(in_place ? IoMode::map : IoMode::read);
+        return made(huge || static_cast<double>(reading.held_bytes) > most ? IoMode::map
+                                                                           : IoMode::read);
     }
     if (reading.windows.value_or(0) < mapped_bytes(reading.workers)) return made(IoMode::read);
+    if (huge) return made(IoMode::map);
     return faster_reader(db, reading, workers);
 }
 

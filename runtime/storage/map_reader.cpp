@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "common/page_cache.h"
 #include "common/types.h"
-#include "runtime/storage/page_cache.h"
 
 namespace llmsql {
 namespace {

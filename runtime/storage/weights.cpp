@@ -4,10 +4,10 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/page_cache.h"
 #include "runtime/storage/io_choice.h"
 #include "runtime/storage/memory_limit.h"
 #include "runtime/storage/model_file.h"
-#include "runtime/storage/page_cache.h"
 #include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
@@ -31,8 +31,11 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
     : path_(db.path().string()) {
     std::vector<ParamEntry> entries = db.catalogue();
     // Before the tiles' sizes are looked up, which reads a page of each.
-    if (!options.io && options.may_map)
-        fill_page_cache(ModelFile::of(path_), available_memory() / 4 * 3);
+    if (!options.io && options.may_map) {
+        const ModelFile& file = ModelFile::of(path_);
+        if (file.size() <= available_memory() / 4 * 3)
+            fill_page_cache(file.descriptor(), file.size());
+    }
     std::vector<ParamTiles> map = read_tile_map(db, entries);
     weights_.reserve(entries.size());
     tiles_.reserve(entries.size());

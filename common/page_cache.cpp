@@ -1,0 +1,101 @@
+// Filling the page cache and looking at it. See page_cache.h.
+#include "common/page_cache.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "common/types.h"
+
+#ifndef MADV_POPULATE_READ
+constexpr int MADV_POPULATE_READ = 22;  // Linux 5.14
+#endif
+
+namespace llmsql {
+namespace {
+
+constexpr uint64_t kHuge = kMapWindow;
+constexpr uint64_t kPage = 4096;
+constexpr uint64_t kSamples = 64;
+
+// A file that is there in part, in whatever pages, is left as it is.
+constexpr uint64_t kMostCached = kSamples / 16;
+
+uint64_t cached_samples(const std::byte* file, uint64_t bytes) {
+    uint64_t cached = 0;
+    for (uint64_t i = 0; i < kSamples; ++i) {
+        unsigned char resident = 0;
+        const uint64_t at = bytes / kSamples * i / kPage * kPage;
+        if (mincore(const_cast<std::byte*>(file + at), 1, &resident) != 0) return kSamples;
+        cached += resident & 1;
+    }
+    return cached;
+}
+
+// For systems that cannot populate a mapping.
+void read_through(int descriptor, uint64_t at, uint64_t bytes) {
+    char buffer[64 << 10];
+    const uint64_t end = at + bytes;
+    for (ssize_t got = 1; at < end && got > 0;
+         at += static_cast<uint64_t>(std::max<ssize_t>(got, 0)))
+        got = pread(descriptor, buffer, sizeof buffer, static_cast<off_t>(at));
+}
+
+// Bytes of the mapping that begins at `begin` which are mapped in huge pages now.
+uint64_t huge_bytes(const std::byte* begin) {
+    std::ifstream maps("/proc/self/smaps");
+    const auto wanted = reinterpret_cast<uintptr_t>(begin);
+    bool here = false;
+    for (std::string line; std::getline(maps, line);) {
+        unsigned long first = 0, end = 0, kib = 0;
+        if (std::sscanf(line.c_str(), "%lx-%lx ", &first, &end) == 2) here = first == wanted;
+        if (here && std::sscanf(line.c_str(), "FilePmdMapped: %lu kB", &kib) == 1)
+            return uint64_t{kib} << 10;
+    }
+    return 0;
+}
+
+}  // namespace
+
+int populate(std::span<const std::byte> range) {
+    void* begin = const_cast<std::byte*>(range.data());  // madvise takes no const
+    return madvise(begin, range.size(), MADV_POPULATE_READ) == 0 ? 0 : errno;
+}
+
+void fill_page_cache(int descriptor, uint64_t bytes, const std::atomic<bool>* stop) {
+    if (bytes < kHuge) return;
+    // A mapping of its own, as advice stays with a mapping.
+    void* mapped = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+    if (mapped == MAP_FAILED) return;
+    auto* begin = static_cast<std::byte*>(mapped);
+    const bool absent = cached_samples(begin, bytes) <= kMostCached;
+    if (absent) madvise(mapped, bytes, MADV_HUGEPAGE);
+    for (uint64_t at = 0; absent && at < bytes && !(stop && stop->load()); at += kHuge) {
+        const uint64_t here = std::min(kHuge, bytes - at);
+        if (populate({begin + at, here}) == 0)
+            madvise(begin + at, here, MADV_DONTNEED);
+        else
+            read_through(descriptor, at, here);
+    }
+    munmap(mapped, bytes);
+}
+
+bool is_mapped_huge(std::span<const std::byte> mapping) {
+    const uint64_t windows = mapping.size() / kHuge;
+    const uint64_t samples = std::min<uint64_t>(windows, 8);
+    uint64_t huge = 0;
+    for (uint64_t i = 0; i < samples; ++i) {
+        const auto window = mapping.subspan(windows * i / samples * kHuge, kHuge);
+        if (populate(window) != 0) return false;
+        huge += huge_bytes(mapping.data()) >= kHuge ? 1 : 0;
+        madvise(const_cast<std::byte*>(window.data()), kHuge, MADV_DONTNEED);
+    }
+    return samples > 0 && huge * 4 >= samples * 3;
+}
+
+}  // namespace llmsql

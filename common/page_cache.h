@@ -1,0 +1,26 @@
+// What the page cache holds of a file, and in which pages: streaming through a mapping is as
+// fast as memory where the cache is made of huge pages, and half as fast where it is made of small
+// ones.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace llmsql {
+
+/// Maps a range of a mapping in now, rather than page by page when it is used: 0, or errno. EINVAL:
+/// the system has no such advice (Linux before 5.14).
+int populate(std::span<const std::byte> range);
+
+/// Reads a file of `bytes` bytes into the page cache from start to end, in huge pages where the
+/// file system has them, if hardly anything of it is there; until `stop` is set, if given. Only a
+/// favour to who reads it later: errors do not matter.
+void fill_page_cache(int descriptor, uint64_t bytes, const std::atomic<bool>* stop = nullptr);
+
+/// Whether a mapping of a file, at an address that is a multiple of 2 MiB and not in use yet, is
+/// mapped in huge pages: tries a few windows of 2 MiB, one at a time.
+bool is_mapped_huge(std::span<const std::byte> mapping);
+
+}  // namespace llmsql
