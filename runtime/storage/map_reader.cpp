@@ -40,18 +40,20 @@ MapReader::~MapReader() {
     if (most_windows_ > 0) madvise(address(mapping_.data()), mapping_.size(), MADV_DONTNEED);
 }
 
-size_t MapReader::index_of(Worker& worker, int64_t rowid) {
-    if (worker.rowid != rowid) {
-        worker.index = by_read_.pages().index_of(rowid);
-        worker.rowid = rowid;
-    }
-    return worker.index;
+// Looks a BLOB up, unless the worker has just used it.
+void MapReader::look_at(Worker& worker, int64_t rowid) {
+    if (worker.rowid == rowid) return;
+    BlobPages& pages = by_read_.pages();
+    const size_t index = pages.index_of(rowid);
+    worker.blob = &pages.blob(index);
+    worker.chain = worker.blob->first_page == 0 ? nullptr : &pages.chain(index);
+    worker.rowid = rowid;
 }
 
-// The bytes of a BLOB from `offset` on that are in one piece of the file.
-std::span<const std::byte> MapReader::piece(size_t index, size_t offset, size_t bytes) {
+// The bytes of the worker's BLOB from `offset` on that are in one piece of the file.
+std::span<const std::byte> MapReader::piece(Worker& worker, size_t offset, size_t bytes) {
     BlobPages& pages = by_read_.pages();
-    const BlobPages::Blob& blob = pages.blob(index);
+    const BlobPages::Blob& blob = *worker.blob;
     if (bytes == 0 || offset >= blob.bytes || bytes > blob.bytes - offset) return {};
     uint64_t from = blob.local_offset + offset;
     if (offset < blob.local_bytes) {
@@ -61,7 +63,7 @@ std::span<const std::byte> MapReader::piece(size_t index, size_t offset, size_t 
         const size_t at = offset - blob.local_bytes + blob.skipped;
         size_t page = at / per_page;
         bytes = std::min(bytes, per_page - at % per_page);
-        for (const BlobPages::Run& run : pages.chain(index)) {
+        for (const BlobPages::Run& run : *worker.chain) {
             if (page < run.count) {
                 from = pages.page_offset(run.first + static_cast<uint32_t>(page)) +
                        BlobPages::kChainHeader + at % per_page;
@@ -76,14 +78,14 @@ std::span<const std::byte> MapReader::piece(size_t index, size_t offset, size_t 
 
 std::span<const std::byte> MapReader::view(int worker, int64_t rowid, size_t offset, size_t bytes) {
     Worker& self = workers_[static_cast<size_t>(worker)];
-    const size_t index = index_of(self, rowid);
-    const std::span<const std::byte> first = piece(index, offset, bytes);
+    look_at(self, rowid);
+    const std::span<const std::byte> first = piece(self, offset, bytes);
     if (most_windows_ == 0 || first.empty()) return first;
     const auto begin = static_cast<uint64_t>(first.data() - mapping_.data());
     if (begin >= self.begin && begin + first.size() <= self.end) return first;
     // All that is asked for at once, where it lies together.
     uint64_t end = begin + first.size();
-    if (const auto last = piece(index, offset + bytes - 1, 1); !last.empty()) {
+    if (const auto last = piece(self, offset + bytes - 1, 1); !last.empty()) {
         const auto last_at = static_cast<uint64_t>(last.data() - mapping_.data());
         if (last_at >= begin && last_at < begin + bytes + kWindow / 2) end = last_at + 1;
     }
@@ -94,9 +96,9 @@ std::span<const std::byte> MapReader::view(int worker, int64_t rowid, size_t off
 void MapReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out,
                      Use use) {
     Worker& self = workers_[static_cast<size_t>(worker)];
-    const size_t index = index_of(self, rowid);
+    look_at(self, rowid);
     while (bytes > 0) {
-        const std::span<const std::byte> here = piece(index, offset, bytes);
+        const std::span<const std::byte> here = piece(self, offset, bytes);
         const auto begin = static_cast<uint64_t>(here.data() - mapping_.data());
         const bool open =
             most_windows_ == 0 || (begin >= self.begin && begin + here.size() <= self.end);

@@ -28,12 +28,13 @@ class MapReader final : public TileReader {
 
   private:
     struct Worker {
-        size_t index = 0;             // of the BLOB that it looked at last
-        int64_t rowid = -1;           // its row
-        uint64_t begin = 0, end = 0;  // of the file, populated for it
+        int64_t rowid = -1;  // of the BLOB that it looked at last
+        const BlobPages::Blob* blob = nullptr;
+        const std::vector<BlobPages::Run>* chain = nullptr;  // null: it has none
+        uint64_t begin = 0, end = 0;                         // of the file, populated for it
     };
-    size_t index_of(Worker& worker, int64_t rowid);
-    std::span<const std::byte> piece(size_t index, size_t offset, size_t bytes);
+    void look_at(Worker& worker, int64_t rowid);
+    std::span<const std::byte> piece(Worker& worker, size_t offset, size_t bytes);
     void open(Worker& worker, FileRange range);
     void take_unused(std::vector<uint64_t>& unused);
     void drop(std::vector<uint64_t>& windows);
