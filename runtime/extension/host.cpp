@@ -11,6 +11,7 @@
 #include "runtime/program/installed_plans.h"
 #include "runtime/storage/model_file.h"
 #include "runtime/storage/sqlite.h"
+#include "runtime/storage/sqlite_callbacks.h"
 
 namespace llmsql {
 namespace {
@@ -162,12 +163,16 @@ Host::Borrowed::Borrowed(Host& host, ModelChoice choice)
     } else {
         model_ = std::make_unique<OpenModel>(choice_);
     }
+    model_->tokenizer.on_progress([db = host.db()] {
+        if (Poll poll(db); poll()) throw Interrupted();
+    });
 }
 
 // One of a kind stays open, with what its cache holds.
 Host::Borrowed::~Borrowed() {
     if (!model_) return;
     model_->interrupted = [] { return false; };
+    model_->tokenizer.on_progress(nullptr);
     auto& idle = host_->idle_;
     const bool another =
         std::ranges::any_of(idle, [&](const auto& entry) { return entry.first == choice_; });

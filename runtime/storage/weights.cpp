@@ -31,7 +31,7 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
     : path_(db.path().string()) {
     std::vector<ParamEntry> entries = db.catalogue();
     // Before the tiles' sizes are looked up, which reads a page of each.
-    if (!options.io && options.may_map) {
+    if (!options.io) {
         const ModelFile& file = ModelFile::of(path_);
         if (file.size() <= available_memory() / 4 * 3)
             fill_page_cache(file.descriptor(), file.size());

@@ -103,6 +103,7 @@ std::vector<int32_t> Tokenizer::encode(std::span<const Fragment> fragments, bool
         const size_t markup_end = run != markup.end() && run->first <= at ? run->second : 0;
         const SpecialToken* special = vocabulary_.special_at(text, at, markup_end);
         if (!special) {
+            note_step();
             ++at;
             continue;
         }
@@ -132,6 +133,7 @@ void Tokenizer::encode_plain(std::string_view text, bool after_special, std::vec
 
 /// Byte-level BPE of one word.
 void Tokenizer::encode_word(std::string_view word, std::vector<int32_t>& out) {
+    note_step();
     if (takes_words_) {
         if (const auto known = vocabulary_.find_by_score(word)) {
             out.push_back(known->token);
@@ -143,6 +145,7 @@ void Tokenizer::encode_word(std::string_view word, std::vector<int32_t>& out) {
         symbols_.push_back({byte_tokens_[static_cast<uint8_t>(word[i])], static_cast<uint32_t>(i)});
     merge_symbols(symbols_, static_cast<uint32_t>(word.size()),
                   [this](int32_t left, int32_t right, uint32_t, uint32_t) -> std::optional<Merge> {
+                      note_step();
                       if (left < 0 || right < 0) return std::nullopt;
                       return cache_.find(left, right,
                                          [&] { return vocabulary_.find_merge(left, right); });
@@ -175,6 +178,7 @@ void Tokenizer::encode_marked(std::string_view text, std::vector<int32_t>& out) 
     }
     const auto end = static_cast<uint32_t>(text.size());
     merge_symbols(symbols_, end, [&](int32_t left, int32_t right, uint32_t from, uint32_t to) {
+        note_step();
         if (!by_rank_)
             return cache_.find(left, right, [&] {
                 return vocabulary_.find_by_score(text.substr(from, to - from));

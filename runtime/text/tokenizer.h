@@ -19,10 +19,12 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "runtime/text/fragment.h"
@@ -60,12 +62,18 @@ class Tokenizer {
     std::optional<int32_t> end_token() const { return end_; }      // the model's eos
     bool adds_start_token() const { return adds_start_; }
 
+    /// Has encode() call this every few thousand words or characters; it may throw, to stop.
+    void on_progress(std::function<void()> progress) { progress_ = std::move(progress); }
+
     /// Bytes of encoded texts that the model has no token for and that were left out, as llama.cpp
     /// and Hugging Face's tokenizers do (SmolLM2's vocabulary lacks 21 of the 256 bytes; none of
     /// them is in everyday text).
     uint64_t bytes_left_out() const { return bytes_left_out_; }
 
   private:
+    void note_step() {
+        if (++steps_ % 4096 == 0 && progress_) progress_();
+    }
     std::optional<int32_t> meta_token(const std::string& key) const;
     void encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out);
     void encode_word(std::string_view word, std::vector<int32_t>& out);
@@ -85,6 +93,8 @@ class Tokenizer {
     MergeCache cache_;
     std::vector<Symbol> symbols_;  // of the word being merged
     uint64_t bytes_left_out_ = 0;
+    uint64_t steps_ = 0;
+    std::function<void()> progress_;
 };
 
 }  // namespace llmsql

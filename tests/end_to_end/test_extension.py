@@ -298,6 +298,11 @@ class Extension(WithModel):
             value(self.db, "SELECT count(*) FROM llm_batch('WITH RECURSIVE n(i) AS (SELECT 1 UNION "
                            "ALL SELECT i + 1 FROM n) SELECT i, ''a'' FROM n', ?)", batch)
         timer.join()
+        timer = threading.Timer(0.1, self.db.interrupt)
+        timer.start()
+        with self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
+            value(self.db, "SELECT llm_token_count(?)", "rivers of words " * 4_000_000)
+        timer.join()
         self.assertTrue(self.generate("The river", GREEDY))
 
     def test_the_hosts_authorizer_and_schema_are_left_alone(self):
