@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <thread>
@@ -401,7 +402,13 @@ TEST(Workers, TimesAddUp) {
     for (const int threads : {1, 3}) {
         Workers workers(threads);
         const auto run = [&](int64_t items) {
-            workers.run(items, [](int64_t, int) { std::this_thread::yield(); });
+            std::atomic<unsigned> seen{0};  // workers, one a bit
+            workers.run(items, [&](int64_t, int worker) {
+                seen |= 1u << worker;
+                // Long enough for another worker to take part, where there is one.
+                while (items >= 50 && threads > 1 && std::has_single_bit(seen.load()))
+                    std::this_thread::yield();
+            });
         };
         run(5);
         EXPECT_EQ(workers.time().busy, 0);
