@@ -122,8 +122,9 @@ std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileRead
     const bool huge = is_mapped_huge(ModelFile::of(db.path().string()).mapping());
     if (reading.streamed_bytes == 0) {
         const auto most = kMostHeld * static_cast<double>(available_memory());
-        return made(huge || static_cast<double>(reading.held_bytes) > most ? IoMode::map
-                                                                           : IoMode::read);
+        const bool in_place = huge || static_cast<double>(reading.held_bytes) > most;
+        // A budget that holds everything counts on memory of its own, and leaves no windows.
+        return made(in_place && !reading.windows ? IoMode::map : IoMode::read);
     }
     if (reading.windows.value_or(0) < mapped_bytes(reading.workers)) return made(IoMode::read);
     if (huge) return made(IoMode::map);
