@@ -67,6 +67,10 @@ int populate(std::span<const std::byte> range) {
     return madvise(begin, range.size(), MADV_POPULATE_READ) == 0 ? 0 : errno;
 }
 
+void release(std::span<const std::byte> range) {
+    madvise(const_cast<std::byte*>(range.data()), range.size(), MADV_DONTNEED);
+}
+
 void fill_page_cache(int descriptor, uint64_t bytes, const std::atomic<bool>* stop) {
     if (bytes < kHuge) return;
     // A mapping of its own, as advice stays with a mapping.
@@ -78,7 +82,7 @@ void fill_page_cache(int descriptor, uint64_t bytes, const std::atomic<bool>* st
     for (uint64_t at = 0; absent && at < bytes && !(stop && stop->load()); at += kHuge) {
         const uint64_t here = std::min(kHuge, bytes - at);
         if (populate({begin + at, here}) == 0)
-            madvise(begin + at, here, MADV_DONTNEED);
+            release({begin + at, here});
         else
             read_through(descriptor, at, here);
     }
@@ -93,7 +97,7 @@ bool is_mapped_huge(std::span<const std::byte> mapping) {
         const auto window = mapping.subspan(windows * i / samples * kHuge, kHuge);
         if (populate(window) != 0) return false;
         huge += huge_bytes(mapping.data()) >= kHuge ? 1 : 0;
-        madvise(const_cast<std::byte*>(window.data()), kHuge, MADV_DONTNEED);
+        release(window);
     }
     return samples > 0 && huge * 4 >= samples * 3;
 }

@@ -14,6 +14,9 @@ namespace llmsql {
 /// the system has no such advice (Linux before 5.14).
 int populate(std::span<const std::byte> range);
 
+/// Takes a range of whole pages out of this process's memory again; the page cache keeps it.
+void release(std::span<const std::byte> range);
+
 /// Reads a file of `bytes` bytes into the page cache from start to end, in huge pages where the
 /// file system has them, if hardly anything of it is there; until `stop` is set, if given. Only a
 /// favour to who reads it later: errors do not matter.

@@ -1,6 +1,5 @@
 // Tables of memory and reading. See memory_page.h.
 #include "compiler/emit/memory_page.h"
-#include "common/error.h"
 
 #include <fmt/format.h>
 

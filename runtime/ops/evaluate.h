@@ -24,7 +24,7 @@ struct Evaluator {
     /// Where the statement stands that evaluates: what an error of its evaluation begins with.
     const std::string* statement = nullptr;
     uint64_t weight_bytes = 0;  // read by all evaluations so far
-    /// Whether all weights stay in memory once they are read.
+    /// Whether weights are read as fast as memory: all are held, or mapped.
     bool in_memory = true;
     /// What the statement's items take, one a worker; null: nobody wants to know.
     ItemTime* times = nullptr;

@@ -94,14 +94,16 @@ class LinearExpr final : public Expr {
             const auto [data, count] =
                 weight_.pool->strips(weight_, strip, strip_count(block.cols - c), Use::scan,
                                      scratch.strips, parts_will_do);
-            // The last strip's padding rows have no place in the result.
-            const int64_t whole = data ? std::min(count, (block.cols - c) / kStripRows) : 0;
-            if (!data)
+            if (!data) {
                 multiply_parts(strip, block, scratch, out + c,
                                std::min(kStripRows, block.cols - c));
-            else
-                multiply(data, whole, block, out + c, out_stride);
-            if (data && whole < count)
+                c += kStripRows;
+                continue;
+            }
+            // The last strip's padding rows have no place in the result.
+            const int64_t whole = std::min(count, (block.cols - c) / kStripRows);
+            multiply(data, whole, block, out + c, out_stride);
+            if (whole < count)
                 multiply_padded(data + static_cast<size_t>(whole) * strip_size, block,
                                 block.cols - c - whole * kStripRows, scratch,
                                 out + c + whole * kStripRows, out_stride);

@@ -42,9 +42,8 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     sqlite3_extended_result_codes(raw, 1);
     sqlite3_busy_timeout(raw, kPatienceMilliseconds);
-    Query(*this, "PRAGMA cache_size = -512")
-        .run();  // KiB: within what llmsql-run counts for page caches
-    Query(*this, "PRAGMA page_size = 16384").run();  // of a file that is made now
+    execute("PRAGMA cache_size = -512");  // KiB: within what llmsql-run counts for page caches
+    execute("PRAGMA page_size = 16384");  // of a file that is made now
     if (pragma("SELECT count(*) FROM sqlite_master") == 0 && pragma("PRAGMA application_id") == 0) {
         if (!make) fail("{}: there is no session in it", name);
         make_tables();
@@ -58,9 +57,9 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     check_tables();
     // Deleted once a commit is on the disk, and its folder synchronised: docs/sessions.md says why
     // no write-ahead log.
-    Query(*this, "PRAGMA journal_mode = DELETE").run();
-    Query(*this, "PRAGMA synchronous = EXTRA").run();
-    Query(*this, "PRAGMA temp_store = MEMORY").run();
+    execute("PRAGMA journal_mode = DELETE");
+    execute("PRAGMA synchronous = EXTRA");
+    execute("PRAGMA temp_store = MEMORY");
 }
 
 // All at once, or nothing.
@@ -68,9 +67,9 @@ void SessionFile::make_tables() {
     begin();
     // Another process may have been faster.
     if (pragma("SELECT count(*) FROM sqlite_master") == 0) {
-        for (const char* sql : kSessionSchema) Query(*this, sql).run();
-        Query(*this, "PRAGMA application_id = 1819112307").run();  // kSessionApplicationId
-        Query(*this, "PRAGMA user_version = 1").run();
+        for (const char* sql : kSessionSchema) execute(sql);
+        execute("PRAGMA application_id = 1819112307");  // kSessionApplicationId
+        execute("PRAGMA user_version = 1");
     }
     commit();
 }
@@ -91,6 +90,10 @@ void SessionFile::check_tables() {
     }
     if (found != kSessionSchema.size())
         fail("{}: its tables are not those of a session file: it has been changed", name());
+}
+
+void SessionFile::execute(std::string_view sql) {
+    Query(*this, sql).run();
 }
 
 int64_t SessionFile::pragma(const char* sql) {
@@ -127,11 +130,11 @@ void SessionFile::fail_by_sqlite() const {
 }
 
 void SessionFile::begin() {
-    if (sqlite3_get_autocommit(db_.get())) Query(*this, "BEGIN IMMEDIATE").run();
+    if (sqlite3_get_autocommit(db_.get())) execute("BEGIN IMMEDIATE");
 }
 
 void SessionFile::commit() {
-    if (!sqlite3_get_autocommit(db_.get())) Query(*this, "COMMIT").run();
+    if (!sqlite3_get_autocommit(db_.get())) execute("COMMIT");
 }
 
 void SessionFile::roll_back() noexcept {

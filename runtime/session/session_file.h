@@ -46,6 +46,7 @@ class SessionFile {
   private:
     friend class Query;
     void check(int code) const;
+    void execute(std::string_view sql);
     int64_t pragma(const char* sql);
     void make_tables();
     void check_tables();

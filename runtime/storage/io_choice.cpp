@@ -119,15 +119,16 @@ std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileRead
         return std::make_unique<PageReader>(std::move(pages));
     }
     if (!reading.may_map) return made(IoMode::read);
-    const bool huge = is_mapped_huge(ModelFile::of(db.path().string()).mapping());
+    const auto huge = [&] { return is_mapped_huge(ModelFile::of(db.path().string()).mapping()); };
     if (reading.streamed_bytes == 0) {
-        const auto most = kMostHeld * static_cast<double>(available_memory());
-        const bool in_place = huge || static_cast<double>(reading.held_bytes) > most;
         // A budget that holds everything counts on memory of its own, and leaves no windows.
-        return made(in_place && !reading.windows ? IoMode::map : IoMode::read);
+        if (reading.windows) return made(IoMode::read);
+        const auto most = kMostHeld * static_cast<double>(available_memory());
+        const bool in_place = static_cast<double>(reading.held_bytes) > most || huge();
+        return made(in_place ? IoMode::map : IoMode::read);
     }
     if (reading.windows.value_or(0) < mapped_bytes(reading.workers)) return made(IoMode::read);
-    if (huge) return made(IoMode::map);
+    if (huge()) return made(IoMode::map);
     return faster_reader(db, reading, workers);
 }
 

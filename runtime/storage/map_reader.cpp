@@ -1,8 +1,6 @@
 // Windows of a mapping. See map_reader.h.
 #include "runtime/storage/map_reader.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -15,10 +13,6 @@ namespace llmsql {
 namespace {
 
 constexpr uint64_t kWindow = kMapWindow;
-
-void* address(const std::byte* at) {
-    return const_cast<std::byte*>(at);  // for madvise, which takes no const
-}
 
 }  // namespace
 
@@ -37,7 +31,7 @@ MapReader::MapReader(std::unique_ptr<BlobPages> pages, const TileReading& readin
 }
 
 MapReader::~MapReader() {
-    if (most_windows_ > 0) madvise(address(mapping_.data()), mapping_.size(), MADV_DONTNEED);
+    if (most_windows_ > 0) release(mapping_);
 }
 
 // Looks a BLOB up, unless the worker has just used it.
@@ -154,7 +148,7 @@ void MapReader::drop(std::vector<uint64_t>& windows) {
         uint64_t bytes = 0;
         for (; i < windows.size() && windows[i] == first + bytes / kWindow; ++i)
             bytes += window_bytes(windows[i]);
-        madvise(address(mapping_.data() + first * kWindow), bytes, MADV_DONTNEED);
+        release(mapping_.subspan(first * kWindow, bytes));
     }
 }
 

@@ -41,64 +41,69 @@ void for_strips(const std::byte* weights, int64_t strips, int64_t strip_size, co
             each(weights + s * strip_size, x + t * x_stride, out + t * out_stride + s * kStripRows);
 }
 
-// Adds `blocks` blocks of a strip to sum[16].
-void add_q8(const std::byte* strip, int64_t blocks, const Activations& row, float* sum) {
-    constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
-    for (int64_t b = 0; b < blocks; ++b) {
-        const std::byte* block = strip + b * kBlockBytes;
-        const auto* codes = reinterpret_cast<const int8_t*>(block + 2 * kStripRows);
-        const int8_t* a = row.codes + b * kBlock;
-        int32_t dot[kStripRows] = {};
-        for (int64_t j = 0; j < kBlock / 4; ++j)
-            for (int64_t r = 0; r < kStripRows; ++r)
-                for (int64_t i = 0; i < 4; ++i)
-                    dot[r] += codes[(j * kStripRows + r) * 4 + i] * a[4 * j + i];
-        for (int64_t r = 0; r < kStripRows; ++r)
-            sum[r] +=
-                static_cast<float>(dot[r]) * (f16_to_f32(load_u16(block + 2 * r)) * row.scales[b]);
-    }
-}
+struct Q8 {
+    static constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
 
-void add_q4(const std::byte* strip, int64_t blocks, const Activations& row, float* sum) {
-    constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
-    for (int64_t b = 0; b < blocks; ++b) {
-        const std::byte* block = strip + b * kBlockBytes;
-        const auto* codes = reinterpret_cast<const uint8_t*>(block + 4 * kStripRows);
-        const int8_t* a = row.codes + b * kBlock;
-        int32_t dot[kStripRows] = {};
-        for (int64_t j = 0; j < kBlock / 8; ++j)
+    // Adds `blocks` blocks of a strip to sum[16].
+    static void add(const std::byte* strip, int64_t blocks, const Activations& row, float* sum) {
+        for (int64_t b = 0; b < blocks; ++b) {
+            const std::byte* block = strip + b * kBlockBytes;
+            const auto* codes = reinterpret_cast<const int8_t*>(block + 2 * kStripRows);
+            const int8_t* a = row.codes + b * kBlock;
+            int32_t dot[kStripRows] = {};
+            for (int64_t j = 0; j < kBlock / 4; ++j)
+                for (int64_t r = 0; r < kStripRows; ++r)
+                    for (int64_t i = 0; i < 4; ++i)
+                        dot[r] += codes[(j * kStripRows + r) * 4 + i] * a[4 * j + i];
             for (int64_t r = 0; r < kStripRows; ++r)
-                for (int64_t i = 0; i < 4; ++i) {
-                    const int code = codes[(j * kStripRows + r) * 4 + i];
-                    dot[r] += (code & 15) * a[4 * j + i] + (code >> 4) * a[16 + 4 * j + i];
-                }
-        for (int64_t r = 0; r < kStripRows; ++r) {
-            const float scale = f16_to_f32(load_u16(block + 2 * r));
-            const float offset = f16_to_f32(load_u16(block + 2 * kStripRows + 2 * r));
-            sum[r] += static_cast<float>(dot[r]) * (scale * row.scales[b]);
-            sum[r] += offset * row.sums[b];
+                sum[r] += static_cast<float>(dot[r]) *
+                          (f16_to_f32(load_u16(block + 2 * r)) * row.scales[b]);
         }
     }
-}
+};
 
-using AddBlocks = void (*)(const std::byte*, int64_t, const Activations&, float*);
+struct Q4 {
+    static constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
 
-template<AddBlocks add, int64_t BlockBytes>
+    static void add(const std::byte* strip, int64_t blocks, const Activations& row, float* sum) {
+        for (int64_t b = 0; b < blocks; ++b) {
+            const std::byte* block = strip + b * kBlockBytes;
+            const auto* codes = reinterpret_cast<const uint8_t*>(block + 4 * kStripRows);
+            const int8_t* a = row.codes + b * kBlock;
+            int32_t dot[kStripRows] = {};
+            for (int64_t j = 0; j < kBlock / 8; ++j)
+                for (int64_t r = 0; r < kStripRows; ++r)
+                    for (int64_t i = 0; i < 4; ++i) {
+                        const int code = codes[(j * kStripRows + r) * 4 + i];
+                        dot[r] += (code & 15) * a[4 * j + i] + (code >> 4) * a[16 + 4 * j + i];
+                    }
+            for (int64_t r = 0; r < kStripRows; ++r) {
+                const float scale = f16_to_f32(load_u16(block + 2 * r));
+                const float offset = f16_to_f32(load_u16(block + 2 * kStripRows + 2 * r));
+                sum[r] += static_cast<float>(dot[r]) * (scale * row.scales[b]);
+                sum[r] += offset * row.sums[b];
+            }
+        }
+    }
+};
+
+template<class Type>
 void linear_quantized(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
                       int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
     const auto each = [&](const std::byte* strip, const std::byte* row, float* to) {
         float sum[kStripRows] = {};
-        add(strip, blocks, Activations(row, blocks), sum);
+        Type::add(strip, blocks, Activations(row, blocks), sum);
         std::copy_n(sum, kStripRows, to);
     };
-    for_strips(weights, strips, blocks * BlockBytes, x, x_stride, tokens, out, out_stride, each);
+    for_strips(weights, strips, blocks * Type::kBlockBytes, x, x_stride, tokens, out, out_stride,
+               each);
 }
 
-template<AddBlocks add>
+template<class Type>
 void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
                  const std::byte* x, float* out) {
     if (first == 0) std::fill_n(out, kStripRows, 0.0f);
-    add(weights, count, Activations(x, blocks, first), out);
+    Type::add(weights, count, Activations(x, blocks, first), out);
 }
 
 // Weights that are not quantised: `load` gives the one at a place of a strip.
@@ -287,13 +292,11 @@ void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {
 }
 
 const Kernels& portable_kernels() {
-    constexpr int64_t kQ8Block = kStripRows * (2 + kBlock);
-    constexpr int64_t kQ4Block = kStripRows * (2 + 2 + kBlock / 2);
     static const Kernels table{"portable",
-                               linear_quantized<add_q8, kQ8Block>,
-                               linear_quantized<add_q4, kQ4Block>,
-                               linear_part<add_q8>,
-                               linear_part<add_q4>,
+                               linear_quantized<Q8>,
+                               linear_quantized<Q4>,
+                               linear_part<Q8>,
+                               linear_part<Q4>,
                                linear_f16,
                                linear_f32,
                                quantize,

@@ -43,6 +43,18 @@ struct BigModel {
     }
 };
 
+// It in a file of its own.
+struct BigFile {
+    const TemporaryFolder folder;
+    const ModelDb db{written()};
+
+  private:
+    std::filesystem::path written() const {
+        BigModel().model.write(folder / "big.db");
+        return folder / "big.db";
+    }
+};
+
 TileReading reading_with(int workers) {
     TileReading reading;
     reading.workers = workers;
@@ -160,10 +172,8 @@ TEST(TileReader, AllWaysGiveTheSameBytesWhereverTheyLie) {
 }
 
 TEST(TileReader, WhatIsNotThereIsAnError) {
-    const BigModel big;
-    const TemporaryFolder folder;
-    big.model.write(folder / "big.db");
-    const ModelDb db(folder / "big.db");
+    const BigFile big;
+    const ModelDb& db = big.db;
     std::byte out[64];
     for (const IoMode mode : ways()) {
         TileReading reading = reading_with(1);
@@ -328,10 +338,8 @@ TEST(DirectReader, WorkersThatShareTilesReadEachOnceAPass) {
 // Workers that are anywhere, in no order that could be foreseen: nothing hangs, all is right.
 TEST(DirectReader, WorkersMayScanWhatTheyLike) {
     if (!has_direct()) GTEST_SKIP() << "the file system refuses O_DIRECT";
-    const BigModel big;
-    const TemporaryFolder folder;
-    big.model.write(folder / "big.db");
-    const ModelDb db(folder / "big.db");
+    const BigFile big;
+    const ModelDb& db = big.db;
     Workers workers(4);
     TileReading reading = reading_with(4);
     reading.schedule = schedule_of(db);
@@ -379,10 +387,8 @@ void scan(WeightPool& pool, WeightPool& reference, int64_t piece) {
 }
 
 TEST(WeightPool, StreamsExactlyWhatIsNotHeld) {
-    const BigModel big;
-    const TemporaryFolder folder;
-    big.model.write(folder / "big.db");
-    const ModelDb db(folder / "big.db");
+    const BigFile big;
+    const ModelDb& db = big.db;
     const auto map = read_tile_map(db, db.catalogue());
     Workers workers(2);
     WeightPool whole(db, {}, with_io(IoMode::read), workers);
@@ -416,10 +422,8 @@ TEST(WeightPool, StreamsExactlyWhatIsNotHeld) {
 
 // Two tokens of a prompt may have their rows in one strip, and different workers for them.
 TEST(WeightPool, WorkersMayLoadTheSameStripForEmbeddings) {
-    const BigModel big;
-    const TemporaryFolder folder;
-    big.model.write(folder / "big.db");
-    const ModelDb db(folder / "big.db");
+    const BigFile big;
+    const ModelDb& db = big.db;
     Workers workers(2);
     std::vector<StripBuffer> buffers(2);
     buffers[1].worker = 1;
@@ -438,10 +442,8 @@ TEST(WeightPool, WorkersMayLoadTheSameStripForEmbeddings) {
 }
 
 TEST(WeightPool, MappedInPlaceWhereEverythingIsHeld) {
-    const BigModel big;
-    const TemporaryFolder folder;
-    big.model.write(folder / "big.db");
-    const ModelDb db(folder / "big.db");
+    const BigFile big;
+    const ModelDb& db = big.db;
     Workers workers(2);
     WeightPool whole(db, {}, with_io(IoMode::read), workers);
     PoolOptions in_place;
@@ -452,10 +454,8 @@ TEST(WeightPool, MappedInPlaceWhereEverythingIsHeld) {
 }
 
 TEST(WeightPool, AStripThatPagesCutIsGivenInParts) {
-    const BigModel big;
-    const TemporaryFolder folder;
-    big.model.write(folder / "big.db");
-    const ModelDb db(folder / "big.db");
+    const BigFile big;
+    const ModelDb& db = big.db;
     Workers workers(2);
     PoolOptions mapped;
     mapped.io = IoMode::map;
@@ -516,10 +516,8 @@ TEST(PageCache, IsFilledWithAFileThatIsNotThere) {
 }
 
 TEST(WeightPool, AWayThatThePlanLeavesNoRoomForIsRefused) {
-    const BigModel big;
-    const TemporaryFolder folder;
-    big.model.write(folder / "big.db");
-    const ModelDb db(folder / "big.db");
+    const BigFile big;
+    const ModelDb& db = big.db;
     Workers workers(2);
     PoolOptions options = with_io(std::nullopt);
     options.windows = 0;
