@@ -3,6 +3,7 @@ target_sources(llmsql_runtime PRIVATE
   kernels/avx2/kernels.cpp
   kernels/avx512/kernels.cpp
   kernels/dispatch.cpp
+  kernels/neon/kernels.cpp
   kernels/portable/kernels.cpp
   ops/arguments.cpp
   ops/attention.cpp
@@ -50,6 +51,9 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(
     kernels/avx512/kernels.cpp PROPERTIES COMPILE_OPTIONS
     "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mfma;-mf16c;-O3;-Wno-uninitialized;-Wno-maybe-uninitialized")
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set_source_files_properties(kernels/neon/kernels.cpp PROPERTIES
+                              COMPILE_OPTIONS "-march=armv8.2-a+dotprod;-O3")
 endif()
 # The arithmetic is worth its optimisation in every build type.
 set_source_files_properties(kernels/portable/kernels.cpp ops/element.cpp

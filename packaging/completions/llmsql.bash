@@ -29,7 +29,7 @@ _llmsql() {
     --kv) values="f16 q8" ;;
     --weights) values="auto q8 q4 f16 f32" ;;
     --io) values="auto read map direct blob" ;;
-    --kernels) values="portable avx2 avx512" ;;
+    --kernels) values="portable avx2 avx512 neon" ;;
     --graph-dir) _llmsql_files "$word"; return ;;
     --model | --write-model) _llmsql_files "$word" .toml; return ;;
     --graph) _llmsql_files "$word" .graph; return ;;

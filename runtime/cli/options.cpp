@@ -237,9 +237,10 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_option("--io", given.io,
                    "how weights are read: read, map, direct, blob, or auto (default): the fastest")
         ->type_name("WAY");
-    app.add_option("--kernels", options.kernels,
-                   "instruction set to compute with: portable, avx2, avx512 (default: the best "
-                   "that this processor has)")
+    app.add_option(
+           "--kernels", options.kernels,
+           "instruction set to compute with: portable, avx2, avx512, neon (default: the best "
+           "that this processor has)")
         ->type_name("NAME");
     app.add_flag("--verify", options.verify,
                  "check all weights before anything else (default: each when it is first read); "

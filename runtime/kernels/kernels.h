@@ -106,6 +106,7 @@ void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales);
 const Kernels& portable_kernels();
 const Kernels* avx2_kernels();    // AVX2, FMA and F16C
 const Kernels* avx512_kernels();  // AVX-512 F, BW, DQ, VL and VNNI
+const Kernels* neon_kernels();    // 64-bit Arm with the dot product
 
 /// Those that this processor can run, from the portable one to the best.
 std::span<const Kernels* const> usable_kernels();

@@ -10,7 +10,7 @@
 
 #include "common/half.h"
 #include "runtime/storage/kv_cache.h"
-#include "tests/unit/runtime/tiny_model.h"
+#include "tests/unit/runtime/packed_matrix.h"
 
 namespace llmsql {
 namespace {

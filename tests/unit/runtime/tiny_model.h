@@ -1,5 +1,4 @@
-// A tiny model.db and plan for the runtime's tests, made without the importer and the compiler: the
-// packing below restates docs/model-db.md on its own.
+// A tiny model.db and plan for the runtime's tests, made without the importer and the compiler.
 #pragma once
 
 #include <sqlite3.h>
@@ -18,75 +17,9 @@
 #include "common/half.h"
 #include "common/model_format.h"
 #include "common/types.h"
+#include "tests/unit/runtime/packed_matrix.h"
 
 namespace llmsql::testing {
-
-inline std::vector<float> random_values(size_t count, uint32_t seed, float scale = 1.0f) {
-    std::mt19937 generator(seed);
-    std::uniform_real_distribution<float> uniform(-scale, scale);
-    std::vector<float> values(count);
-    for (float& value : values) value = uniform(generator);
-    return values;
-}
-
-/// A matrix packed into strips, and the values that its codes stand for.
-struct PackedMatrix {
-    std::vector<std::byte> bytes;
-    std::vector<float> values;  // [rows][cols]
-};
-
-inline PackedMatrix pack_matrix(WeightType type, int64_t rows, int64_t cols,
-                                const std::vector<float>& values) {
-    PackedMatrix packed{{}, values};
-    const size_t strip = strip_bytes(type, cols);
-    packed.bytes.resize(static_cast<size_t>(strip_count(rows)) * strip);
-    const auto put16 = [&](size_t at, float value) {
-        const uint16_t half = f32_to_f16(value);
-        std::memcpy(packed.bytes.data() + at, &half, 2);
-        return f16_to_f32(half);
-    };
-    for (int64_t r = 0; r < rows; ++r) {
-        const size_t base = static_cast<size_t>(r / 16) * strip;
-        const auto lane = static_cast<size_t>(r % 16);
-        for (int64_t c = 0; c < cols; ++c) {
-            const size_t plain = static_cast<size_t>(c) * 16 + lane;
-            float& value = packed.values[static_cast<size_t>(r * cols + c)];
-            if (type == WeightType::f32) std::memcpy(&packed.bytes[base + plain * 4], &value, 4);
-            if (type == WeightType::f16) value = put16(base + plain * 2, value);
-        }
-        if (type != WeightType::q8 && type != WeightType::q4) continue;
-        for (int64_t b = 0; b < block_count(cols); ++b) {
-            float low = 1e30f, high = -1e30f, largest = 0;
-            for (int64_t c = b * 32; c < std::min(cols, b * 32 + 32); ++c) {
-                const float value = values[static_cast<size_t>(r * cols + c)];
-                low = std::min(low, value);
-                high = std::max(high, value);
-                largest = std::max(largest, std::fabs(value));
-            }
-            const bool q8 = type == WeightType::q8;
-            const size_t block = base + static_cast<size_t>(b) * (q8 ? 544 : 320);
-            const float scale = put16(block + 2 * lane, q8 ? largest / 127 : (high - low) / 15);
-            const float offset = q8 ? 0 : put16(block + 32 + 2 * lane, low);
-            for (int64_t c = b * 32; c < std::min(cols, b * 32 + 32); ++c) {
-                float& value = packed.values[static_cast<size_t>(r * cols + c)];
-                const auto in = static_cast<size_t>(c % 32);
-                const float ideal = scale > 0 ? std::round((value - offset) / scale) : 0;
-                const int code = static_cast<int>(q8 ? std::clamp(ideal, -127.0f, 127.0f)
-                                                     : std::clamp(ideal, 0.0f, 15.0f));
-                value = scale * static_cast<float>(code) + offset;
-                if (q8) {
-                    packed.bytes[block + 32 + (in / 4 * 16 + lane) * 4 + in % 4] =
-                        static_cast<std::byte>(code);
-                } else {
-                    std::byte& byte =
-                        packed.bytes[block + 64 + (in % 16 / 4 * 16 + lane) * 4 + in % 4];
-                    byte |= static_cast<std::byte>(in < 16 ? code : code << 4);
-                }
-            }
-        }
-    }
-    return packed;
-}
 
 /// Of a plan over a tiny decoder's layer with a window of 5, from the normed input (tensor 2) to
 /// the sum with what came in (9): what several plans of tests have in common.

@@ -1,0 +1,555 @@
+// The kernels for 64-bit Arm with NEON and its dot product (Armv8.2-A FEAT_DotProd). Same results
+// as the portable ones to rounding.
+//
+// This file alone is compiled with the dot product enabled, so it must not define or instantiate
+// inline functions that other files share: it includes no standard containers.
+#include "runtime/kernels/kernels.h"
+
+#if defined(__aarch64__)
+
+#include <arm_neon.h>
+#include <sys/auxv.h>
+
+#include "common/types.h"
+
+namespace llmsql {
+namespace {
+
+// A strip's 16 rows are four vectors of four lanes: one accumulator takes four outputs of a token.
+static_assert(kStripRows == 16);
+constexpr int kVectors = 4;
+
+float32x4_t load_halves(const void* p) {
+    uint16x4_t halves;
+    __builtin_memcpy(&halves, p, sizeof halves);
+    return vcvt_f32_f16(vreinterpret_f16_u16(halves));
+}
+
+// What is read of one token's row.
+struct Activations {
+    const int8_t* codes;
+    const float* scales;
+    const float* sums;
+};
+
+// From block `first` on.
+Activations activations(const std::byte* row, int64_t blocks, int64_t first = 0) {
+    const auto* scales = reinterpret_cast<const float*>(row + blocks * kBlock) + first;
+    return {reinterpret_cast<const int8_t*>(row) + first * kBlock, scales, scales + blocks};
+}
+
+// Adds the products of 16 rows' four codes w[v], four to a lane, by lane `Lane` of each token's 16.
+template<int Lane, int Tokens>
+__attribute__((always_inline)) inline void multiply(const int8x16_t (&w)[kVectors],
+                                                    const int8x16_t (&x)[Tokens],
+                                                    int32x4_t (&dot)[Tokens][kVectors]) {
+    for (int t = 0; t < Tokens; ++t)
+        for (int v = 0; v < kVectors; ++v) dot[t][v] = vdotq_laneq_s32(dot[t][v], w[v], x[t], Lane);
+}
+
+struct Q8 {
+    static constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
+
+    template<int Lane, int Tokens>
+    __attribute__((always_inline)) static inline void columns(const int8_t* codes,
+                                                              const int8x16_t (&x)[Tokens],
+                                                              int32x4_t (&dot)[Tokens][kVectors]) {
+        int8x16_t w[kVectors];
+        for (int v = 0; v < kVectors; ++v) w[v] = vld1q_s8(codes + Lane * 64 + v * 16);
+        multiply<Lane>(w, x, dot);
+    }
+
+    template<int Tokens>
+    __attribute__((always_inline)) static inline void add(const std::byte* weights, int64_t blocks,
+                                                          const Activations (&row)[Tokens],
+                                                          float32x4_t (&sum)[Tokens][kVectors]) {
+        for (int64_t b = 0; b < blocks; ++b) {
+            const std::byte* block = weights + b * kBlockBytes;
+            const auto* codes = reinterpret_cast<const int8_t*>(block + 2 * kStripRows);
+            int32x4_t dot[Tokens][kVectors] = {};
+            for (int64_t half = 0; half < 2; ++half) {
+                int8x16_t x[Tokens];
+                for (int t = 0; t < Tokens; ++t)
+                    x[t] = vld1q_s8(row[t].codes + b * kBlock + half * 16);
+                const int8_t* at = codes + half * 256;
+                columns<0>(at, x, dot);
+                columns<1>(at, x, dot);
+                columns<2>(at, x, dot);
+                columns<3>(at, x, dot);
+            }
+            for (int v = 0; v < kVectors; ++v) {
+                const float32x4_t scale = load_halves(block + v * 8);
+                for (int t = 0; t < Tokens; ++t)
+                    sum[t][v] = vfmaq_f32(sum[t][v], vcvtq_f32_s32(dot[t][v]),
+                                          vmulq_n_f32(scale, row[t].scales[b]));
+            }
+        }
+    }
+};
+
+struct Q4 {
+    static constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
+
+    // Of a byte, the low code is of the block's first half, the high one of its second.
+    template<int Lane, int Tokens>
+    __attribute__((always_inline)) static inline void columns(const uint8_t* codes,
+                                                              const int8x16_t (&first)[Tokens],
+                                                              const int8x16_t (&second)[Tokens],
+                                                              int32x4_t (&dot)[Tokens][kVectors]) {
+        int8x16_t low[kVectors], high[kVectors];
+        for (int v = 0; v < kVectors; ++v) {
+            const uint8x16_t w = vld1q_u8(codes + Lane * 64 + v * 16);
+            low[v] = vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(15)));
+            high[v] = vreinterpretq_s8_u8(vshrq_n_u8(w, 4));
+        }
+        multiply<Lane>(low, first, dot);
+        multiply<Lane>(high, second, dot);
+    }
+
+    template<int Tokens>
+    __attribute__((always_inline)) static inline void add(const std::byte* weights, int64_t blocks,
+                                                          const Activations (&row)[Tokens],
+                                                          float32x4_t (&sum)[Tokens][kVectors]) {
+        for (int64_t b = 0; b < blocks; ++b) {
+            const std::byte* block = weights + b * kBlockBytes;
+            const auto* codes = reinterpret_cast<const uint8_t*>(block + 4 * kStripRows);
+            int32x4_t dot[Tokens][kVectors] = {};
+            int8x16_t first[Tokens], second[Tokens];
+            for (int t = 0; t < Tokens; ++t) {
+                first[t] = vld1q_s8(row[t].codes + b * kBlock);
+                second[t] = vld1q_s8(row[t].codes + b * kBlock + 16);
+            }
+            columns<0>(codes, first, second, dot);
+            columns<1>(codes, first, second, dot);
+            columns<2>(codes, first, second, dot);
+            columns<3>(codes, first, second, dot);
+            for (int v = 0; v < kVectors; ++v) {
+                const float32x4_t scale = load_halves(block + v * 8);
+                const float32x4_t offset = load_halves(block + 2 * kStripRows + v * 8);
+                for (int t = 0; t < Tokens; ++t) {
+                    sum[t][v] = vfmaq_f32(sum[t][v], vcvtq_f32_s32(dot[t][v]),
+                                          vmulq_n_f32(scale, row[t].scales[b]));
+                    sum[t][v] = vfmaq_n_f32(sum[t][v], offset, row[t].sums[b]);
+                }
+            }
+        }
+    }
+};
+
+template<int Tokens>
+void store(const float32x4_t (&sum)[Tokens][kVectors], float* out, int64_t out_stride) {
+    for (int t = 0; t < Tokens; ++t)
+        for (int v = 0; v < kVectors; ++v) vst1q_f32(out + t * out_stride + v * 4, sum[t][v]);
+}
+
+template<class Type>
+struct Quantized {
+    static constexpr int64_t kBlockBytes = Type::kBlockBytes;
+
+    template<int Tokens>
+    static void tile(const std::byte* weights, int64_t blocks, const std::byte* x, int64_t x_stride,
+                     float* out, int64_t out_stride) {
+        float32x4_t sum[Tokens][kVectors] = {};
+        Activations row[Tokens];
+        for (int t = 0; t < Tokens; ++t) row[t] = activations(x + t * x_stride, blocks);
+        Type::add(weights, blocks, row, sum);
+        store(sum, out, out_stride);
+    }
+};
+
+template<class Type>
+void part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
+          const std::byte* x, float* out) {
+    const Activations row[1] = {activations(x, blocks, first)};
+    float32x4_t sum[1][kVectors] = {};
+    if (first > 0)
+        for (int v = 0; v < kVectors; ++v) sum[0][v] = vld1q_f32(out + v * 4);
+    Type::add(weights, count, row, sum);
+    store(sum, out, 0);
+}
+
+// Weights that are not quantised: here `blocks` are columns, and x has floats.
+template<int64_t BytesEach>
+struct Float {
+    static constexpr int64_t kBlockBytes = kStripRows * BytesEach;
+
+    template<int Tokens>
+    static void tile(const std::byte* weights, int64_t cols, const float* x, int64_t x_stride,
+                     float* out, int64_t out_stride) {
+        float32x4_t sum[Tokens][kVectors] = {};
+        for (int64_t c = 0; c < cols; ++c)
+            for (int v = 0; v < kVectors; ++v) {
+                const std::byte* at = weights + c * kBlockBytes + v * 4 * BytesEach;
+                const float32x4_t w = BytesEach == 2
+                                          ? load_halves(at)
+                                          : vld1q_f32(reinterpret_cast<const float*>(at));
+                for (int t = 0; t < Tokens; ++t)
+                    sum[t][v] = vfmaq_n_f32(sum[t][v], w, x[t * x_stride + c]);
+            }
+        store(sum, out, out_stride);
+    }
+};
+
+// With a strip's four vectors they make 16 accumulators, of 32 registers.
+constexpr int kTileTokens = 4;
+
+// What is left of the tokens, at most `Tokens`.
+template<class Type, int Tokens, class X>
+void rest(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride, int64_t tokens,
+          float* out, int64_t out_stride) {
+    if constexpr (Tokens > 0) {
+        if (tokens == Tokens)
+            Type::template tile<Tokens>(weights, blocks, x, x_stride, out, out_stride);
+        else
+            rest<Type, Tokens - 1>(weights, blocks, x, x_stride, tokens, out, out_stride);
+    }
+}
+
+template<class Type, class X>
+void linear(const std::byte* weights, int64_t strips, int64_t blocks, const X* x, int64_t x_stride,
+            int64_t tokens, float* out, int64_t out_stride) {
+    for (int64_t s = 0; s < strips; ++s) {
+        const std::byte* strip = weights + s * blocks * Type::kBlockBytes;
+        float* to = out + s * kStripRows;
+        int64_t t = 0;
+        for (; t + kTileTokens <= tokens; t += kTileTokens)
+            Type::template tile<kTileTokens>(strip, blocks, x + t * x_stride, x_stride,
+                                             to + t * out_stride, out_stride);
+        rest<Type, kTileTokens - 1>(strip, blocks, x + t * x_stride, x_stride, tokens - t,
+                                    to + t * out_stride, out_stride);
+    }
+}
+
+// Four lanes of which the first `count` are the floats at p, the others 0.
+float32x4_t load_some(int64_t count, const float* p) {
+    if (count >= 4) return vld1q_f32(p);
+    float held[4] = {};
+    for (int64_t i = 0; i < count; ++i) held[i] = p[i];
+    return vld1q_f32(held);
+}
+
+void store_some(int64_t count, float* p, float32x4_t value) {
+    if (count >= 4) return vst1q_f32(p, value);
+    float held[4];
+    vst1q_f32(held, value);
+    for (int64_t i = 0; i < count; ++i) p[i] = held[i];
+}
+
+// Of four lanes, numbered from `at` on, those in [first, last): all bits set.
+uint32x4_t lanes_in(int64_t at, int64_t first, int64_t last) {
+    const int32x4_t lane = vaddq_s32(int32x4_t{0, 1, 2, 3}, vdupq_n_s32(static_cast<int32_t>(at)));
+    return vandq_u32(vcgeq_s32(lane, vdupq_n_s32(static_cast<int32_t>(first))),
+                     vcltq_s32(lane, vdupq_n_s32(static_cast<int32_t>(last))));
+}
+
+void quantize(const float* x, int64_t n, const QuantizedRow& row) {
+    constexpr int kParts = kBlock / 4;
+    for (int64_t b = 0; b * kBlock < n; ++b) {
+        float32x4_t value[kParts];
+        float32x4_t largest = vdupq_n_f32(0.0f);
+        uint32x4_t finite = vdupq_n_u32(~0u);
+        for (int i = 0; i < kParts; ++i) {
+            const int64_t at = b * kBlock + i * 4;
+            value[i] = load_some(n - at > 0 ? n - at : 0, x + at);
+            const float32x4_t magnitude = vabsq_f32(value[i]);
+            largest = vmaxq_f32(largest, magnitude);
+            finite = vandq_u32(finite, vcleq_f32(magnitude, vdupq_n_f32(__FLT_MAX__)));
+        }
+        int8_t* codes = row.codes + b * kBlock;
+        if (vminvq_u32(finite) == 0) {
+            vst1q_s8(codes, vdupq_n_s8(0));
+            vst1q_s8(codes + 16, vdupq_n_s8(0));
+            row.scales[b] = row.sums[b] = __builtin_nanf("");
+            row.biases[b] = 0;
+            continue;
+        }
+        const float max = vmaxvq_f32(largest);
+        const float inverse = max > 0 ? 127.0f / max : 0.0f;
+        int32x4_t total = vdupq_n_s32(0);
+        int16x4_t narrow[kParts];
+        for (int i = 0; i < kParts; ++i) {
+            const int32x4_t code = vcvtnq_s32_f32(vmulq_n_f32(value[i], inverse));
+            total = vaddq_s32(total, code);
+            narrow[i] = vqmovn_s32(code);
+        }
+        for (int i = 0; i < kParts; i += 2)
+            vst1_s8(codes + i * 4, vqmovn_s16(vcombine_s16(narrow[i], narrow[i + 1])));
+        const int32_t sum = vaddvq_s32(total);
+        row.scales[b] = max / 127.0f;
+        row.sums[b] = row.scales[b] * static_cast<float>(sum);
+        row.biases[b] = -128 * sum;
+    }
+}
+
+// e^x as in kernels/math.h, four at a time. NaN stays NaN.
+float32x4_t exp4(float32x4_t x) {
+    const float32x4_t clamped = vmaxq_f32(vminq_f32(x, vdupq_n_f32(88.0f)), vdupq_n_f32(-87.0f));
+    const float32x4_t n = vrndnq_f32(vmulq_n_f32(clamped, 1.44269504f));
+    float32x4_t r = vfmsq_n_f32(clamped, n, 0.693359375f);
+    r = vfmsq_n_f32(r, n, -2.12194440e-4f);
+    float32x4_t p = vdupq_n_f32(1.0f / 5040);
+    for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
+        p = vfmaq_f32(vdupq_n_f32(c), p, r);
+    const int32x4_t power = vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23);
+    const float32x4_t result = vmulq_f32(p, vreinterpretq_f32_s32(power));
+    const uint32x4_t tiny = vcltq_f32(x, vdupq_n_f32(-87.0f));
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(result), tiny));
+}
+
+float32x4_t only(uint32x4_t in, float32x4_t value) {
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(value), in));
+}
+
+// Scores or weights of a block's 32 positions.
+constexpr int kParts = 8;
+struct Positions {
+    float32x4_t part[kParts];
+};
+
+// Takes the positions [first, last) into the state: their weights (those of others are 0), and what
+// older values shrink by.
+float soften(Positions score, int64_t first, int64_t last, AttentionState& state,
+             Positions& weight) {
+    float32x4_t largest = vdupq_n_f32(-__builtin_inff());
+    for (int i = 0; i < kParts; ++i) {
+        score.part[i] =
+            vbslq_f32(lanes_in(i * 4, first, last), score.part[i], vdupq_n_f32(-__builtin_inff()));
+        largest = vmaxq_f32(largest, score.part[i]);
+    }
+    const float block_max = vmaxvq_f32(largest);
+    const float max = block_max > state.max ? block_max : state.max;
+    const float shrink =  // e^0 is 1, exactly
+        max == state.max ? 1.0f : vgetq_lane_f32(exp4(vdupq_n_f32(state.max - max)), 0);
+    state.max = max;
+    float32x4_t sum = vdupq_n_f32(0.0f);
+    for (int i = 0; i < kParts; ++i) {
+        weight.part[i] =
+            only(lanes_in(i * 4, first, last), exp4(vsubq_f32(score.part[i], vdupq_n_f32(max))));
+        sum = vaddq_f32(sum, weight.part[i]);
+    }
+    state.sum = state.sum * shrink + vaddvq_f32(sum);
+    return shrink;
+}
+
+// Columns of the values that are computed together: eight vectors of each query head.
+constexpr int64_t kColumns = 32;
+
+// Two query heads at a time: 16 accumulators.
+template<int Queries>
+void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
+                  int64_t last, AttentionState* states) {
+    const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
+    const auto* v = reinterpret_cast<const uint16_t*>(head.values);
+    Positions score[Queries] = {};
+    for (int64_t d = 0; d < width; ++d)
+        for (int i = 0; i < kParts; ++i) {
+            const float32x4_t keys = load_halves(k + d * kKvBlock + i * 4);
+            for (int q = 0; q < Queries; ++q)
+                score[q].part[i] = vfmaq_n_f32(score[q].part[i], keys, queries[q * width + d]);
+        }
+    float weight[Queries][kKvBlock];
+    float shrink[Queries];
+    for (int q = 0; q < Queries; ++q) {
+        Positions weights;
+        shrink[q] = soften(score[q], first, last, states[q], weights);
+        for (int i = 0; i < kParts; ++i) vst1q_f32(weight[q] + i * 4, weights.part[i]);
+    }
+    int64_t d = 0;
+    for (; d + kColumns <= width; d += kColumns) {
+        float32x4_t value[Queries][kParts];
+        for (int q = 0; q < Queries; ++q)
+            for (int i = 0; i < kParts; ++i)
+                value[q][i] = vmulq_n_f32(vld1q_f32(states[q].values + d + i * 4), shrink[q]);
+        for (int64_t p = first; p < last; ++p)
+            for (int i = 0; i < kParts; ++i) {
+                const float32x4_t held = load_halves(v + p * width + d + i * 4);
+                for (int q = 0; q < Queries; ++q)
+                    value[q][i] = vfmaq_n_f32(value[q][i], held, weight[q][p]);
+            }
+        for (int q = 0; q < Queries; ++q)
+            for (int i = 0; i < kParts; ++i) vst1q_f32(states[q].values + d + i * 4, value[q][i]);
+    }
+    for (; d + 4 <= width; d += 4)
+        for (int q = 0; q < Queries; ++q) {
+            float32x4_t value = vmulq_n_f32(vld1q_f32(states[q].values + d), shrink[q]);
+            for (int64_t p = first; p < last; ++p)
+                value = vfmaq_n_f32(value, load_halves(v + p * width + d), weight[q][p]);
+            vst1q_f32(states[q].values + d, value);
+        }
+    for (; d < width; ++d)
+        for (int q = 0; q < Queries; ++q) {
+            float value = states[q].values[d] * shrink[q];
+            for (int64_t p = first; p < last; ++p) {
+                __fp16 half;
+                __builtin_memcpy(&half, v + p * width + d, sizeof half);
+                value = __builtin_fmaf(weight[q][p], static_cast<float>(half), value);
+            }
+            states[q].values[d] = value;
+        }
+}
+
+void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
+                int64_t first, int64_t last, AttentionState* states) {
+    int64_t q = 0;
+    for (; q + 2 <= count; q += 2)
+        attend_heads<2>(queries + q * width, width, head, first, last, states + q);
+    if (q < count) attend_heads<1>(queries + q * width, width, head, first, last, states + q);
+}
+
+// Eight int8 codes as four lanes of two, each times the same two of `pair`, added to `sum`.
+int32x4_t add_products(int32x4_t sum, const int8_t* codes, int16x4_t pair) {
+    const int16x8_t wide = vmovl_s8(vld1_s8(codes));
+    return vaddq_s32(
+        sum, vpaddq_s32(vmull_s16(vget_low_s16(wide), pair), vmull_s16(vget_high_s16(wide), pair)));
+}
+
+int16x4_t broadcast2(const int16_t* codes) {
+    int32_t two;
+    __builtin_memcpy(&two, codes, sizeof two);
+    return vreinterpret_s16_s32(vdup_n_s32(two));
+}
+
+// The weights of a group's 32 values, weight * scale, as int16 codes; the factor that takes them
+// back is NaN if one of them is not finite. As the portable to_int16().
+float weigh(const Positions& weight, const uint16_t* scales, int64_t first, int64_t last,
+            int16_t* codes) {
+    float32x4_t scaled[kParts];
+    float32x4_t largest = vdupq_n_f32(0.0f);
+    uint32x4_t finite = vdupq_n_u32(~0u);
+    for (int i = 0; i < kParts; ++i) {
+        // What is stored at positions outside may be anything, NaN too.
+        scaled[i] = only(lanes_in(i * 4, first, last),
+                         vmulq_f32(weight.part[i], load_halves(scales + i * 4)));
+        largest = vmaxq_f32(largest, scaled[i]);
+        finite = vandq_u32(finite, vcleq_f32(scaled[i], vdupq_n_f32(__FLT_MAX__)));
+    }
+    if (vminvq_u32(finite) == 0) {
+        for (int i = 0; i < kParts; ++i) vst1_s16(codes + i * 4, vdup_n_s16(0));
+        return __builtin_nanf("");
+    }
+    const float max = vmaxvq_f32(largest);
+    const float inverse = max > 1e-30f ? 32767.0f / max : 0.0f;
+    for (int i = 0; i < kParts; ++i)
+        vst1_s16(codes + i * 4, vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(scaled[i], inverse))));
+    return max / 32767.0f;
+}
+
+void attend_q8(const int16_t* query, const float* query_scales, int64_t width, const KvHead& head,
+               int64_t first, int64_t last, AttentionState& state) {
+    const auto* k = reinterpret_cast<const int8_t*>(head.keys);
+    const auto* v = reinterpret_cast<const int8_t*>(head.values);
+    const auto* k_scales = reinterpret_cast<const uint16_t*>(head.key_scales);
+    const auto* v_scales = reinterpret_cast<const uint16_t*>(head.value_scales);
+    const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
+    Positions score = {};
+    for (int64_t from = 0; from < width; from += kKvKeyGroup) {
+        int32x4_t dot[kParts] = {};
+        for (int64_t d = from; d < from + kKvKeyGroup; d += 2)
+            for (int i = 0; i < kParts; ++i)
+                dot[i] = add_products(dot[i], k + d * kKvBlock + i * 8, broadcast2(query + d));
+        const float query_scale = query_scales[from / kKvKeyGroup];
+        const uint16_t* scales = k_scales + from / kKvKeyGroup * kKvBlock;
+        for (int i = 0; i < kParts; ++i)
+            score.part[i] = vfmaq_f32(score.part[i], vcvtq_f32_s32(dot[i]),
+                                      vmulq_n_f32(load_halves(scales + i * 4), query_scale));
+    }
+    Positions weight;
+    const float shrink = soften(score, first, last, state, weight);
+
+    int16_t codes[kKvBlock];
+    for (int64_t from = 0; from < width; from += kKvValueGroup) {
+        const float factor =
+            weigh(weight, v_scales + from / kKvValueGroup * kKvBlock, first, last, codes);
+        // A row of pairs has whole groups of eight columns: vectors of four never leave it.
+        for (int64_t d = from; d < from + kKvValueGroup && d < width; d += 4) {
+            int32x4_t sum = vdupq_n_s32(0);
+            for (int64_t pair = first / 2; 2 * pair < last; ++pair)
+                sum = add_products(sum, v + 2 * (pair * columns + d), broadcast2(codes + 2 * pair));
+            const float32x4_t before = vmulq_n_f32(load_some(width - d, state.values + d), shrink);
+            store_some(width - d, state.values + d,
+                       vfmaq_n_f32(before, vcvtq_f32_s32(sum), factor));
+        }
+    }
+}
+
+void rms_norm(float* x, const float* weight, int64_t n, float eps) {
+    float32x4_t squares[kVectors] = {};
+    for (int64_t i = 0; i < n; i += 4) {
+        const float32x4_t value = load_some(n - i, x + i);
+        float32x4_t& sum = squares[i / 4 % kVectors];
+        sum = vfmaq_f32(sum, value, value);
+    }
+    const float32x4_t all =
+        vaddq_f32(vaddq_f32(squares[0], squares[2]), vaddq_f32(squares[1], squares[3]));
+    const float mean = vaddvq_f32(all) / static_cast<float>(n);
+    const float scale = 1.0f / __builtin_sqrtf(mean + eps);
+    for (int64_t i = 0; i < n; i += 4) {
+        const float32x4_t value = vmulq_n_f32(load_some(n - i, x + i), scale);
+        store_some(n - i, x + i, vmulq_f32(value, load_some(n - i, weight + i)));
+    }
+}
+
+void rope(float* x, const float* cosine, const float* sine, int64_t half) {
+    for (int64_t i = 0; i < half; i += 4) {
+        const int64_t here = half - i;
+        const float32x4_t a = load_some(here, x + i), b = load_some(here, x + half + i);
+        const float32x4_t c = load_some(here, cosine + i), s = load_some(here, sine + i);
+        store_some(here, x + i, vsubq_f32(vmulq_f32(a, c), vmulq_f32(b, s)));
+        store_some(here, x + half + i, vaddq_f32(vmulq_f32(a, s), vmulq_f32(b, c)));
+    }
+}
+
+// x / (1 + e^-u) over x[n], where u is a function of x.
+template<class Exponent>
+void gate(float* x, int64_t n, Exponent exponent) {
+    for (int64_t i = 0; i < n; i += 4) {
+        const float32x4_t v = load_some(n - i, x + i);
+        const float32x4_t e = exp4(vnegq_f32(exponent(v)));
+        store_some(n - i, x + i, vdivq_f32(v, vaddq_f32(vdupq_n_f32(1.0f), e)));
+    }
+}
+
+void silu(float* x, int64_t n) {
+    gate(x, n, [](float32x4_t v) { return v; });
+}
+
+void gelu(float* x, int64_t n) {
+    gate(x, n, [](float32x4_t v) {
+        const float32x4_t cube = vmulq_f32(vmulq_f32(v, v), v);
+        return vmulq_n_f32(vfmaq_n_f32(v, cube, 0.044715f), 2.0f * 0.797884561f);
+    });
+}
+
+}  // namespace
+
+const Kernels* neon_kernels() {
+    static const Kernels table{"neon",
+                               linear<Quantized<Q8>>,
+                               linear<Quantized<Q4>>,
+                               part<Q8>,
+                               part<Q4>,
+                               linear<Float<2>>,
+                               linear<Float<4>>,
+                               quantize,
+                               attend_f16,
+                               attend_q8,
+                               rms_norm,
+                               rope,
+                               silu,
+                               gelu};
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? &table : nullptr;
+}
+
+}  // namespace llmsql
+
+#else
+
+namespace llmsql {
+
+const Kernels* neon_kernels() {
+    return nullptr;
+}
+
+}  // namespace llmsql
+
+#endif
