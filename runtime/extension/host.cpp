@@ -56,6 +56,25 @@ Program open_program(const ModelDb& db, const ModelChoice& choice) {
     return program;
 }
 
+// Statements on the host's connection: the host may interrupt them, and its errors are its own.
+[[noreturn]] void fail_on_host(sqlite3* db, int code) {
+    if ((code & 0xff) == SQLITE_INTERRUPT) throw Interrupted();
+    fail("llmsql: {}", sqlite3_errmsg(db));
+}
+
+Statement prepare_on_host(sqlite3* db, const std::string& sql) {
+    sqlite3_stmt* raw = nullptr;
+    const int code = sqlite3_prepare_v2(db, sql.c_str(), -1, &raw, nullptr);
+    if (code != SQLITE_OK) fail_on_host(db, code);
+    return Statement(raw);
+}
+
+bool step_on_host(sqlite3_stmt* statement) {
+    const int code = sqlite3_step(statement);
+    if (code != SQLITE_ROW && code != SQLITE_DONE) fail_on_host(sqlite3_db_handle(statement), code);
+    return code == SQLITE_ROW;
+}
+
 }  // namespace
 
 OpenModel::OpenModel(const ModelChoice& choice)
@@ -70,7 +89,7 @@ Poll::Poll(sqlite3* db) {
     constexpr char kSteps[] =
         "WITH RECURSIVE step(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n < 100) "
         "SELECT count(*) FROM step";
-    if (sqlite3_prepare_v2(db, kSteps, -1, &statement_, nullptr) != SQLITE_OK) statement_ = nullptr;
+    interrupted_ = sqlite3_prepare_v2(db, kSteps, -1, &statement_, nullptr) == SQLITE_INTERRUPT;
 }
 
 Poll::~Poll() {
@@ -102,14 +121,14 @@ Host::Host(sqlite3* db) : db_(db) {
 
 // The first database of the connection, main before those attached, that is a model database.
 std::string Host::own_database() const {
-    const Statement list = prepare(db_, "PRAGMA database_list", "llmsql");
-    while (step(list.get(), "llmsql")) {
+    const Statement list = prepare_on_host(db_, "PRAGMA database_list");
+    while (step_on_host(list.get())) {
         const std::string schema = column_text(list.get(), 1), file = column_text(list.get(), 2);
         if (file.empty()) continue;
         std::string quoted;
         for (const char c : schema) quoted += c == '"' ? "\"\"" : std::string(1, c);
-        const Statement id = prepare(db_, "PRAGMA \"" + quoted + "\".application_id", "llmsql");
-        if (step(id.get(), "llmsql") && sqlite3_column_int64(id.get(), 0) == kModelApplicationId)
+        const Statement id = prepare_on_host(db_, "PRAGMA \"" + quoted + "\".application_id");
+        if (step_on_host(id.get()) && sqlite3_column_int64(id.get(), 0) == kModelApplicationId)
             return file;
     }
     const char* named = std::getenv("LLMSQL_MODEL");

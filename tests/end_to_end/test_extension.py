@@ -305,6 +305,21 @@ class Extension(WithModel):
         timer.join()
         self.assertTrue(self.generate("The river", GREEDY))
 
+    def test_interrupts_are_heard_at_whatever_moment(self):
+        endless = json.dumps({"temperature": 0, "n_predict": -1, "ignore_eos": True, "keep": 1})
+        self.db.create_function("stop", 0, self.db.interrupt)
+        for function in ("llm_generate('a', ?)", "(SELECT count(*) FROM llm_stream('a', ?))"):
+            # Before any statement of the call's own.
+            with self.assertRaisesRegex(sqlite3.OperationalError, "^interrupted$"):
+                value(self.db, f"SELECT max(stop(), {function})", endless)
+            for moment in range(1, 60):
+                calls = []
+                self.db.set_progress_handler(lambda: calls.append(1) or len(calls) >= moment, 1)
+                with self.assertRaisesRegex(sqlite3.OperationalError, "^interrupted$"):
+                    value(self.db, f"SELECT {function}", endless)
+                self.db.set_progress_handler(None, 0)
+        self.assertTrue(self.generate("The river", GREEDY))
+
     def test_the_hosts_authorizer_and_schema_are_left_alone(self):
         expected = self.generate("The river", GREEDY)
         before = self.db.execute("SELECT * FROM sqlite_master").fetchall()

@@ -6,6 +6,7 @@
 
 #if defined(__x86_64__)
 
+#include <cpuid.h>
 #include <immintrin.h>
 
 #include "common/types.h"
@@ -518,6 +519,12 @@ void gelu(float* x, int64_t n) {
     });
 }
 
+// Clang's __builtin_cpu_supports() does not know it by name.
+bool has_f16c() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 }  // namespace
 
 const Kernels* avx2_kernels() {
@@ -536,8 +543,7 @@ const Kernels* avx2_kernels() {
                                silu,
                                gelu};
     __builtin_cpu_init();
-    const bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("f16c");
+    const bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     return able ? &table : nullptr;
 }
 
