@@ -1,5 +1,6 @@
 // llmsqlc: compiles a model file and its graph into plan.sql.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -247,6 +248,7 @@ int refuse(const std::string& wrong) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is an error of writing it
     Options options;
     CLI::App app("Compiles a model file and its graph into an SQL program for llmsql-run.",
                  "llmsqlc");

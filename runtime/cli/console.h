@@ -15,7 +15,8 @@ class OutputClosed : public std::runtime_error {
     OutputClosed() : std::runtime_error("standard output is closed") {}
 };
 
-/// Makes sure that descriptors 0 to 2 are taken, catches SIGINT and SIGTERM, ignores SIGPIPE.
+/// Makes sure that descriptors 0 to 2 are taken, catches SIGINT and SIGTERM, ignores SIGPIPE
+/// and SIGXFSZ.
 void prepare_console();
 
 /// The signal that asked to stop since the last forget_interrupt(), or 0.

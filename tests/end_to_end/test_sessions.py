@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import signal
 import sqlite3
 import struct
@@ -308,6 +309,19 @@ class Sessions(RunTest):
         again, err = self.well("--continue")
         self.assertEqual(again, out)
         self.assertIn("whole already", err)
+
+    def test_a_file_at_the_limit_of_its_size_is_an_error_and_goes_on(self):
+        options = ("--chat", "-p", "Go on.", "-n", 90, "--seed", 5, "--temp", 1.5, "--ignore-eos",
+                   "--keep", 8)
+        expected, _ = self.run_well(*options)
+        limit = 200 << 10
+        status, _, err = attempt(*self.made["tiny-llama"], "--session", self.file, *options,
+                                 "--commit-every", 1, preexec_fn=lambda: resource.setrlimit(
+                                     resource.RLIMIT_FSIZE, (limit, limit)))
+        self.assertEqual(status, 1, err)
+        self.assertRegex(err, r"^llmsql-run: .*\n$")
+        out, _ = self.well("--continue")
+        self.assertEqual(out, expected)
 
     def test_interrupt_and_continue(self):
         options = ("--chat", "-p", "Go on.", "-n", 90, "--seed", 5, "--temp", 1.5, "--ignore-eos",

@@ -189,7 +189,13 @@ class TraceTest(RunTest):
         with sqlite3.connect(empty) as db:
             db.execute("CREATE TABLE trace_value(step, position, data)")
         db.close()
+        endless = self.folder / "endless.trace"
+        with sqlite3.connect(endless) as db:
+            db.execute("CREATE VIEW trace_value AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 "
+                       "FROM n) SELECT 'layer.0.x' step, i position, x'00' data FROM n")
+        db.close()
         for file, message in ((self.plan, "not a trace"), (self.db, "not a trace"),
+                              (endless, "trace_value is a view"),
                               (self.folder / "none", "none"), (empty, "nothing to compare")):
             status, _, err = attempt(self.plan, self.db, *RUN, "--compare", file)
             self.assertEqual(status, 1, err)
