@@ -25,6 +25,8 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     const std::string name = path.string();
     if (name.empty()) fail("--session: the name of a file is needed");
     if (is_directory(name)) fail("{}: is a directory, not a session file", name);
+    // To SQLite ":memory:" is no file, and what it held would be lost.
+    if (name.starts_with(':')) fail("{}: is no name of a file; put ./ before it", name);
     sqlite3* raw = nullptr;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (make ? SQLITE_OPEN_CREATE : 0);
     const int code = sqlite3_open_v2(name.c_str(), &raw, flags, nullptr);
