@@ -72,16 +72,14 @@ int watch_steps(void* limit) {
 // A view or virtual table in a table's place, or a column that is computed, would run what a
 // stranger wrote. What the schema says a table is, SQLite is asked: the text may say anything.
 void require_plain_tables(sqlite3* db, const std::string& where) {
-    const Statement kind =
-        prepare(db, "SELECT type FROM pragma_table_list(?) WHERE schema = 'main'", where);
     const Statement computed =
         prepare(db, "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 0", where);
     for (const char* table :
          {"llm_meta", "llm_param", "llm_tile", "llm_token", "llm_merge", "llm_plan"}) {
-        const ResetAtExit reset_kind(kind.get()), reset_computed(computed.get());
-        sqlite3_bind_text(kind.get(), 1, table, -1, SQLITE_STATIC);
-        if (!step(kind.get(), where)) continue;  // what needs it says that it is missing
-        if (const std::string type = column_text(kind.get(), 0); type != "table")
+        const ResetAtExit reset(computed.get());
+        const std::string type = table_type(db, table, where);
+        if (type.empty()) continue;  // what needs it says that it is missing
+        if (type != "table")
             fail("{}: {} is a {}, not a table; import the model again", where, table, type);
         sqlite3_bind_text(computed.get(), 1, table, -1, SQLITE_STATIC);
         if (step(computed.get(), where))

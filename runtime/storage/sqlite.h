@@ -66,6 +66,15 @@ inline std::string column_text(sqlite3_stmt* statement, int column) {
     return text ? std::string(text, static_cast<size_t>(bytes)) : std::string();
 }
 
+/// What SQLite says that a table of the main schema is: "table", "view", "virtual"; empty if there
+/// is none. In place of a table that is read, the others would run what a stranger wrote.
+inline std::string table_type(sqlite3* db, std::string_view table, std::string_view where) {
+    const Statement type =
+        prepare(db, "SELECT type FROM pragma_table_list(?) WHERE schema = 'main'", where);
+    sqlite3_bind_text(type.get(), 1, table.data(), static_cast<int>(table.size()), SQLITE_STATIC);
+    return step(type.get(), where) ? column_text(type.get(), 0) : std::string();
+}
+
 /// Resets a statement and its bindings when a scope ends.
 class ResetAtExit {
   public:

@@ -123,12 +123,8 @@ class Comparer final : public RunObserver {
             fail("{}: not a trace (llmsql-run --trace-db makes them): {}", name_,
                  sqlite3_errmsg(raw));
         query_.reset(query);
-        // A view or a virtual table in its place would run what a stranger wrote, for ever if it
-        // likes.
-        const Statement kind = prepare(
-            raw, "SELECT type FROM pragma_table_list('trace_value') WHERE schema = 'main'", name_);
-        const std::string type = step(kind.get(), name_) ? column_text(kind.get(), 0) : "no table";
-        if (type != "table")
+        // Anything else could hold the run for ever.
+        if (const std::string type = table_type(raw, "trace_value", name_); type != "table")
             fail(
                 "{}: not a trace (llmsql-run --trace-db makes them): trace_value is a {}, not a "
                 "table",
