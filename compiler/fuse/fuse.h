@@ -12,7 +12,7 @@ namespace llmsql {
 
 struct PlanSizes {
     int64_t context = 1024;   // positions that the cache holds
-    int64_t chunk = 64;       // most tokens of one pass
+    int64_t chunk = 128;      // most tokens of one pass
     int64_t logits_rows = 8;  // most rows of one run of the logits section
     KvType kv = KvType::f16;  // how the cache is stored
     int64_t sequences = 1;    // that it has room for, each with a context of its own

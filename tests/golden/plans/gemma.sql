@@ -1,6 +1,6 @@
--- llmsql plan 1 · small-gemma · gemma3 · context 4096 · chunk 64 · logits rows 8
+-- llmsql plan 1 · small-gemma · gemma3 · context 4096 · chunk 128 · logits rows 8
 -- weights: 166.1 kB stored (q8 60.9 kB + f16 102.4 kB + f32 2.8 kB)
--- memory: activations 98.3 kB, key-value cache 602.1 kB when the context is full
+-- memory: activations 196.6 kB, key-value cache 610.3 kB when the context is full
 
 --@ init
 CREATE VIRTUAL TABLE temp.param USING llm_param(model='small-gemma', catalogue='9ce61668698c71a8');
@@ -33,32 +33,32 @@ INSERT INTO param(id, name, type, rows, cols) VALUES
   (26, 'layer.1.ffn_down', 'f16', 64, 160),
   (27, 'layer.1.post_ffw_norm', 'f32', NULL, 64),
   (28, 'output_norm', 'f32', NULL, 64);
-CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=98304);
+CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=196608);
 CREATE VIRTUAL TABLE temp.slot USING llm_slot();
 INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of) VALUES
-  (1, 'x', 'f32', 64, 1, 64, 256, 81920, NULL),
-  (2, 'h', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (3, 'q, k, v', 'f32', 64, 1, 192, 768, 0, NULL),
-  (4, 'q', 'f32', 64, 4, 32, 768, 0, 3),
-  (5, 'q', 'f32', 64, 4, 32, 768, 0, NULL),
-  (6, 'k', 'f32', 64, 1, 32, 768, 512, 3),
-  (7, 'v', 'f32', 64, 1, 32, 768, 640, 3),
-  (8, 'attention', 'q8', 64, 1, 128, 192, 49152, NULL),
-  (9, 'linear', 'f32', 64, 1, 64, 256, 0, NULL),
-  (10, 'x', 'f32', 64, 1, 64, 256, 81920, NULL),
-  (11, 'h', 'q8', 64, 1, 64, 128, 16384, NULL),
-  (12, 'mul', 'q8', 64, 1, 160, 256, 0, NULL),
-  (13, 'linear', 'f32', 64, 1, 64, 256, 16384, NULL),
-  (14, 'x', 'f32', 64, 1, 64, 256, 81920, NULL),
-  (15, 'h', 'f32', 64, 1, 64, 256, 49152, NULL),
-  (16, 'q, k, v', 'f32', 64, 1, 192, 768, 0, NULL),
-  (17, 'q', 'f32', 64, 4, 32, 768, 0, 16),
-  (18, 'q', 'f32', 64, 4, 32, 768, 0, NULL),
-  (19, 'k', 'f32', 64, 1, 32, 768, 512, 16),
-  (20, 'v', 'f32', 64, 1, 32, 768, 640, 16),
-  (21, 'attention', 'f32', 64, 1, 128, 512, 49152, NULL),
-  (22, 'linear', 'f32', 64, 1, 64, 256, 0, NULL),
-  (23, 'x', 'f32', 64, 1, 64, 256, 81920, NULL),
+  (1, 'x', 'f32', 128, 1, 64, 256, 163840, NULL),
+  (2, 'h', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (3, 'q, k, v', 'f32', 128, 1, 192, 768, 0, NULL),
+  (4, 'q', 'f32', 128, 4, 32, 768, 0, 3),
+  (5, 'q', 'f32', 128, 4, 32, 768, 0, NULL),
+  (6, 'k', 'f32', 128, 1, 32, 768, 512, 3),
+  (7, 'v', 'f32', 128, 1, 32, 768, 640, 3),
+  (8, 'attention', 'q8', 128, 1, 128, 192, 98304, NULL),
+  (9, 'linear', 'f32', 128, 1, 64, 256, 0, NULL),
+  (10, 'x', 'f32', 128, 1, 64, 256, 163840, NULL),
+  (11, 'h', 'q8', 128, 1, 64, 128, 32768, NULL),
+  (12, 'mul', 'q8', 128, 1, 160, 256, 0, NULL),
+  (13, 'linear', 'f32', 128, 1, 64, 256, 32768, NULL),
+  (14, 'x', 'f32', 128, 1, 64, 256, 163840, NULL),
+  (15, 'h', 'f32', 128, 1, 64, 256, 98304, NULL),
+  (16, 'q, k, v', 'f32', 128, 1, 192, 768, 0, NULL),
+  (17, 'q', 'f32', 128, 4, 32, 768, 0, 16),
+  (18, 'q', 'f32', 128, 4, 32, 768, 0, NULL),
+  (19, 'k', 'f32', 128, 1, 32, 768, 512, 16),
+  (20, 'v', 'f32', 128, 1, 32, 768, 640, 16),
+  (21, 'attention', 'f32', 128, 1, 128, 512, 98304, NULL),
+  (22, 'linear', 'f32', 128, 1, 64, 256, 0, NULL),
+  (23, 'x', 'f32', 128, 1, 64, 256, 163840, NULL),
   (24, 'h', 'f32', 8, 1, 64, 256, 5120, NULL),
   (25, 'mul', 'f32', 8, 1, 160, 640, 0, NULL),
   (26, 'linear', 'f32', 8, 1, 64, 256, 5120, NULL),

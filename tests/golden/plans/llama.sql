@@ -1,6 +1,6 @@
--- llmsql plan 1 · small-llama · llama · context 1024 · chunk 64 · logits rows 8
+-- llmsql plan 1 · small-llama · llama · context 1024 · chunk 128 · logits rows 8
 -- weights: 107.9 kB stored (q8 106.6 kB + f32 1.3 kB)
--- memory: activations 57.3 kB, key-value cache 262.1 kB when the context is full
+-- memory: activations 114.7 kB, key-value cache 262.1 kB when the context is full
 
 --@ init
 CREATE VIRTUAL TABLE temp.param USING llm_param(model='small-llama', catalogue='0ac1b9615e19e6ee');
@@ -25,29 +25,29 @@ INSERT INTO param(id, name, type, rows, cols) VALUES
   (18, 'layer.1.ffn_up', 'q8', 176, 64),
   (19, 'layer.1.ffn_down', 'q8', 64, 176),
   (20, 'output_norm', 'f32', NULL, 64);
-CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=57344);
+CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=114688);
 CREATE VIRTUAL TABLE temp.slot USING llm_slot();
 INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of) VALUES
-  (1, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
-  (2, 'h', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (3, 'q, k, v', 'f32', 64, 1, 128, 512, 0, NULL),
-  (4, 'q', 'f32', 64, 4, 16, 512, 0, 3),
-  (5, 'q', 'f32', 64, 4, 16, 512, 0, NULL),
-  (6, 'k', 'f32', 64, 2, 16, 512, 256, 3),
-  (7, 'v', 'f32', 64, 2, 16, 512, 384, 3),
-  (8, 'attention', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (9, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
-  (10, 'h', 'q8', 64, 1, 64, 128, 20480, NULL),
-  (11, 'mul', 'q8', 64, 1, 176, 320, 0, NULL),
-  (12, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
-  (13, 'h', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (14, 'q, k, v', 'f32', 64, 1, 128, 512, 0, NULL),
-  (15, 'q', 'f32', 64, 4, 16, 512, 0, 14),
-  (16, 'q', 'f32', 64, 4, 16, 512, 0, NULL),
-  (17, 'k', 'f32', 64, 2, 16, 512, 256, 14),
-  (18, 'v', 'f32', 64, 2, 16, 512, 384, 14),
-  (19, 'attention', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (20, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
+  (1, 'x', 'f32', 128, 1, 64, 256, 65536, NULL),
+  (2, 'h', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (3, 'q, k, v', 'f32', 128, 1, 128, 512, 0, NULL),
+  (4, 'q', 'f32', 128, 4, 16, 512, 0, 3),
+  (5, 'q', 'f32', 128, 4, 16, 512, 0, NULL),
+  (6, 'k', 'f32', 128, 2, 16, 512, 256, 3),
+  (7, 'v', 'f32', 128, 2, 16, 512, 384, 3),
+  (8, 'attention', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (9, 'x', 'f32', 128, 1, 64, 256, 65536, NULL),
+  (10, 'h', 'q8', 128, 1, 64, 128, 40960, NULL),
+  (11, 'mul', 'q8', 128, 1, 176, 320, 0, NULL),
+  (12, 'x', 'f32', 128, 1, 64, 256, 65536, NULL),
+  (13, 'h', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (14, 'q, k, v', 'f32', 128, 1, 128, 512, 0, NULL),
+  (15, 'q', 'f32', 128, 4, 16, 512, 0, 14),
+  (16, 'q', 'f32', 128, 4, 16, 512, 0, NULL),
+  (17, 'k', 'f32', 128, 2, 16, 512, 256, 14),
+  (18, 'v', 'f32', 128, 2, 16, 512, 384, 14),
+  (19, 'attention', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (20, 'x', 'f32', 128, 1, 64, 256, 65536, NULL),
   (21, 'h', 'q8', 8, 1, 64, 128, 2560, NULL),
   (22, 'mul', 'q8', 8, 1, 176, 320, 0, NULL),
   (23, 'x', 'f32', 8, 1, 64, 256, 2560, NULL),

@@ -1,6 +1,6 @@
--- llmsql plan 1 · small-qwen · qwen2 · context 1024 · chunk 64 · logits rows 8
+-- llmsql plan 1 · small-qwen · qwen2 · context 1024 · chunk 128 · logits rows 8
 -- weights: 81.0 kB stored (q4 7.7 kB + q8 58.8 kB + f16 12.3 kB + f32 2.3 kB)
--- memory: activations 57.3 kB, key-value cache 262.1 kB when the context is full
+-- memory: activations 114.7 kB, key-value cache 262.1 kB when the context is full
 
 --@ init
 CREATE VIRTUAL TABLE temp.param USING llm_param(model='small-qwen', catalogue='5f4f1dc69c0768ff');
@@ -32,29 +32,29 @@ INSERT INTO param(id, name, type, rows, cols) VALUES
   (25, 'layer.1.ffn_up', 'q8', 96, 64),
   (26, 'layer.1.ffn_down', 'q8', 64, 96),
   (27, 'output_norm', 'f32', NULL, 64);
-CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=57344);
+CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=114688);
 CREATE VIRTUAL TABLE temp.slot USING llm_slot();
 INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of) VALUES
-  (1, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
-  (2, 'h', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (3, 'q, k, v', 'f32', 64, 1, 128, 512, 0, NULL),
-  (4, 'q', 'f32', 64, 4, 16, 512, 0, 3),
-  (5, 'q', 'f32', 64, 4, 16, 512, 0, NULL),
-  (6, 'k', 'f32', 64, 2, 16, 512, 256, 3),
-  (7, 'v', 'f32', 64, 2, 16, 512, 384, 3),
-  (8, 'attention', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (9, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
-  (10, 'h', 'q8', 64, 1, 64, 128, 12288, NULL),
-  (11, 'mul', 'q8', 64, 1, 96, 192, 0, NULL),
-  (12, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
-  (13, 'h', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (14, 'q, k, v', 'f32', 64, 1, 128, 512, 0, NULL),
-  (15, 'q', 'f32', 64, 4, 16, 512, 0, 14),
-  (16, 'q', 'f32', 64, 4, 16, 512, 0, NULL),
-  (17, 'k', 'f32', 64, 2, 16, 512, 256, 14),
-  (18, 'v', 'f32', 64, 2, 16, 512, 384, 14),
-  (19, 'attention', 'q8', 64, 1, 64, 128, 49152, NULL),
-  (20, 'x', 'f32', 64, 1, 64, 256, 32768, NULL),
+  (1, 'x', 'f32', 128, 1, 64, 256, 65536, NULL),
+  (2, 'h', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (3, 'q, k, v', 'f32', 128, 1, 128, 512, 0, NULL),
+  (4, 'q', 'f32', 128, 4, 16, 512, 0, 3),
+  (5, 'q', 'f32', 128, 4, 16, 512, 0, NULL),
+  (6, 'k', 'f32', 128, 2, 16, 512, 256, 3),
+  (7, 'v', 'f32', 128, 2, 16, 512, 384, 3),
+  (8, 'attention', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (9, 'x', 'f32', 128, 1, 64, 256, 65536, NULL),
+  (10, 'h', 'q8', 128, 1, 64, 128, 24576, NULL),
+  (11, 'mul', 'q8', 128, 1, 96, 192, 0, NULL),
+  (12, 'x', 'f32', 128, 1, 64, 256, 65536, NULL),
+  (13, 'h', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (14, 'q, k, v', 'f32', 128, 1, 128, 512, 0, NULL),
+  (15, 'q', 'f32', 128, 4, 16, 512, 0, 14),
+  (16, 'q', 'f32', 128, 4, 16, 512, 0, NULL),
+  (17, 'k', 'f32', 128, 2, 16, 512, 256, 14),
+  (18, 'v', 'f32', 128, 2, 16, 512, 384, 14),
+  (19, 'attention', 'q8', 128, 1, 64, 128, 98304, NULL),
+  (20, 'x', 'f32', 128, 1, 64, 256, 65536, NULL),
   (21, 'h', 'q8', 8, 1, 64, 128, 1536, NULL),
   (22, 'mul', 'q8', 8, 1, 96, 192, 0, NULL),
   (23, 'x', 'f32', 8, 1, 64, 256, 3072, NULL),

@@ -144,11 +144,11 @@ TEST(ExplainPage, NamesWhatIsReadAndWritten) {
     EXPECT_EQ(page,
               "12 layer.1.q,k,v · line 121 · forward\n"
               "  q, k, v = linear(h, attn_q … attn_v)  f32[T, 128]\n"
-              "  reads   tensor 13 h  q8[T, 64], 8192 bytes at 49152, written by 11\n"
+              "  reads   tensor 13 h  q8[T, 64], 16384 bytes at 98304, written by 11\n"
               "  weights parameter 12 layer.1.attn_q  q8[64, 64], 4352 bytes\n"
               "  weights parameter 13 layer.1.attn_k  q8[32, 64], 2176 bytes\n"
               "  weights parameter 14 layer.1.attn_v  q8[32, 64], 2176 bytes\n"
-              "  writes  tensor 14 q, k, v  f32[T, 128], 32768 bytes at 0, read by 13, 14\n");
+              "  writes  tensor 14 q, k, v  f32[T, 128], 65536 bytes at 0, read by 13, 14\n");
     EXPECT_NE(explain_page(outline, "layer.0.cache")
                   .find("writes  cache layer 0: 2 heads of 16, "
                         "f16, read by 6"),
