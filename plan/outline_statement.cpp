@@ -107,22 +107,27 @@ class Reader {
         }
     }
 
-    // alias . column = …
+    // alias . column = …; where there is one source, column = …
     void condition(size_t at, size_t end) {
-        const auto source = sources_.find(tokens_[at].text);
-        if (end - at < 5 || source == sources_.end() || !tokens_[at + 1].is_symbol(".")) return;
-        const SqlToken& column = tokens_[at + 2];
+        const bool named = end - at >= 2 && tokens_[at + 1].is_symbol(".");
+        const auto source = named                  ? sources_.find(tokens_[at].text)
+                            : sources_.size() == 1 ? sources_.begin()
+                                                   : sources_.end();
+        if (named) at += 2;
+        if (end - at < 3 || source == sources_.end()) return;
+        const SqlToken& column = tokens_[at];
         Source& here = source->second;
-        const auto value = tokens_[at + 4].integer();
-        if (column.is("layer") && tokens_[at + 3].is_symbol("=")) here.layer = value;
+        const bool equal = tokens_[at + 1].is_symbol("=");
+        const auto value = tokens_[at + 2].integer();
+        if (column.is("layer") && equal) here.layer = value;
         if (!column.is("id")) return;
-        if (tokens_[at + 3].is("between") && end - at == 7) {
+        if (tokens_[at + 1].is("between") && end - at == 5) {
             here.first = value;
-            here.last = tokens_[at + 6].integer();
-        } else if (tokens_[at + 3].is_symbol("=") && value) {
+            here.last = tokens_[at + 4].integer();
+        } else if (equal && value) {
             here.first = here.last = value;
-        } else if (tokens_[at + 3].is_symbol("=") && end - at >= 7) {
-            follow(here, at + 4, end);
+        } else if (equal && end - at >= 5) {
+            follow(here, at + 2, end);
         }
     }
 

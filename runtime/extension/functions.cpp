@@ -200,6 +200,7 @@ void info(Host& host, sqlite3_context* context, Arguments) {
 
 void load(Host& host, sqlite3_context* context, Arguments arguments) {
     ModelChoice choice{.model = text_argument(arguments[0], "the model's path"), .plan = {}};
+    if (choice.model.empty()) fail("the model's path is empty: llm_load('model.db')");
     if (arguments.size() > 1 && sqlite3_value_type(arguments[1]) != SQLITE_NULL)
         choice.plan = text_argument(arguments[1], "the plan");
     if (arguments.size() > 2) choice.threads = options_argument(arguments[2]).choice.threads;

@@ -35,10 +35,10 @@ ResultFile::ResultFile(const std::filesystem::path& path, uint32_t application_i
     if (const auto size = std::filesystem::file_size(path_, none);
         !none && size > 0 && application_id_of(path_) != application_id)
         fail("{}: is a database, but not {}: choose another name", name_, kind);
-    temporary_ = path_.string() + ".XXXXXX";
-    const int fd = ::mkstemp(temporary_.data());
+    temporary_.name = path_.string() + ".XXXXXX";
+    const int fd = ::mkstemp(temporary_.name.data());
     if (fd < 0) {
-        temporary_.clear();
+        temporary_.name.clear();
         fail("{}: cannot write: {}", name_, std::strerror(errno));
     }
     const mode_t mask = ::umask(0);
@@ -46,7 +46,7 @@ ResultFile::ResultFile(const std::filesystem::path& path, uint32_t application_i
     ::fchmod(fd, 0666 & ~mask);
     ::close(fd);
     sqlite3* raw = nullptr;
-    const int code = sqlite3_open_v2(temporary_.c_str(), &raw,
+    const int code = sqlite3_open_v2(temporary_.name.c_str(), &raw,
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
     connection_.reset(raw);
     if (code != SQLITE_OK) fail("{}: {}", name_, sqlite3_errstr(code));
@@ -56,10 +56,8 @@ ResultFile::ResultFile(const std::filesystem::path& path, uint32_t application_i
     execute("BEGIN");
 }
 
-ResultFile::~ResultFile() {
-    if (temporary_.empty()) return;
-    connection_.reset();
-    ::unlink(temporary_.c_str());
+ResultFile::Temporary::~Temporary() {
+    if (!name.empty()) ::unlink(name.c_str());
 }
 
 void ResultFile::execute(const char* sql) const {
@@ -70,9 +68,9 @@ void ResultFile::execute(const char* sql) const {
 void ResultFile::commit() {
     execute("COMMIT");
     connection_.reset();
-    if (std::rename(temporary_.c_str(), path_.c_str()) != 0)
+    if (std::rename(temporary_.name.c_str(), path_.c_str()) != 0)
         fail("{}: cannot write: {}", name_, std::strerror(errno));
-    temporary_.clear();
+    temporary_.name.clear();
 }
 
 }  // namespace llmsql

@@ -20,7 +20,6 @@ class ResultFile {
     ResultFile(const std::filesystem::path& path, uint32_t application_id, std::string_view kind);
     ResultFile(const ResultFile&) = delete;
     ResultFile& operator=(const ResultFile&) = delete;
-    ~ResultFile();  // removes what was not committed
 
     sqlite3* db() const { return connection_.get(); }
     const std::string& name() const { return name_; }
@@ -30,9 +29,16 @@ class ResultFile {
     void commit();
 
   private:
+    /// A file that is removed unless it has been renamed; empty: none.
+    struct Temporary {
+        std::string name;
+        ~Temporary();
+    };
+
     std::filesystem::path path_;
-    std::string name_, temporary_;
-    Connection connection_;
+    std::string name_;
+    Temporary temporary_;
+    Connection connection_;  // to it, closed before
 };
 
 }  // namespace llmsql

@@ -27,6 +27,9 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     if (is_directory(name)) fail("{}: is a directory, not a session file", name);
     // To SQLite ":memory:" is no file, and what it held would be lost.
     if (name.starts_with(':')) fail("{}: is no name of a file; put ./ before it", name);
+    const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+    if (make && !is_directory(folder.string()))
+        fail("{}: there is no folder {}", name, folder.string());
     sqlite3* raw = nullptr;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (make ? SQLITE_OPEN_CREATE : 0);
     const int code = sqlite3_open_v2(name.c_str(), &raw, flags, nullptr);

@@ -237,6 +237,7 @@ class Extension(WithModel):
                 ("SELECT llm_detokenize('[1000000000]')", "there is no token 1000000000"),
                 ("SELECT * FROM llm_stream", "1 argument is needed"),
                 ("SELECT llm_chat('a', 'b', '{\"sessions\": \"\"}')", "option 'sessions': a file"),
+                ("SELECT llm_load('')", "the model's path is empty"),
                 ("SELECT llm_load('/nowhere')", "/nowhere")):
             with self.subTest(sql=sql):
                 self.assertIn(message, self.refused(sql))

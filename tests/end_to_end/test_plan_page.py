@@ -95,6 +95,8 @@ class Plan:
         for table, alias in re.findall(r"\b(tensor|param) (\w+)", statement.split("FROM", 1)[1]):
             if alias in ids:
                 found[table].update(range(ids[alias][0], ids[alias][1] + 1))
+        if alone := re.search(r"FROM tensor WHERE id = (\d+)$", statement):
+            found["tensor"].add(int(alone[1]))
         return found["tensor"], found["param"]
 
 

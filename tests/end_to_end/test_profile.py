@@ -3,6 +3,7 @@ can be known beforehand are exactly the plan's."""
 
 import json
 import re
+import resource
 import sqlite3
 import unittest
 
@@ -156,6 +157,16 @@ class ProfileTest(RunTest):
             self.assertEqual((status, out), (1, b""), err)
             self.assertIn("there is no folder", err)
         self.assertEqual(other.read_bytes(), before)
+        # Nothing is left of one that could not be begun, or not be ended.
+        empty = self.folder / "empty"
+        empty.mkdir()
+        for limit in (0, 20 << 10):
+            status, _, err = attempt(self.plan, self.db, *self.options, "--profile-db", empty / "x",
+                                     preexec_fn=lambda limit=limit: resource.setrlimit(
+                                         resource.RLIMIT_FSIZE, (limit, limit)))
+            self.assertEqual(status, 1, err)
+            self.assertRegex(err.splitlines()[-1], r"^llmsql-run: .*/empty/x: ")
+            self.assertEqual(list(empty.iterdir()), [])
         # Its own are replaced.
         for _ in range(2):
             self.run_well("-p", PROMPT, "-n", 1, "--profile-db", self.folder / "again.db", "--profile-html",

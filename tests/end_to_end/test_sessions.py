@@ -226,6 +226,9 @@ class Sessions(RunTest):
     def test_command_lines(self):
         status, _, err = attempt(*self.made["tiny-llama"], "--session", ":memory:", "-p", "a", "-n", 1)
         self.assertEqual((status, err), (1, "llmsql-run: :memory:: is no name of a file; put ./ before it\n"))
+        file = self.file.parent / "nowhere" / "a.db"
+        status, _, err = attempt(*self.made["tiny-llama"], "--session", file, "-p", "a", "-n", 1)
+        self.assertEqual((status, err), (1, f"llmsql-run: {file}: there is no folder {file.parent}\n"))
         for options, message in (
                 (("--continue", "-p", "x"), "only one of"),
                 (("--continue", "--temp", 0), "goes on as the answer was begun"),

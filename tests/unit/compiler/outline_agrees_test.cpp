@@ -57,6 +57,8 @@ void expect_agrees(const GraphBuilder& b, const Made& made) {
     // The last of the outline is the SELECT of the logits.
     ASSERT_EQ(outline.steps.size(), plan.forward.size() + plan.logits.size() + 1);
     std::set<std::string> names;
+    EXPECT_TRUE(outline.steps.back().understood);
+    EXPECT_EQ(outline.steps.back().reads, std::vector<int64_t>{plan.logits.back().target});
     for (size_t i = 0; i + 1 < outline.steps.size(); ++i) {
         const OutlineStep& step = outline.steps[i];
         const bool logits = i >= plan.forward.size();
