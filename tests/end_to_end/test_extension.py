@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """libllmsql in SQLite's clients: what its functions give, what they refuse, how they end."""
 
+import contextlib
 import json
 import math
 import os
@@ -33,6 +34,24 @@ class WithModel(unittest.TestCase):
         cls.addClassCleanup(holder.cleanup)
         cls.folder = pathlib.Path(holder.name)
         cls.model = tiny(cls.folder)
+
+
+@contextlib.contextmanager
+def interrupting(db):
+    """Interrupts whatever runs, again and again: one before a statement begins is lost."""
+    over = threading.Event()
+
+    def interrupt():
+        while not over.wait(0.1):
+            db.interrupt()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class Extension(WithModel):
@@ -282,28 +301,19 @@ class Extension(WithModel):
     def test_interrupts_are_heard(self):
         endless = json.dumps({"temperature": 0, "n_predict": -1, "ignore_eos": True, "keep": 1})
         for sql in ("SELECT llm_generate('a', ?)", "SELECT count(*) FROM llm_stream('a', ?)"):
-            timer = threading.Timer(0.3, self.db.interrupt)
-            timer.start()
-            with self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
+            with interrupting(self.db), self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
                 value(self.db, sql, endless)
-            timer.join()
             calls = []
             self.db.set_progress_handler(lambda: calls.append(1) or len(calls) > 20, 500)
             with self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
                 value(self.db, sql, endless)
             self.db.set_progress_handler(None, 0)
-        timer = threading.Timer(0.3, self.db.interrupt)
-        timer.start()
         batch = json.dumps({"temperature": 0, "n_predict": 100, "ignore_eos": True})
-        with self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
+        with interrupting(self.db), self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
             value(self.db, "SELECT count(*) FROM llm_batch('WITH RECURSIVE n(i) AS (SELECT 1 UNION "
                            "ALL SELECT i + 1 FROM n) SELECT i, ''a'' FROM n', ?)", batch)
-        timer.join()
-        timer = threading.Timer(0.1, self.db.interrupt)
-        timer.start()
-        with self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
+        with interrupting(self.db), self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
             value(self.db, "SELECT llm_token_count(?)", "rivers of words " * 4_000_000)
-        timer.join()
         self.assertTrue(self.generate("The river", GREEDY))
 
     def test_interrupts_are_heard_at_whatever_moment(self):
