@@ -29,7 +29,11 @@ void linear(benchmark::State& state, const Kernels& kernels, WeightType type, in
             int64_t cols, int64_t tokens) {
     const auto weights = weights_of(type, rows, cols);
     const auto stride = static_cast<int64_t>(tensor_row_bytes(TensorType::q8, cols));
-    const std::vector<std::byte> x(static_cast<size_t>(stride * tokens), std::byte{1});
+    std::vector<std::byte> x(static_cast<size_t>(stride * tokens));
+    const std::vector<float> activations(static_cast<size_t>(cols), 0.5f);
+    for (int64_t t = 0; t < tokens; ++t)
+        kernels.quantize(activations.data(), cols,
+                         quantized_row(x.data() + t * stride, block_count(cols), 0));
     std::vector<float> out(static_cast<size_t>(rows * tokens));
     const auto run = type == WeightType::q8 ? kernels.linear_q8 : kernels.linear_q4;
     // Eight strips at a time, as evaluation cuts matrices.

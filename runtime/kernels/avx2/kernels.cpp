@@ -37,81 +37,112 @@ struct Blocks {
     int64_t first, count, all;
 };
 
-// For the 8 rows that start at `half` of a strip and `Tokens` rows of x.
+// Both halves' sums for `Tokens` rows of x.
 template<int Tokens>
-void q8_rows(const std::byte* strip, int64_t half, Blocks range, const std::byte* x,
-             int64_t x_stride, float* out, int64_t out_stride) {
-    constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256 sum[Tokens];
+struct Sums {
+    __m256 of[2][Tokens];
+};
+
+template<int Tokens>
+Sums<Tokens> load_sums(bool begin, const float* out, int64_t out_stride) {
+    Sums<Tokens> sums;
     for (int t = 0; t < Tokens; ++t)
-        sum[t] = range.first == 0 ? _mm256_setzero_ps()
-                                  : _mm256_loadu_ps(out + t * out_stride + half * kHalf);
-    for (int64_t b = range.first; b < range.first + range.count; ++b) {
-        const std::byte* block = strip + (b - range.first) * kBlockBytes;
-        const std::byte* codes = block + 2 * kStripRows + half * kHalf * 4;
-        __m256i dot[Tokens];
-        for (int t = 0; t < Tokens; ++t) dot[t] = _mm256_setzero_si256();
-        for (int64_t j = 0; j < kBlock / 4; ++j) {
-            const __m256i w = load_bytes(codes + j * kStripRows * 4);
-            const __m256i magnitude = _mm256_abs_epi8(w);
-            for (int t = 0; t < Tokens; ++t) {
-                const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
-                const __m256i pairs =
-                    _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(broadcast4(a + 4 * j), w));
-                dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(pairs, ones));
-            }
-        }
-        const __m256 scale = load_halves(block + half * kHalf * 2);
-        for (int t = 0; t < Tokens; ++t) {
-            const auto* scales =
-                reinterpret_cast<const float*>(x + t * x_stride + range.all * kBlock);
-            sum[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]),
-                                     _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum[t]);
-        }
-    }
-    for (int t = 0; t < Tokens; ++t) _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+        for (int h = 0; h < 2; ++h)
+            sums.of[h][t] =
+                begin ? _mm256_setzero_ps() : _mm256_loadu_ps(out + t * out_stride + h * kHalf);
+    return sums;
 }
 
 template<int Tokens>
-void q4_rows(const std::byte* strip, int64_t half, Blocks range, const std::byte* x,
-             int64_t x_stride, float* out, int64_t out_stride) {
-    constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
-    const __m256i ones = _mm256_set1_epi16(1);
-    const __m256i nibble = _mm256_set1_epi8(15);
-    __m256 sum[Tokens];
+void store_sums(const Sums<Tokens>& sums, float* out, int64_t out_stride) {
     for (int t = 0; t < Tokens; ++t)
-        sum[t] = range.first == 0 ? _mm256_setzero_ps()
-                                  : _mm256_loadu_ps(out + t * out_stride + half * kHalf);
+        for (int h = 0; h < 2; ++h)
+            _mm256_storeu_ps(out + t * out_stride + h * kHalf, sums.of[h][t]);
+}
+
+// A strip times `Tokens` rows of x. The inner loops are unrolled twice only: unrolled whole they
+// keep more products waiting than there are registers.
+template<int Tokens>
+void q8_rows(const std::byte* strip, Blocks range, const std::byte* x, int64_t x_stride, float* out,
+             int64_t out_stride) {
+    constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
+    const __m256i ones = _mm256_set1_epi16(1);
+    auto sums = load_sums<Tokens>(range.first == 0, out, out_stride);
     for (int64_t b = range.first; b < range.first + range.count; ++b) {
         const std::byte* block = strip + (b - range.first) * kBlockBytes;
-        const std::byte* codes = block + 4 * kStripRows + half * kHalf * 4;
-        // A 16-bit lane takes 16 products of at most 15 * 127: 30480, no overflow.
-        __m256i pairs[Tokens];
-        for (int t = 0; t < Tokens; ++t) pairs[t] = _mm256_setzero_si256();
-        for (int64_t j = 0; j < kBlock / 8; ++j) {
-            const __m256i w = load_bytes(codes + j * kStripRows * 4);
-            const __m256i low = _mm256_and_si256(w, nibble);
-            const __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
+        __m256i dot[2][Tokens];
+        for (int t = 0; t < Tokens; ++t) dot[0][t] = dot[1][t] = _mm256_setzero_si256();
+#pragma GCC unroll 2
+        for (int64_t j = 0; j < kBlock / 4; ++j) {
+            const std::byte* codes = block + 2 * kStripRows + j * kStripRows * 4;
+            const __m256i w[2] = {load_bytes(codes), load_bytes(codes + 4 * kHalf)};
+            const __m256i magnitude[2] = {_mm256_abs_epi8(w[0]), _mm256_abs_epi8(w[1])};
             for (int t = 0; t < Tokens; ++t) {
                 const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
-                pairs[t] =
-                    _mm256_add_epi16(pairs[t], _mm256_maddubs_epi16(low, broadcast4(a + 4 * j)));
-                pairs[t] = _mm256_add_epi16(pairs[t],
-                                            _mm256_maddubs_epi16(high, broadcast4(a + 16 + 4 * j)));
+                const __m256i four = broadcast4(a + 4 * j);
+                for (int h = 0; h < 2; ++h) {
+                    const __m256i pairs =
+                        _mm256_maddubs_epi16(magnitude[h], _mm256_sign_epi8(four, w[h]));
+                    dot[h][t] = _mm256_add_epi32(dot[h][t], _mm256_madd_epi16(pairs, ones));
+                }
             }
         }
-        const __m256 scale = load_halves(block + half * kHalf * 2);
-        const __m256 offset = load_halves(block + 2 * kStripRows + half * kHalf * 2);
+        const __m256 scale[2] = {load_halves(block), load_halves(block + 2 * kHalf)};
         for (int t = 0; t < Tokens; ++t) {
             const auto* scales =
                 reinterpret_cast<const float*>(x + t * x_stride + range.all * kBlock);
-            const __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs[t], ones));
-            sum[t] = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum[t]);
-            sum[t] = _mm256_fmadd_ps(offset, _mm256_set1_ps(scales[range.all + b]), sum[t]);
+            for (int h = 0; h < 2; ++h)
+                sums.of[h][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[h][t]),
+                                                _mm256_mul_ps(scale[h], _mm256_set1_ps(scales[b])),
+                                                sums.of[h][t]);
         }
     }
-    for (int t = 0; t < Tokens; ++t) _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+    store_sums(sums, out, out_stride);
+}
+
+template<int Tokens>
+void q4_rows(const std::byte* strip, Blocks range, const std::byte* x, int64_t x_stride, float* out,
+             int64_t out_stride) {
+    constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i nibble = _mm256_set1_epi8(15);
+    auto sums = load_sums<Tokens>(range.first == 0, out, out_stride);
+    for (int64_t b = range.first; b < range.first + range.count; ++b) {
+        const std::byte* block = strip + (b - range.first) * kBlockBytes;
+        // A 16-bit lane takes 16 products of at most 15 * 127: 30480, no overflow.
+        __m256i pairs[2][Tokens];
+        for (int t = 0; t < Tokens; ++t) pairs[0][t] = pairs[1][t] = _mm256_setzero_si256();
+#pragma GCC unroll 2
+        for (int64_t j = 0; j < kBlock / 8; ++j) {
+            const std::byte* codes = block + 4 * kStripRows + j * kStripRows * 4;
+            const __m256i w[2] = {load_bytes(codes), load_bytes(codes + 4 * kHalf)};
+            for (int64_t n = 0; n < 2; ++n) {  // low nibbles, then high ones
+                __m256i code[2];
+                for (int h = 0; h < 2; ++h)
+                    code[h] = _mm256_and_si256(n == 0 ? w[h] : _mm256_srli_epi16(w[h], 4), nibble);
+                for (int t = 0; t < Tokens; ++t) {
+                    const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
+                    const __m256i four = broadcast4(a + 16 * n + 4 * j);
+                    for (int h = 0; h < 2; ++h)
+                        pairs[h][t] =
+                            _mm256_add_epi16(pairs[h][t], _mm256_maddubs_epi16(code[h], four));
+                }
+            }
+        }
+        for (int h = 0; h < 2; ++h) {
+            const __m256 scale = load_halves(block + 2 * h * kHalf);
+            const __m256 offset = load_halves(block + 2 * kStripRows + 2 * h * kHalf);
+            for (int t = 0; t < Tokens; ++t) {
+                const auto* scales =
+                    reinterpret_cast<const float*>(x + t * x_stride + range.all * kBlock);
+                const __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs[h][t], ones));
+                __m256& sum = sums.of[h][t];
+                sum = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum);
+                sum = _mm256_fmadd_ps(offset, _mm256_set1_ps(scales[range.all + b]), sum);
+            }
+        }
+    }
+    store_sums(sums, out, out_stride);
 }
 
 struct F16Weights {
@@ -128,39 +159,38 @@ struct F32Weights {
 };
 
 template<class Weights, int Tokens>
-void float_rows(const std::byte* strip, int64_t half, int64_t cols, const float* x,
-                int64_t x_stride, float* out, int64_t out_stride) {
-    __m256 sum[Tokens];
-    for (int t = 0; t < Tokens; ++t) sum[t] = _mm256_setzero_ps();
+void float_rows(const std::byte* strip, int64_t cols, const float* x, int64_t x_stride, float* out,
+                int64_t out_stride) {
+    auto sums = load_sums<Tokens>(true, out, out_stride);
     for (int64_t c = 0; c < cols; ++c) {
-        const __m256 w = Weights::load(strip, c * kStripRows + half * kHalf);
-        for (int t = 0; t < Tokens; ++t)
-            sum[t] = _mm256_fmadd_ps(w, _mm256_set1_ps(x[t * x_stride + c]), sum[t]);
+        const __m256 w[2] = {Weights::load(strip, c * kStripRows),
+                             Weights::load(strip, c * kStripRows + kHalf)};
+        for (int t = 0; t < Tokens; ++t) {
+            const __m256 value = _mm256_set1_ps(x[t * x_stride + c]);
+            for (int h = 0; h < 2; ++h) sums.of[h][t] = _mm256_fmadd_ps(w[h], value, sums.of[h][t]);
+        }
     }
-    for (int t = 0; t < Tokens; ++t) _mm256_storeu_ps(out + t * out_stride + half * kHalf, sum[t]);
+    store_sums(sums, out, out_stride);
 }
 
 // Runs a kernel over every strip and groups of four tokens, the rest one by one: a token's sums are
-// the same either way. Rows is called as rows<Tokens>(strip, half, x, out).
+// the same either way. Rows is called as rows<Tokens>(strip, x, out).
 template<class X, class Rows>
 void for_tokens(const std::byte* weights, int64_t strips, int64_t strip_size, const X* x,
                 int64_t x_stride, int64_t tokens, float* out, int64_t out_stride, Rows rows) {
     for (int64_t s = 0; s < strips; ++s, weights += strip_size, out += kStripRows) {
         int64_t t = 0;
         for (; t + 4 <= tokens; t += 4)
-            for (int64_t half = 0; half < 2; ++half)
-                rows.template operator()<4>(weights, half, x + t * x_stride, out + t * out_stride);
+            rows.template operator()<4>(weights, x + t * x_stride, out + t * out_stride);
         for (; t < tokens; ++t)
-            for (int64_t half = 0; half < 2; ++half)
-                rows.template operator()<1>(weights, half, x + t * x_stride, out + t * out_stride);
+            rows.template operator()<1>(weights, x + t * x_stride, out + t * out_stride);
     }
 }
 
 void linear_q8(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    const auto rows = [&]<int Tokens>(const std::byte* strip, int64_t half, const std::byte* first,
-                                      float* to) {
-        q8_rows<Tokens>(strip, half, {0, blocks, blocks}, first, x_stride, to, out_stride);
+    const auto rows = [&]<int Tokens>(const std::byte* strip, const std::byte* first, float* to) {
+        q8_rows<Tokens>(strip, {0, blocks, blocks}, first, x_stride, to, out_stride);
     };
     for_tokens(weights, strips, blocks * kStripRows * (2 + kBlock), x, x_stride, tokens, out,
                out_stride, rows);
@@ -168,9 +198,8 @@ void linear_q8(const std::byte* weights, int64_t strips, int64_t blocks, const s
 
 void linear_q4(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    const auto rows = [&]<int Tokens>(const std::byte* strip, int64_t half, const std::byte* first,
-                                      float* to) {
-        q4_rows<Tokens>(strip, half, {0, blocks, blocks}, first, x_stride, to, out_stride);
+    const auto rows = [&]<int Tokens>(const std::byte* strip, const std::byte* first, float* to) {
+        q4_rows<Tokens>(strip, {0, blocks, blocks}, first, x_stride, to, out_stride);
     };
     for_tokens(weights, strips, blocks * kStripRows * (2 + 2 + kBlock / 2), x, x_stride, tokens,
                out, out_stride, rows);
@@ -178,22 +207,19 @@ void linear_q4(const std::byte* weights, int64_t strips, int64_t blocks, const s
 
 void linear_q8_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
                     const std::byte* x, float* out) {
-    for (int64_t half = 0; half < 2; ++half)
-        q8_rows<1>(weights, half, {first, count, blocks}, x, 0, out, 0);
+    q8_rows<1>(weights, {first, count, blocks}, x, 0, out, 0);
 }
 
 void linear_q4_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
                     const std::byte* x, float* out) {
-    for (int64_t half = 0; half < 2; ++half)
-        q4_rows<1>(weights, half, {first, count, blocks}, x, 0, out, 0);
+    q4_rows<1>(weights, {first, count, blocks}, x, 0, out, 0);
 }
 
 template<class Weights>
 void linear_float(const std::byte* weights, int64_t strips, int64_t cols, const float* x,
                   int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    const auto rows = [&]<int Tokens>(const std::byte* strip, int64_t half, const float* first,
-                                      float* to) {
-        float_rows<Weights, Tokens>(strip, half, cols, first, x_stride, to, out_stride);
+    const auto rows = [&]<int Tokens>(const std::byte* strip, const float* first, float* to) {
+        float_rows<Weights, Tokens>(strip, cols, first, x_stride, to, out_stride);
     };
     for_tokens(weights, strips, cols * kStripRows * Weights::kBytes, x, x_stride, tokens, out,
                out_stride, rows);
