@@ -118,9 +118,8 @@ class BatchRows final : public Rows {
 };
 
 std::unique_ptr<Rows> call(const std::shared_ptr<Host>& host, std::span<sqlite3_value*> arguments) {
-    return std::make_unique<BatchRows>(
-        host, text_argument(arguments[0], "the query"),
-        arguments[1] ? options_argument(arguments[1]) : CallOptions());
+    return std::make_unique<BatchRows>(host, text_argument(arguments[0], "the query"),
+                                       options_argument(Call::batch, arguments[1]));
 }
 
 constexpr TableFunction kBatch{

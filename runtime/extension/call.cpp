@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <set>
+
 #include "common/error.h"
 #include "runtime/generate/prompt.h"
 
@@ -10,10 +12,6 @@ namespace llmsql {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr char kNames[] =
-    "n_predict, temperature, top_k, top_p, min_p, repeat_penalty, seed, stop, ignore_eos, context, "
-    "keep, chat, system, given, together, sessions, model, plan, threads";
 
 [[noreturn]] void wrong(const std::string& name, const char* wanted) {
     fail("option '{}': {} is wanted", name, wanted);
@@ -63,61 +61,130 @@ std::vector<std::string> texts(const std::string& name, const Json& value) {
     return all;
 }
 
-void set(CallOptions& options, const std::string& name, const Json& value) {
-    constexpr int64_t kMost = 1 << 30;
-    GenerateOptions& generate = options.generate;
-    if (name == "n_predict")
-        generate.predict = integer(name, value, -1, kMost);
-    else if (name == "temperature")
-        generate.sampler.temperature = real(
-            name, value, [](double x) { return x >= 0; }, "a number of 0 or more");
-    else if (name == "top_k")
-        generate.sampler.top_k = static_cast<int>(integer(name, value, 0, kMost));
-    else if (name == "top_p")
-        generate.sampler.top_p = share(name, value);
-    else if (name == "min_p")
-        generate.sampler.min_p = share(name, value);
-    else if (name == "repeat_penalty")
-        generate.sampler.repeat_penalty = real(
-            name, value, [](double x) { return x > 0; }, "a number of more than 0");
-    else if (name == "seed")
-        generate.seed = integer(name, value, -1, INT64_MAX);
-    else if (name == "stop")
-        generate.stops = texts(name, value);
-    else if (name == "ignore_eos")
-        generate.ignore_end = truth(name, value);
-    else if (name == "context")
-        generate.context = static_cast<int>(integer(name, value, 1, kMost));
-    else if (name == "keep")
-        generate.keep = integer(name, value, -1, kMost);
-    else if (name == "chat")
-        options.chat = truth(name, value);
-    else if (name == "system")
-        options.system = text(name, value);
-    else if (name == "given")
-        options.given = text(name, value);
-    else if (name == "sessions")
-        options.sessions = file(name, value);
-    else if (name == "together")
-        options.together = static_cast<int>(integer(name, value, 1, 1024));
-    else if (name == "model")
-        options.choice.model = text(name, value);
-    else if (name == "plan")
-        options.choice.plan = text(name, value);
-    else if (name == "threads")
-        options.choice.threads = static_cast<int>(integer(name, value, 0, 256));
-    else
-        fail("there is no option '{}': {}", name, kNames);
+// An option: the calls that take it, and how its value is read.
+struct Option {
+    const char* name;
+    unsigned calls;
+    void (*set)(CallOptions& options, const std::string& name, const Json& value);
+};
+
+constexpr unsigned bit(Call call) {
+    return 1u << static_cast<unsigned>(call);
+}
+constexpr unsigned kPrompts = bit(Call::generate) | bit(Call::stream) | bit(Call::batch);
+constexpr unsigned kAnswers = kPrompts | bit(Call::chat);
+constexpr unsigned kAll = kAnswers | bit(Call::logprob);
+constexpr unsigned kLoading = kAll | bit(Call::load);
+constexpr int64_t kMost = 1 << 30;
+
+using Set = CallOptions;
+using Name = const std::string&;
+using Value = const Json&;
+
+constexpr Option kOptions[] = {
+    {"n_predict", kAnswers,
+     [](Set& set, Name name, Value value) {
+         set.generate.predict = integer(name, value, -1, kMost);
+     }},
+    {"temperature", kAnswers,
+     [](Set& set, Name name, Value value) {
+         set.generate.sampler.temperature = real(
+             name, value, [](double x) { return x >= 0; }, "a number of 0 or more");
+     }},
+    {"top_k", kAnswers,
+     [](Set& set, Name name, Value value) {
+         set.generate.sampler.top_k = static_cast<int>(integer(name, value, 0, kMost));
+     }},
+    {"top_p", kAnswers,
+     [](Set& set, Name name, Value value) { set.generate.sampler.top_p = share(name, value); }},
+    {"min_p", kAnswers,
+     [](Set& set, Name name, Value value) { set.generate.sampler.min_p = share(name, value); }},
+    {"repeat_penalty", kAnswers,
+     [](Set& set, Name name, Value value) {
+         set.generate.sampler.repeat_penalty = real(
+             name, value, [](double x) { return x > 0; }, "a number of more than 0");
+     }},
+    {"seed", kAnswers,
+     [](Set& set, Name name, Value value) {
+         set.generate.seed = integer(name, value, -1, INT64_MAX);
+     }},
+    {"stop", kAnswers,
+     [](Set& set, Name name, Value value) { set.generate.stops = texts(name, value); }},
+    {"ignore_eos", kAnswers,
+     [](Set& set, Name name, Value value) { set.generate.ignore_end = truth(name, value); }},
+    {"context", kAnswers,
+     [](Set& set, Name name, Value value) {
+         set.generate.context = static_cast<int>(integer(name, value, 1, kMost));
+     }},
+    {"keep", kAnswers,
+     [](Set& set, Name name, Value value) { set.generate.keep = integer(name, value, -1, kMost); }},
+    {"chat", kPrompts, [](Set& set, Name name, Value value) { set.chat = truth(name, value); }},
+    {"system", kAnswers, [](Set& set, Name name, Value value) { set.system = text(name, value); }},
+    {"given", bit(Call::logprob),
+     [](Set& set, Name name, Value value) { set.given = text(name, value); }},
+    {"sessions", bit(Call::chat),
+     [](Set& set, Name name, Value value) { set.sessions = file(name, value); }},
+    {"together", bit(Call::batch),
+     [](Set& set, Name name, Value value) {
+         set.together = static_cast<int>(integer(name, value, 1, 1024));
+     }},
+    {"model", kAll, [](Set& set, Name name, Value value) { set.choice.model = text(name, value); }},
+    {"plan", kAll, [](Set& set, Name name, Value value) { set.choice.plan = text(name, value); }},
+    {"threads", kLoading,
+     [](Set& set, Name name, Value value) {
+         set.choice.threads = static_cast<int>(integer(name, value, 0, 256));
+     }},
+};
+
+const Option& option_named(Call call, std::string_view name) {
+    for (const Option& option : kOptions)
+        if (option.name == name && (option.calls & bit(call))) return option;
+    std::string names;
+    for (const Option& option : kOptions)
+        if (option.calls & bit(call)) names += std::string(names.empty() ? "" : ", ") + option.name;
+    fail("{} has no option '{}': it takes {}", name_of(call), name, names);
+}
+
+// An object's values by name; fails if it has a name twice, which JSON allows.
+Json parse_object(std::string_view json) {
+    std::set<std::string> names;
+    const auto once = [&](int depth, Json::parse_event_t event, const Json& value) {
+        if (depth == 1 && event == Json::parse_event_t::key &&
+            !names.insert(value.get<std::string>()).second)
+            fail("option '{}' is given twice", value.get<std::string>());
+        return true;
+    };
+    Json object = Json::parse(json, once, false);
+    if (!object.is_object()) fail("the options must be a JSON object, as '{{\"temperature\": 0}}'");
+    return object;
 }
 
 }  // namespace
 
-CallOptions parse_call_options(std::string_view json) {
+const char* name_of(Call call) {
+    switch (call) {
+        case Call::generate:
+            return "llm_generate";
+        case Call::stream:
+            return "llm_stream";
+        case Call::batch:
+            return "llm_batch";
+        case Call::chat:
+            return "llm_chat";
+        case Call::logprob:
+            return "llm_logprob";
+        case Call::load:
+            return "llm_load";
+    }
+    return "";
+}
+
+CallOptions parse_call_options(Call call, std::string_view json) {
     CallOptions options;
     if (json.empty()) return options;
-    const Json object = Json::parse(json, nullptr, false);
-    if (!object.is_object()) fail("the options must be a JSON object, as '{{\"temperature\": 0}}'");
-    for (const auto& [name, value] : object.items()) set(options, name, value);
+    const Json object = parse_object(json);
+    for (const auto& [name, value] : object.items())
+        option_named(call, name).set(options, name, value);
     check_options(options.generate);
     return options;
 }
@@ -127,9 +194,9 @@ std::string text_argument(sqlite3_value* value, const char* name) {
     return std::string(text_of_value(value));
 }
 
-CallOptions options_argument(sqlite3_value* value) {
-    if (sqlite3_value_type(value) == SQLITE_NULL) return {};
-    return parse_call_options(text_argument(value, "options"));
+CallOptions options_argument(Call call, sqlite3_value* value) {
+    if (!value || sqlite3_value_type(value) == SQLITE_NULL) return {};
+    return parse_call_options(call, text_argument(value, "options"));
 }
 
 std::vector<int32_t> prompt_tokens(OpenModel& model, const std::string& prompt,

@@ -13,6 +13,10 @@
 
 namespace llmsql {
 
+/// The functions and tables that take options.
+enum class Call { generate, stream, batch, chat, logprob, load };
+const char* name_of(Call call);
+
 /// The options of a call, from a JSON object.
 struct CallOptions {
     CallOptions() { generate.predict = kMostTokens; }
@@ -29,15 +33,15 @@ struct CallOptions {
     static constexpr int kTogether = 8;
 };
 
-/// Empty text: the defaults. Fails on what is no JSON object, an unknown name, or a value of the
-/// wrong type, naming it.
-CallOptions parse_call_options(std::string_view json);
+/// Empty text: the defaults. Fails on what is no JSON object, a name that the call does not know
+/// or that is given twice, or a value of the wrong type, naming it.
+CallOptions parse_call_options(Call call, std::string_view json);
 
 /// A text argument; fails on NULL and other types, naming the argument.
 std::string text_argument(sqlite3_value* value, const char* name);
 
-/// The options argument, which may be NULL.
-CallOptions options_argument(sqlite3_value* value);
+/// The options argument, which may be NULL or (a null pointer) absent.
+CallOptions options_argument(Call call, sqlite3_value* value);
 
 /// The tokens of a prompt: as it is, or as the message of a conversation.
 std::vector<int32_t> prompt_tokens(OpenModel& model, const std::string& prompt,

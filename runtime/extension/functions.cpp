@@ -35,11 +35,14 @@ std::string answer_to(Host& host, OpenModel& model, std::span<const int32_t> tok
     return whole_answer(model.generator);
 }
 
+CallOptions options_of(Call call, Arguments arguments, size_t at) {
+    return options_argument(call, arguments.size() > at ? arguments[at] : nullptr);
+}
+
 void generate(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;  // NULL of NULL
     const std::string prompt = text_argument(arguments[0], "the prompt");
-    const CallOptions options =
-        arguments.size() > 1 ? options_argument(arguments[1]) : CallOptions();
+    const CallOptions options = options_of(Call::generate, arguments, 1);
     const auto model = host.borrow(options.choice);
     result_text(context,
                 answer_to(host, *model, prompt_tokens(*model, prompt, options), options.generate));
@@ -87,8 +90,7 @@ std::string answer_in_memory(Host& host, OpenModel& model, const std::string& na
 void chat(Host& host, sqlite3_context* context, Arguments arguments) {
     const std::string session = text_argument(arguments[0], "the session");
     const std::string message = text_argument(arguments[1], "the message");
-    const CallOptions options =
-        arguments.size() > 2 ? options_argument(arguments[2]) : CallOptions();
+    const CallOptions options = options_of(Call::chat, arguments, 2);
     check_prompt(message, "the message");
     const auto model = host.borrow(options.choice);
     require_chat(model->program);
@@ -135,8 +137,7 @@ void detokenize(Host& host, sqlite3_context* context, Arguments arguments) {
 void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
     const std::string text = text_argument(arguments[0], "the text");
-    const CallOptions options =
-        arguments.size() > 1 ? options_argument(arguments[1]) : CallOptions();
+    const CallOptions options = options_of(Call::logprob, arguments, 1);
     check_prompt(text, "the text");
     const auto model = host.borrow(options.choice);
     std::vector<int32_t> tokens;
@@ -203,7 +204,7 @@ void load(Host& host, sqlite3_context* context, Arguments arguments) {
     if (choice.model.empty()) fail("the model's path is empty: llm_load('model.db')");
     if (arguments.size() > 1 && sqlite3_value_type(arguments[1]) != SQLITE_NULL)
         choice.plan = text_argument(arguments[1], "the plan");
-    if (arguments.size() > 2) choice.threads = options_argument(arguments[2]).choice.threads;
+    choice.threads = options_of(Call::load, arguments, 2).choice.threads;
     host.choose(choice);
     info(host, context, {});
 }

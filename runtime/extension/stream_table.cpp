@@ -44,7 +44,7 @@ class Stream final : public Rows {
 std::unique_ptr<Rows> call(const std::shared_ptr<Host>& host, std::span<sqlite3_value*> arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return std::make_unique<NoRows>();
     return std::make_unique<Stream>(host, text_argument(arguments[0], "the prompt"),
-                                    arguments[1] ? options_argument(arguments[1]) : CallOptions());
+                                    options_argument(Call::stream, arguments[1]));
 }
 
 constexpr TableFunction kStream{
