@@ -2,12 +2,19 @@
 // help2man makes a manual page of.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "common/files.h"
 
 namespace llmsql {
 
@@ -75,6 +82,17 @@ inline void describe_program(CLI::App& app, const std::string& name, const std::
     app.set_help_flag("-h,--help", "print this and exit");
     app.set_version_flag("--version", name + " " + version)
         ->description("print the version and exit");
+}
+
+/// Prints what --help or --version asked for, and returns the program's exit status: 1, with a
+/// line, if standard output does not take it.
+inline int print_what_was_asked(const CLI::App& app, const CLI::Success& asked) {
+    errno = 0;
+    const int status = app.exit(asked);
+    std::cout.flush();
+    if (std::cout) return status;
+    report(fmt::format("{}: standard output: {}\n", app.get_name(), std::strerror(errno)));
+    return 1;
 }
 
 }  // namespace llmsql

@@ -262,7 +262,7 @@ int main(int argc, char** argv) {
         options.step_given = app.count("--step") > 0;
         options.name_given = app.count("--name") > 0;
     } catch (const CLI::Success& done) {  // --help, --version
-        return app.exit(done);
+        return print_what_was_asked(app, done);
     } catch (const CLI::ParseError& e) {
         return refuse(e.what());
     }

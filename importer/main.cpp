@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& done) {  // --help, --version
-        return app.exit(done);
+        return llmsql::print_what_was_asked(app, done);
     } catch (const CLI::ParseError& error) {
         llmsql::report(fmt::format("llmsql-import: {} (llmsql-import --help lists the options)\n",
                                    error.what()));

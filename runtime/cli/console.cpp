@@ -83,7 +83,8 @@ void print(std::string_view text) {
             ::poll(&ready, 1, -1);
             continue;
         }
-        if (written < 0 && (errno == EPIPE || errno == EBADF)) throw OutputClosed();
+        if (written < 0 && errno == EPIPE) throw OutputClosed();
+        if (written < 0 && errno == EBADF) fail("standard output is closed");
         if (written < 0) fail("standard output: {}", std::strerror(errno));
         text.remove_prefix(static_cast<size_t>(written));
     }

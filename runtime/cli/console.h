@@ -1,6 +1,7 @@
 // What llmsql-run needs of the operating system: signals, standard output, lines, memory.
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
@@ -9,9 +10,11 @@
 
 namespace llmsql {
 
-/// Standard output is closed: its reader has gone. There is nobody to tell, so main exits silently.
+/// Standard output is a pipe whose reader has gone. There is nobody to tell, so main ends silently,
+/// with the status that SIGPIPE would have given.
 class OutputClosed : public std::runtime_error {
   public:
+    static constexpr int kStatus = 128 + SIGPIPE;
     OutputClosed() : std::runtime_error("standard output is closed") {}
 };
 

@@ -109,7 +109,7 @@ int main(int argc, char** argv) {
         const llmsql::CommandLine command = llmsql::read_command_line(argc, argv);
         return command.options ? llmsql::run(*command.options) : command.status;
     } catch (const llmsql::OutputClosed&) {
-        return 1;
+        return llmsql::OutputClosed::kStatus;
     } catch (const std::bad_alloc&) {
         llmsql::end_line();
         llmsql::print_notice("out of memory");

@@ -315,7 +315,7 @@ CommandLine read_command_line(int argc, char** argv) {
         app.parse(argc, argv);
         return {options_of(app, given, std::move(options)), 0};
     } catch (const CLI::Success& done) {  // --help, --version
-        return {std::nullopt, app.exit(done)};
+        return {std::nullopt, print_what_was_asked(app, done)};
     } catch (const CLI::ParseError& error) {
         std::cerr << "llmsql-run: " << error.what() << " (llmsql-run --help lists the options)\n";
     } catch (const UsageError& error) {

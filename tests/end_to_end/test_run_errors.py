@@ -109,7 +109,17 @@ class Errors(RunTest):
         process = start(self.db, "--tokenize", file, stderr=subprocess.PIPE,
                         preexec_fn=lambda: os.close(1))
         _, err = process.communicate(timeout=60)
-        self.assertEqual((process.returncode, err), (1, b""))
+        self.assertEqual((process.returncode, err), (1, b"llmsql-run: standard output is closed\n"))
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full")
+    def test_help_that_can_not_be_written(self):
+        for name in ("llmsql-run", "llmsqlc", "llmsql-import"):
+            for option in ("--help", "--version"):
+                with self.subTest(name=name, option=option), open("/dev/full", "wb") as full:
+                    done = subprocess.run([os.environ[name.replace("-", "_").upper()], option],
+                                          stdout=full, stderr=subprocess.PIPE, timeout=60)
+                    self.assertEqual((done.returncode, done.stderr.decode()),
+                                     (1, f"{name}: standard output: No space left on device\n"))
 
     def test_tokenize_takes_any_bytes(self):
         everything = bytes(range(256)) * 3

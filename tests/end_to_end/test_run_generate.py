@@ -143,7 +143,7 @@ class Generate(RunTest):
         process.stdout.read(50)
         process.stdout.close()
         self.assertEqual(process.stderr.read(), b"")
-        self.assertNotIn(process.wait(timeout=60), (0, -signal.SIGPIPE))
+        self.assertEqual(process.wait(timeout=60), 128 + signal.SIGPIPE)
         process.stderr.close()
 
     def test_output_can_not_be_written(self):
