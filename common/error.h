@@ -24,13 +24,9 @@ inline bool is_control(char c) {
     return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
 }
 
-/// A text with spaces for its line ends and other control characters.
-inline std::string one_line(std::string_view text) {
-    std::string line(text);
-    for (char& c : line)
-        if (is_control(c)) c = ' ';
-    return line;
-}
+/// A text with spaces for its line ends and other control characters, and U+FFFD for what is not
+/// UTF-8.
+std::string one_line(std::string_view text);
 
 /// Throws Error with a message formatted as by fmt::format, in one line: what it quotes may hold
 /// anything.
@@ -44,11 +40,8 @@ inline void report(std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
-/// For messages: other programs' strings may hold anything, a terminal should not see it.
-inline std::string printable(std::string_view text) {
-    std::string result;
-    for (const char c : text.substr(0, 100)) result += is_control(c) ? '?' : c;
-    return result;
-}
+/// For messages: other programs' strings may hold anything and be long. The first 100 bytes, with
+/// question marks for control characters, as far as they are UTF-8.
+std::string printable(std::string_view text);
 
 }  // namespace llmsql

@@ -14,7 +14,6 @@ target_sources(llmsql_runtime PRIVATE
   text/sampler.cpp
   text/stop_filter.cpp
   text/tokenizer.cpp
-  text/utf8.cpp
   text/vocabulary.cpp)
 
 add_executable(llmsql-run

@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/utf8.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
 #include "runtime/cli/profile.h"
 #include "runtime/generate/prompt.h"
-#include "runtime/text/utf8.h"
 
 namespace llmsql {
 namespace {

@@ -4,13 +4,13 @@
 #include <span>
 
 #include "common/error.h"
+#include "common/utf8.h"
 #include "runtime/extension/call.h"
 #include "runtime/generate/prompt.h"
 #include "runtime/generate/score.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/installed_plans.h"
 #include "runtime/session/session.h"
-#include "runtime/text/utf8.h"
 
 namespace llmsql {
 namespace {

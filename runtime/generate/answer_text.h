@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "common/utf8.h"
 #include "runtime/text/stop_filter.h"
-#include "runtime/text/utf8.h"
 
 namespace llmsql {
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
-#include "runtime/text/utf8.h"
+#include "common/utf8.h"
 
 namespace llmsql {
 

@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "common/error.h"
+#include "common/utf8.h"
 #include "runtime/session/session.h"
-#include "runtime/text/utf8.h"
 
 namespace llmsql {
 namespace {

@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "common/error.h"
-#include "runtime/text/utf8.h"
+#include "common/utf8.h"
 
 // The expressions' \s is Unicode's White_Space property. PCRE2's own \s also takes U+180E, which
 // ceased to be a space in Unicode 6.3, so the class is spelt out.

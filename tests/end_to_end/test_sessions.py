@@ -19,6 +19,9 @@ from running import RunTest, attempt, start
 
 # More of them: LLMSQL_KILLS=50 makes 200 in all.
 KILLS = int(os.environ.get("LLMSQL_KILLS", 5))
+# Damaged files, and what their damage comes from: LLMSQL_DAMAGES=5000 LLMSQL_CHANCE=7.
+DAMAGES = int(os.environ.get("LLMSQL_DAMAGES", 60))
+CHANCE = int(os.environ.get("LLMSQL_CHANCE", 1))
 LONG = ("The river ran past the mill and the old bridge, where children fished in summer. "
         "In winter it froze, and they")
 
@@ -285,6 +288,27 @@ class Sessions(RunTest):
                 _, err = self.well("-p", " on", "-n", 4, "--temp", 0, id="copy", model=model)
                 self.assertNotIn("damaged", err)
                 self.check_file()
+
+    def test_changed_bytes_and_cut_files_end_in_a_line_or_do_no_harm(self):
+        for message in ("Why?", "And then?"):
+            self.well("--chat", "-p", message, "-n", 12, "--temp", 0)
+        whole = self.file.read_bytes()
+        chance = random.Random(CHANCE)
+        for n in range(DAMAGES):
+            damaged = bytearray(whole)
+            if n % 4 == 0:
+                damaged = damaged[:chance.randrange(len(whole))]
+            else:  # half of them where the schema and the smaller tables are
+                for _ in range(chance.choice((1, 1, 4, 40))):
+                    damaged[chance.randrange(chance.choice((8192, len(whole))))] = chance.randrange(256)
+            self.file.write_bytes(damaged)
+            with self.subTest(n=n, seed=CHANCE):
+                status, _, err = self.session("--chat", "-p", "So?", "-n", 2)
+                self.assertIn(status, (0, 1), err)
+                # A line a block that is computed anew, and one if that was not all.
+                self.assertRegex(err, r"\A(llmsql-run: [^\n]+ computing them anew\n)*" +
+                                 (r"llmsql-run: [^\n]+\n\Z" if status else "prefill"))
+            self.begin_anew()
 
     def test_a_new_prompt_keeps_what_there_is(self):
         expected, _ = self.run_well("--chat", "-p", "Why?", "-n", 40, "--temp", 0, "--ignore-eos")

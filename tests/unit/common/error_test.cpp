@@ -16,5 +16,13 @@ TEST(Error, IsOfOneLineWhateverItQuotes) {
     ADD_FAILURE() << "fail() returned";
 }
 
+TEST(Error, QuotesNoControlCharactersNorHalvesOfOthers) {
+    EXPECT_EQ(one_line("a\xff\xc3 \xc2\x9b"
+                       "b\xe6\x9d"),
+              "a\uFFFD\uFFFD  b\uFFFD");
+    EXPECT_EQ(printable("\x1b[2J\xff"), "?[2J\uFFFD");
+    EXPECT_EQ(printable(std::string(99, 'a') + "\u00e9"), std::string(99, 'a') + "\uFFFD");
+}
+
 }  // namespace
 }  // namespace llmsql

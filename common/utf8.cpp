@@ -1,15 +1,9 @@
 // UTF-8 decoding by the standard's table of well-formed byte sequences.
-#include "runtime/text/utf8.h"
+#include "common/utf8.h"
 
 #include <cstdint>
 
 namespace llmsql {
-namespace {
-
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
-}  // namespace
-
 Utf8Char utf8_at(std::string_view text) {
     const auto lead = static_cast<uint8_t>(text[0]);
     if (lead < 0x80) return {Utf8Status::valid, 1, lead};

@@ -8,6 +8,9 @@
 
 namespace llmsql {
 
+/// U+FFFD, what stands for bytes that are no character.
+inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+
 enum class Utf8Status {
     valid,       // a whole character
     invalid,     // bytes that no character starts with

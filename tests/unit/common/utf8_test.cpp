@@ -1,5 +1,5 @@
 // UTF-8 decoding and the stream that keeps characters whole.
-#include "runtime/text/utf8.h"
+#include "common/utf8.h"
 
 #include <gtest/gtest.h>
 
