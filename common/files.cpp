@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "common/error.h"
@@ -112,20 +113,47 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
         write_all(device.get(), content, path);
         return;
     }
-    std::string temporary = path.string() + ".XXXXXX";
-    Descriptor file(::mkstemp(temporary.data()));
-    if (file.get() < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
-    try {
-        write_all(file.get(), content, path);
-        const mode_t mask = ::umask(0);
-        ::umask(mask);
-        if (::fchmod(file.get(), 0666 & ~mask) != 0 || ::fsync(file.get()) != 0 ||
-            ::close(file.release()) != 0 || std::rename(temporary.c_str(), path.c_str()) != 0)
-            fail("{}: cannot write: {}", path.string(), std::strerror(errno));
-    } catch (...) {
-        ::unlink(temporary.c_str());
-        throw;
-    }
+    TemporaryFile file(path);
+    file.write(content);
+    file.flush();
+    file.publish();
+}
+
+TemporaryFile::TemporaryFile(const std::filesystem::path& path) : path_(path) {
+    constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
+    std::random_device random;
+    const std::string start = std::filesystem::absolute(path).string() + ".";
+    // Not by mkstemp(), whose permissions could be widened only by setting the process's umask.
+    do {
+        name_ = start;
+        for (int i = 0; i < 6; ++i) name_ += kLetters[random() % kLetters.size()];
+        fd_ = ::open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (fd_ < 0 && (errno == EEXIST || errno == EINTR));
+    if (fd_ < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
+}
+
+TemporaryFile::~TemporaryFile() {
+    close();
+    if (!name_.empty()) ::unlink(name_.c_str());
+}
+
+void TemporaryFile::write(std::string_view bytes) {
+    write_all(fd_, bytes, path_);
+}
+
+void TemporaryFile::flush() {
+    if (::fsync(fd_) != 0) fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
+}
+
+void TemporaryFile::close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+}
+
+void TemporaryFile::publish() {
+    if (std::rename(name_.c_str(), path_.c_str()) != 0)
+        fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
+    name_.clear();
 }
 
 }  // namespace llmsql

@@ -23,6 +23,29 @@ std::filesystem::path output_path(const std::filesystem::path& path, std::string
 std::filesystem::path regular_output_path(const std::filesystem::path& path, std::string_view magic,
                                           std::string_view kind);
 
+/// A new file beside `path` under a name of its own, with a new file's permissions: what a failure
+/// leaves behind is removed, what is whole takes the name `path`. Errors name `path`.
+class TemporaryFile {
+  public:
+    explicit TemporaryFile(const std::filesystem::path& path);
+    TemporaryFile(const TemporaryFile&) = delete;
+    TemporaryFile& operator=(const TemporaryFile&) = delete;
+    ~TemporaryFile();
+
+    /// An absolute path, so that SQLite takes it for no URI.
+    const std::string& name() const { return name_; }
+
+    void write(std::string_view bytes);
+    void flush();  // to the disk
+    void close();  // for another to write by name; write() and flush() no more
+    void publish();
+
+  private:
+    std::filesystem::path path_;
+    std::string name_;  // empty once it has been published
+    int fd_ = -1;
+};
+
 /// Writes beside `path` under a temporary name, flushes to the disk, and renames: after a failure
 /// or a kill, what was at `path` before is still there, whole. "-" writes to standard output, and
 /// an existing device or pipe is written to as it is.

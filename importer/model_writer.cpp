@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "common/error.h"
-#include "common/files.h"
 #include "common/model_format.h"
 #include "common/page_cache.h"
 
@@ -65,35 +64,20 @@ int is_cancelled(void* cancelled) {
 
 ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled)
     : output_(regular_output_path(output, "SQLite format 3", "a database")),
-      cancelled_(&cancelled) {
+      cancelled_(&cancelled),
+      file_(output_) {
     refuse_neighbours();
-    temporary_ = std::filesystem::absolute(output_).string() + ".XXXXXX";
-    const int fd = ::mkostemp(temporary_.data(), O_CLOEXEC);
-    if (fd < 0) {
-        temporary_.clear();
-        fail("{}: cannot create: {}", output.string(), std::strerror(errno));
-    }
-    const mode_t mask = ::umask(0);
-    ::umask(mask);
-    ::fchmod(fd, 0666 & ~mask);
-    ::close(fd);
-    try {
-        open();
-    } catch (...) {
-        remove_temporary();
-        throw;
-    }
-}
-
-ModelWriter::~ModelWriter() {
-    remove_temporary();
+    file_.close();
+    open();
 }
 
 void ModelWriter::open() {
-    const int code = sqlite3_open_v2(temporary_.c_str(), &db_,
+    sqlite3* raw = nullptr;
+    const int code = sqlite3_open_v2(file_.name().c_str(), &raw,
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+    db_.reset(raw);
     if (code != SQLITE_OK) fail_write(code);
-    sqlite3_progress_handler(db_, kOpcodesBetweenChecks, is_cancelled,
+    sqlite3_progress_handler(db_.get(), kOpcodesBetweenChecks, is_cancelled,
                              const_cast<std::atomic<bool>*>(cancelled_));
     execute(fmt::format("PRAGMA page_size = {};", kModelPageBytes));
     execute(kSettings);
@@ -126,27 +110,29 @@ void ModelWriter::refuse_neighbours() const {
 }
 
 void ModelWriter::fail_write(int code) const {
+    const int why = sqlite3_system_errno(db_.get());
     switch (code & 0xff) {
         case SQLITE_INTERRUPT:
             fail("{}: interrupted, nothing was written", output_.string());
         case SQLITE_FULL:
             fail("{}: cannot write: the disk is full", output_.string());
         case SQLITE_IOERR:
+            // A file at its limit is told by a short write, without an error of the system.
             fail("{}: cannot write: {}", output_.string(),
-                 std::strerror(sqlite3_system_errno(db_)));
+                 why != 0 ? std::strerror(why) : "is the disk full, or the file at its limit?");
         default:
-            fail("{}: cannot write: {}", output_.string(), sqlite3_errmsg(db_));
+            fail("{}: cannot write: {}", output_.string(), sqlite3_errmsg(db_.get()));
     }
 }
 
 void ModelWriter::execute(const std::string& sql) {
-    const int code = sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr);
+    const int code = sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr);
     if (code != SQLITE_OK) fail_write(code);
 }
 
 ModelWriter::Statement ModelWriter::prepare(const char* sql) {
     sqlite3_stmt* statement = nullptr;
-    const int code = sqlite3_prepare_v2(db_, sql, -1, &statement, nullptr);
+    const int code = sqlite3_prepare_v2(db_.get(), sql, -1, &statement, nullptr);
     if (code != SQLITE_OK) fail_write(code);
     return Statement(statement);
 }
@@ -237,9 +223,9 @@ void ModelWriter::read_back(int fd, uint64_t bytes) const {
 uint64_t ModelWriter::finish() {
     execute(kIndexes);
     for (Statement* statement : {&meta_, &param_, &tile_, &token_, &merge_}) statement->reset();
-    if (const int code = sqlite3_close(db_); code != SQLITE_OK) fail_write(code);
-    db_ = nullptr;
-    const int fd = ::open(temporary_.c_str(), O_RDONLY | O_CLOEXEC);
+    if (const int code = sqlite3_close(db_.get()); code != SQLITE_OK) fail_write(code);
+    db_.release();
+    const int fd = ::open(file_.name().c_str(), O_RDONLY | O_CLOEXEC);
     struct stat info {};
     const bool flushed = fd >= 0 && ::fstat(fd, &info) == 0 && ::fsync(fd) == 0;
     const int why = errno;
@@ -252,17 +238,7 @@ uint64_t ModelWriter::finish() {
 void ModelWriter::publish() {
     refuse_neighbours();
     if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
-    if (std::rename(temporary_.c_str(), output_.c_str()) != 0)
-        fail("{}: cannot write: {}", output_.string(), std::strerror(errno));
-    temporary_.clear();
-}
-
-void ModelWriter::remove_temporary() noexcept {
-    for (Statement* statement : {&meta_, &param_, &tile_, &token_, &merge_}) statement->reset();
-    sqlite3_close(db_);
-    db_ = nullptr;
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
-    temporary_.clear();
+    file_.publish();
 }
 
 }  // namespace llmsql

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "common/catalogue.h"
+#include "common/files.h"
 
 namespace llmsql {
 
@@ -24,9 +25,6 @@ class ModelWriter {
     ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled);
     ModelWriter(const ModelWriter&) = delete;
     ModelWriter& operator=(const ModelWriter&) = delete;
-
-    /// Removes the temporary file, unless publish() has made it the output.
-    ~ModelWriter();
 
     void meta(std::string_view key, std::string_view value);
     void meta(std::string_view key, int64_t value);
@@ -54,6 +52,10 @@ class ModelWriter {
     struct StatementDeleter {
         void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
     };
+    struct ConnectionDeleter {
+        void operator()(sqlite3* db) const { sqlite3_close(db); }
+    };
+    using Connection = std::unique_ptr<sqlite3, ConnectionDeleter>;
     using Statement = std::unique_ptr<sqlite3_stmt, StatementDeleter>;
 
     void open();
@@ -63,12 +65,11 @@ class ModelWriter {
     Statement prepare(const char* sql);
     void step(Statement& statement);
     [[noreturn]] void fail_write(int code) const;
-    void remove_temporary() noexcept;
 
     std::filesystem::path output_;
     const std::atomic<bool>* cancelled_;
-    std::string temporary_;  // empty once there is none
-    sqlite3* db_ = nullptr;
+    TemporaryFile file_;
+    Connection db_;
     Statement meta_, param_, tile_, token_, merge_;
     int64_t next_tile_ = 1;
 };

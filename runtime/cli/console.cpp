@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "common/error.h"
+#include "common/files.h"
 
 namespace llmsql {
 namespace {
@@ -34,6 +35,7 @@ bool wait_for_input() {
     sigemptyset(&ours);
     sigaddset(&ours, SIGINT);
     sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &ours, &before);
     struct pollfd input {
         STDIN_FILENO, POLLIN, 0
@@ -57,12 +59,19 @@ void prepare_console() {
     action.sa_handler = on_signal;  // without SA_RESTART: a read at the prompt ends
     ::sigaction(SIGINT, &action, nullptr);
     ::sigaction(SIGTERM, &action, nullptr);
+    // One that was ignored at the start, as nohup has it, stays ignored.
+    struct sigaction before {};
+    if (::sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
+        ::sigaction(SIGHUP, &action, nullptr);
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is an error of writing it
 }
 
 int interrupt() {
     return caught;
+}
+void stop_if_interrupted() {
+    if (caught) throw Interrupted();
 }
 void forget_interrupt() {
     caught = 0;
@@ -118,6 +127,35 @@ std::optional<std::string> read_line() {
             return std::exchange(buffer, {});  // a last line without a newline
         }
         buffer.append(bytes, static_cast<size_t>(count));
+    }
+}
+
+std::string read_input(const std::filesystem::path& path) {
+    constexpr size_t kMost = 64 << 20;
+    const bool standard = path == "-";
+    std::error_code none;
+    if (!standard && !std::filesystem::is_fifo(path, none)) return read_file(path);
+    const std::string name = standard ? "standard input" : path.string();
+    int fd = STDIN_FILENO;
+    while (!standard && (fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) < 0) {
+        stop_if_interrupted();
+        if (errno != EINTR) fail("{}: {}", name, std::strerror(errno));
+    }
+    struct Closing {
+        int fd;
+        ~Closing() {
+            if (fd != STDIN_FILENO) ::close(fd);
+        }
+    } const closing{fd};
+    std::string content;
+    for (char bytes[1 << 16];;) {
+        const ssize_t count = ::read(fd, bytes, sizeof bytes);
+        stop_if_interrupted();
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) fail("{}: cannot read: {}", name, std::strerror(errno));
+        if (count == 0) return content;
+        content.append(bytes, static_cast<size_t>(count));
+        if (content.size() > kMost) fail("{}: more than 64 MiB: put it into a file", name);
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -18,13 +19,20 @@ class OutputClosed : public std::runtime_error {
     OutputClosed() : std::runtime_error("standard output is closed") {}
 };
 
-/// Makes sure that descriptors 0 to 2 are taken, catches SIGINT and SIGTERM, ignores SIGPIPE
-/// and SIGXFSZ.
+/// Makes sure that descriptors 0 to 2 are taken, catches SIGINT, SIGTERM and SIGHUP, ignores
+/// SIGPIPE and SIGXFSZ.
 void prepare_console();
 
 /// The signal that asked to stop since the last forget_interrupt(), or 0.
 int interrupt();
 void forget_interrupt();
+
+/// Thrown where something has to end at once because of a signal: main ends with its status.
+class Interrupted : public std::runtime_error {
+  public:
+    Interrupted() : std::runtime_error("interrupted") {}
+};
+void stop_if_interrupted();
 
 /// Writes all of `text` to standard output. Throws OutputClosed; other failures are Errors.
 void print(std::string_view text);
@@ -38,6 +46,10 @@ void print_notice(std::string_view text);
 
 /// The next line of standard input without its newline; nothing at its end or after a signal.
 std::optional<std::string> read_line();
+
+/// What a file holds, or a pipe, or ("-") standard input, until its end. Throws Interrupted after a
+/// signal; other failures, more than 64 MiB from a pipe among them, are Errors that name it.
+std::string read_input(const std::filesystem::path& path);
 
 /// Whether a person is at both ends.
 bool is_terminal();

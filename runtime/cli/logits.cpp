@@ -1,15 +1,8 @@
 // Logits to a .npy file; the format is NumPy's NEP 1.
 #include "runtime/cli/logits.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <string>
 
 #include "common/error.h"
@@ -29,14 +22,7 @@ constexpr std::string_view kMagic = "\x93NUMPY";
 }  // namespace
 
 NpyWriter::NpyWriter(const std::filesystem::path& path, int64_t rows, int64_t cols)
-    : path_(regular_output_path(path, kMagic, "a .npy file")) {
-    std::string temporary = path_.string() + ".XXXXXX";
-    fd_ = ::mkostemp(temporary.data(), O_CLOEXEC);
-    temporary_ = temporary;
-    const mode_t mask = ::umask(0);
-    ::umask(mask);
-    if (fd_ >= 0) ::fchmod(fd_, 0666 & ~mask);
-    if (fd_ < 0) fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
+    : file_(regular_output_path(path, kMagic, "a .npy file")) {
     // Magic, version 1.0, the header's length; the header is padded so that the data is aligned.
     std::string header =
         fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
@@ -47,35 +33,16 @@ NpyWriter::NpyWriter(const std::filesystem::path& path, int64_t rows, int64_t co
     std::string start(kMagic);
     start += {'\x01', '\x00', static_cast<char>(padded & 0xFF), static_cast<char>(padded >> 8)};
     start += header;
-    write_bytes(start.data(), start.size());
-}
-
-NpyWriter::~NpyWriter() {
-    if (fd_ < 0) return;
-    ::close(fd_);
-    ::unlink(temporary_.c_str());
+    file_.write(start);
 }
 
 void NpyWriter::write(std::span<const float> values) {
-    write_bytes(values.data(), values.size_bytes());
-}
-
-void NpyWriter::write_bytes(const void* data, size_t bytes) {
-    const auto* at = static_cast<const char*>(data);
-    while (bytes > 0) {
-        const ssize_t written = ::write(fd_, at, bytes);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
-        at += written;
-        bytes -= static_cast<size_t>(written);
-    }
+    file_.write({reinterpret_cast<const char*>(values.data()), values.size_bytes()});
 }
 
 void NpyWriter::commit() {
-    if (::fsync(fd_) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0)
-        fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
-    ::close(fd_);
-    fd_ = -1;
+    file_.flush();
+    file_.publish();
 }
 
 int run_logits(Program& program, const Options& options) {

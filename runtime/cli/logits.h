@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <span>
 
+#include "common/files.h"
 #include "runtime/cli/options.h"
 #include "runtime/program/program.h"
 
@@ -15,9 +16,6 @@ namespace llmsql {
 class NpyWriter {
   public:
     NpyWriter(const std::filesystem::path& path, int64_t rows, int64_t cols);
-    NpyWriter(const NpyWriter&) = delete;
-    NpyWriter& operator=(const NpyWriter&) = delete;
-    ~NpyWriter();  // removes what was not committed
 
     void write(std::span<const float> values);
 
@@ -25,11 +23,7 @@ class NpyWriter {
     void commit();
 
   private:
-    void write_bytes(const void* data, size_t bytes);
-
-    std::filesystem::path path_;
-    std::filesystem::path temporary_;
-    int fd_ = -1;
+    TemporaryFile file_;
 };
 
 /// Mode::logits: one sequence of the given ids from position 0, a row of logits for each. Returns

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "common/error.h"
-#include "common/files.h"
 #include "runtime/cli/chat.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
@@ -28,7 +27,7 @@ namespace {
 /// Mode::tokenize: as `llama-tokenize --ids --no-parse-special --no-escape`, without its brackets.
 int run_tokenize(Tokenizer& tokenizer, const Options& options) {
     std::string line;
-    for (const int32_t token : encode_noting(tokenizer, read_file(options.file)))
+    for (const int32_t token : encode_noting(tokenizer, read_input(options.file)))
         line += fmt::format("{}{}", line.empty() ? "" : " ", token);
     print(line + "\n");
     return 0;
@@ -63,6 +62,7 @@ int run_mode(Program& program, const ModelDb& db, const Options& options) {
     if (options.verify) program.verify_weights();
     if (options.mode == Mode::logits) return run_logits(program, options);
     Tokenizer tokenizer(db);
+    tokenizer.on_progress(stop_if_interrupted);
     switch (options.mode) {
         case Mode::resume:
             return run_session(program, tokenizer, options);
@@ -81,6 +81,7 @@ int run(const Options& options) {
     const ModelDb db(options.db);
     if (options.mode == Mode::tokenize) {
         Tokenizer tokenizer(db);
+        tokenizer.on_progress(stop_if_interrupted);
         return run_tokenize(tokenizer, options);
     }
     if (!options.kernels.empty()) use_kernels(options.kernels);
@@ -108,6 +109,9 @@ int main(int argc, char** argv) {
         llmsql::prepare_console();
         const llmsql::CommandLine command = llmsql::read_command_line(argc, argv);
         return command.options ? llmsql::run(*command.options) : command.status;
+    } catch (const llmsql::Interrupted&) {
+        llmsql::end_line();
+        return llmsql::status_after_signals();
     } catch (const llmsql::OutputClosed&) {
         return llmsql::OutputClosed::kStatus;
     } catch (const std::bad_alloc&) {

@@ -9,8 +9,8 @@
 #include <limits>
 
 #include "common/error.h"
-#include "common/files.h"
 #include "common/help_format.h"
+#include "runtime/cli/console.h"
 
 namespace llmsql {
 namespace {
@@ -169,7 +169,7 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
 
     options.prompt = given.prompt;
     if (app.count("--file") > 0) {
-        options.prompt = read_file(given.file);
+        options.prompt = read_input(given.file);
         if (options.prompt.ends_with('\n')) options.prompt.pop_back();
     }
     return options;
@@ -198,8 +198,9 @@ CommandLine read_command_line(int argc, char** argv) {
                    "called default, or the only one)")
         ->type_name("NAME");
     app.add_option("-p,--prompt", given.prompt, "the prompt, taken literally")->type_name("TEXT");
-    app.add_option("-f,--file", given.file,
-                   "read the prompt from a file (one final newline dropped)")
+    app.add_option(
+           "-f,--file", given.file,
+           "read the prompt from a file or pipe, - for standard input (one final newline dropped)")
         ->type_name("FILE");
     app.add_flag("--chat", given.chat, "put the prompt into the model's chat template");
     app.add_option("--system", given.system, "the conversation's system message")

@@ -6,7 +6,6 @@
 #include <span>
 
 #include "common/error.h"
-#include "common/files.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
 #include "runtime/cli/profile.h"
@@ -23,7 +22,7 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
     const int size = options.context.value_or(kDefaultWindow);
     if (size < 4) fail("-c {}: a window needs at least 4 tokens", size);
     require_context(program, size);
-    std::string text = read_file(options.file);
+    std::string text = read_input(options.file);
     if (text.ends_with('\n')) text.pop_back();  // as llama-perplexity does
     const std::vector<int32_t> tokens = encode_noting(tokenizer, text);
     if (tokens.size() < 2 * static_cast<size_t>(size))

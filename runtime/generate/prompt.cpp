@@ -16,8 +16,22 @@ void check_prompt(const std::string& text, const char* name) {
              static_cast<unsigned char>(text[*at]), *at);
 }
 
+void check_length(const Tokenizer& tokenizer, const std::string& text, int context,
+                  const char* name) {
+    const auto most = static_cast<size_t>(context);
+    if (text.size() <= most) return;
+    const size_t longest = tokenizer.longest_token();
+    const size_t least = (text.size() + longest - 1) / longest;
+    if (least > most)
+        fail(
+            "{} is {} bytes, {} tokens at least, the context holds {}: shorten it, or compile the "
+            "plan with a larger --context",
+            name, text.size(), least, context);
+}
+
 std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context) {
     check_prompt(text, "the prompt");
+    check_length(tokenizer, text, context, "the prompt");
     std::vector<int32_t> tokens = tokenizer.encode(text, true);
     if (tokens.empty()) fail("the model has no token for anything in the prompt");
     if (tokens.size() > static_cast<size_t>(context))
@@ -40,21 +54,31 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
                                  std::span<const ChatMessage> messages, int context,
                                  std::optional<int64_t> keep) {
     require_chat(program);
+    for (const ChatMessage& message : messages)
+        check_length(tokenizer, message.content, context, "a message");
     std::vector<int32_t> tokens = tokenizer.encode(program.render_chat(messages), true);
     if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
-    return fit(std::move(tokens), context, keep,
+    if (tokens.size() <= static_cast<size_t>(context)) return tokens;
+    // What is asked now and the markup around it are not what --keep forgets.
+    const size_t last = tokenizer.encode(program.render_chat(messages.last(1)), true).size();
+    if (keep && last > static_cast<size_t>(context))
+        fail(
+            "the message is {} tokens, the context holds {}: shorten it, or compile the plan with "
+            "a larger --context",
+            last, context);
+    return fit(std::move(tokens), context, keep, last,
                messages.size() <= 2 ? "prompt is" : "conversation has grown to");
 }
 
 std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional<int64_t> keep,
-                         const char* what) {
+                         size_t whole, const char* what) {
     const auto most = static_cast<size_t>(context);
     if (tokens.size() <= most) return tokens;
     const auto kept = static_cast<size_t>(std::max<int64_t>(0, keep.value_or(0)));
-    if (!keep || kept + 2 > most)
+    if (!keep || kept + std::max<size_t>(2, whole) > most)
         fail("the {} {} tokens, the context holds {}: {}", what, tokens.size(), context,
              keep ? "--keep leaves no room" : "--keep N would forget its older part");
-    const size_t newer = (most - kept) / 2;
+    const size_t newer = std::max((most - kept) / 2, whole);
     tokens.erase(tokens.begin() + static_cast<ptrdiff_t>(kept),
                  tokens.end() - static_cast<ptrdiff_t>(newer));
     return tokens;

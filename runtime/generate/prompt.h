@@ -15,20 +15,28 @@ namespace llmsql {
 /// Fails if `text`, called `name`, is empty or not valid UTF-8.
 void check_prompt(const std::string& text, const char* name);
 
+/// Fails if `text` has too many bytes for `context` tokens, were they the vocabulary's longest.
+/// Before tokenising, which takes 40 bytes and more for each byte of a word: so it takes memory for
+/// texts that may fit, and not for any that is given.
+void check_length(const Tokenizer& tokenizer, const std::string& text, int context,
+                  const char* name);
+
 /// A text to go on from. Fails if there is nothing in it, or more than `context` tokens.
 std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context);
 
 /// A conversation, put into the plan's chat section. What is more than `context` tokens loses its
-/// older part if `keep` is given (see GenerateOptions), and fails otherwise.
+/// older part if `keep` is given (see GenerateOptions), and fails otherwise. The last message is
+/// never cut: fails if it leaves no room.
 std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
                                  std::span<const ChatMessage> messages, int context,
                                  std::optional<int64_t> keep);
 
-/// The first `keep` (see GenerateOptions; 0 where negative) and the newer half of what else there
-/// is room for, of tokens that are more than `context`; all, if they are not more. Fails, saying
-/// that `what` is too long, without a `keep` or where that leaves no room.
+/// Of tokens that are more than `context`, the first `keep` (see GenerateOptions; 0 where negative)
+/// and the newer half of what else there is room for, which is more if the last `whole` tokens need
+/// it; all, if they are not more. Fails, saying that `what` is too long, without a `keep` or where
+/// that leaves no room.
 std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional<int64_t> keep,
-                         const char* what);
+                         size_t whole, const char* what);
 
 /// Fails if the plan has no chat section.
 void require_chat(const Program& program);

@@ -1,16 +1,10 @@
 // Writing a database beside its place. See result_file.h.
 #include "runtime/profile/result_file.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
 
-#include "common/files.h"
+#include "common/error.h"
 
 namespace llmsql {
 namespace {
@@ -26,27 +20,24 @@ uint32_t application_id_of(const std::filesystem::path& path) {
     return id;
 }
 
+std::filesystem::path output_for(const std::filesystem::path& path, uint32_t application_id,
+                                 std::string_view kind) {
+    const std::filesystem::path output = regular_output_path(path, kMagic, kind);
+    std::error_code none;
+    if (const auto size = std::filesystem::file_size(output, none);
+        !none && size > 0 && application_id_of(output) != application_id)
+        fail("{}: is a database, but not {}: choose another name", path.string(), kind);
+    return output;
+}
+
 }  // namespace
 
 ResultFile::ResultFile(const std::filesystem::path& path, uint32_t application_id,
                        std::string_view kind)
-    : path_(regular_output_path(path, kMagic, kind)), name_(path.string()) {
-    std::error_code none;
-    if (const auto size = std::filesystem::file_size(path_, none);
-        !none && size > 0 && application_id_of(path_) != application_id)
-        fail("{}: is a database, but not {}: choose another name", name_, kind);
-    temporary_.name = path_.string() + ".XXXXXX";
-    const int fd = ::mkstemp(temporary_.name.data());
-    if (fd < 0) {
-        temporary_.name.clear();
-        fail("{}: cannot write: {}", name_, std::strerror(errno));
-    }
-    const mode_t mask = ::umask(0);
-    ::umask(mask);
-    ::fchmod(fd, 0666 & ~mask);
-    ::close(fd);
+    : name_(path.string()), file_(output_for(path, application_id, kind)) {
+    file_.close();
     sqlite3* raw = nullptr;
-    const int code = sqlite3_open_v2(temporary_.name.c_str(), &raw,
+    const int code = sqlite3_open_v2(file_.name().c_str(), &raw,
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
     connection_.reset(raw);
     if (code != SQLITE_OK) fail("{}: {}", name_, sqlite3_errstr(code));
@@ -54,10 +45,6 @@ ResultFile::ResultFile(const std::filesystem::path& path, uint32_t application_i
     execute("PRAGMA journal_mode = OFF");
     execute(fmt::format("PRAGMA application_id = {}", application_id).c_str());
     execute("BEGIN");
-}
-
-ResultFile::Temporary::~Temporary() {
-    if (!name.empty()) ::unlink(name.c_str());
 }
 
 void ResultFile::execute(const char* sql) const {
@@ -68,9 +55,7 @@ void ResultFile::execute(const char* sql) const {
 void ResultFile::commit() {
     execute("COMMIT");
     connection_.reset();
-    if (std::rename(temporary_.name.c_str(), path_.c_str()) != 0)
-        fail("{}: cannot write: {}", name_, std::strerror(errno));
-    temporary_.name.clear();
+    file_.publish();
 }
 
 }  // namespace llmsql

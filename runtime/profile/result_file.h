@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/files.h"
 #include "runtime/storage/sqlite.h"
 
 namespace llmsql {
@@ -25,19 +26,12 @@ class ResultFile {
     const std::string& name() const { return name_; }
     void execute(const char* sql) const;
 
-    /// All is written: ends the transaction, flushes, and renames.
+    /// All is written: ends the transaction, which flushes, and renames.
     void commit();
 
   private:
-    /// A file that is removed unless it has been renamed; empty: none.
-    struct Temporary {
-        std::string name;
-        ~Temporary();
-    };
-
-    std::filesystem::path path_;
     std::string name_;
-    Temporary temporary_;
+    TemporaryFile file_;
     Connection connection_;  // to it, closed before
 };
 

@@ -120,11 +120,12 @@ bool Session::say(const std::string& content) {
         messages_.push_back({"assistant", ""});
     } else {
         check_prompt(content, "the prompt");
+        check_length(tokenizer_, content, generator_.context(), "the prompt");
         const std::vector<int32_t> more = tokenizer_.encode(content, state_.tokens.empty());
         if (more.empty()) fail("the model has no token for anything in the prompt");
         tokens = state_.tokens;
         tokens.insert(tokens.end(), more.begin(), more.end());
-        tokens = fit(std::move(tokens), generator_.context(), options.keep,
+        tokens = fit(std::move(tokens), generator_.context(), options.keep, more.size(),
                      messages_.empty() ? "prompt is" : "text has grown to");
         messages_.push_back({"prompt", content});
         messages_.push_back({"completion", ""});

@@ -2,13 +2,14 @@
 #include "runtime/text/merge.h"
 
 #include <queue>
+#include <utility>
 
 namespace llmsql {
 namespace {
 
+// What it makes is looked up again when its turn comes: there are as many as bytes in a long word.
 struct Candidate {
     double order;
-    int32_t token;
     uint32_t left;  // index of the left symbol
     uint32_t end;   // where the merged text ends: tells whether the candidate is still current
 };
@@ -35,14 +36,19 @@ void merge_symbols(std::vector<Symbol>& symbols, uint32_t end, const FindMerge& 
     }
     const auto begin_of = [&](uint32_t i) { return i == count ? end : symbols[i].begin; };
 
-    std::priority_queue<Candidate, std::vector<Candidate>, LaterFirst> queue;
+    const auto merge_of = [&](uint32_t left, uint32_t pair_end) {
+        return find(symbols[left].token, symbols[next[left]].token, symbols[left].begin, pair_end);
+    };
+    // Each merge takes one away and adds at most two: room for all, so that it is never moved.
+    std::vector<Candidate> room;
+    room.reserve(size_t{3} * count);
+    std::priority_queue<Candidate, std::vector<Candidate>, LaterFirst> queue(LaterFirst(),
+                                                                             std::move(room));
     const auto consider = [&](uint32_t left) {
         const uint32_t right = next[left];
         if (right == count) return;
         const uint32_t pair_end = begin_of(next[right]);
-        const auto merge =
-            find(symbols[left].token, symbols[right].token, symbols[left].begin, pair_end);
-        if (merge) queue.push({merge->order, merge->token, left, pair_end});
+        if (const auto merge = merge_of(left, pair_end)) queue.push({merge->order, left, pair_end});
     };
     for (uint32_t i = 0; i + 1 < count; ++i) consider(i);
 
@@ -54,7 +60,9 @@ void merge_symbols(std::vector<Symbol>& symbols, uint32_t end, const FindMerge& 
         // Out of date: the left symbol is gone, or it or its neighbour has grown since.
         if (right == left || right == count || begin_of(next[right]) != best.end) continue;
 
-        symbols[left].token = best.token;
+        const auto merge = merge_of(left, best.end);
+        if (!merge) continue;
+        symbols[left].token = merge->token;
         next[left] = next[right];
         if (next[left] != count) previous[next[left]] = left;
         next[right] = right;

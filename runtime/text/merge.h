@@ -26,7 +26,7 @@ using FindMerge =
     std::function<std::optional<Merge>(int32_t left, int32_t right, uint32_t begin, uint32_t end)>;
 
 /// Merges in place until no two neighbours merge: O(n log n) for n symbols, about 40 bytes each.
-/// `end` is the word's length.
+/// `end` is the word's length; `find` may be asked for a pair again.
 void merge_symbols(std::vector<Symbol>& symbols, uint32_t end, const FindMerge& find);
 
 /// Remembers lookups: a fixed number of places (0.4 MB), a newer entry takes an older one's. What

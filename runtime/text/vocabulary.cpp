@@ -40,6 +40,8 @@ Vocabulary::Vocabulary(const ModelDb& db) : where_(db.path().string()) {
                 "SELECT id FROM llm_token WHERE piece = ?1 AND +kind IN (1, 6) LIMIT 1", where_);
     merge_ = prepare(db.handle(),
                      "SELECT merged, rank FROM llm_merge WHERE left = ?1 AND right = ?2", where_);
+    longest_ =
+        prepare(db.handle(), "SELECT max(length(CAST(piece AS BLOB))) FROM llm_token", where_);
 
     has_merges_ =
         step(prepare(db.handle(), "SELECT 1 FROM llm_merge LIMIT 1", where_).get(), where_);
@@ -77,6 +79,13 @@ std::optional<int32_t> Vocabulary::find(std::string_view piece) const {
     bind_bytes(by_piece_.get(), piece);
     if (!step(by_piece_.get(), where_)) return std::nullopt;
     return sqlite3_column_int(by_piece_.get(), 0);
+}
+
+size_t Vocabulary::longest_piece() const {
+    const ResetAtExit reset(longest_.get());
+    const bool any = step(longest_.get(), where_);
+    return static_cast<size_t>(
+        std::max<int64_t>(1, any ? sqlite3_column_int64(longest_.get(), 0) : 0));
 }
 
 std::optional<Merge> Vocabulary::find_by_score(std::string_view piece) const {

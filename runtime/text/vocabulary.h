@@ -53,6 +53,9 @@ class Vocabulary {
     /// text may become. Its order is minus its score.
     std::optional<Merge> find_by_score(std::string_view piece) const;
 
+    /// Bytes of the longest piece, 1 at least: one look at all rows.
+    size_t longest_piece() const;
+
     /// Whether llm_merge has rows.
     bool has_merges() const { return has_merges_; }
 
@@ -68,7 +71,7 @@ class Vocabulary {
 
   private:
     std::string where_;  // starts the errors' texts: the database's path
-    Statement by_id_, by_piece_, by_score_, byte_, merge_;
+    Statement by_id_, by_piece_, by_score_, byte_, merge_, longest_;
     bool has_merges_ = false;
     std::vector<SpecialToken> special_;  // sorted by piece
     std::bitset<256> special_start_;     // the bytes that a special token starts with

@@ -76,6 +76,16 @@ class Chat(RunTest):
         out, err = self.run_well("-n", 4, "--keep", 8, "--ignore-eos", stdin=turns)
         self.assertEqual(self.statistics(err)[1], 48)
 
+    def test_keep_forgets_older_messages_never_a_part_of_the_last(self):
+        long = "Why? " * 12
+        last = self.conversation(("user", long))
+        self.assertGreater(len(last), 64)  # more than the newer half of what the context holds
+        out, _ = self.run_well("-n", 6, "--temp", 0, "--keep", 4,
+                               stdin=("Tell me about the river and the sea, at length?\n" + long).encode())
+        first = self.conversation(("user", "Tell me about the river and the sea, at length?"))
+        answer = self.text_of(self.go_on(first[:4] + last, 6))
+        self.assertTrue(out.rstrip(b"\n").endswith(answer.rstrip(b"\n")), (out, answer))
+
     def test_a_base_model_does_not_chat(self):
         for options in ((), ("--chat", "-p", "Why?")):
             status, out, err = attempt(*self.made["tiny-gemma3"], *options)

@@ -2,7 +2,10 @@
 """Bad input to llmsql-run: one clear line, the right exit status, no file left behind."""
 
 import os
+import resource
+import signal
 import subprocess
+import time
 import unittest
 
 from running import RunTest, attempt, start
@@ -61,7 +64,9 @@ class Errors(RunTest):
         empty = self.folder / "empty"
         empty.write_bytes(b"\n")
         long = self.folder / "long"
-        long.write_text("word " * 1000)
+        long.write_text("word " * 200)
+        word = self.folder / "word"
+        word.write_bytes(b"a" * 1_000_000)
         for arguments, message in (
                 (("-p", ""), "the prompt is empty"),
                 (("--chat", "-p", ""), "the prompt is empty"),
@@ -71,6 +76,10 @@ class Errors(RunTest):
                 (("--chat", "--system", b"\xff", "-p", "a"), "the system message is not valid UTF-8"),
                 (("-f", long), "tokens, the context holds 128"),
                 (("--chat", "-f", long), "tokens, the context holds 128"),
+                (("--chat", "--keep", 4, "-f", long), "the context holds 128"),
+                (("-f", word), "the prompt is 1000000 bytes, "),
+                (("--chat", "--keep", 4, "-f", word), "a message is 1000000 bytes, "),
+                (("-f", "/dev/zero"), "is not a regular file"),
                 (("-p", "one two three", "-c", 2), "tokens, the context holds 2"),
                 (("-p", "a", "-c", 129), "the plan's context is 128"),
                 (("-f", self.folder), "is a directory"),
@@ -102,6 +111,35 @@ class Errors(RunTest):
                                       ("1", self.folder, "is a directory"),
                                       ("1", self.folder / "missing" / "out.npy", "No such file")):
             self.check((*both, "--tokens", tokens, "--logits", file), 1, message)
+
+    def test_what_could_not_be_written_leaves_no_temporary(self):
+        def no_room():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        for arguments in (("--tokens", "1,2", "--logits", self.folder / "out.npy"),
+                          ("-p", "a", "-n", 2, "--profile-db", self.folder / "out.db"),
+                          ("-p", "a", "-n", 2, "--trace-db", self.folder / "out.db")):
+            before = sorted(self.folder.iterdir())
+            status, _, err = attempt(self.plan, self.db, *arguments, preexec_fn=no_room)
+            self.assertEqual(status, 1, err)
+            self.assertIn(f"llmsql-run: {arguments[-1]}: ", err)
+            self.assertEqual(sorted(self.folder.iterdir()), before)
+
+    def test_a_signal_while_tokenising_or_waiting_for_a_prompt(self):
+        word = self.folder / "word"
+        word.write_bytes(b"a" * 20_000_000)
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for arguments in ((self.db, "--tokenize", word), (self.plan, self.db, "-f", pipe),
+                              (self.plan, self.db, "-f", "-")):
+                with self.subTest(sent=sent, arguments=arguments):
+                    process = start(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE)
+                    time.sleep(0.3)  # it is at work; before that, a signal ends it all the same
+                    process.send_signal(sent)
+                    out, err = process.communicate(timeout=60)
+                    self.assertIn(process.returncode, (128 + sent, -sent))
+                    self.assertEqual((out, err), (b"", b""))
 
     def test_closed_output(self):
         file = self.folder / "some.txt"
