@@ -195,6 +195,15 @@ class Sessions(RunTest):
             self.assertEqual(status, 0, err)
             self.assertLess(self.statistics(err)[0], 40)
 
+    def test_a_name_is_no_uri(self):
+        folder = self.sessions / "names"
+        folder.mkdir()
+        for name in ("file:a.db?mode=memory", "file::memory:"):
+            status, _, err = attempt(*self.made["tiny-llama"], "--session", name, "-p", "a", "-n", 1,
+                                     cwd=folder)
+            self.assertEqual(status, 0, err)
+            self.assertTrue((folder / name).is_file())
+
     def test_files_that_are_no_session_files(self):
         self.file.write_bytes(b"something else, longer than a header of SQLite " * 30)
         self.assertIn("not a session file", self.refused("-p", "x"))
