@@ -9,28 +9,11 @@
 #include <cstdio>
 #include <cstring>
 #include <random>
-#include <utility>
 
 #include "common/error.h"
 
 namespace llmsql {
 namespace {
-
-class Descriptor {
-  public:
-    explicit Descriptor(int fd) : fd_(fd) {}
-    Descriptor(Descriptor&& other) noexcept : fd_(other.release()) {}
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    ~Descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    int get() const { return fd_; }
-    int release() { return std::exchange(fd_, -1); }
-
-  private:
-    int fd_;
-};
 
 Descriptor open_regular(const std::filesystem::path& path) {
     Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -52,6 +35,15 @@ void write_all(int fd, std::string_view content, const std::filesystem::path& pa
 }
 
 }  // namespace
+
+Descriptor::~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+}
+
+std::string sqlite_name(const std::filesystem::path& path) {
+    std::string name = path.string();
+    return name.starts_with("file:") ? "./" + name : name;
+}
 
 void require_readable_file(const std::filesystem::path& path) {
     open_regular(path);
@@ -124,30 +116,31 @@ TemporaryFile::TemporaryFile(const std::filesystem::path& path) : path_(path) {
     std::random_device random;
     const std::string start = std::filesystem::absolute(path).string() + ".";
     // Not by mkstemp(), whose permissions could be widened only by setting the process's umask.
+    int fd = -1;
     do {
         name_ = start;
         for (int i = 0; i < 6; ++i) name_ += kLetters[random() % kLetters.size()];
-        fd_ = ::open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    } while (fd_ < 0 && (errno == EEXIST || errno == EINTR));
-    if (fd_ < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
+        fd = ::open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    } while (fd < 0 && (errno == EEXIST || errno == EINTR));
+    if (fd < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
+    file_ = Descriptor(fd);
 }
 
 TemporaryFile::~TemporaryFile() {
-    close();
     if (!name_.empty()) ::unlink(name_.c_str());
 }
 
 void TemporaryFile::write(std::string_view bytes) {
-    write_all(fd_, bytes, path_);
+    write_all(file_.get(), bytes, path_);
 }
 
 void TemporaryFile::flush() {
-    if (::fsync(fd_) != 0) fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
+    if (::fsync(file_.get()) != 0)
+        fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
 }
 
 void TemporaryFile::close() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
+    file_ = Descriptor();
 }
 
 void TemporaryFile::publish() {

@@ -1,11 +1,32 @@
-// Whole files in and out: text read at once, output that is there entirely or not at all.
+// Files: open ones, names, and whole ones in and out: text read at once, output that is there
+// entirely or not at all.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace llmsql {
+
+/// An open file, closed at destruction; -1: none.
+class Descriptor {
+  public:
+    explicit Descriptor(int fd = -1) : fd_(fd) {}
+    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+    ~Descriptor();
+    int get() const { return fd_; }
+
+  private:
+    int fd_;
+};
+
+/// A file's name as sqlite3_open_v2() is to be given it, which takes "file:…" for a URI.
+std::string sqlite_name(const std::filesystem::path& path);
 
 /// The content of a regular file. Errors name the path: not found, a directory, unreadable.
 std::string read_file(const std::filesystem::path& path);
@@ -43,7 +64,7 @@ class TemporaryFile {
   private:
     std::filesystem::path path_;
     std::string name_;  // empty once it has been published
-    int fd_ = -1;
+    Descriptor file_;
 };
 
 /// Writes beside `path` under a temporary name, flushes to the disk, and renames: after a failure

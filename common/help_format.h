@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "common/files.h"
+#include "common/error.h"
 
 namespace llmsql {
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 namespace llmsql {
+
 Utf8Char utf8_at(std::string_view text) {
     const auto lead = static_cast<uint8_t>(text[0]);
     if (lead < 0x80) return {Utf8Status::valid, 1, lead};

@@ -51,11 +51,9 @@ void handle_signals() {
     struct sigaction action {};
     action.sa_handler = cancel;
     action.sa_flags = SA_RESTART;
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-        struct sigaction before {};
-        sigaction(signal, nullptr, &before);
-        if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);  // nohup
-    }
+    for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+    // One that was ignored at the start, as nohup has it, stays ignored.
+    if (std::signal(SIGHUP, SIG_IGN) != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
     std::signal(SIGXFSZ, SIG_IGN);
 }
 

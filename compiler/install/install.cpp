@@ -24,7 +24,8 @@ class Database {
   public:
     explicit Database(const std::string& name) : name_(name) {
         sqlite3* raw = nullptr;
-        const int code = sqlite3_open_v2(name.c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr);
+        const int code =
+            sqlite3_open_v2(sqlite_name(name).c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr);
         db_.reset(raw);
         if (code != SQLITE_OK) refuse();
         sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);

@@ -60,9 +60,7 @@ void prepare_console() {
     ::sigaction(SIGINT, &action, nullptr);
     ::sigaction(SIGTERM, &action, nullptr);
     // One that was ignored at the start, as nohup has it, stays ignored.
-    struct sigaction before {};
-    if (::sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
-        ::sigaction(SIGHUP, &action, nullptr);
+    if (std::signal(SIGHUP, SIG_IGN) != SIG_IGN) ::sigaction(SIGHUP, &action, nullptr);
     std::signal(SIGPIPE, SIG_IGN);
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is an error of writing it
 }
@@ -136,17 +134,13 @@ std::string read_input(const std::filesystem::path& path) {
     std::error_code none;
     if (!standard && !std::filesystem::is_fifo(path, none)) return read_file(path);
     const std::string name = standard ? "standard input" : path.string();
-    int fd = STDIN_FILENO;
-    while (!standard && (fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) < 0) {
+    Descriptor opened;
+    while (!standard && opened.get() < 0) {
+        opened = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
         stop_if_interrupted();
-        if (errno != EINTR) fail("{}: {}", name, std::strerror(errno));
+        if (opened.get() < 0 && errno != EINTR) fail("{}: {}", name, std::strerror(errno));
     }
-    struct Closing {
-        int fd;
-        ~Closing() {
-            if (fd != STDIN_FILENO) ::close(fd);
-        }
-    } const closing{fd};
+    const int fd = standard ? STDIN_FILENO : opened.get();
     std::string content;
     for (char bytes[1 << 16];;) {
         const ssize_t count = ::read(fd, bytes, sizeof bytes);

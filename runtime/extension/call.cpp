@@ -61,11 +61,14 @@ std::vector<std::string> texts(const std::string& name, const Json& value) {
     return all;
 }
 
+using Name = const std::string&;
+using Value = const Json&;
+
 // An option: the calls that take it, and how its value is read.
 struct Option {
     const char* name;
     unsigned calls;
-    void (*set)(CallOptions& options, const std::string& name, const Json& value);
+    void (*set)(CallOptions& to, Name name, Value value);
 };
 
 constexpr unsigned bit(Call call) {
@@ -77,62 +80,68 @@ constexpr unsigned kAll = kAnswers | bit(Call::logprob);
 constexpr unsigned kLoading = kAll | bit(Call::load);
 constexpr int64_t kMost = 1 << 30;
 
-using Set = CallOptions;
-using Name = const std::string&;
-using Value = const Json&;
-
 constexpr Option kOptions[] = {
     {"n_predict", kAnswers,
-     [](Set& set, Name name, Value value) {
-         set.generate.predict = integer(name, value, -1, kMost);
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.predict = integer(name, value, -1, kMost);
      }},
     {"temperature", kAnswers,
-     [](Set& set, Name name, Value value) {
-         set.generate.sampler.temperature = real(
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.sampler.temperature = real(
              name, value, [](double x) { return x >= 0; }, "a number of 0 or more");
      }},
     {"top_k", kAnswers,
-     [](Set& set, Name name, Value value) {
-         set.generate.sampler.top_k = static_cast<int>(integer(name, value, 0, kMost));
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.sampler.top_k = static_cast<int>(integer(name, value, 0, kMost));
      }},
     {"top_p", kAnswers,
-     [](Set& set, Name name, Value value) { set.generate.sampler.top_p = share(name, value); }},
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.sampler.top_p = share(name, value);
+     }},
     {"min_p", kAnswers,
-     [](Set& set, Name name, Value value) { set.generate.sampler.min_p = share(name, value); }},
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.sampler.min_p = share(name, value);
+     }},
     {"repeat_penalty", kAnswers,
-     [](Set& set, Name name, Value value) {
-         set.generate.sampler.repeat_penalty = real(
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.sampler.repeat_penalty = real(
              name, value, [](double x) { return x > 0; }, "a number of more than 0");
      }},
     {"seed", kAnswers,
-     [](Set& set, Name name, Value value) {
-         set.generate.seed = integer(name, value, -1, INT64_MAX);
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.seed = integer(name, value, -1, INT64_MAX);
      }},
     {"stop", kAnswers,
-     [](Set& set, Name name, Value value) { set.generate.stops = texts(name, value); }},
+     [](CallOptions& to, Name name, Value value) { to.generate.stops = texts(name, value); }},
     {"ignore_eos", kAnswers,
-     [](Set& set, Name name, Value value) { set.generate.ignore_end = truth(name, value); }},
+     [](CallOptions& to, Name name, Value value) { to.generate.ignore_end = truth(name, value); }},
     {"context", kAnswers,
-     [](Set& set, Name name, Value value) {
-         set.generate.context = static_cast<int>(integer(name, value, 1, kMost));
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.context = static_cast<int>(integer(name, value, 1, kMost));
      }},
     {"keep", kAnswers,
-     [](Set& set, Name name, Value value) { set.generate.keep = integer(name, value, -1, kMost); }},
-    {"chat", kPrompts, [](Set& set, Name name, Value value) { set.chat = truth(name, value); }},
-    {"system", kAnswers, [](Set& set, Name name, Value value) { set.system = text(name, value); }},
-    {"given", bit(Call::logprob),
-     [](Set& set, Name name, Value value) { set.given = text(name, value); }},
-    {"sessions", bit(Call::chat),
-     [](Set& set, Name name, Value value) { set.sessions = file(name, value); }},
-    {"together", bit(Call::batch),
-     [](Set& set, Name name, Value value) {
-         set.together = static_cast<int>(integer(name, value, 1, 1024));
+     [](CallOptions& to, Name name, Value value) {
+         to.generate.keep = integer(name, value, -1, kMost);
      }},
-    {"model", kAll, [](Set& set, Name name, Value value) { set.choice.model = text(name, value); }},
-    {"plan", kAll, [](Set& set, Name name, Value value) { set.choice.plan = text(name, value); }},
+    {"chat", kPrompts,
+     [](CallOptions& to, Name name, Value value) { to.chat = truth(name, value); }},
+    {"system", kAnswers,
+     [](CallOptions& to, Name name, Value value) { to.system = text(name, value); }},
+    {"given", bit(Call::logprob),
+     [](CallOptions& to, Name name, Value value) { to.given = text(name, value); }},
+    {"sessions", bit(Call::chat),
+     [](CallOptions& to, Name name, Value value) { to.sessions = file(name, value); }},
+    {"together", bit(Call::batch),
+     [](CallOptions& to, Name name, Value value) {
+         to.together = static_cast<int>(integer(name, value, 1, 1024));
+     }},
+    {"model", kAll,
+     [](CallOptions& to, Name name, Value value) { to.choice.model = text(name, value); }},
+    {"plan", kAll,
+     [](CallOptions& to, Name name, Value value) { to.choice.plan = text(name, value); }},
     {"threads", kLoading,
-     [](Set& set, Name name, Value value) {
-         set.choice.threads = static_cast<int>(integer(name, value, 0, 256));
+     [](CallOptions& to, Name name, Value value) {
+         to.choice.threads = static_cast<int>(integer(name, value, 0, 256));
      }},
 };
 

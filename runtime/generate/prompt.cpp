@@ -58,14 +58,16 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
         check_length(tokenizer, message.content, context, "a message");
     std::vector<int32_t> tokens = tokenizer.encode(program.render_chat(messages), true);
     if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
-    if (tokens.size() <= static_cast<size_t>(context)) return tokens;
     // What is asked now and the markup around it are not what --keep forgets.
-    const size_t last = tokenizer.encode(program.render_chat(messages.last(1)), true).size();
-    if (keep && last > static_cast<size_t>(context))
-        fail(
-            "the message is {} tokens, the context holds {}: shorten it, or compile the plan with "
-            "a larger --context",
-            last, context);
+    size_t last = 0;
+    if (keep && tokens.size() > static_cast<size_t>(context)) {
+        last = tokenizer.encode(program.render_chat(messages.last(1)), true).size();
+        if (last > static_cast<size_t>(context))
+            fail(
+                "the message is {} tokens, the context holds {}: shorten it, or compile the plan "
+                "with a larger --context",
+                last, context);
+    }
     return fit(std::move(tokens), context, keep, last,
                messages.size() <= 2 ? "prompt is" : "conversation has grown to");
 }

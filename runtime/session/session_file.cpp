@@ -6,6 +6,7 @@
 #include <new>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "runtime/session/session_schema.h"
 
 namespace llmsql {
@@ -32,7 +33,7 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
         fail("{}: there is no folder {}", name, folder.string());
     sqlite3* raw = nullptr;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (make ? SQLITE_OPEN_CREATE : 0);
-    const int code = sqlite3_open_v2(open_name(name).c_str(), &raw, flags, nullptr);
+    const int code = sqlite3_open_v2(sqlite_name(name).c_str(), &raw, flags, nullptr);
     db_.reset(raw);
     if (code == SQLITE_NOMEM || !raw) throw std::bad_alloc();
     if (code != SQLITE_OK) {

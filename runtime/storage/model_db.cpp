@@ -97,7 +97,7 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     const std::string not_ours = name + ": not a model database (llmsql-import makes one)";
     check_header(name, not_ours);
     sqlite3* raw = nullptr;
-    const int code = sqlite3_open_v2(open_name(name).c_str(), &raw,
+    const int code = sqlite3_open_v2(sqlite_name(name).c_str(), &raw,
                                      SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
     Connection connection(raw);
     if (code != SQLITE_OK) fail("{}: {}", name, raw ? sqlite3_errmsg(raw) : sqlite3_errstr(code));

@@ -11,11 +11,6 @@
 
 namespace llmsql {
 
-/// A file's name as sqlite3_open_v2() is to be given it, which takes "file:…" for a URI.
-inline std::string open_name(const std::string& path) {
-    return path.starts_with("file:") ? "./" + path : path;
-}
-
 struct StatementFinalizer {
     void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
 };

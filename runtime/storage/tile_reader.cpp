@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "runtime/storage/direct_reader.h"
 #include "runtime/storage/map_reader.h"
 #include "runtime/storage/page_reader.h"
@@ -56,7 +57,7 @@ class BlobReader final : public TileReader {
 
     void open(Worker& worker) const {
         sqlite3* raw = nullptr;
-        const int code = sqlite3_open_v2(open_name(path_).c_str(), &raw,
+        const int code = sqlite3_open_v2(sqlite_name(path_).c_str(), &raw,
                                          SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
         Connection connection(raw);
         if (code != SQLITE_OK)

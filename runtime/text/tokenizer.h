@@ -58,7 +58,7 @@ class Tokenizer {
     /// The id of the token with exactly this piece, of any kind.
     std::optional<int32_t> find_piece(std::string_view piece) const;
 
-    /// Bytes of the longest token's text. Looked up in the database at each call.
+    /// Bytes of the longest token's text. The first call looks at the whole vocabulary.
     size_t longest_token() const { return vocabulary_.longest_piece(); }
 
     std::optional<int32_t> start_token() const { return start_; }  // the model's bos

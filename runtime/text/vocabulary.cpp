@@ -27,7 +27,7 @@ std::string column_bytes(sqlite3_stmt* statement, int column) {
 
 }  // namespace
 
-Vocabulary::Vocabulary(const ModelDb& db) : where_(db.path().string()) {
+Vocabulary::Vocabulary(const ModelDb& db) : where_(db.path().string()), db_(db) {
     by_id_ = prepare(db.handle(), "SELECT piece, kind FROM llm_token WHERE id = ?1", where_);
     by_piece_ = prepare(
         db.handle(), "SELECT id FROM llm_token WHERE piece = ?1 ORDER BY kind = 3 DESC, id LIMIT 1",
@@ -40,8 +40,6 @@ Vocabulary::Vocabulary(const ModelDb& db) : where_(db.path().string()) {
                 "SELECT id FROM llm_token WHERE piece = ?1 AND +kind IN (1, 6) LIMIT 1", where_);
     merge_ = prepare(db.handle(),
                      "SELECT merged, rank FROM llm_merge WHERE left = ?1 AND right = ?2", where_);
-    longest_ =
-        prepare(db.handle(), "SELECT max(length(CAST(piece AS BLOB))) FROM llm_token", where_);
 
     has_merges_ =
         step(prepare(db.handle(), "SELECT 1 FROM llm_merge LIMIT 1", where_).get(), where_);
@@ -82,10 +80,13 @@ std::optional<int32_t> Vocabulary::find(std::string_view piece) const {
 }
 
 size_t Vocabulary::longest_piece() const {
-    const ResetAtExit reset(longest_.get());
-    const bool any = step(longest_.get(), where_);
-    return static_cast<size_t>(
-        std::max<int64_t>(1, any ? sqlite3_column_int64(longest_.get(), 0) : 0));
+    if (longest_ == 0) {
+        const Statement query =
+            prepare(db_.handle(), "SELECT max(length(CAST(piece AS BLOB))) FROM llm_token", where_);
+        step(query.get(), where_);
+        longest_ = static_cast<size_t>(std::max<int64_t>(1, sqlite3_column_int64(query.get(), 0)));
+    }
+    return longest_;
 }
 
 std::optional<Merge> Vocabulary::find_by_score(std::string_view piece) const {

@@ -41,6 +41,7 @@ struct SpecialToken {
 /// Not thread-safe: statements are shared between calls. Errors name the database.
 class Vocabulary {
   public:
+    /// `db` must outlive it.
     explicit Vocabulary(const ModelDb& db);
 
     /// The token with this id; fails if there is none.
@@ -53,7 +54,7 @@ class Vocabulary {
     /// text may become. Its order is minus its score.
     std::optional<Merge> find_by_score(std::string_view piece) const;
 
-    /// Bytes of the longest piece, 1 at least: one look at all rows.
+    /// Bytes of the longest piece, 1 at least. The first call looks at all rows.
     size_t longest_piece() const;
 
     /// Whether llm_merge has rows.
@@ -71,7 +72,9 @@ class Vocabulary {
 
   private:
     std::string where_;  // starts the errors' texts: the database's path
-    Statement by_id_, by_piece_, by_score_, byte_, merge_, longest_;
+    Statement by_id_, by_piece_, by_score_, byte_, merge_;
+    const ModelDb& db_;
+    mutable size_t longest_ = 0;  // once it is known
     bool has_merges_ = false;
     std::vector<SpecialToken> special_;  // sorted by piece
     std::bitset<256> special_start_;     // the bytes that a special token starts with

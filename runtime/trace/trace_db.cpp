@@ -113,7 +113,7 @@ class Comparer final : public RunObserver {
         : outline_(outline), name_(path.string()), tolerance_(tolerance) {
         require_readable_file(path);
         sqlite3* raw = nullptr;
-        const int code = sqlite3_open_v2(open_name(name_).c_str(), &raw,
+        const int code = sqlite3_open_v2(sqlite_name(name_).c_str(), &raw,
                                          SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
         connection_.reset(raw);
         sqlite3_stmt* query = nullptr;
