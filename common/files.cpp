@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <random>
+#include <set>
 
 #include "common/error.h"
 
@@ -111,7 +112,32 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
     file.publish();
 }
 
+namespace {
+
+/// The temporary files that there are. Never destroyed: a thread may look while the process ends.
+struct Temporaries {
+    std::recursive_mutex mutex;
+    std::set<std::string> names;
+};
+
+Temporaries& temporaries() {
+    static auto& all = *new Temporaries;
+    return all;
+}
+
+}  // namespace
+
+std::unique_lock<std::recursive_mutex> TemporaryFile::hold() {
+    return std::unique_lock(temporaries().mutex);
+}
+
+void TemporaryFile::abandon_all() {
+    hold().release();  // for good
+    for (const std::string& name : temporaries().names) ::unlink(name.c_str());
+}
+
 TemporaryFile::TemporaryFile(const std::filesystem::path& path) : path_(path) {
+    const auto held = hold();
     constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
     std::random_device random;
     const std::string start = std::filesystem::absolute(path).string() + ".";
@@ -124,10 +150,14 @@ TemporaryFile::TemporaryFile(const std::filesystem::path& path) : path_(path) {
     } while (fd < 0 && (errno == EEXIST || errno == EINTR));
     if (fd < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
     file_ = Descriptor(fd);
+    temporaries().names.insert(name_);
 }
 
 TemporaryFile::~TemporaryFile() {
-    if (!name_.empty()) ::unlink(name_.c_str());
+    if (name_.empty()) return;
+    const auto held = hold();
+    ::unlink(name_.c_str());
+    temporaries().names.erase(name_);
 }
 
 void TemporaryFile::write(std::string_view bytes) {
@@ -144,8 +174,10 @@ void TemporaryFile::close() {
 }
 
 void TemporaryFile::publish() {
+    const auto held = hold();
     if (std::rename(name_.c_str(), path_.c_str()) != 0)
         fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
+    temporaries().names.erase(name_);
     name_.clear();
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -60,6 +61,13 @@ class TemporaryFile {
     void flush();  // to the disk
     void close();  // for another to write by name; write() and flush() no more
     void publish();
+
+    /// While it lives, no temporary file of the process takes its name or is removed by abandon_all.
+    static std::unique_lock<std::recursive_mutex> hold();
+
+    /// Removes all that there are, from any thread, and lets no other be made or published: for a
+    /// process that ends without unwinding.
+    static void abandon_all();
 
   private:
     std::filesystem::path path_;

@@ -187,6 +187,10 @@ std::string produce(const Options& options, PlanIdentity& identity) {
     const Model model = load_model(options.input, dirs);
     const std::vector<ParamEntry> entries(model.params.begin(), model.params.end());
     identity = {model.name, catalogue_checksum(entries)};
+    if (model.origin.context > 0 && options.sizes.context > model.origin.context)
+        report(fmt::format("llmsqlc: note: --context {} is beyond the {} positions that the model "
+                           "was trained for: text may degrade from there on\n",
+                           options.sizes.context, model.origin.context));
     const OpGraph graph = lower_model(options.input, dirs, model);
     if (options.emit == "graph") return to_text(graph, model.params);
     std::optional<Budget> budget;
@@ -200,6 +204,8 @@ std::string produce(const Options& options, PlanIdentity& identity) {
     if (options.emit == "html") {
         const PlanFile file = parse_plan(plan_text(model, plan), model.name + ".sql");
         Json data = plan_json(file, outline_of(file));
+        if (!model.origin.ignored.empty())
+            data["ignored"] = fmt::format("{}", fmt::join(model.origin.ignored, ", "));
         data["compiled"] = compiled_json(model, graph, plan, options.sizes, budget);
         return page_html(data);
     }

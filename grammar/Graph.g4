@@ -6,13 +6,15 @@ grammar Graph;
 
 graph: 'graph' name annotation* '{' declaration* '}' EOF;
 
-declaration: number | let | require | parameter | block | forward;
+declaration: number | let | require | ignore | parameter | block | forward;
 
 number: kind=('dim' | 'const') name ('=' expression)? annotation* ';';
 
 let: 'let' name '=' expression annotation* ';';
 
 require: 'require' expression (',' STRING)? ';';
+
+ignore: 'ignore' annotation+ ';';
 
 parameter: optional='optional'? 'param' name ':' shape ('=' name)? annotation* ';';
 
@@ -58,8 +60,8 @@ expression
 argument: (name '=')? expression;
 
 name
-    : NAME | 'graph' | 'dim' | 'const' | 'let' | 'require' | 'optional' | 'param' | 'block' | 'forward'
-    | 'in'
+    : NAME | 'graph' | 'dim' | 'const' | 'let' | 'require' | 'ignore' | 'optional' | 'param' | 'block'
+    | 'forward' | 'in'
     ;
 
 NUMBER: DIGIT+ ('.' DIGIT+)? ([eE] [+-]? DIGIT+)?;

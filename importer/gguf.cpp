@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -24,6 +25,8 @@ constexpr uint64_t kLongestTensorName = 256;
 constexpr uint64_t kLongestText = 4 * 1024 * 1024;  // of a string that is read whole
 constexpr uint64_t kLongestElement = 64 * 1024;     // of an array
 constexpr uint64_t kLargestAlignment = 1 << 20;
+constexpr uint64_t kMostJudged = 4096;  // elements of a list that stands for something a layer
+constexpr uint64_t kLongestJudged = 256;
 
 /// Bytes of a number; 0 for strings, arrays and what is no type.
 size_t fixed_size(uint32_t type) {
@@ -279,7 +282,67 @@ std::optional<double> Gguf::number(const std::string& key) const {
     if (!value) return std::nullopt;
     if (const auto* number = std::get_if<double>(value)) return *number;
     if (const auto* flag = std::get_if<bool>(value)) return *flag ? 1 : 0;
+    if (const auto* array = std::get_if<GgufArray>(value)) return number_of_list(key, *array);
     return std::nullopt;
+}
+
+/// One number a layer.
+std::optional<double> Gguf::number_of_list(const std::string& key, const GgufArray& array) const {
+    if (array.type == GgufValueType::string)
+        fail("{}: metadata {} is an array of strings, a number is needed", name(), printable(key));
+    if (array.count == 0 || array.count > kMostJudged)
+        fail("{}: metadata {} is an array of {} numbers, a number is needed", name(),
+             printable(key), array.count);
+    GgufArrayReader reader(*this, array, key);
+    const double first = reader.next_number();
+    for (uint64_t i = 1; i < array.count; ++i)
+        if (const double next = reader.next_number(); next != first)
+            fail("{}: metadata {} is an array, a number is needed: its elements differ ({} and {})",
+                 name(), printable(key), first, next);
+    const Value* layers = find(text("general.architecture").value_or("") + ".block_count");
+    const double* count = layers ? std::get_if<double>(layers) : nullptr;
+    if (count && *count != static_cast<double>(array.count))
+        fail("{}: metadata {} is an array of {} numbers, but the model has {} layers", name(),
+             printable(key), array.count, *count);
+    return first;
+}
+
+std::vector<std::pair<std::string, SourceValue>> Gguf::own_values() const {
+    const std::string start = architecture() + ".";
+    std::vector<std::pair<std::string, SourceValue>> own;
+    for (const auto& [key, value] : metadata_)
+        if (key.starts_with(start)) own.emplace_back(key, judged(key, value));
+    std::ranges::sort(own, {}, &std::pair<std::string, SourceValue>::first);
+    return own;
+}
+
+SourceValue Gguf::judged(const std::string& key, const Value& value) const {
+    if (const auto* number = std::get_if<double>(&value)) return SourceValue::of(*number);
+    if (const auto* flag = std::get_if<bool>(&value)) return SourceValue::of(*flag ? 1.0 : 0.0);
+    if (const auto* string = std::get_if<GgufString>(&value)) {
+        std::string text(std::min(string->length, kLongestJudged), '\0');
+        file_.read(string->offset, text.data(), text.size());
+        return SourceValue::of(std::move(text));
+    }
+    const auto& array = std::get<GgufArray>(value);
+    SourceValue list;
+    list.kind = SourceValue::Kind::list;
+    list.count = array.count;
+    if (array.count > kMostJudged) return list;
+    GgufArrayReader reader(*this, array, key);
+    for (uint64_t i = 0; i < array.count; ++i)
+        list.elements.push_back(array.type == GgufValueType::string
+                                    ? SourceValue::of(std::string(reader.next_string()))
+                                    : SourceValue::of(reader.next_number()));
+    return list;
+}
+
+std::optional<int64_t> Gguf::trained_context() const {
+    const Value* found = find(architecture() + ".context_length");
+    const double* length = found ? std::get_if<double>(found) : nullptr;
+    if (!length || !(*length >= 1 && *length <= kLongestContext) || *length != std::floor(*length))
+        return std::nullopt;
+    return static_cast<int64_t>(*length);
 }
 
 std::vector<std::string> Gguf::keys() const {

@@ -69,8 +69,9 @@ class Gguf : public Source {
     std::span<const SourceTensor> tensors() const override { return tensors_; }
     const SourceTensor* find_tensor(const std::string& name) const override;
 
-    /// Metadata by key: nothing if the key is absent; number() also if the value is no number or
-    /// bool, the others fail if the value is of another type.
+    /// Metadata by key: nothing if the key is absent; number() also if the value is a string, the
+    /// others fail if the value is of another type. A list of numbers that are all the same, one a
+    /// layer, is that number, as for llama.cpp; number() fails at other lists.
     std::optional<double> number(const std::string& key) const override;
     std::optional<bool> flag(const std::string& key) const;
     std::optional<std::string> text(const std::string& key) const override;
@@ -78,6 +79,13 @@ class Gguf : public Source {
 
     /// All keys of the metadata.
     std::vector<std::string> keys() const override;
+    std::vector<std::pair<std::string, SourceValue>> own_values() const override;
+    std::string kind(const std::string& key) const override {
+        const Value* value = find(key);
+        return value && std::holds_alternative<GgufArray>(*value) ? "an array" : "";
+    }
+    bool silent_about(const std::string& key) const override { return find(key) == nullptr; }
+    std::optional<int64_t> trained_context() const override;
 
   private:
     using Value = std::variant<double, bool, GgufString, GgufArray>;
@@ -89,6 +97,8 @@ class Gguf : public Source {
     Value read_value(ByteScanner& scanner, uint32_t type, const std::string& key) const;
     GgufArray read_array(ByteScanner& scanner, const std::string& key) const;
     const Value* find(const std::string& key) const;
+    SourceValue judged(const std::string& key, const Value& value) const;
+    std::optional<double> number_of_list(const std::string& key, const GgufArray& array) const;
 
     RandomAccessFile file_;
     std::unordered_map<std::string, Value> metadata_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <map>
 #include <set>
 #include <system_error>
@@ -21,6 +22,7 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kSingle = "model.safetensors";
 constexpr size_t kIndexBytes = 16 << 20;
 constexpr size_t kMostShards = 1000;
+constexpr size_t kMostJudged = 4096;  // elements of a list that stands for something a layer
 
 /// What stands under a path of names and indices parted by dots; null if nothing does.
 const Json* at_path(const Json& from, std::string_view path) {
@@ -157,6 +159,66 @@ std::vector<std::string> HfFolder::keys() const {
             for (const auto& [inner, _] : value.items()) keys.push_back(name + "." + inner);
     }
     return keys;
+}
+
+namespace {
+
+SourceValue value_of(const Json& value) {
+    if (value.is_boolean()) return SourceValue::of(value.get<bool>() ? 1.0 : 0.0);
+    if (value.is_number()) return SourceValue::of(value.get<double>());
+    if (value.is_string()) return SourceValue::of(value.get<std::string>());
+    SourceValue judged;
+    if (!value.is_array()) return judged;
+    judged.kind = SourceValue::Kind::list;
+    judged.count = value.size();
+    if (value.size() <= kMostJudged)
+        for (const Json& element : value)
+            judged.elements.push_back(element.is_array() ? SourceValue{} : value_of(element));
+    return judged;
+}
+
+/// Members of objects are keys of their own.
+void collect(const std::string& key, const Json& value,
+             std::vector<std::pair<std::string, SourceValue>>& all) {
+    if (value.is_null()) return;
+    if (!value.is_object() || value.empty()) {
+        all.emplace_back(key, value_of(value));
+        return;
+    }
+    for (const auto& [name, inner] : value.items()) collect(key + "." + name, inner, all);
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, SourceValue>> HfFolder::own_values() const {
+    std::vector<std::pair<std::string, SourceValue>> own;
+    for (const auto& [name, value] : config_.items()) collect(name, value, own);
+    std::ranges::sort(own, {}, &std::pair<std::string, SourceValue>::first);
+    return own;
+}
+
+std::string HfFolder::kind(const std::string& key) const {
+    const Json* found = at_path(config_, key);
+    if (!found) return "";
+    return found->is_array() ? "an array" : found->is_object() ? "an object" : "";
+}
+
+bool HfFolder::silent_about(const std::string& key) const {
+    const size_t dot = key.rfind('.');
+    const Json* parent = dot == std::string::npos ? &config_ : at_path(config_, key.substr(0, dot));
+    return !parent || !parent->is_object() ||
+           !parent->contains(dot == std::string::npos ? key : key.substr(dot + 1));
+}
+
+std::optional<int64_t> HfFolder::trained_context() const {
+    for (const char* key : {"max_position_embeddings", "text_config.max_position_embeddings"}) {
+        const Json* found = at_path(config_, key);
+        if (!found || !found->is_number()) continue;
+        const double length = found->get<double>();
+        if (length >= 1 && length <= kLongestContext && length == std::floor(length))
+            return static_cast<int64_t>(length);
+    }
+    return std::nullopt;
 }
 
 /// A head that config.json says is tied to the embedding is not the model's, whatever the file has:

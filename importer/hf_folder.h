@@ -28,6 +28,10 @@ class HfFolder : public Source {
     std::optional<double> number(const std::string& key) const override;
     std::optional<std::string> text(const std::string& key) const override;
     std::vector<std::string> keys() const override;
+    std::vector<std::pair<std::string, SourceValue>> own_values() const override;
+    std::string kind(const std::string& key) const override;
+    bool silent_about(const std::string& key) const override;
+    std::optional<int64_t> trained_context() const override;
 
     std::span<const SourceTensor> tensors() const override { return tensors_; }
     const SourceTensor* find_tensor(const std::string& name) const override;

@@ -19,6 +19,7 @@
 #include "importer/hf_folder.h"
 #include "importer/hf_tokenizer.h"
 #include "importer/model_writer.h"
+#include "importer/source_keys.h"
 #include "importer/store.h"
 
 namespace llmsql {
@@ -33,11 +34,26 @@ struct Opened {
     std::function<std::optional<std::string>()> chat;  // the Jinja template
 };
 
-SourceMetadata metadata_of(const Source& source) {
+/// The source as the graph is to see it: without the keys that are to be ignored.
+SourceMetadata metadata_of(const Source& source, const std::vector<std::string>& ignored) {
+    const std::string architecture = source.architecture();
     return {.format = std::string(source.format()),
-            .architecture = source.architecture(),
-            .number = [&source](const std::string& key) { return source.number(key); },
-            .text = [&source](const std::string& key) { return source.text(key); },
+            .architecture = architecture,
+            .number = [&source, &ignored,
+                       architecture](const std::string& key) -> std::optional<double> {
+                if (is_ignored(ignored, key)) return std::nullopt;
+                if (const auto number = source.number(key)) return number;
+                return source.format() == "hf" && source.silent_about(key)
+                           ? class_default(architecture, key)
+                           : std::nullopt;
+            },
+            .text = [&source, &ignored](const std::string& key) -> std::optional<std::string> {
+                if (is_ignored(ignored, key)) return std::nullopt;
+                return source.text(key);
+            },
+            .kind = [&source, &ignored](const std::string& key) -> std::string {
+                return is_ignored(ignored, key) ? "" : source.kind(key);
+            },
             .keys = [&source] { return source.keys(); },
             .shape = [&source](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
                 const SourceTensor* found = source.find_tensor(tensor);
@@ -46,13 +62,22 @@ SourceMetadata metadata_of(const Source& source) {
             }};
 }
 
-Model model_from_file(const ImportOptions& options, const Source& source) {
+/// Whatever the source says must be known to the graph. Fails before anything is made of it.
+KeysRead checked_keys(const ImportOptions& options, const Source& source, const fs::path& graph) {
+    const SourceMetadata metadata = metadata_of(source, options.ignored_keys);
+    KeysRead keys = keys_read(graph, metadata);
+    check_keys(source, metadata, keys, options.ignored_keys, graph.stem().string());
+    return keys;
+}
+
+Model model_from_file(const ImportOptions& options, const Source& source, const fs::path& graph) {
     Model model = load_model(*options.model_file, options.graph_dirs);
     const std::string architecture = source.architecture();
     const std::vector<std::string>& served = model.architectures[std::string(source.format())];
     if (std::ranges::find(served, architecture) == served.end())
         fail("{}: is of the architecture '{}', but the graph {} of {} is for '{}'", source.name(),
              architecture, model.graph, options.model_file->string(), fmt::join(served, "', '"));
+    checked_keys(options, source, graph);
     return model;
 }
 
@@ -66,13 +91,19 @@ void check_tokenizer(const ImportOptions& options, const Source& source, const M
              options.model_file->string(), text_of(model.tokenizer));
 }
 
-Model model_from_graph(const ImportOptions& options, const Source& source, const Note& note) {
+fs::path graph_of(const ImportOptions& options, const Source& source) {
+    if (options.model_file) return graph_of_model_file(*options.model_file, options.graph_dirs);
+    if (options.graph_file) return *options.graph_file;
+    return find_graph_for(std::string(source.format()), source.architecture(), options.graph_dirs);
+}
+
+Model model_from_graph(const ImportOptions& options, const Source& source, const fs::path& graph,
+                       const Note& note) {
     const std::string name = options.name.empty() ? model_name_of(options.source) : options.name;
-    const fs::path graph = options.graph_file
-                               ? *options.graph_file
-                               : find_graph_for(std::string(source.format()), source.architecture(),
-                                                options.graph_dirs);
-    Model model = model_from_source(graph, metadata_of(source), name);
+    require_architecture(graph, std::string(source.format()), source.architecture());
+    const KeysRead keys = checked_keys(options, source, graph);
+    Model model = model_from_source(graph, metadata_of(source, options.ignored_keys), name);
+    check_lists(source, keys, model);
     for (Param& param : model.params) {
         if (param.shape.is_vector()) {
             param.type = WeightType::f32;
@@ -153,12 +184,28 @@ std::string file_name_of(const fs::path& source) {
     return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 
+/// No model is stored of which llmsqlc could not make a plan.
+void check_result(const Source& source, const std::string& text, const Model& model,
+                  const fs::path& graph) {
+    try {
+        check_model_text(text, model, graph);
+    } catch (const Error& error) {
+        const std::string_view all = error.what();
+        fail("{}: no plan could be made of this model: {}", source.name(),
+             all.substr(0, all.find('\n')));
+    }
+}
+
 ImportResult import_opened(const Opened& opened, const ImportOptions& options,
                            const ImportWatcher& watcher) {
     const Source& source = opened.source;
     check_files(options);
-    Model model = options.model_file ? model_from_file(options, source)
-                                     : model_from_graph(options, source, watcher.note);
+    const std::vector<std::string> ignored = describe_ignored(options.ignored_keys, source);
+    const fs::path graph = graph_of(options, source);
+    Model model = options.model_file ? model_from_file(options, source, graph)
+                                     : model_from_graph(options, source, graph, watcher.note);
+    // What a model file says of its source was said of another copy of it, perhaps.
+    model.origin = {source.trained_context().value_or(0), ignored};
     const SourceTokenizer tokenizer = opened.tokenizer(model);
     if (options.model_file)
         check_tokenizer(options, source, model, tokenizer);
@@ -175,12 +222,16 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
         result.parameters += param.shape.row_count() * param.shape.cols;
     }
     check_unused(options, source, model, watcher.note);
+    const std::string model_text = to_toml(model);
+    if (!options.model_file) check_result(source, model_text, model, graph);
 
     ModelWriter writer(options.output, *watcher.cancelled);
     writer.meta("model", model.name);
     writer.meta("graph", model.graph);
     writer.meta("catalogue", catalogue_checksum(catalogue));
     writer.meta("source", file_name_of(options.source));
+    if (model.origin.context > 0) writer.meta("context", model.origin.context);
+    if (!ignored.empty()) writer.meta("ignored", fmt::format("{}", fmt::join(ignored, ", ")));
     write_tokenizer(tokenizer, writer);
     for (size_t i = 0; i < catalogue.size(); ++i)
         writer.param(static_cast<int64_t>(i) + 1, catalogue[i]);
@@ -198,8 +249,11 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
         });
     }
     result.bytes_out = writer.finish();
-    // Both files or none: what is left to do for the database cannot fill the disk.
-    if (options.write_model) write_file_atomically(*options.write_model, to_toml(model));
+    // Both files or none: what is left to do for the database cannot fill the disk, and an
+    // interruption comes before or after.
+    const auto held = TemporaryFile::hold();
+    writer.require_publishable();
+    if (options.write_model) write_file_atomically(*options.write_model, model_text);
     writer.publish();
     return result;
 }

@@ -13,10 +13,13 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string>
+#include <thread>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "common/help_format.h"
 #include "compiler/model/load.h"
 #include "importer/import.h"
@@ -37,24 +40,51 @@ Exit status: 0, 1 for an error (no file is left then), 2 for a wrong
 command line.)";
 
 std::atomic<bool> cancelled = false;
-volatile std::sig_atomic_t signal_caught = 0;
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
+std::atomic<int> signal_caught = 0;
+std::atomic<bool> ending = false;  // one of the two threads says how it ended
 
-void cancel(int signal) {
-    signal_caught = signal;
-    cancelled = true;
+/// Between two writes an import looks whether it was interrupted, and ends by unwinding. Where it
+/// is about something long it does not come to look, so after this time it is ended as it stands.
+constexpr timespec kPatience{.tv_sec = 0, .tv_nsec = 500'000'000};
+
+[[noreturn]] void end_at_once() {
+    llmsql::TemporaryFile::abandon_all();
+    if (!ending.exchange(true))
+        llmsql::report("llmsql-import: interrupted, nothing was written\n");
+    std::_Exit(128 + signal_caught);
 }
 
-/// Interruptions end an import between two writes; a file size limit is an error of write(), not
-/// the end of the process: both so that the temporary file is removed.
+/// A thread of its own waits for interruptions, so that they are heard whatever the import is
+/// about. A second one ends it at once. A file size limit is an error of write(), not the end of the
+/// process: all so that the temporary files are removed.
 void handle_signals() {
-    struct sigaction action {};
-    action.sa_handler = cancel;
-    action.sa_flags = SA_RESTART;
-    for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+    sigset_t interruptions;
+    sigemptyset(&interruptions);
+    for (const int signal : {SIGINT, SIGTERM}) sigaddset(&interruptions, signal);
     // One that was ignored at the start, as nohup has it, stays ignored.
-    if (std::signal(SIGHUP, SIG_IGN) != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
+    if (std::signal(SIGHUP, SIG_IGN) != SIG_IGN) {
+        std::signal(SIGHUP, SIG_DFL);
+        sigaddset(&interruptions, SIGHUP);
+    }
+    pthread_sigmask(SIG_BLOCK, &interruptions, nullptr);
     std::signal(SIGXFSZ, SIG_IGN);
+    std::thread([interruptions] {
+        int signal = 0;
+        if (sigwait(&interruptions, &signal) != 0) return;
+        signal_caught = signal;
+        cancelled = true;
+        sigtimedwait(&interruptions, nullptr, &kPatience);
+        end_at_once();
+    }).detach();
+}
+
+/// What main returns once the import has ended by itself. Where the other thread has begun to end
+/// the process, this one waits for that.
+int ended(int status, const std::string& said) {
+    if (ending.exchange(true))
+        for (;;) ::pause();
+    llmsql::report(said);
+    return status;
 }
 
 class ProgressBar {
@@ -147,6 +177,10 @@ int main(int argc, char** argv) {
     app.add_option("--name", options.name, "without --model: what to call the model")
         ->type_name("NAME")
         ->excludes(by_model);
+    app.add_option("--ignore-key", options.ignored_keys,
+                   "pass over this key of the source's metadata, though the graph does not know "
+                   "it or cannot do what it says; may be given more than once")
+        ->type_name("NAME");
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& done) {  // --help, --version
@@ -168,11 +202,11 @@ int main(int argc, char** argv) {
     handle_signals();
     try {
         run(options);
-        return 0;
+        return ended(0, "");
     } catch (const std::bad_alloc&) {
-        llmsql::report(fmt::format("llmsql-import: out of memory\n"));
+        return ended(1, "llmsql-import: out of memory\n");
     } catch (const std::exception& error) {
-        llmsql::report(fmt::format("llmsql-import: {}\n", error.what()));
+        return ended(signal_caught ? 128 + signal_caught : 1,
+                     fmt::format("llmsql-import: {}\n", error.what()));
     }
-    return signal_caught ? 128 + signal_caught : 1;
 }

@@ -235,9 +235,13 @@ uint64_t ModelWriter::finish() {
     return static_cast<uint64_t>(info.st_size);
 }
 
-void ModelWriter::publish() {
+void ModelWriter::require_publishable() const {
     refuse_neighbours();
     if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
+}
+
+void ModelWriter::publish() {
+    require_publishable();
     file_.publish();
 }
 

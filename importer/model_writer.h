@@ -45,6 +45,10 @@ class ModelWriter {
     /// its bytes.
     uint64_t finish();
 
+    /// After finish(): fails if the file may not get the output's name, for it was cancelled or
+    /// another program has begun to write there.
+    void require_publishable() const;
+
     /// After finish(): gives the file the output's name.
     void publish();
 

@@ -30,6 +30,24 @@ RandomAccessFile::RandomAccessFile(const std::filesystem::path& path) : name_(pa
         fail("{}: is not a regular file", name_);
     }
     size_ = static_cast<uint64_t>(info.st_size);
+    refuse_pointer();
+}
+
+/// A repository cloned without Git LFS has a few lines of text in place of each large file.
+void RandomAccessFile::refuse_pointer() const {
+    constexpr std::string_view kStart = "version https://git-lfs.github.com/spec/";
+    constexpr uint64_t kLongest = 1024;  // the specification's limit
+    if (size_ < kStart.size() || size_ > kLongest) return;
+    std::string start(kStart.size(), '\0');
+    try {
+        read(0, start.data(), start.size());
+    } catch (...) {
+        ::close(fd_);
+        throw;
+    }
+    if (start != kStart) return;
+    ::close(fd_);
+    fail("{}: is a Git LFS pointer in place of the file: git lfs pull brings the file", name_);
 }
 
 RandomAccessFile::~RandomAccessFile() {

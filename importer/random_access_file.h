@@ -13,7 +13,7 @@ namespace llmsql {
 /// A file opened for reading at any offset. Errors name the file.
 class RandomAccessFile {
   public:
-    /// Fails unless `path` is a regular file that can be read.
+    /// Fails unless `path` is a regular file that can be read, and not Git LFS's pointer to one.
     explicit RandomAccessFile(const std::filesystem::path& path);
     RandomAccessFile(const RandomAccessFile&) = delete;
     RandomAccessFile& operator=(const RandomAccessFile&) = delete;
@@ -26,6 +26,8 @@ class RandomAccessFile {
     void read(uint64_t offset, void* into, size_t bytes) const;
 
   private:
+    void refuse_pointer() const;
+
     std::string name_;
     int fd_ = -1;
     uint64_t size_ = 0;

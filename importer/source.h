@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "importer/ggml_types.h"
@@ -23,6 +24,32 @@ struct SourceTensor {
     uint64_t bytes = 0;
 };
 
+/// A value of the metadata, as far as it can be judged: true and false count as 1 and 0.
+struct SourceValue {
+    enum class Kind { number, text, list, other };
+    Kind kind = Kind::other;
+    double number = 0;
+    std::string text;                    // of a text, its start at least
+    std::vector<SourceValue> elements;   // of a list; none where there are more than can be judged
+    uint64_t count = 0;                  // of a list
+
+    static SourceValue of(double number) {
+        SourceValue value;
+        value.kind = Kind::number;
+        value.number = number;
+        return value;
+    }
+    static SourceValue of(std::string text) {
+        SourceValue value;
+        value.kind = Kind::text;
+        value.text = std::move(text);
+        return value;
+    }
+};
+
+/// What is believed of a trained length; more is taken for damage.
+constexpr double kLongestContext = 1099511627776.0;  // 2^40
+
 class Source {
   public:
     virtual ~Source() = default;
@@ -38,6 +65,20 @@ class Source {
     virtual std::optional<double> number(const std::string& key) const = 0;
     virtual std::optional<std::string> text(const std::string& key) const = 0;
     virtual std::vector<std::string> keys() const = 0;  // all there are, for messages
+
+    /// What may bear on what the model computes, sorted by key: "llama.block_count" of a GGUF of the
+    /// architecture llama, and all of config.json, "rope_scaling.factor" among them. What is null is
+    /// as if it were not there.
+    virtual std::vector<std::pair<std::string, SourceValue>> own_values() const = 0;
+
+    /// "an array", "an object", where a value is neither a number nor a text; else empty.
+    virtual std::string kind(const std::string& key) const = 0;
+
+    /// Whether the source leaves a key out altogether: null is something said.
+    virtual bool silent_about(const std::string& key) const = 0;
+
+    /// How long the texts were that the model was trained for, if the source says it sensibly.
+    virtual std::optional<int64_t> trained_context() const = 0;
 
     virtual std::span<const SourceTensor> tensors() const = 0;
     virtual const SourceTensor* find_tensor(const std::string& name) const = 0;

@@ -95,6 +95,7 @@ class DeclarationChecker {
         scope_.later.emplace(param.name.text, param.name.at);
     }
     void later(const ast::Require&) {}
+    void later(const ast::Ignore&) {}
     void later(const ast::Block&) {}
     void later(const ast::Forward&) {}
 
@@ -154,6 +155,14 @@ class DeclarationChecker {
 
     void declare(const ast::Require& require) {
         expressions_.need_truth(require.condition, scope_);
+    }
+
+    void declare(const ast::Ignore& ignore) {
+        check_formats(ignore.annotations);
+        for (const ast::Annotation& annotation : ignore.annotations)
+            for (const ast::Expr& arg : annotation.args)
+                if (arg.kind != ast::Expr::Kind::text)
+                    errors_.error(arg.at, "a metadata key in quotes is needed here");
     }
 
     void declare(const ast::Parameter& param) {

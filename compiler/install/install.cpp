@@ -83,7 +83,8 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
     db.run("BEGIN IMMEDIATE");
     const std::string model = db.run("SELECT value FROM llm_meta WHERE key = 'model'");
     const std::string catalogue = db.run("SELECT value FROM llm_meta WHERE key = 'catalogue'");
-    if (model != identity.model || catalogue != identity.catalogue)
+    // Equal catalogues are of the same parameters, stored alike, whatever the models are called.
+    if (catalogue != identity.catalogue)
         fail(
             "{}: holds the model '{}' (catalogue {}), but the plan is for '{}' (catalogue {}): "
             "install it in the database that was imported with its model file",
@@ -91,6 +92,10 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
     db.run(kPlanTable);
     db.run("INSERT OR REPLACE INTO llm_plan(name, sql) VALUES (?, ?)", {&name, &sql});
     db.run("COMMIT");
+    if (model != identity.model)
+        report(fmt::format("llmsqlc: note: {} holds a model of another name, '{}', with the same "
+                           "parameters as '{}'\n",
+                           printable(path.string()), printable(model), printable(identity.model)));
 }
 
 }  // namespace llmsql

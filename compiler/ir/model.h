@@ -55,6 +55,13 @@ struct ChatSpec {
     bool operator==(const ChatSpec&) const = default;
 };
 
+/// What is known of a model beyond what it computes.
+struct ModelOrigin {
+    int64_t context = 0;               // the longest text it was trained for; 0: not known
+    std::vector<std::string> ignored;  // keys of the source that import was told to pass over
+    bool operator==(const ModelOrigin&) const = default;
+};
+
 /// A graph instantiated with a model file.
 struct Model {
     std::string name;                       // "smollm2-135m-instruct"
@@ -67,6 +74,7 @@ struct Model {
     std::vector<Param> params;  // the catalogue; id = index + 1
     TokenizerSpec tokenizer;
     ChatSpec chat;
+    ModelOrigin origin;
     bool operator==(const Model&) const = default;
 };
 

@@ -306,6 +306,17 @@ class Lowering {
         if (op.name == "rope" && operands[0].shape.back().whole().value_or(1) % 2 != 0)
             throw EvalError{expr.at, fmt::format("rope rotates pairs, so heads of {} are too odd",
                                                  operands[0].shape.back().text())};
+        for (const auto& arg : made.args)
+            if (const double* number = std::get_if<double>(&arg);
+                number != nullptr && !std::isfinite(static_cast<float>(*number)))
+                throw EvalError{expr.at, fmt::format("{}: {} is beyond what f32 holds", op.name,
+                                                     number_text(*number))};
+        if (op.name == "rms_norm" && std::get<double>(made.args[2]) < 0)
+            throw EvalError{expr.at, fmt::format("rms_norm: eps must not be negative, it is {}",
+                                                 number_text(std::get<double>(made.args[2])))};
+        if (op.name == "rope" && !(static_cast<float>(std::get<double>(made.args[1])) > 0))
+            throw EvalError{expr.at, fmt::format("rope: base must be positive, it is {}",
+                                                 number_text(std::get<double>(made.args[1])))};
         if (op.name == "top") {
             const double count = std::get<double>(made.args[1]);
             if (count < 1 || count != std::floor(count) || count >= 0x1p31)

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace llmsql {
@@ -10,6 +11,9 @@ namespace {
 
 constexpr double kMaxElements = 1099511627776.0;  // 2^40, of a dim and of a whole parameter
 constexpr double kMaxRepeats = 4096;              // of a block
+constexpr size_t kMaxParams = 1 << 18;            // of a model; more are a slip in its numbers
+constexpr int64_t kMaxComputed = 1 << 20;         // elements of a computed parameter
+constexpr int64_t kMaxAllComputed = 1 << 22;      // and of all
 
 /// Where an expression stands: at the top (index -1) or in one repetition of a block.
 struct Place {
@@ -75,6 +79,12 @@ class Instantiation {
         double value = 0;
         if (const auto found = given_.numbers.find(name); found != given_.numbers.end()) {
             value = found->second;
+            if (!std::isfinite(value)) {
+                report_(number.name.at, {name},
+                        fmt::format("'{}' is {}, but it must be a finite number", name,
+                                    number_text(value)));
+                return;
+            }
             if (number.is_dim && !is_size(value)) {
                 report_(number.name.at, {name},
                         fmt::format("dim '{}' is {}, but a dim is a whole number from 1 to 2^40",
@@ -146,6 +156,7 @@ class Instantiation {
                             values, require.reason.empty() ? "" : ": ", require.reason));
     }
 
+    void declare(const ast::Ignore&) {}   // the importer's part
     void declare(const ast::Forward&) {}  // the lowering's part
 
     void declare(const ast::Parameter& param) { declare(param, {}); }
@@ -208,8 +219,10 @@ class Instantiation {
             if (param.shape.size() == 3) return declare_table(std::move(entry), param, place);
             for (const ast::Annotation& annotation : param.annotations) {
                 auto& source = annotation.format.text == "gguf" ? entry.gguf : entry.hf;
-                if (source && source->is_computed())
+                if (source && source->is_computed()) {
+                    if (!may_compute(entry, param)) return;
                     source->values = values_of(annotation.args.at(0), entry.shape.cols, place);
+                }
                 if (!source || source->transform != "unpermute" ||
                     can_unpermute(entry.shape, source->args[0]))
                     continue;
@@ -221,8 +234,31 @@ class Instantiation {
             return;
         }
         entry.type = entry.shape.is_vector() ? WeightType::f32 : WeightType::f16;
+        if (!has_room(param, 1)) return;
         made_.params.push_back(std::move(entry));
         made_.ids[name] = static_cast<int>(made_.params.size());
+    }
+
+    /// Before anything of a catalogue that no model has is put together.
+    bool has_room(const ast::Parameter& param, int64_t more) {
+        if (made_.params.size() + static_cast<size_t>(more) <= kMaxParams) return true;
+        if (!full_)
+            complain(param.name.at, param.shape,
+                     fmt::format("the model would have more than {} parameters", kMaxParams));
+        full_ = true;
+        return false;
+    }
+
+    bool may_compute(const Param& entry, const ast::Parameter& param) {
+        computed_ += std::min(entry.shape.cols, kMaxAllComputed);
+        if (entry.shape.cols <= kMaxComputed && computed_ <= kMaxAllComputed) return true;
+        complain(param.name.at, param.shape,
+                 entry.shape.cols > kMaxComputed
+                     ? fmt::format("{} would have {} elements to compute, more than {}", entry.name,
+                                   entry.shape.cols, kMaxComputed)
+                     : fmt::format("with {} more than {} elements would have to be computed",
+                                   entry.name, kMaxAllComputed));
+        return false;
     }
 
     void complain(Position at, const std::vector<ast::Expr>& shape, const std::string& message) {
@@ -269,6 +305,7 @@ class Instantiation {
                                  name, number_text(count), kMaxRepeats));
             return;
         }
+        if (!has_room(param, static_cast<int64_t>(count))) return;
         entry.type = WeightType::f16;
         for (const auto& source : {entry.gguf, entry.hf})
             if (source && source->transform == "unpermute" &&
@@ -362,6 +399,8 @@ class Instantiation {
     const InstanceReport& report_;
     Instance made_;
     size_t reports_ = 0;    // of errors in parameters
+    int64_t computed_ = 0;  // elements so far
+    bool full_ = false;     // more parameters than there may be have been reported
     bool required_ = true;  // all that the graph requires; else a shape may well be odd
 };
 

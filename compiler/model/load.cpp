@@ -95,6 +95,7 @@ class ModelLoader {
         model.name = file_.name.text;
         model.tokenizer = file_.tokenizer;
         model.chat = file_.chat;
+        model.origin = file_.origin;
         return model;
     }
 
@@ -304,6 +305,9 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
         if (const auto text = source.text ? source.text(key) : std::nullopt)
             fail("{}: the source's {} is the text \"{}\", but a number is needed",
                  source.architecture, key, printable(*text));
+        if (const std::string kind = source.kind ? source.kind(key) : ""; !kind.empty())
+            fail("{}: the source's {} is {}, a number is needed", source.architecture,
+                 printable(key), kind);
         return std::nullopt;
     }
     const std::string key = of_repetition(place.operands.at(0).text, index);
@@ -319,6 +323,33 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
     const auto size = static_cast<double>(place.text == "rows" ? shape->front() : shape->back());
     return Said{size, fmt::format("{} has {} {}", key, number_text(size),
                                   place.text == "rows" ? "rows" : "columns")};
+}
+
+/// The key of a place, or nothing where it is a tensor's shape that counts.
+std::optional<std::string> key_at(const ast::Expr& place, int64_t index) {
+    if (place.kind == ast::Expr::Kind::text) return of_repetition(place.text, index);
+    if (place.text == "is") return of_repetition(place.operands.at(0).text, index);
+    return std::nullopt;
+}
+
+/// Adds the keys that one declaration takes, and whether there are any.
+bool add_keys(const std::vector<ast::Annotation>& annotations, int64_t index,
+              const SourceMetadata& source, KeysRead& keys) {
+    std::optional<double> taken;
+    for (const ast::Annotation& annotation : annotations) {
+        if (annotation.format.text != source.format) continue;
+        for (const ast::Expr& place : annotation.args) {
+            const auto said = said_at(place, index, source);
+            if (!said) continue;
+            if (!taken) taken = said->value;
+            const auto key = key_at(place, index);
+            if (!key || said->value != *taken) continue;
+            keys.read.insert(*key);
+            if (const size_t dot = key->rfind('.'); index >= 0 && dot != std::string::npos)
+                keys.lists.insert(key->substr(0, dot));
+        }
+    }
+    return taken.has_value();
 }
 
 /// What a source says by annotations: their keys and shapes, the first there is.
@@ -352,6 +383,17 @@ std::string nearest_key(const ast::Number& number, const SourceMetadata& source)
                     if (std::string maybe = suggestion(arg.text, keys); !maybe.empty())
                         return maybe;
     return {};
+}
+
+void require_architecture(const ast::Graph& graph, const fs::path& file, const std::string& format,
+                          const std::string& architecture) {
+    const std::vector<std::string> architectures = architectures_of(graph, format);
+    if (std::ranges::find(architectures, architecture) != architectures.end()) return;
+    fail("{} is a graph for the {} architecture {}, but the source's is '{}'", file.string(),
+         name_of_format(format),
+         architectures.empty() ? "of no name"
+                               : fmt::format("'{}'", fmt::join(architectures, "', '")),
+         architecture);
 }
 
 /// The graph files of a folder, in the order of their names; none where there is no such folder.
@@ -399,17 +441,16 @@ OpGraph lower_model(const fs::path& model_file, const std::vector<fs::path>& gra
     return lowered;
 }
 
+void require_architecture(const fs::path& graph_file, const std::string& format,
+                          const std::string& architecture) {
+    require_architecture(read_graph_file(graph_file).graph, graph_file, format, architecture);
+}
+
 Model model_from_source(const fs::path& graph_file, const SourceMetadata& source,
                         const std::string& name) {
     const GraphFile file = read_graph_file(graph_file);
     Diagnostics errors(file.source);
-    const std::vector<std::string> architectures = architectures_of(file.graph, source.format);
-    if (std::ranges::find(architectures, source.architecture) == architectures.end())
-        fail("{} is a graph for the {} architecture {}, but the source's is '{}'",
-             graph_file.string(), name_of_format(source.format),
-             architectures.empty() ? "of no name"
-                                   : fmt::format("'{}'", fmt::join(architectures, "', '")),
-             source.architecture);
+    require_architecture(file.graph, graph_file, source.format, source.architecture);
 
     Given given;
     given.has = [&](const Param& param) {
@@ -438,6 +479,55 @@ Model model_from_source(const fs::path& graph_file, const SourceMetadata& source
     Model model = named_model(file.graph, std::move(instance));
     model.name = name;
     return model;
+}
+
+KeysRead keys_read(const fs::path& graph_file, const SourceMetadata& source) {
+    constexpr int64_t kMostRepetitions = 4096;
+    const GraphFile file = read_graph_file(graph_file);
+    KeysRead keys;
+    for (const auto& item : file.graph.items) {
+        if (const auto* number = std::get_if<ast::Number>(&item)) {
+            add_keys(number->annotations, -1, source, keys);
+        } else if (const auto* let = std::get_if<ast::Let>(&item)) {
+            add_keys(let->annotations, -1, source, keys);
+        } else if (const auto* ignore = std::get_if<ast::Ignore>(&item)) {
+            for (const ast::Annotation& annotation : ignore->annotations)
+                if (annotation.format.text == source.format)
+                    for (const ast::Expr& key : annotation.args) keys.ignored.insert(key.text);
+        } else if (const auto* block = std::get_if<ast::Block>(&item)) {
+            for (const auto& inner : block->items)
+                if (const auto* each = std::get_if<ast::Let>(&inner))
+                    for (int64_t i = 0; i < kMostRepetitions; ++i)
+                        if (!add_keys(each->annotations, i, source, keys)) break;
+        }
+    }
+    return keys;
+}
+
+fs::path graph_of_model_file(const fs::path& model_file, const std::vector<fs::path>& graph_dirs) {
+    const SourceFile source = SourceFile::read(model_file);
+    Diagnostics errors(source);
+    const ModelFile file = parse_model_file(source, errors);
+    errors.throw_if_any();
+    const fs::path path = find_graph(model_file, file.graph, graph_dirs, errors);
+    errors.throw_if_any();
+    return path;
+}
+
+void check_model_text(const std::string& text, const Model& model, const fs::path& graph_file) {
+    const SourceFile source("the model file", text);
+    Diagnostics errors(source);
+    const ModelFile file = parse_model_file(source, errors);
+    errors.throw_if_any();
+    const GraphFile graph = read_graph_file(graph_file);
+    const Model back = ModelLoader(file, graph.graph, errors).load();
+    errors.throw_if_any();
+    if (back.numbers != model.numbers || back.chat.stop != model.chat.stop ||
+        back.name != model.name || back.origin != model.origin)
+        fail("the model file would not say what the source does");
+    Diagnostics graph_errors(graph.source);
+    lower(graph.graph, back, graph_errors);
+    graph_errors.throw_if_any();
 }
 
 fs::path find_graph_for(const std::string& format, const std::string& architecture,

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ struct SourceMetadata {
     std::function<std::optional<double>(const std::string& key)> number;
     /// A text under a metadata key, if the source has it.
     std::function<std::optional<std::string>(const std::string& key)> text;
+    /// "an array", "an object", … where a value is neither a number nor a text; else empty. May be
+    /// null.
+    std::function<std::string(const std::string& key)> kind = {};
     /// All metadata keys, to suggest one; may be empty.
     std::function<std::vector<std::string>()> keys;
     /// The shape of a source tensor, outermost first ([rows, cols] or [cols]), if it exists.
@@ -46,6 +50,34 @@ struct SourceMetadata {
 /// Tokenizer and chat are left empty.
 Model model_from_source(const std::filesystem::path& graph_file, const SourceMetadata& source,
                         const std::string& name);
+
+/// Fails unless the graph file says that it is for this architecture of a format.
+void require_architecture(const std::filesystem::path& graph_file, const std::string& format,
+                          const std::string& architecture);
+
+/// What a graph does with a source's metadata.
+struct KeysRead {
+    /// Keys whose values the graph takes, of a list "layer_types.3" for each element. Of several keys
+    /// of one declaration the first that the source has, and those that say the same.
+    std::set<std::string> read;
+    /// Lists that are read element by element, one a repetition of a block.
+    std::set<std::string> lists;
+    /// Keys that the graph says change nothing: `ignore`.
+    std::set<std::string> ignored;
+};
+
+/// Throws Error where the graph file has errors, or a value is of another type than the graph needs.
+KeysRead keys_read(const std::filesystem::path& graph_file, const SourceMetadata& source);
+
+/// The graph file that load_model takes for a model file.
+std::filesystem::path graph_of_model_file(const std::filesystem::path& model_file,
+                                          const std::vector<std::filesystem::path>& graph_dirs);
+
+/// What llmsqlc would say of a model file of this text, so that none is written that it refuses: it
+/// is read, must come to `model`, and its forward pass is lowered. Throws Error with the first
+/// error, in one line.
+void check_model_text(const std::string& text, const Model& model,
+                      const std::filesystem::path& graph_file);
 
 /// The graph file that serves an architecture of a source format ("gguf" or "hf"), by what the
 /// files in `graph_dirs` say themselves; of two folders the first that has one counts. Fails,

@@ -59,7 +59,7 @@ class Reader {
 
     ModelFile read(const toml::table& root) {
         const std::array keys{"name",       "graph",   "dims",      "constants",
-                              "parameters", "weights", "tokenizer", "chat"};
+                              "parameters", "weights", "tokenizer", "chat", "source"};
         for (const Entry& entry : entries(root)) {
             if (entry.key == "name") {
                 file_.name = text(entry);
@@ -79,6 +79,8 @@ class Reader {
                 read_tokenizer(entry);
             } else if (entry.key == "chat") {
                 read_chat(entry);
+            } else if (entry.key == "source") {
+                read_source(entry);
             } else {
                 unknown(entry, "the model file", keys);
             }
@@ -245,6 +247,25 @@ class Reader {
                 file_.chat.query = trimmed(text(entry).text);
             } else {
                 unknown(entry, "[chat]", std::array{"stop", "template"});
+            }
+        }
+    }
+
+    void read_source(const Entry& parent) {
+        const toml::table* found = table(parent);
+        if (found == nullptr) return;
+        for (const Entry& entry : entries(*found)) {
+            if (entry.key == "context") {
+                const auto* context = entry.value->as_integer();
+                if (context == nullptr || context->get() < 1) {
+                    wrong(entry, "a whole number of at least 1");
+                } else {
+                    file_.origin.context = context->get();
+                }
+            } else if (entry.key == "ignored") {
+                for (LocatedText& key : texts(entry)) file_.origin.ignored.push_back(key.text);
+            } else {
+                unknown(entry, "[source]", std::array{"context", "ignored"});
             }
         }
     }

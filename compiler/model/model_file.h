@@ -41,6 +41,7 @@ struct ModelFile {
     Position weights_at;
     TokenizerSpec tokenizer;
     ChatSpec chat;
+    ModelOrigin origin;
 };
 
 /// Reads what is there; unknown and missing keys and wrong types go to `errors`. Where the text is

@@ -124,6 +124,18 @@ std::string weights_text(const Model& model) {
     return text + fmt::format("\"*\" = \"{}\"\n", name_of(common));
 }
 
+std::string source_text(const ModelOrigin& origin) {
+    if (origin == ModelOrigin{}) return {};
+    std::string text = "\n[source]\n";
+    if (origin.context > 0) text += fmt::format("context = {}\n", origin.context);
+    if (!origin.ignored.empty()) {
+        std::vector<std::string> keys;
+        for (const std::string& key : origin.ignored) keys.push_back(quoted(key));
+        text += fmt::format("ignored = [{}]\n", fmt::join(keys, ", "));
+    }
+    return text;
+}
+
 std::string numbers_text(const Model& model, const char* table,
                          const std::vector<std::string>& names) {
     if (names.empty()) return {};
@@ -145,6 +157,7 @@ std::string to_toml(const Model& model) {
     text += fmt::format("\n[tokenizer]\nkind = {}\n", quoted(model.tokenizer.kind));
     if (!model.tokenizer.pre.empty())
         text += fmt::format("pre = {}\n", quoted(model.tokenizer.pre));
+    text += source_text(model.origin);
     if (!model.chat.stop.empty() || !model.chat.query.empty()) text += "\n[chat]\n";
     if (!model.chat.stop.empty()) {
         std::vector<std::string> pieces;

@@ -63,6 +63,12 @@ struct Require {
     std::string reason;
 };
 
+/// Keys of a source that change nothing in what this graph computes, whatever they say.
+struct Ignore {
+    Position at;
+    std::vector<Annotation> annotations;
+};
+
 struct Parameter {
     Name name;
     bool optional = false;
@@ -113,7 +119,7 @@ struct Forward {
 struct Graph {
     Name name;
     std::vector<Annotation> annotations;
-    std::vector<std::variant<Number, Let, Require, Parameter, Block, Forward>> items;
+    std::vector<std::variant<Number, Let, Require, Ignore, Parameter, Block, Forward>> items;
 };
 
 /// The graph file that means this tree, laid out in one fixed way, every operator in parentheses.

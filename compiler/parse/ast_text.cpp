@@ -57,6 +57,8 @@ class Printer {
              require.reason.empty() ? "" : fmt::format(", \"{}\"", require.reason));
     }
 
+    void declare(const Ignore& ignore) { line("ignore{};", annotations(ignore.annotations)); }
+
     void declare(const Parameter& param) {
         line("{}param {}: [{}]{}{};", param.optional ? "optional " : "", param.name.text,
              list(param.shape), param.tied ? " = " + param.tied->text : "",

@@ -185,6 +185,9 @@ class Builder {
                 graph.items.emplace_back(declare(let));
             } else if (auto* require = each->require()) {
                 graph.items.emplace_back(declare(require));
+            } else if (auto* ignore = each->ignore()) {
+                graph.items.emplace_back(ast::Ignore{position_of(ignore->getStart()),
+                                                     annotations(ignore->annotation())});
             } else if (auto* param = each->parameter()) {
                 graph.items.emplace_back(declare(param));
             } else if (auto* block = each->block()) {

@@ -8,6 +8,7 @@
   document.getElementById('subtitle').textContent =
       [compiled ? 'graph ' + compiled.graph : null, types[0] + ' weights',
        'context ' + data.context.toLocaleString('en'), 'chunk ' + data.chunk, data.kv_type + ' cache',
+       data.ignored ? 'imported without ' + data.ignored : null,
        data.budget ? 'budget ' + mibText(data.budget.bytes) : 'no budget: everything is held',
        run ? `measured: ${run.threads} thread${run.threads === 1 ? '' : 's'}, ${run.kernels}, --io ${run.io}`
            : null].filter(Boolean).join(' · ');

@@ -55,6 +55,9 @@ int run_verify(const ModelDb& db, const Options& options) {
     WeightPool(db, streamed, reading, workers).verify_all(workers);
     print(fmt::format("{}: {} parameters, {} bytes of weights: all as imported\n", path,
                       streamed.size(), bytes));
+    if (const auto ignored = db.meta("ignored"))
+        print(one_line(fmt::format("{}: imported with --ignore-key, without {}", path, *ignored)) +
+              "\n");
     return 0;
 }
 
@@ -98,6 +101,11 @@ int run(const Options& options) {
                              .profile = options.profiles(),
                              .observer = watch.observer()};
     Program program(std::move(plan), db, how);
+    if (const auto held = db.meta("model").value_or("?"); held != program.model())
+        print_notice(fmt::format("note: {} holds a model of another name, '{}', with the same "
+                                 "parameters as the plan's '{}'",
+                                 db.path().string(), printable(held),
+                                 printable(program.model())));
     return watch.finish(run_mode(program, db, options));
 }
 

@@ -31,6 +31,7 @@ void report_profile(const Program& program, const Options& options, std::vector<
     RunProfile run{.outline = outline_of(program.plan()),
                    .plan = program.name(),
                    .model_db = options.db.string(),
+                   .ignored = program.ignored_keys(),
                    .kernels = std::string(kernels().name),
                    .io = std::string(name_of(program.io())),
                    .threads = program.threads(),

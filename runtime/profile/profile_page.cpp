@@ -32,6 +32,7 @@ std::string profile_page(const PlanFile& plan, const RunProfile& run) {
     Json phases = Json::array();
     for (const RunPhase& phase : run.phases)
         if (phase.times.passes > 0) phases.push_back(phase_json(phase));
+    if (!run.ignored.empty()) data["ignored"] = run.ignored;
     if (!phases.empty())
         data["run"] = {{"model_db", run.model_db},     {"threads", run.threads},
                        {"kernels", run.kernels},       {"io", run.io},

@@ -532,6 +532,14 @@ ProgramIdentity Program::identity() const {
             .kernels = std::string(kernels().name)};
 }
 
+std::string Program::ignored_keys() const {
+    return state_->engine.db->meta("ignored").value_or("");
+}
+
+const std::string& Program::model() const {
+    return state_->engine.model;
+}
+
 std::shared_ptr<Executor> Program::executor() const {
     return state_->engine.executor;
 }

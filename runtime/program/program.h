@@ -131,6 +131,12 @@ class Program {
 
     ProgramIdentity identity() const;
 
+    /// Keys of the model's source that import was told to pass over, with their values; or empty.
+    std::string ignored_keys() const;
+
+    /// What the plan calls its model.
+    const std::string& model() const;
+
     /// To share with another program; see ProgramOptions.
     std::shared_ptr<Executor> executor() const;
 

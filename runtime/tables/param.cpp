@@ -100,9 +100,9 @@ std::unique_ptr<Table> make_param_table(Engine& engine, const ModuleArguments& a
     const std::string model = engine.db->meta("model").value_or("?");
     const std::string catalogue = engine.db->meta("catalogue").value_or("?");
     // A plan for another model gets this answer; one for the same model stored otherwise is told
-    // which parameter differs, when that row is inserted. Models of one shape differ in numbers
-    // that the catalogue does not hold (epsilon, rope base, template), so the name counts.
-    if (engine.model != model)
+    // which parameter differs, when that row is inserted. With equal catalogues a plan can be run,
+    // whatever the models are called.
+    if (engine.model != model && engine.catalogue != catalogue)
         fail("the plan is for the model '{}' (catalogue {}), but {} holds '{}' (catalogue {})",
              engine.model, engine.catalogue, engine.db->path().string(), model, catalogue);
     return std::make_unique<ParamTable>(engine);

@@ -224,7 +224,7 @@ class BadFolders(Folder):
                 ("qwen3", dict(rope_scaling={"type": "dynamic"}), 'rope_scaling.type is "dynamic"'),
                 ("qwen3", dict(partial_rotary_factor=0.5), "partial_rotary_factor is 0.5"),
                 ("qwen3", dict(layer_types=["full_attention", "sliding_attention"]),
-                 "'windowed_layer' of layer 1 is 0 in this graph, but not in the source: layer_types.1 is"),
+                 "'whole_layer' of layer 1 is 1 in this graph, but not in the source: layer_types.1 is"),
                 ("olmo2", dict(rope_scaling={"rope_type": "longrope"}), 'rope_type is "longrope"'),
                 ("olmoe", dict(hidden_act="gelu"), 'hidden_act is "gelu"'),
                 ("phi3", dict(rope_scaling={"type": "longrope"}), 'rope_scaling.type is "longrope"'),

@@ -88,5 +88,17 @@ TEST_F(FilesTest, AFailedWriteLeavesWhatWasThere) {
     EXPECT_EQ(files(), 1u);
 }
 
+// In a process of its own, for no temporary file can be made there any more.
+TEST_F(FilesTest, AbandonedFilesAreRemoved) {
+    const auto abandon = [&] {
+        const TemporaryFile one(folder_ / "one"), two(folder_ / "two");
+        TemporaryFile done(folder_ / "done");
+        done.publish();
+        TemporaryFile::abandon_all();
+        ::_exit(files() == 1 && fs::exists(folder_ / "done") ? 0 : 1);
+    };
+    EXPECT_EXIT(abandon(), testing::ExitedWithCode(0), "");
+}
+
 }  // namespace
 }  // namespace llmsql

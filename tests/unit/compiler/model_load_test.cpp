@@ -495,6 +495,134 @@ tiny.graph:6:9: error: the source does not say what 'eps' is: looked for "tiny.e
     EXPECT_NE(errors(source, "tiny").find("dim 'd' is nan"), std::string::npos);
 }
 
+TEST_F(ModelLoad, NumbersWithoutBound) {
+    const auto errors = [&](const Source& source, const std::string& graph) {
+        try {
+            model_from_source(folder_.path() / graph, source.metadata(graph.substr(0, 4)), "m");
+            return std::string("none");
+        } catch (const Error& error) {
+            return std::string(error.what());
+        }
+    };
+    Source source;
+    for (const double eps : {std::numeric_limits<double>::quiet_NaN(),
+                             std::numeric_limits<double>::infinity()}) {
+        source.numbers["tiny.eps"] = eps;
+        EXPECT_NE(errors(source, "tiny.graph").find("it must be a finite number"),
+                  std::string::npos);
+    }
+    // Elements of what is computed, in one parameter and in all, and how many parameters there are.
+    folder_.write("many.graph", R"(graph many @gguf("many") {
+  dim d @gguf("d");
+  dim n @gguf("n");
+  dim m @gguf("m");
+  param embd : [d, d] @gguf("embd");
+  param router : [m, d] @gguf("router");
+  block layer[n] {
+    param norm : [d] @gguf(computed(element));
+    param each : [m, d, d] @gguf("blk.{i}.{j}");
+  }
+  forward(tokens: i32[T]) -> f32[T, d] {
+    x = embed(embd, tokens);
+    for l in layer {
+      h = rms_norm(x, l.norm, 1);
+      shares = top(softmax(linear(h, router)), 1);
+      x = x + linear_sum(linear_each(h, l.each, shares, 1), l.each, shares);
+    }
+    return x;
+  }
+}
+)");
+    source.shapes = {};
+    source.numbers = {{"d", 1 << 19}, {"n", 1}, {"m", 2}};
+    EXPECT_EQ(errors(source, "many.graph"), "none");
+    source.numbers = {{"d", (1 << 20) + 1}, {"n", 1}, {"m", 2}};
+    EXPECT_NE(errors(source, "many.graph").find("would have 1048577 elements to compute"),
+              std::string::npos);
+    source.numbers = {{"d", 1 << 18}, {"n", 17}, {"m", 2}};
+    EXPECT_NE(errors(source, "many.graph").find("more than 4194304 elements would have to be"),
+              std::string::npos);
+    source.numbers = {{"d", 8}, {"n", 4096}, {"m", 4096}};
+    EXPECT_NE(errors(source, "many.graph").find("more than 262144 parameters"), std::string::npos);
+}
+
+TEST_F(ModelLoad, WhatAGraphReads) {
+    folder_.write("read.graph", R"(graph read @gguf("read") {
+  dim d @gguf("a", "b");
+  const kind = 0 @gguf(is("c", "x"));
+  ignore @gguf("e", "f");
+  ignore @hf("g");
+  param embd : [d, d] @gguf("embd");
+  block layer[2] { let local = true @gguf(is("types.{i}", "t")); param w : [d, d] @gguf("{i}"); }
+  forward(tokens: i32[T]) -> f32[T, d] {
+    x = embed(embd, tokens);
+    for l in layer { x = linear(x, l.w) * (l.local ? 1 : kind); }
+    return x;
+  }
+}
+)");
+    Source source;
+    source.numbers = {{"a", 8}, {"b", 8}};
+    source.texts = {{"c", "x"}, {"types.0", "t"}, {"types.1", "t"}};
+    const auto graph = folder_.path() / "read.graph";
+    using Keys = std::set<std::string>;
+    KeysRead keys = keys_read(graph, source.metadata("read"));
+    EXPECT_EQ(keys.read, (Keys{"a", "b", "c", "types.0", "types.1"}));
+    EXPECT_EQ(keys.lists, (Keys{"types"}));
+    EXPECT_EQ(keys.ignored, (Keys{"e", "f"}));
+    source.numbers["b"] = 9;  // says otherwise, and is not what counts
+    EXPECT_FALSE(keys_read(graph, source.metadata("read")).read.contains("b"));
+    source.numbers.erase("a");
+    EXPECT_TRUE(keys_read(graph, source.metadata("read")).read.contains("b"));
+    SourceMetadata list = source.metadata("read");
+    list.kind = [](const std::string& key) { return key == "a" ? "an array" : ""; };
+    try {
+        keys_read(graph, list);
+        ADD_FAILURE();
+    } catch (const Error& error) {
+        EXPECT_STREQ(error.what(), "read: the source's a is an array, a number is needed");
+    }
+}
+
+TEST_F(ModelLoad, WhatIsKnownOfTheSource) {
+    Model model = load(kModel + std::string("[source]\ncontext = 512\nignored = [\"a = 1\"]\n"));
+    EXPECT_EQ(model.origin, (ModelOrigin{512, {"a = 1"}}));
+    EXPECT_EQ(load(to_toml(model)), model);
+    EXPECT_EQ(load(kModel).origin, ModelOrigin{});
+    EXPECT_NE(errors(kModel + std::string("[source]\ncontext = 0\n")).find("at least 1"),
+              std::string::npos);
+    EXPECT_NE(errors(kModel + std::string("[source]\nkey = 0\n")).find("unknown key 'key'"),
+              std::string::npos);
+}
+
+TEST_F(ModelLoad, WhatImportWritesIsRead) {
+    const auto graph = folder_.path() / "tiny.graph";
+    const Model model = load(kModel);
+    check_model_text(to_toml(model), model, graph);
+    const auto error = [&](const Model& wrong) {
+        try {
+            check_model_text(to_toml(wrong), wrong, graph);
+            return std::string("none");
+        } catch (const Error& error) {
+            return std::string(error.what());
+        }
+    };
+    Model wrong = model;
+    wrong.chat.stop = {std::string("a\0b", 3)};
+    EXPECT_NE(error(wrong).find("NUL"), std::string::npos);
+    wrong = model;
+    wrong.name = "\xff";
+    EXPECT_NE(error(wrong).find("UTF-8"), std::string::npos);
+    wrong = model;
+    wrong.chat.query = std::string((1 << 20) + 1, 'x');
+    EXPECT_NE(error(wrong), "none");
+    for (const double eps : {-1.0, 1e300}) {
+        wrong = model;
+        wrong.numbers["eps"] = eps;
+        EXPECT_NE(error(wrong).find("rms_norm"), std::string::npos);
+    }
+}
+
 // A let with annotations: what the graph says is so and the source says otherwise is refused.
 TEST_F(ModelLoad, WhatASourceSaysOfALet) {
     folder_.write("said.graph", R"(graph said @gguf("said") @hf("Said") {

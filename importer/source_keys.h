@@ -1,0 +1,40 @@
+// What a source's metadata says and a graph does not read: does it change what the model computes?
+//
+// A key passes that the graph reads, that the graph says to ignore, that never bears on what is
+// computed, or whose value is the one that changes nothing (a scale of 1, a cap of 0). Every other
+// ends the import, known or not: a model that says more than its graph knows is another model.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "compiler/model/load.h"
+#include "importer/source.h"
+
+namespace llmsql {
+
+/// Keys that were passed over by name: "llama.rope.scale_linear", or an object of config.json with
+/// all its members.
+bool is_ignored(const std::vector<std::string>& ignored, std::string_view key);
+
+/// The keys of `ignored` with their values, "llama.rope.scale_linear = 8". Fails if the source has
+/// no such key.
+std::vector<std::string> describe_ignored(const std::vector<std::string>& ignored,
+                                          const Source& source);
+
+/// Fails, naming keys and their values, if the source says something of which the graph knows
+/// nothing. `metadata` is the source as the graph sees it.
+void check_keys(const Source& source, const SourceMetadata& metadata, const KeysRead& keys,
+                const std::vector<std::string>& ignored, const std::string& graph);
+
+/// Fails where a list that the graph reads element by element, one a repetition of a block, has
+/// more or fewer elements than the model has repetitions of any block.
+void check_lists(const Source& source, const KeysRead& keys, const Model& model);
+
+/// What transformers' class takes where config.json does not have a key, as far as graphs take
+/// something else there.
+std::optional<double> class_default(std::string_view architecture, std::string_view key);
+
+}  // namespace llmsql
