@@ -62,7 +62,8 @@ class TemporaryFile {
     void close();  // for another to write by name; write() and flush() no more
     void publish();
 
-    /// While it lives, no temporary file of the process takes its name or is removed by abandon_all.
+    /// While it lives, no temporary file of the process takes its name or is removed by
+    /// abandon_all.
     static std::unique_lock<std::recursive_mutex> hold();
 
     /// Removes all that there are, from any thread, and lets no other be made or published: for a

@@ -188,9 +188,10 @@ std::string produce(const Options& options, PlanIdentity& identity) {
     const std::vector<ParamEntry> entries(model.params.begin(), model.params.end());
     identity = {model.name, catalogue_checksum(entries)};
     if (model.origin.context > 0 && options.sizes.context > model.origin.context)
-        report(fmt::format("llmsqlc: note: --context {} is beyond the {} positions that the model "
-                           "was trained for: text may degrade from there on\n",
-                           options.sizes.context, model.origin.context));
+        report(
+            fmt::format("llmsqlc: note: --context {} is beyond the {} positions that the model "
+                        "was trained for: text may degrade from there on\n",
+                        options.sizes.context, model.origin.context));
     const OpGraph graph = lower_model(options.input, dirs, model);
     if (options.emit == "graph") return to_text(graph, model.params);
     std::optional<Budget> budget;

@@ -30,7 +30,7 @@ struct ImportOptions {
     // Without a model file.
     std::optional<WeightType> weights;  // how all matrices are stored; absent: by their source type
     std::vector<std::string> ignored_keys;  // of the source's metadata: as if they were not there
-    std::string name;                   // empty: from the source's file name
+    std::string name;                       // empty: from the source's file name
     std::optional<std::filesystem::path> write_model;
 };
 

@@ -49,14 +49,13 @@ constexpr timespec kPatience{.tv_sec = 0, .tv_nsec = 500'000'000};
 
 [[noreturn]] void end_at_once() {
     llmsql::TemporaryFile::abandon_all();
-    if (!ending.exchange(true))
-        llmsql::report("llmsql-import: interrupted, nothing was written\n");
+    if (!ending.exchange(true)) llmsql::report("llmsql-import: interrupted, nothing was written\n");
     std::_Exit(128 + signal_caught);
 }
 
 /// A thread of its own waits for interruptions, so that they are heard whatever the import is
-/// about. A second one ends it at once. A file size limit is an error of write(), not the end of the
-/// process: all so that the temporary files are removed.
+/// about. A second one ends it at once. A file size limit is an error of write(), not the end of
+/// the process: all so that the temporary files are removed.
 void handle_signals() {
     sigset_t interruptions;
     sigemptyset(&interruptions);

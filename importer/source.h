@@ -29,9 +29,9 @@ struct SourceValue {
     enum class Kind { number, text, list, other };
     Kind kind = Kind::other;
     double number = 0;
-    std::string text;                    // of a text, its start at least
-    std::vector<SourceValue> elements;   // of a list; none where there are more than can be judged
-    uint64_t count = 0;                  // of a list
+    std::string text;                   // of a text, its start at least
+    std::vector<SourceValue> elements;  // of a list; none where there are more than can be judged
+    uint64_t count = 0;                 // of a list
 
     static SourceValue of(double number) {
         SourceValue value;
@@ -66,9 +66,9 @@ class Source {
     virtual std::optional<std::string> text(const std::string& key) const = 0;
     virtual std::vector<std::string> keys() const = 0;  // all there are, for messages
 
-    /// What may bear on what the model computes, sorted by key: "llama.block_count" of a GGUF of the
-    /// architecture llama, and all of config.json, "rope_scaling.factor" among them. What is null is
-    /// as if it were not there.
+    /// What may bear on what the model computes, sorted by key: "llama.block_count" of a GGUF of
+    /// the architecture llama, and all of config.json, "rope_scaling.factor" among them. What is
+    /// null is as if it were not there.
     virtual std::vector<std::pair<std::string, SourceValue>> own_values() const = 0;
 
     /// "an array", "an object", where a value is neither a number nor a text; else empty.

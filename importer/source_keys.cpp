@@ -17,8 +17,8 @@ namespace {
 
 /// A key and the values at which it changes nothing for a graph that does not read it, parted by
 /// spaces: a number (true is 1, false 0), a text in single quotes, `[]` for an empty list and `{}`
-/// for an empty object; `any` for a key that never bears on what is computed. `head` is the width of
-/// a head, `1/sqrt(head)` what attention scales by, `vocabulary` the rows of the embedding, and
+/// for an empty object; `any` for a key that never bears on what is computed. `head` is the width
+/// of a head, `1/sqrt(head)` what attention scales by, `vocabulary` the rows of the embedding, and
 /// `=key` what the source says under another key. A list passes where each of its elements does. A
 /// `*` at the end of a key stands for the rest of it.
 struct KnownKey {
@@ -371,7 +371,8 @@ class Judge {
             // A text in quotes may have spaces.
             const size_t end = neutral[0] == '\'' ? neutral.find('\'', 1) + 1 : neutral.find(' ');
             if (equals(neutral.substr(0, end), value)) return true;
-            neutral = end >= neutral.size() ? "" : neutral.substr(neutral.find_first_not_of(' ', end));
+            neutral =
+                end >= neutral.size() ? "" : neutral.substr(neutral.find_first_not_of(' ', end));
         }
         return false;
     }
@@ -393,8 +394,8 @@ class Judge {
             return width && *width > 0 ? std::optional(1 / std::sqrt(*width)) : std::nullopt;
         }
         if (word == "vocabulary") {
-            const auto shape = metadata_.shape(gguf_ ? "token_embd.weight"
-                                                     : "model.embed_tokens.weight");
+            const auto shape =
+                metadata_.shape(gguf_ ? "token_embd.weight" : "model.embed_tokens.weight");
             return shape ? std::optional(static_cast<double>(shape->front())) : std::nullopt;
         }
         double number = 0;
@@ -452,14 +453,13 @@ void check_rope_object(const Source& source,
     for (const auto& [key, value] : values)
         for (const char* name : {"rope_scaling", "rope_parameters"})
             if (const size_t at = key.find(name);
-                at != std::string::npos && (at == 0 || key[at - 1] == '.') && key.rfind('.') != std::string::npos &&
-                key.rfind('.') > at)
+                at != std::string::npos && (at == 0 || key[at - 1] == '.') &&
+                key.rfind('.') != std::string::npos && key.rfind('.') > at)
                 objects.insert(key.substr(0, key.rfind('.')));
     for (const std::string& object : objects) {
         const auto has = [&](const char* name) {
-            return std::ranges::any_of(values, [&](const auto& each) {
-                return each.first == object + "." + name;
-            });
+            return std::ranges::any_of(
+                values, [&](const auto& each) { return each.first == object + "." + name; });
         };
         const bool typed = has("rope_type") || has("type");
         if (!typed && has("factor"))
@@ -470,8 +470,8 @@ void check_rope_object(const Source& source,
                    each.second.text == "llama3";
         });
         if (!llama3) continue;
-        for (const char* name : {"factor", "low_freq_factor", "high_freq_factor",
-                                 "original_max_position_embeddings"})
+        for (const char* name :
+             {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"})
             if (!has(name))
                 fail("{}: config.json's {} is of the type llama3, but has no {}", source.name(),
                      printable(object), name);
@@ -509,10 +509,10 @@ void check_keys(const Source& source, const SourceMetadata& metadata, const Keys
                 const std::vector<std::string>& ignored, const std::string& graph) {
     constexpr size_t kNamed = 6;
     Judge judge(source, metadata);
-    judge.graph_reads_head(
-        keys.read.contains(source.format() == "gguf" ? source.architecture() + ".attention.key_length"
-                                                     : "head_dim") ||
-        keys.read.contains("text_config.head_dim"));
+    judge.graph_reads_head(keys.read.contains(source.format() == "gguf"
+                                                  ? source.architecture() + ".attention.key_length"
+                                                  : "head_dim") ||
+                           keys.read.contains("text_config.head_dim"));
     auto values = source.own_values();
     std::erase_if(values, [&](const auto& each) { return is_ignored(ignored, each.first); });
     std::vector<std::string> foreign;

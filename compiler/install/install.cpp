@@ -93,9 +93,10 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
     db.run("INSERT OR REPLACE INTO llm_plan(name, sql) VALUES (?, ?)", {&name, &sql});
     db.run("COMMIT");
     if (model != identity.model)
-        report(fmt::format("llmsqlc: note: {} holds a model of another name, '{}', with the same "
-                           "parameters as '{}'\n",
-                           printable(path.string()), printable(model), printable(identity.model)));
+        report(
+            fmt::format("llmsqlc: note: {} holds a model of another name, '{}', with the same "
+                        "parameters as '{}'\n",
+                        printable(path.string()), printable(model), printable(identity.model)));
 }
 
 }  // namespace llmsql

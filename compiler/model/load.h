@@ -57,8 +57,8 @@ void require_architecture(const std::filesystem::path& graph_file, const std::st
 
 /// What a graph does with a source's metadata.
 struct KeysRead {
-    /// Keys whose values the graph takes, of a list "layer_types.3" for each element. Of several keys
-    /// of one declaration the first that the source has, and those that say the same.
+    /// Keys whose values the graph takes, of a list "layer_types.3" for each element. Of several
+    /// keys of one declaration the first that the source has, and those that say the same.
     std::set<std::string> read;
     /// Lists that are read element by element, one a repetition of a block.
     std::set<std::string> lists;
@@ -66,7 +66,8 @@ struct KeysRead {
     std::set<std::string> ignored;
 };
 
-/// Throws Error where the graph file has errors, or a value is of another type than the graph needs.
+/// Throws Error where the graph file has errors, or a value is of another type than the graph
+/// needs.
 KeysRead keys_read(const std::filesystem::path& graph_file, const SourceMetadata& source);
 
 /// The graph file that load_model takes for a model file.

@@ -58,8 +58,8 @@ class Reader {
     explicit Reader(Diagnostics& errors) : errors_(errors) {}
 
     ModelFile read(const toml::table& root) {
-        const std::array keys{"name",       "graph",   "dims",      "constants",
-                              "parameters", "weights", "tokenizer", "chat", "source"};
+        const std::array keys{"name",    "graph",     "dims", "constants", "parameters",
+                              "weights", "tokenizer", "chat", "source"};
         for (const Entry& entry : entries(root)) {
             if (entry.key == "name") {
                 file_.name = text(entry);

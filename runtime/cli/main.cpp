@@ -102,10 +102,10 @@ int run(const Options& options) {
                              .observer = watch.observer()};
     Program program(std::move(plan), db, how);
     if (const auto held = db.meta("model").value_or("?"); held != program.model())
-        print_notice(fmt::format("note: {} holds a model of another name, '{}', with the same "
-                                 "parameters as the plan's '{}'",
-                                 db.path().string(), printable(held),
-                                 printable(program.model())));
+        print_notice(
+            fmt::format("note: {} holds a model of another name, '{}', with the same "
+                        "parameters as the plan's '{}'",
+                        db.path().string(), printable(held), printable(program.model())));
     return watch.finish(run_mode(program, db, options));
 }
 

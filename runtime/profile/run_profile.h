@@ -20,7 +20,7 @@ struct RunPhase {
 struct RunProfile {
     Outline outline;
     std::string plan, model_db;  // files
-    std::string ignored;  // keys of the model's source that import was told to pass over
+    std::string ignored;         // keys of the model's source that import was told to pass over
     std::string kernels, io;
     int threads = 1;
     uint64_t held_bytes = 0, peak_rss = 0;

@@ -505,8 +505,8 @@ TEST_F(ModelLoad, NumbersWithoutBound) {
         }
     };
     Source source;
-    for (const double eps : {std::numeric_limits<double>::quiet_NaN(),
-                             std::numeric_limits<double>::infinity()}) {
+    for (const double eps :
+         {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
         source.numbers["tiny.eps"] = eps;
         EXPECT_NE(errors(source, "tiny.graph").find("it must be a finite number"),
                   std::string::npos);
