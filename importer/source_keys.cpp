@@ -490,6 +490,8 @@ std::vector<std::string> describe_ignored(const std::vector<std::string>& ignore
     if (ignored.empty()) return described;
     const auto values = source.own_values();
     for (const std::string& key : ignored) {
+        if (source.format() == "hf" && (key == "architectures" || key == "tie_word_embeddings"))
+            fail("--ignore-key {}: import itself goes by it, so it cannot be passed over", key);
         const size_t before = described.size();
         for (const auto& [name, value] : values)
             if (is_within(std::vector{key}, name))

@@ -55,7 +55,8 @@ void Session::find(std::optional<SessionKind> kind, const ProgramIdentity& ident
         fail("{}: the session '{}' {}", file_.name(), name_, why);
     };
     const std::string model = printable(query.text(2));
-    if (model != identity.model)
+    // Equal weights are of one model, whatever a plan calls it.
+    if (model != identity.model && query.text(3) != identity.weights)
         refuse(fmt::format("is of the model '{}', this is '{}'", model, identity.model));
     if (query.text(3) != identity.weights)
         refuse(fmt::format("is of other weights of '{}': {}, these are {}", model,

@@ -335,6 +335,10 @@ class Ignored(Folder):
         self.refused(self.gguf("llama3", {"residual_scale": 0.5}), "llama.residual_scale = 0.5",
                      options=["--model", self.folder / "i.toml"])
 
+    def test_what_import_goes_by(self):
+        self.refused(self.hf("llama3", {}), "cannot be passed over",
+                     options=["--ignore-key", "tie_word_embeddings"])
+
     def test_no_such_key(self):
         source = self.gguf("llama3", {"rope.scale_linear": 8.0})
         self.refused(source, "has no such key", "did you mean 'llama.rope.scale_linear'?",
@@ -384,11 +388,14 @@ class Names(Folder):
         source = self.gguf("llama3", {})
         toml = self.folder / "one.toml"
         db = self.imports(source, "--name", "one", "--write-model", toml, "--weights", "f32")
-        plan = self.folder / "one.sql"
+        plan, session = self.folder / "one.sql", self.folder / "s.session"
+        run("LLMSQLC", toml, "-o", plan, "--graph-dir", GRAPHS)
+        run("LLMSQL_RUN", plan, db, "-p", "et", "-n", 2, "--session", session)
         toml.write_text(toml.read_text().replace('name = "one"', 'name = "two"'))
         run("LLMSQLC", toml, "-o", plan, "--graph-dir", GRAPHS)
         done = run("LLMSQL_RUN", plan, db, "-p", "et", "-n", 2, "--temp", 0)
         self.assertIn("a model of another name, 'one'", done.stderr.decode())
+        run("LLMSQL_RUN", plan, db, "-p", "et", "-n", 2, "--session", session)
         done = run("LLMSQLC", toml, "--install", db, "--graph-dir", GRAPHS)
         self.assertIn("a model of another name, 'one'", done.stderr.decode())
         run("LLMSQL_RUN", db, "-p", "et", "-n", 2)
