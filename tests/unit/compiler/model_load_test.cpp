@@ -361,6 +361,7 @@ TEST(ShippedModels, ParametersInTheOrderOfTheirUse) {
 
 TEST(ToToml, ReadsBackEqual) {
     TemporaryFolder folder;
+    fs::copy(kRoot / "graphs", folder.path());  // looked at before the folder's neighbours
     for (const auto& entry : fs::directory_iterator(kRoot / "models")) {
         const Model model = load_model(entry.path(), {});
         const fs::path written = folder.write("m.toml", to_toml(model));
@@ -492,7 +493,7 @@ tiny.graph:6:9: error: the source does not say what 'eps' is: looked for "tiny.e
         "(numbers "
         "from the source's metadata)\n  dim"));
     source.numbers["tiny.width"] = std::numeric_limits<double>::quiet_NaN();
-    EXPECT_NE(errors(source, "tiny").find("dim 'd' is nan"), std::string::npos);
+    EXPECT_NE(errors(source, "tiny").find("'d' is nan, but it must be a finite number"), std::string::npos);
 }
 
 TEST_F(ModelLoad, NumbersWithoutBound) {
