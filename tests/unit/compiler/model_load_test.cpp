@@ -493,7 +493,8 @@ tiny.graph:6:9: error: the source does not say what 'eps' is: looked for "tiny.e
         "(numbers "
         "from the source's metadata)\n  dim"));
     source.numbers["tiny.width"] = std::numeric_limits<double>::quiet_NaN();
-    EXPECT_NE(errors(source, "tiny").find("'d' is nan, but it must be a finite number"), std::string::npos);
+    EXPECT_NE(errors(source, "tiny").find("'d' is nan, but it must be a finite number"),
+              std::string::npos);
 }
 
 TEST_F(ModelLoad, NumbersWithoutBound) {
