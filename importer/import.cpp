@@ -101,8 +101,22 @@ Model model_from_graph(const ImportOptions& options, const Source& source, const
                        const Note& note) {
     const std::string name = options.name.empty() ? model_name_of(options.source) : options.name;
     require_architecture(graph, std::string(source.format()), source.architecture());
-    const KeysRead keys = checked_keys(options, source, graph);
-    Model model = model_from_source(graph, metadata_of(source, options.ignored_keys), name);
+    std::optional<std::string> foreign;
+    KeysRead keys;
+    try {
+        keys = checked_keys(options, source, graph);
+    } catch (const ForeignKeys& error) {
+        foreign = error.what();
+    }
+    Model model;
+    try {
+        model = model_from_source(graph, metadata_of(source, options.ignored_keys), name);
+    } catch (const Error& error) {
+        // Of a slip in a key's name both are told: what the graph misses, and what it leaves.
+        if (!foreign) throw;
+        throw Error(fmt::format("{}\n{}", error.what(), *foreign));
+    }
+    if (foreign) throw Error(*foreign);
     check_lists(source, keys, model);
     for (Param& param : model.params) {
         if (param.shape.is_vector()) {

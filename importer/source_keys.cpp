@@ -527,11 +527,11 @@ void check_keys(const Source& source, const SourceMetadata& metadata, const Keys
     if (!foreign.empty()) {
         const size_t more = foreign.size() - std::min(foreign.size(), kNamed);
         foreign.resize(foreign.size() - more);
-        fail(
+        throw ForeignKeys(one_line(fmt::format(
             "{}: says {}{}, which the graph {} does not read, so it would compute another model; "
             "--ignore-key NAME imports it all the same, as if the key were not there",
             source.name(), fmt::join(foreign, ", "),
-            more > 0 ? fmt::format(" and {} more", more) : "", graph);
+            more > 0 ? fmt::format(" and {} more", more) : "", graph)));
     }
     if (source.format() == "hf") check_rope_object(source, values);
 }

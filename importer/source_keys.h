@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/error.h"
 #include "compiler/model/load.h"
 #include "importer/source.h"
 
@@ -24,8 +25,13 @@ bool is_ignored(const std::vector<std::string>& ignored, std::string_view key);
 std::vector<std::string> describe_ignored(const std::vector<std::string>& ignored,
                                           const Source& source);
 
-/// Fails, naming keys and their values, if the source says something of which the graph knows
-/// nothing. `metadata` is the source as the graph sees it.
+/// What check_keys throws.
+class ForeignKeys : public Error {
+    using Error::Error;
+};
+
+/// Throws ForeignKeys, naming keys and their values, if the source says something of which the
+/// graph knows nothing. `metadata` is the source as the graph sees it.
 void check_keys(const Source& source, const SourceMetadata& metadata, const KeysRead& keys,
                 const std::vector<std::string>& ignored, const std::string& graph);
 

@@ -96,7 +96,8 @@ class GraphErrors(unittest.TestCase):
     def test_stacked_matrices_of_another_number(self):
         self.graph("qwen3moe", ('"qwen3moe.expert_count"', '"qwen3moe.block_count"'),
                    ('require n_used <= n_expert, "a token uses some of the experts";', ""),
-                   ('"qwen3moe.expert_used_count"', '"qwen3moe.block_count"'))
+                   ('"qwen3moe.expert_used_count"', '"qwen3moe.block_count"'),
+                   ('ignore @gguf("', 'ignore @gguf("qwen3moe.expert_count", "qwen3moe.expert_used_count", "'))
         self.import_says("tensor blk.0.ffn_gate_inp.weight has the shape [10, 72], the model needs [2, 72]",
                          "qwen3moe")
 
