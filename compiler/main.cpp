@@ -56,15 +56,18 @@ constexpr char kFooter[] = R"(examples:
   llmsqlc --explain plan.sql --step layer.3        what statements read
   llmsqlc graphs/llama.graph                       check a graph file alone
 
-The graph that a model file names is looked for in the model file's folder, in
-graphs/ beside that folder, in --graph-dir, and where llmsql is installed.
+Model and graph files that come with llmsql are named so from any folder; files
+of your own go first. The graph that a model file names is looked for in the
+model file's folder, in graphs/ beside that folder, in --graph-dir, and where
+llmsql is installed.
 Exit status: 0, 1 for an error, 2 for a wrong command line.)";
 
 void declare(CLI::App& app, Options& options) {
     describe_program(app, "llmsqlc", LLMSQL_VERSION);
     app.footer(kFooter);
     app.add_option("FILE", options.input,
-                   "a model file (.toml), or a graph file (.graph) to check");
+                   "a model file (.toml), or a graph file (.graph) to check; models/NAME.toml, or "
+                   "NAME alone, also names one that comes with llmsql");
     app.add_option("-o,--output", options.output, "where to write; - is standard output")
         ->type_name("FILE");
     app.add_option("--install", options.install,
@@ -275,6 +278,8 @@ int main(int argc, char** argv) {
     }
     if (const std::string wrong = misuse(options); !wrong.empty()) return refuse(wrong);
     try {
+        if (!options.input.empty())
+            options.input = find_shipped_file(options.input, graph_dirs(options));
         if (is_graph_file(options.input) && options.emit.empty()) {
             check_graph_file(options.input);
             write_file_atomically("-", options.input.string() + ": ok\n");

@@ -35,7 +35,8 @@ constexpr char kFooter[] = R"(examples:
 Without --model and --graph the graph file is the one that says it is for the
 source's architecture, of those in --graph-dir, in graphs/ beside the program,
 and where llmsql is installed. The graph that a model file names is looked for
-in the model file's folder and in graphs/ beside that folder first.
+in the model file's folder and in graphs/ beside that folder first. Model and
+graph files that come with llmsql are named as above from any folder.
 Exit status: 0, 1 for an error (no file is left then), 2 for a wrong
 command line.)";
 
@@ -191,11 +192,11 @@ int main(int argc, char** argv) {
     }
     options.source = source;
     options.output = output;
-    if (*by_model) options.model_file = model;
     if (!graph_dir.empty()) options.graph_dirs.emplace_back(graph_dir);
     for (const auto& dir : llmsql::standard_graph_dirs(LLMSQL_GRAPHS))
         options.graph_dirs.push_back(dir);
-    if (*by_graph) options.graph_file = graph;
+    if (*by_model) options.model_file = llmsql::find_shipped_file(model, options.graph_dirs);
+    if (*by_graph) options.graph_file = llmsql::find_shipped_file(graph, options.graph_dirs);
     options.weights = llmsql::weight_type_named(weights);
     if (!write_model.empty()) options.write_model = write_model;
     handle_signals();

@@ -584,6 +584,21 @@ std::vector<fs::path> standard_graph_dirs(const fs::path& installed) {
     return found;
 }
 
+fs::path find_shipped_file(const fs::path& named, const std::vector<fs::path>& graph_dirs) {
+    std::error_code ignored;
+    if (fs::exists(named, ignored) && !fs::is_directory(named, ignored)) return named;
+    const bool graph = named.extension() == ".graph";
+    fs::path file = named.filename();
+    if (named != file && named != fs::path(graph ? "graphs" : "models") / file) return named;
+    if (!graph && file.extension() != ".toml") file += ".toml";
+    for (const fs::path& folder : graph_dirs) {
+        const fs::path path =
+            (graph ? folder / file : folder / ".." / "models" / file).lexically_normal();
+        if (fs::is_regular_file(path, ignored)) return path;
+    }
+    return named;
+}
+
 void check_graph_file(const fs::path& graph_file) {
     read_graph_file(graph_file);
 }

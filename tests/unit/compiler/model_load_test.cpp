@@ -52,6 +52,30 @@ kind = "bpe"
 pre = "gpt2"
 )";
 
+TEST(ShippedFile, IsFoundByItsNameFromAnywhere) {
+    const TemporaryFolder folder;
+    const fs::path root = folder.path();
+    fs::create_directories(root / "share" / "graphs");
+    fs::create_directories(root / "share" / "models");
+    for (const char* name : {"graphs/g.graph", "models/m.toml", "models/m-2.5b.toml"})
+        folder.write("share/" + std::string(name), "");
+    const std::vector<fs::path> dirs = {root / "none", root / "share" / "graphs"};
+    const fs::path models = root / "share" / "models", graphs = root / "share" / "graphs";
+    for (const char* named : {"m", "m.toml", "models/m.toml", "models/m"})
+        EXPECT_EQ(find_shipped_file(named, dirs), models / "m.toml") << named;
+    for (const char* named : {"m-2.5b", "m-2.5b.toml", "models/m-2.5b.toml"})
+        EXPECT_EQ(find_shipped_file(named, dirs), models / "m-2.5b.toml") << named;
+    for (const char* named : {"g.graph", "graphs/g.graph"})
+        EXPECT_EQ(find_shipped_file(named, dirs), graphs / "g.graph") << named;
+    // Files of other names and in other folders are what they are.
+    for (const char* named : {"", "n", "g", "models/g.graph", "graphs/m.toml", "my/m.toml",
+                              "./models/m.toml", "../models/m.toml", "/models/m.toml", "models/"})
+        EXPECT_EQ(find_shipped_file(named, dirs), named);
+    // One's own goes first.
+    folder.write("m.toml", "");
+    EXPECT_EQ(find_shipped_file(root / "m.toml", dirs), root / "m.toml");
+}
+
 class ModelLoad : public testing::Test {
   protected:
     ModelLoad() { folder_.write("tiny.graph", kGraph); }
