@@ -11,6 +11,8 @@ target_sources(llmsql_compiler PRIVATE
   page/compiled_json.cpp)
 
 add_executable(llmsqlc main.cpp install/install.cpp)
+set_source_files_properties(main.cpp PROPERTIES COMPILE_OPTIONS
+                            "$<$<CONFIG:Release>:-O1>")  # CLI11 takes its time
 target_link_libraries(llmsqlc PRIVATE llmsql_compiler CLI11::CLI11 PkgConfig::SQLITE3)
 target_compile_definitions(llmsqlc PRIVATE
   LLMSQL_VERSION="${PROJECT_VERSION}"
