@@ -5,12 +5,15 @@ they are put, manual pages and completions that say what the programs do."""
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
 import unittest
 
 from programs import FIXTURES, SOURCE
+
+from hf_folder import write_tiny
 
 BUILD = pathlib.Path(os.environ["LLMSQL_BUILD_DIR"])
 SANITIZED = os.environ.get("LLMSQL_SANITIZED") == "1"
@@ -24,16 +27,25 @@ def succeed(*command, **options):
     return done.stdout
 
 
+def examples(text, program):
+    """The arguments of each example in a --help."""
+    (section,) = re.findall(r"^examples:\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(re.split(r"\s{2,}", line.strip())[0]) for line in section.split("\n")]
+    assert all(words[0] == program for words in lines), lines
+    return [words[1:] for words in lines]
+
+
 class Installed:
     """What holds of a folder in which llmsql has been installed: `root` / bin, share, …"""
 
-    def program(self, name, *arguments):
+    def program(self, name, *arguments, **options):
         """Run from elsewhere, with nothing in the environment that could help it."""
-        return succeed(self.root / "bin" / name, *arguments, cwd=self.folder, env={})
+        return succeed(self.root / "bin" / name, *arguments, cwd=self.folder, env={}, **options)
 
     def test_places(self):
         for path in ("share/llmsql/graphs/llama.graph", "share/llmsql/models/smollm2-135m.toml",
-                     "share/doc/llmsql/README.md", "share/doc/llmsql/docs/architecture.md",
+                     "share/doc/llmsql/README.md", "share/doc/llmsql/copyright",
+                     "share/doc/llmsql/docs/architecture.md",
                      "share/zsh/site-functions/_llmsql"):
             self.assertTrue((self.root / path).is_file(), path)
         self.assertEqual(sorted(p.name for p in (self.root / "bin").iterdir()), sorted(PROGRAMS))
@@ -52,6 +64,47 @@ class Installed:
         self.assertEqual(self.program("llmsql-run", "tiny.db", "-p", "The river", "-n", 8, "--temp", 0), text)
         plan = self.program("llmsqlc", self.root / "share/llmsql/models/smollm2-135m.toml", "--emit=sql")
         self.assertEqual(plan, succeed(os.environ["LLMSQLC"], SOURCE / "models/smollm2-135m.toml", "--emit=sql"))
+
+    def test_examples(self):
+        """What --help, and so the manual pages, show as examples is typed as it stands, in the folder of somebody
+        who has nothing but the sources of the models that they name."""
+        shown = {name: examples(self.program(name, "--help"), name) for name in PROGRAMS}
+        self.assertTrue(all(len(lines) > 3 for lines in shown.values()), shown)
+        shutil.copy(FIXTURES / "tiny-qwen2.gguf", self.folder / "qwen2.gguf")
+        write_tiny("qwen3", self.folder / "Qwen2.5-0.5B")
+
+        def run(name, lines):
+            for words in lines:
+                with self.subTest(" ".join((name, *words))):
+                    self.program(name, *words, stdin=subprocess.DEVNULL)
+
+        installing = [words for words in shown["llmsqlc"] if "--install" in words]
+        run("llmsqlc", [words for words in shown["llmsqlc"] if words not in installing])
+        # The shipped model file is of half a billion weights: in its place one of the tiny model, from here on.
+        self.program("llmsql-import", "qwen2.gguf", "-o", "tiny.db", "--weights", "q8", "--write-model", "tiny.toml")
+        shipped = self.root / "share/llmsql/models/qwen2.toml"
+        self.addCleanup(shipped.write_text, shipped.read_text())
+        shutil.copy(self.folder / "tiny.toml", shipped)
+        run("llmsql-import", shown["llmsql-import"])
+        run("llmsql-import", [words for words in shown["llmsql-import"] if "--model" in words])  # its qwen2.db
+        run("llmsqlc", installing)
+        self.program("llmsqlc", "models/qwen2.toml", "-o", "plan.sql")
+        (self.folder / "qwen2.db").rename(self.folder / "model.db")
+        run("llmsql-run", shown["llmsql-run"])
+
+    def test_shipped_models_are_found_by_name(self):
+        names = [path.name for path in (self.root / "share/llmsql/models").iterdir()]
+        self.assertEqual(set(names), {path.name for path in (SOURCE / "models").glob("*.toml")})
+        for name in names:
+            self.assertTrue(self.program("llmsqlc", f"models/{name}", "--emit=graph"))
+        text = self.program("llmsqlc", "models/smollm2-135m.toml", "--emit=graph")
+        for named in ("smollm2-135m.toml", "smollm2-135m"):
+            self.assertEqual(self.program("llmsqlc", named, "--emit=graph"), text)
+        (self.folder / "smollm2-135m.toml").write_text("name =\n")  # one's own goes first
+        done = subprocess.run([self.root / "bin/llmsqlc", "smollm2-135m.toml", "--emit=graph"],
+                              cwd=self.folder, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertTrue(done.stderr.startswith("smollm2-135m.toml:1:"), done.stderr)
 
     def test_help_fits_a_terminal(self):
         for name in PROGRAMS:
@@ -134,7 +187,7 @@ class InFolder(Installed, unittest.TestCase):
 
 
 @unittest.skipIf(SANITIZED, "no package is made under the sanitizers")
-@unittest.skipUnless(shutil.which("dpkg-deb"), "dpkg is not installed")
+@unittest.skipUnless(all(map(shutil.which, ("dpkg-deb", "dpkg-shlibdeps", "file"))), "dpkg-dev or file is not installed")
 class DebianPackage(Installed, unittest.TestCase):
     """cpack -G DEB, unpacked."""
 
@@ -153,12 +206,47 @@ class DebianPackage(Installed, unittest.TestCase):
     def test_its_description(self):
         fields = dict(re.findall(r"^(\S+): (.*)$", succeed("dpkg-deb", "-f", self.package), re.MULTILINE))
         self.assertEqual(fields["Package"], "llmsql")
-        if shutil.which("dpkg-shlibdeps"):
-            for library in ("libsqlite3-0", "libc6", "libpcre2-8-0"):
-                self.assertIn(library, fields["Depends"])
+        for library in ("libsqlite3-0", "libc6", "libpcre2-8-0"):
+            self.assertIn(library, fields["Depends"])
+        self.assertRegex(fields["Maintainer"], r"\A[^<>]+ <[^<>@\s]+@[^<>@\s]+>\Z")
+        self.assertNotIn("localhost", fields["Maintainer"])
+        self.assertEqual((self.root / "share/doc/llmsql/copyright").read_text(), (SOURCE / "LICENSE").read_text())
         listed = succeed("dpkg-deb", "-c", self.package)
         self.assertEqual([line for line in listed.split("\n") if line and not re.search(r" \./usr/| \./$", line)], [])
         self.assertEqual([line for line in listed.split("\n") if line and not re.match(r"\S+ root/root ", line)], [])
+
+
+@unittest.skipIf(SANITIZED, "no package is made under the sanitizers")
+class NothingToPackageWith(unittest.TestCase):
+    """Without the programs that tell what a package depends on there is no package: not one that depends on
+    nothing, nor one of an earlier run."""
+
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
+        self.programs = self.folder / "bin"
+        self.programs.mkdir()
+
+    def packaged_with(self, *programs):
+        """cpack where the only programs are these."""
+        for name in programs:
+            (self.programs / name).symlink_to("/bin/true")
+        return subprocess.run([shutil.which("cpack"), "-G", "DEB", "-B", self.folder,
+                               "--config", BUILD / "CPackConfig.cmake", "-D", "CMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF"],
+                              cwd=self.folder, env={"PATH": str(self.programs)}, capture_output=True, text=True)
+
+    def test_it_is_said_and_none_is_left(self):
+        for there in ((), ("dpkg-shlibdeps",), ("file",)):
+            with self.subTest(there=there):
+                for name in ("llmsql_0.1.0_amd64.deb", "llmsql_0.0.9_amd64.deb"):
+                    (self.folder / name).write_text("an earlier one")
+                done = self.packaged_with(*there)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn("apt-get install dpkg-dev file", done.stderr)
+                self.assertEqual(list(self.folder.glob("*.deb")), [])
+                for program in self.programs.iterdir():
+                    program.unlink()
 
 
 if __name__ == "__main__":
