@@ -91,9 +91,9 @@ std::filesystem::path find_graph_for(const std::string& format, const std::strin
 /// installation puts it; then `installed`.
 std::vector<std::filesystem::path> standard_graph_dirs(const std::filesystem::path& installed);
 
-/// The model or graph file that a command line names. One that is there is itself; another is looked
-/// for among those that come with llmsql, the folders `graph_dirs` and models/ beside each, if it is
-/// named as there: "models/qwen2.toml", "qwen2.toml" or "qwen2", "graphs/llama.graph" or
+/// The model or graph file that a command line names. One that is there is itself; another is
+/// looked for among those that come with llmsql, the folders `graph_dirs` and models/ beside each,
+/// if it is named as there: "models/qwen2.toml", "qwen2.toml" or "qwen2", "graphs/llama.graph" or
 /// "llama.graph". Where nothing is found it is `named`, which then cannot be read.
 std::filesystem::path find_shipped_file(const std::filesystem::path& named,
                                         const std::vector<std::filesystem::path>& graph_dirs);
