@@ -71,7 +71,7 @@ void release(std::span<const std::byte> range) {
     madvise(const_cast<std::byte*>(range.data()), range.size(), MADV_DONTNEED);
 }
 
-void fill_page_cache(int descriptor, uint64_t bytes, const std::atomic<bool>* stop) {
+void fill_page_cache(int descriptor, uint64_t bytes, const std::function<bool()>& stop) {
     if (bytes < kHuge) return;
     // A mapping of its own, as advice stays with a mapping.
     void* mapped = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
@@ -79,7 +79,7 @@ void fill_page_cache(int descriptor, uint64_t bytes, const std::atomic<bool>* st
     auto* begin = static_cast<std::byte*>(mapped);
     const bool absent = cached_samples(begin, bytes) <= kMostCached;
     if (absent) madvise(mapped, bytes, MADV_HUGEPAGE);
-    for (uint64_t at = 0; absent && at < bytes && !(stop && stop->load()); at += kHuge) {
+    for (uint64_t at = 0; absent && at < bytes && !(stop && stop()); at += kHuge) {
         const uint64_t here = std::min(kHuge, bytes - at);
         if (populate({begin + at, here}) == 0)
             release({begin + at, here});

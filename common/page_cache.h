@@ -3,9 +3,9 @@
 // ones.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 namespace llmsql {
@@ -18,9 +18,9 @@ int populate(std::span<const std::byte> range);
 void release(std::span<const std::byte> range);
 
 /// Reads a file of `bytes` bytes into the page cache from start to end, in huge pages where the
-/// file system has them, if hardly anything of it is there; until `stop` is set, if given. Only a
-/// favour to who reads it later: errors do not matter.
-void fill_page_cache(int descriptor, uint64_t bytes, const std::atomic<bool>* stop = nullptr);
+/// file system has them, if hardly anything of it is there; until `stop`, asked every few MiB, says
+/// so. Only a favour to who reads it later: errors do not matter.
+void fill_page_cache(int descriptor, uint64_t bytes, const std::function<bool()>& stop = nullptr);
 
 /// Whether a mapping of a file, at an address that is a multiple of 2 MiB and not in use yet, is
 /// mapped in huge pages: tries a few windows of 2 MiB, one at a time.

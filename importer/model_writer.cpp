@@ -217,7 +217,7 @@ void ModelWriter::read_back(int fd, uint64_t bytes) const {
         bytes > static_cast<uint64_t>(pages) / 2 * static_cast<uint64_t>(page))
         return;  // it would not stay
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    fill_page_cache(fd, bytes, cancelled_);
+    fill_page_cache(fd, bytes, [this] { return cancelled_ && cancelled_->load(); });
 }
 
 uint64_t ModelWriter::finish() {

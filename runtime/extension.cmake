@@ -15,6 +15,7 @@ add_library(llmsql MODULE
   extension/functions.cpp
   extension/host.cpp
   extension/reference.cpp
+  extension/sqlite_library.cpp
   extension/stream_table.cpp
   extension/table_function.cpp)
 target_link_libraries(llmsql PRIVATE llmsql_extension_runtime nlohmann_json::nlohmann_json)

@@ -15,27 +15,31 @@ struct ValueFree {
     void operator()(sqlite3_value* value) const { sqlite3_value_free(value); }
 };
 
+// Columns of the table; the arguments stand between.
+constexpr int kId = 0, kAnswer = 1, kTokens = 2, kArguments = 2, kErrorColumn = 3 + kArguments;
+
+// Rows of the query that are read ahead, while texts that were begun go on.
+constexpr size_t kMostAhead = 1000;
+
 class BatchRows final : public Rows {
   public:
     BatchRows(const std::shared_ptr<Host>& host, const std::string& query, CallOptions options)
         : host_(host),
           options_(std::move(options)),
           model_(host->borrow(options_.choice)),
-          poll_(host->db()),
-          query_(prepare_query(host->db(), query)),
+          query_(prepare_query(query)),
           batch_(
               model_->program, model_->tokenizer, options_.generate, options_.together,
-              [this] { return next_prompt(); }, [this] { return poll_(); }) {
+              [this] { return next_prompt(); }, [this] { return model_.interrupted(); }) {
+        check_options(options_, *model_);
         model_->generator.forget();
     }
 
     bool next() override {
-        if (!ready_ && !done_) {
+        while (rows_.empty() || (rows_.front().asked && !ready_)) {
             ready_ = batch_.next();
             if (batch_.interrupted()) throw Interrupted();
-            done_ = !ready_;
-        }
-        if (rows_.empty()) {
+            if (ready_ || !rows_.empty() || !batch_.at_end()) continue;
             if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
             return false;
         }
@@ -46,19 +50,20 @@ class BatchRows final : public Rows {
     }
 
     void column(int column, sqlite3_context* context) override {
-        if (column == 0) sqlite3_result_value(context, row_.id.get());
+        if (column == kId) sqlite3_result_value(context, row_.id.get());
+        if (column == kErrorColumn && !row_.error.empty()) result_text(context, row_.error);
         if (!answer_) return;  // NULL of NULL
-        if (column == 1) result_text(context, answer_->text);
-        if (column == 2) sqlite3_result_int64(context, answer_->tokens);
+        if (column == kAnswer) result_text(context, answer_->text);
+        if (column == kTokens) sqlite3_result_int64(context, answer_->tokens);
     }
 
   private:
-    static Statement prepare_query(sqlite3* db, const std::string& query) {
+    Statement prepare_query(const std::string& query) {
         sqlite3_stmt* raw = nullptr;
         const char* rest = nullptr;
-        if (sqlite3_prepare_v2(db, query.data(), static_cast<int>(query.size()), &raw, &rest) !=
-            SQLITE_OK)
-            fail("llm_batch: the query: {}", sqlite3_errmsg(db));
+        const int code = sqlite3_prepare_v2(host_->db(), query.data(),
+                                            static_cast<int>(query.size()), &raw, &rest);
+        if (code != SQLITE_OK) fail_by_query(code);
         Statement statement(raw);
         const std::string_view after(rest, static_cast<size_t>(query.data() + query.size() - rest));
         if (!raw || !sqlite3_stmt_readonly(raw) || sqlite3_column_count(raw) != 2 ||
@@ -67,67 +72,94 @@ class BatchRows final : public Rows {
         return statement;
     }
 
+    // What the host's SQLite says of the query; a query that it calls may have been interrupted,
+    // too, which it reports as an error of another kind.
+    [[noreturn]] void fail_by_query(int code) {
+        const std::string message = sqlite3_errmsg(host_->db());
+        if ((code & 0xff) == SQLITE_NOMEM) throw std::bad_alloc();
+        if ((code & 0xff) == SQLITE_INTERRUPT || model_.interrupted()) throw Interrupted();
+        fail("llm_batch: the query: {}", message);
+    }
+
     using Value = std::unique_ptr<sqlite3_value, ValueFree>;
     struct Row {
         Value id;
         bool asked = false;  // it has a prompt
+        std::string error;   // why it is not
     };
 
     // A row that can't be answered ends the query: what came before is answered first, then it is
-    // told, by its id.
+    // told, by its id. Or, if that is wanted, it stays without an answer.
     std::optional<std::vector<int32_t>> next_prompt() {
         if (failure_) return std::nullopt;
-        std::string id;
         try {
-            while (true) {
+            while (rows_.size() < kMostAhead) {
                 const int code = sqlite3_step(query_.get());
-                if (code == SQLITE_INTERRUPT) throw Interrupted();
                 if (code == SQLITE_DONE) return std::nullopt;
-                if (code != SQLITE_ROW)
-                    fail("llm_batch: the query: {}", sqlite3_errmsg(host_->db()));
-                id = column_text(query_.get(), 0);
-                Row row{Value(sqlite3_value_dup(sqlite3_column_value(query_.get(), 0)))};
+                if (code != SQLITE_ROW) fail_by_query(code);
+                sqlite3_value* const prompt = sqlite3_column_value(query_.get(), 1);
+                Row row;
+                std::vector<int32_t> tokens = tokens_of(prompt, row.error);
+                row.id.reset(sqlite3_value_dup(sqlite3_column_value(query_.get(), 0)));
                 if (!row.id) throw std::bad_alloc();
-                sqlite3_value* prompt = sqlite3_column_value(query_.get(), 1);
-                std::optional<std::vector<int32_t>> tokens;
-                if (sqlite3_value_type(prompt) != SQLITE_NULL)
-                    tokens = prompt_tokens(*model_, text_argument(prompt, "the prompt"), options_);
-                row.asked = tokens.has_value();
+                row.asked = !tokens.empty();
                 rows_.push_back(std::move(row));
-                if (tokens) return tokens;
+                if (!tokens.empty()) return tokens;
             }
-        } catch (const Error& error) {
-            const std::string row = id.empty() ? "" : fmt::format("llm_batch: id {}: ", id);
-            failure_ = std::make_exception_ptr(Error(one_line(row + error.what())));
+            return std::vector<int32_t>();
+        } catch (const Error&) {
+            failure_ = std::current_exception();
             return std::nullopt;
         }
+    }
+
+    // None for NULL, and for what cannot be taken where that is not to end all: `error` then says
+    // why, if it is wanted.
+    std::vector<int32_t> tokens_of(sqlite3_value* prompt, std::string& error) {
+        if (sqlite3_value_type(prompt) == SQLITE_NULL) return {};
+        try {
+            return tokens_of_row(prompt, "the prompt", [&] {
+                return prompt_tokens(*model_, text_argument(prompt, "the prompt"), options_);
+            });
+        } catch (const RowError& wrong) {
+            if (options_.on_error == OnError::fail)
+                fail("llm_batch: id {}: {}", printed_id(), wrong.what());
+            if (options_.on_error == OnError::column) error = wrong.what();
+            return {};
+        }
+    }
+
+    // After the prompt has been read: it may become another kind of value by this.
+    std::string printed_id() {
+        if (sqlite3_column_type(query_.get(), 0) == SQLITE_NULL) return "NULL";
+        return printable(column_text(query_.get(), 0));
     }
 
     const std::shared_ptr<Host> host_;
     const CallOptions options_;
     const Host::Borrowed model_;
-    Poll poll_;
     const Statement query_;
     std::deque<Row> rows_;  // read, their answers not yet given
     std::exception_ptr failure_;
     Batch batch_;
     std::optional<BatchAnswer> ready_;  // of the first of rows_ that was asked
-    bool done_ = false;                 // no more answers come
     Row row_;
     std::optional<BatchAnswer> answer_;
 };
 
 std::unique_ptr<Rows> call(const std::shared_ptr<Host>& host, std::span<sqlite3_value*> arguments) {
-    return std::make_unique<BatchRows>(host, text_argument(arguments[0], "the query"),
-                                       options_argument(Call::batch, arguments[1]));
+    const CallOptions options = options_argument(Call::batch, arguments[1]);
+    return std::make_unique<BatchRows>(host, text_argument(arguments[0], "the query"), options);
 }
 
 constexpr TableFunction kBatch{
     .name = "llm_batch",
-    .declaration = "CREATE TABLE x(id, answer TEXT, tokens INTEGER, query HIDDEN, options HIDDEN)",
+    .declaration =
+        "CREATE TABLE x(id, answer TEXT, tokens INTEGER, query HIDDEN, options HIDDEN, "
+        "error TEXT HIDDEN)",
     .columns = 3,
     .least = 1,
-    .most = 2,
+    .most = kArguments,
     .call = call,
 };
 

@@ -3,7 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <array>
 #include <set>
+#include <utility>
 
 #include "common/error.h"
 #include "runtime/generate/prompt.h"
@@ -59,6 +61,14 @@ std::vector<std::string> texts(const std::string& name, const Json& value) {
     std::vector<std::string> all;
     for (const Json& each : value) all.push_back(text(name, each));
     return all;
+}
+
+OnError on_error(const std::string& name, const Json& value) {
+    constexpr std::array<std::pair<const char*, OnError>, 3> kWays{
+        {{"fail", OnError::fail}, {"null", OnError::null}, {"column", OnError::column}}};
+    for (const auto& [way, meaning] : kWays)
+        if (value == way) return meaning;
+    wrong(name, "\"fail\", \"null\" or, of llm_batch, \"column\"");
 }
 
 using Name = const std::string&;
@@ -135,6 +145,8 @@ constexpr Option kOptions[] = {
      [](CallOptions& to, Name name, Value value) {
          to.together = static_cast<int>(integer(name, value, 1, 1024));
      }},
+    {"on_error", kAll,
+     [](CallOptions& to, Name name, Value value) { to.on_error = on_error(name, value); }},
     {"model", kAll,
      [](CallOptions& to, Name name, Value value) { to.choice.model = text(name, value); }},
     {"plan", kAll,
@@ -195,7 +207,65 @@ CallOptions parse_call_options(Call call, std::string_view json) {
     for (const auto& [name, value] : object.items())
         option_named(call, name).set(options, name, value);
     check_options(options.generate);
+    if (options.on_error == OnError::column && call != Call::batch)
+        fail("option 'on_error': {} has no column for it: \"fail\" or \"null\" is wanted",
+             name_of(call));
     return options;
+}
+
+namespace {
+
+// Each takes some kilobytes of the stack, SQLite's own frames included; hosts' threads have as few
+// as 256.
+constexpr int kMostNested = 4;
+thread_local int nested = 0;
+
+// A value as it would be written in SQL, cut short.
+std::string quoted(sqlite3_value* value) {
+    constexpr size_t kMost = 60;
+    switch (sqlite3_value_type(value)) {
+        case SQLITE_NULL:
+            return "is NULL";
+        case SQLITE_INTEGER:
+        case SQLITE_FLOAT: {
+            sqlite3_value* const copy = sqlite3_value_dup(value);  // a value stays what it was
+            if (!copy) throw std::bad_alloc();
+            const std::string number(text_of_value(copy));
+            sqlite3_value_free(copy);
+            return "is the number " + number;
+        }
+        case SQLITE_BLOB:
+            return fmt::format("is a BLOB of {} bytes", sqlite3_value_bytes(value));
+        default:
+            break;
+    }
+    const std::string_view text = text_of_value(value);
+    if (text.size() <= kMost) return fmt::format("is '{}'", text);
+    size_t end = kMost;  // not within a character
+    while (end > kMost - 3 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+    return fmt::format("begins '{}'", text.substr(0, end));
+}
+
+}  // namespace
+
+Entered::Entered(const Host& host) {
+    host.require_own_process();
+    if (nested == kMostNested)
+        fail("calls of llm_ functions within each other's queries: more than {}", kMostNested);
+    ++nested;
+}
+
+Entered::~Entered() {
+    --nested;
+}
+
+std::vector<int32_t> tokens_of_row(sqlite3_value* value, const char* name,
+                                   const std::function<std::vector<int32_t>()>& read) {
+    try {
+        return read();
+    } catch (const Error& error) {
+        throw RowError(one_line(fmt::format("{}; {} {}", error.what(), name, quoted(value))));
+    }
 }
 
 std::string text_argument(sqlite3_value* value, const char* name) {
@@ -208,10 +278,15 @@ CallOptions options_argument(Call call, sqlite3_value* value) {
     return parse_call_options(call, text_argument(value, "options"));
 }
 
+void check_options(const CallOptions& options, const OpenModel& model) {
+    if (options.system && !options.chat) fail("option 'system' goes with 'chat'");
+    if (options.chat) require_chat(model.program);
+    if (options.generate.context) require_context(model.program, *options.generate.context);
+}
+
 std::vector<int32_t> prompt_tokens(OpenModel& model, const std::string& prompt,
                                    const CallOptions& options) {
     const int context = options.generate.context.value_or(model.program.context());
-    if (options.system && !options.chat) fail("option 'system' goes with 'chat'");
     if (!options.chat) return text_prompt(model.tokenizer, prompt, context);
     check_prompt(prompt, "the prompt");
     std::vector<ChatMessage> messages;

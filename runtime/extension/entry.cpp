@@ -1,22 +1,14 @@
 // libllmsql: the entry point that SQLite calls when the library is loaded.
-#include "runtime/extension/call.h"
+#include <cstring>
 
-extern "C" {
-SQLITE_EXTENSION_INIT1
-}
+#include "runtime/extension/call.h"
+#include "runtime/extension/sqlite_library.h"
 
 namespace llmsql {
 namespace {
 
-// SQLite 3.31 brought SQLITE_DIRECTONLY; a library older than this one's headers lacks later calls,
-// of which none is made.
-constexpr int kOldestSqlite = 3031000;
-
 int start(sqlite3* db, char** message) {
     return guard_method(message, [&] {
-        if (sqlite3_libversion_number() < kOldestSqlite)
-            throw std::runtime_error(std::string("llmsql needs SQLite 3.31 or later, this is ") +
-                                     sqlite3_libversion());
         const auto host = std::make_shared<Host>(db);
         register_functions(host);
         register_stream(host);
@@ -29,11 +21,31 @@ int start(sqlite3* db, char** message) {
     });
 }
 
+// In memory of the library that reads it, which may lack one function or the other.
+char* message_of(const sqlite3_api_routines* api, const std::string& text) {
+    if (!api) return nullptr;
+    if (api->mprintf) return api->mprintf("%s", text.c_str());
+    auto* copy =
+        api->malloc ? static_cast<char*>(api->malloc(static_cast<int>(text.size()) + 1)) : nullptr;
+    if (copy) std::memcpy(copy, text.c_str(), text.size() + 1);
+    return copy;
+}
+
+int refuse(char** message, const sqlite3_api_routines* api, const std::string& text) {
+    if (message) *message = message_of(api, text);
+    return SQLITE_ERROR;
+}
+
 }  // namespace
 }  // namespace llmsql
 
 extern "C" __attribute__((visibility("default"))) int sqlite3_llmsql_init(
     sqlite3* db, char** message, const sqlite3_api_routines* api) {
-    SQLITE_EXTENSION_INIT2(api);
+    try {
+        if (const std::string fault = llmsql::adopt_sqlite(api); !fault.empty())
+            return llmsql::refuse(message, api, fault);
+    } catch (const std::exception& error) {
+        return llmsql::refuse(message, api, error.what());
+    }
     return llmsql::start(db, message);
 }

@@ -26,10 +26,8 @@ std::string whole_answer(Generator& generator) {
     return text + generator.finish();
 }
 
-std::string answer_to(Host& host, OpenModel& model, std::span<const int32_t> tokens,
+std::string answer_to(OpenModel& model, std::span<const int32_t> tokens,
                       const GenerateOptions& options) {
-    Poll poll(host.db());
-    model.interrupted = [&] { return poll(); };
     model.generator.set_options(options);
     if (!model.generator.prefill(tokens)) throw Interrupted();
     return whole_answer(model.generator);
@@ -39,21 +37,34 @@ CallOptions options_of(Call call, Arguments arguments, size_t at) {
     return options_argument(call, arguments.size() > at ? arguments[at] : nullptr);
 }
 
+// Calls `answer`, which gives a row its result; one whose text cannot be taken stays NULL, if that
+// is wanted.
+template<class Answer>
+void answer_row(const CallOptions& options, Answer answer) {
+    try {
+        answer();
+    } catch (const RowError&) {
+        if (options.on_error == OnError::fail) throw;
+    }
+}
+
 void generate(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;  // NULL of NULL
-    const std::string prompt = text_argument(arguments[0], "the prompt");
     const CallOptions options = options_of(Call::generate, arguments, 1);
     const auto model = host.borrow(options.choice);
-    result_text(context,
-                answer_to(host, *model, prompt_tokens(*model, prompt, options), options.generate));
+    check_options(options, *model);
+    answer_row(options, [&] {
+        const auto tokens = tokens_of_row(arguments[0], "the prompt", [&] {
+            return prompt_tokens(*model, text_argument(arguments[0], "the prompt"), options);
+        });
+        result_text(context, answer_to(*model, tokens, options.generate));
+    });
 }
 
 // A conversation in a file (runtime/session/): its keys and values are there too, so that another
 // process goes on with it without reading it again.
-std::string answer_in_file(Host& host, OpenModel& model, const std::string& name,
-                           const std::string& message, const CallOptions& options) {
-    Poll poll(host.db());
-    model.interrupted = [&] { return poll(); };
+std::string answer_in_file(OpenModel& model, const std::string& name, const std::string& message,
+                           const CallOptions& options) {
     model.generator.set_options(options.generate);
     SessionChoice choice;
     choice.file = options.sessions;
@@ -70,18 +81,21 @@ std::string answer_in_file(Host& host, OpenModel& model, const std::string& name
 
 // A conversation in the connection's memory.
 std::string answer_in_memory(Host& host, OpenModel& model, const std::string& name,
-                             const std::string& message, const CallOptions& options) {
-    std::vector<ChatMessage> messages = host.chats[name];
+                             sqlite3_value* said, const std::string& message,
+                             const CallOptions& options) {
+    const auto known = host.chats.find(name);
+    std::vector<ChatMessage> messages;
+    if (known != host.chats.end()) messages = known->second;
     if (options.system) {
         if (!messages.empty()) fail("option 'system': the conversation has begun without it");
         messages.push_back({"system", *options.system});
     }
     messages.push_back({"user", message});
     const int most = options.generate.context.value_or(model.program.context());
-    const std::string answer = answer_to(
-        host, model,
-        chat_prompt(model.program, model.tokenizer, messages, most, options.generate.keep),
-        options.generate);
+    const auto tokens = tokens_of_row(said, "the message", [&] {
+        return chat_prompt(model.program, model.tokenizer, messages, most, options.generate.keep);
+    });
+    const std::string answer = answer_to(model, tokens, options.generate);
     messages.push_back({"assistant", answer});
     host.chats[name] = std::move(messages);
     return answer;
@@ -89,14 +103,23 @@ std::string answer_in_memory(Host& host, OpenModel& model, const std::string& na
 
 void chat(Host& host, sqlite3_context* context, Arguments arguments) {
     const std::string session = text_argument(arguments[0], "the session");
-    const std::string message = text_argument(arguments[1], "the message");
     const CallOptions options = options_of(Call::chat, arguments, 2);
-    check_prompt(message, "the message");
     const auto model = host.borrow(options.choice);
     require_chat(model->program);
-    result_text(context, options.sessions.empty()
-                             ? answer_in_memory(host, *model, session, message, options)
-                             : answer_in_file(host, *model, session, message, options));
+    answer_row(options, [&] {
+        std::string message;
+        static_cast<void>(tokens_of_row(arguments[1], "the message", [&] {
+            message = text_argument(arguments[1], "the message");
+            check_prompt(message, "the message");
+            const int most = options.generate.context.value_or(model->program.context());
+            check_length(model->tokenizer, message, most, "the message");
+            return std::vector<int32_t>();
+        }));
+        result_text(context,
+                    options.sessions.empty()
+                        ? answer_in_memory(host, *model, session, arguments[1], message, options)
+                        : answer_in_file(*model, session, message, options));
+    });
 }
 
 void tokenize(Host& host, sqlite3_context* context, Arguments arguments) {
@@ -132,40 +155,57 @@ void detokenize(Host& host, sqlite3_context* context, Arguments arguments) {
     result_text(context, text + characters.finish());
 }
 
-// Natural logarithm of the probability of `text` after `given`, or after the start of a text, whose
-// first token has no probability where the model has no token for the start.
-void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
-    if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
-    const std::string text = text_argument(arguments[0], "the text");
-    const CallOptions options = options_of(Call::logprob, arguments, 1);
+// A text's tokens after those of option `given`, or of the start of a text; `first` becomes the
+// first that counts.
+std::vector<int32_t> tokens_of(OpenModel& model, sqlite3_value* value, const CallOptions& options,
+                               size_t& first) {
+    const std::string text = text_argument(value, "the text");
     check_prompt(text, "the text");
-    const auto model = host.borrow(options.choice);
+    const int context = model.program.context();
+    check_length(model.tokenizer, text, context, "the text");
     std::vector<int32_t> tokens;
-    size_t first = 1;  // the first token that counts
     if (options.given && !options.given->empty()) {
-        tokens = model->tokenizer.encode(*options.given, true);
+        tokens = model.tokenizer.encode(*options.given, true);
         first = std::max<size_t>(1, tokens.size());
-        const auto rest = model->tokenizer.encode(text, false);
+        const auto rest = model.tokenizer.encode(text, false);
         tokens.insert(tokens.end(), rest.begin(), rest.end());
     } else {
-        tokens = model->tokenizer.encode(text, true);
+        tokens = model.tokenizer.encode(text, true);
     }
-    Program& program = model->program;
-    if (tokens.size() > static_cast<size_t>(program.context()))
-        fail("the text is {} tokens, the context holds {}", tokens.size(), program.context());
-    Poll poll(host.db());
-    model->generator.forget();
+    if (tokens.size() > static_cast<size_t>(context))
+        fail("the text is {} tokens, the context holds {}", tokens.size(), context);
+    return tokens;
+}
+
+double logprob_of(OpenModel& model, std::span<const int32_t> tokens, size_t first) {
+    Program& program = model.program;
+    model.generator.forget();
     double sum = 0;
     const auto chunk = static_cast<size_t>(program.chunk());
     for (size_t at = 0; at + 1 < tokens.size(); at += chunk) {
-        if (poll()) throw Interrupted();
+        if (model.interrupted()) throw Interrupted();
         const size_t count = std::min(chunk, tokens.size() - at);
-        program.forward(std::span(tokens).subspan(at, count), static_cast<int>(at));
+        program.forward(tokens.subspan(at, count), static_cast<int>(at));
         // A token is told by the position before it.
         sum += log_probability_of_next(program, tokens, static_cast<int>(at),
                                        static_cast<int>(count), static_cast<int>(first) - 1);
     }
-    sqlite3_result_double(context, sum);
+    return sum;
+}
+
+// Natural logarithm of the probability of `text` after `given`, or after the start of a text, whose
+// first token has no probability where the model has no token for the start.
+void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
+    if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
+    const CallOptions options = options_of(Call::logprob, arguments, 1);
+    const auto model = host.borrow(options.choice);
+    answer_row(options, [&] {
+        size_t first = 1;
+        const auto tokens = tokens_of_row(arguments[0], "the text", [&] {
+            return tokens_of(*model, arguments[0], options, first);
+        });
+        sqlite3_result_double(context, logprob_of(*model, tokens, first));
+    });
 }
 
 Json describe(OpenModel& model) {
@@ -246,6 +286,7 @@ struct Registered {
 void call(sqlite3_context* context, int count, sqlite3_value** values) {
     const auto& self = *static_cast<Registered*>(sqlite3_user_data(context));
     guard_function(context, [&] {
+        const Entered entered(*self.host);
         self.body(*self.host, context, {values, static_cast<size_t>(count)});
     });
 }

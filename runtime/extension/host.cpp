@@ -1,9 +1,14 @@
 // Models of a connection, and of the process. See host.h.
 #include "runtime/extension/host.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <chrono>
+#include <climits>
 #include <cstdlib>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "common/error.h"
@@ -20,6 +25,11 @@ PlanFile plan_of(const ModelDb& db, const std::string& plan) {
     return plan.ends_with(".sql") ? read_plan(plan) : installed_plan(db, plan);
 }
 
+// More threads than cores would only take each other's time.
+int sensible(int threads) {
+    return std::min(threads <= 0 ? INT_MAX : threads, usable_cores());
+}
+
 std::string text_of(const PlanFile& plan) {
     std::string text;
     for (const PlanSection& section : plan.sections)
@@ -27,38 +37,95 @@ std::string text_of(const PlanFile& plan) {
     return text;
 }
 
-// What weights and workers are shared by: the file, the plan, the threads.
+// What weights and workers are shared by: the file, the plan, the threads; within one process, as
+// those of the process that it was forked from are of no use to it.
 struct ExecutorKey {
+    uint32_t generation = 0;
     const ModelFile* file = nullptr;
     std::string plan;
     int threads = 0;
     auto operator<=>(const ExecutorKey&) const = default;
 };
 
-// One pool of weights a model file and plan in this process, for as long as a program uses it.
-std::mutex executors_mutex;
-std::map<ExecutorKey, std::weak_ptr<Executor>>& executors() {
-    static std::map<ExecutorKey, std::weak_ptr<Executor>> all;
-    return all;
+struct SharedExecutor {
+    std::weak_ptr<Executor> executor;
+    bool opening = false;  // somebody makes it
+};
+
+// One pool of weights a model file, plan and number of threads, for as long as a program uses it.
+class Executors {
+  public:
+    static Executors& of_process() {
+        static Executors& all = *new Executors;
+        return all;
+    }
+
+    /// The one of that key, made by `make` if there is none. While another thread makes it, that is
+    /// waited for, and no longer than until `interrupted` says so.
+    std::shared_ptr<Executor> share(const ExecutorKey& key, const ProgramOptions::Make& make,
+                                    const std::function<bool()>& interrupted) {
+        for (bool ours = false; !ours;) {
+            if (auto found = find(key, ours)) return found;
+            if (ours) break;
+            if (interrupted()) throw Interrupted();
+            std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        }
+        std::shared_ptr<Executor> made;
+        try {
+            made = make();
+        } catch (...) {
+            opened(key, nullptr);
+            throw;
+        }
+        opened(key, made);
+        return made;
+    }
+
+  private:
+    // The one of that key, or nothing: then `ours` says whether it is the caller's to make.
+    std::shared_ptr<Executor> find(const ExecutorKey& key, bool& ours) {
+        const std::lock_guard lock(mutex_);
+        std::erase_if(all_, [](const auto& entry) {
+            return !entry.second.opening && entry.second.executor.expired();
+        });
+        SharedExecutor& entry = all_[key];
+        if (auto found = entry.executor.lock()) return found;
+        ours = !std::exchange(entry.opening, true);
+        return nullptr;
+    }
+
+    void opened(const ExecutorKey& key, const std::shared_ptr<Executor>& executor) {
+        const std::lock_guard lock(mutex_);
+        all_[key] = {executor, false};
+    }
+
+    ForkMutex mutex_;
+    std::map<ExecutorKey, SharedExecutor> all_;
+};
+
+Program open_program(const ModelDb& db, const ModelChoice& choice,
+                     const std::function<bool()>& interrupted) {
+    PlanFile plan = plan_of(db, choice.plan);
+    ExecutorKey key{fork_generation(), &ModelFile::of(db.path().string()), text_of(plan), 0};
+    // No mappings: a library may not install the handler that makes them safe.
+    ProgramOptions options{.threads = sensible(choice.threads), .io = std::nullopt};
+    options.interrupted = interrupted;
+    options.share = [&](int threads, const ProgramOptions::Make& make) {
+        key.threads = threads;
+        return Executors::of_process().share(key, make, interrupted);
+    };
+    return {std::move(plan), db, options};
 }
 
-Program open_program(const ModelDb& db, const ModelChoice& choice) {
-    PlanFile plan = plan_of(db, choice.plan);
-    const ExecutorKey key{&ModelFile::of(db.path().string()), text_of(plan), choice.threads};
-    const std::lock_guard lock(executors_mutex);
-    std::erase_if(executors(), [](const auto& entry) { return entry.second.expired(); });
-    // No mappings: a library may not install the handler that makes them safe.
-    ProgramOptions options{.threads = choice.threads, .io = std::nullopt};
-    if (const auto found = executors().find(key); found != executors().end())
-        options.executor = found->second.lock();
-    Program program(std::move(plan), db, options);
-    executors()[key] = program.executor();
-    return program;
+ModelDb& asking(ModelDb& db, const std::function<bool()>& interrupted) {
+    db.on_interrupt(interrupted);
+    return db;
 }
 
 // Statements on the host's connection: the host may interrupt them, and its errors are its own.
 [[noreturn]] void fail_on_host(sqlite3* db, int code) {
     if ((code & 0xff) == SQLITE_INTERRUPT) throw Interrupted();
+    if ((code & 0xff) == SQLITE_NOMEM) throw std::bad_alloc();
     fail("llmsql: {}", sqlite3_errmsg(db));
 }
 
@@ -77,26 +144,50 @@ bool step_on_host(sqlite3_stmt* statement) {
 
 }  // namespace
 
-OpenModel::OpenModel(const ModelChoice& choice)
-    : db(choice.model),
-      program(open_program(db, choice)),
+OpenModel::OpenModel(const ModelChoice& choice, const std::function<bool()>& asked)
+    : file_(identity(choice.model)),
+      db(choice.model),
+      program(open_program(asking(db, asked), choice, asked)),
       tokenizer(db),
       generator(program, tokenizer, {}, [this] { return interrupted(); }) {}
 
-Poll::Poll(sqlite3* db) {
-    // Some steps, so that a progress handler that is called every so many is called every few
-    // tokens at most. A host's authorizer may refuse it: then only the end of a call is heard.
-    constexpr char kSteps[] =
-        "WITH RECURSIVE step(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n < 100) "
-        "SELECT count(*) FROM step";
-    interrupted_ = sqlite3_prepare_v2(db, kSteps, -1, &statement_, nullptr) == SQLITE_INTERRUPT;
+OpenModel::Identity OpenModel::identity(const std::string& path) {
+    struct stat info {};
+    return ::stat(path.c_str(), &info) == 0 ? Identity(info.st_dev, info.st_ino) : Identity();
 }
+
+// A file that is gone is as good as it was: only another one in its place is not.
+bool OpenModel::is_replaced() const {
+    const Identity now = identity(db.path().string());
+    return now != Identity() && now != file_;
+}
+
+void OpenModel::on_interrupt(const std::function<bool()>& asked) {
+    interrupted = asked ? asked : [] { return false; };
+    program.on_interrupt(asked);
+    db.on_interrupt(asked);
+    if (!asked) return tokenizer.on_progress(nullptr);
+    tokenizer.on_progress([asked] {
+        if (asked()) throw Interrupted();
+    });
+}
+
+Poll::Poll(sqlite3* db) : db_(db) {}
 
 Poll::~Poll() {
     sqlite3_finalize(statement_);
 }
 
 bool Poll::operator()() {
+    if (!std::exchange(made_, true)) {
+        // Some steps, so that a progress handler that is called every so many is called every few
+        // tokens at most. A host's authorizer may refuse it: then only the end of a call is heard.
+        constexpr char kSteps[] =
+            "WITH RECURSIVE step(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n < 100) "
+            "SELECT count(*) FROM step";
+        interrupted_ =
+            sqlite3_prepare_v2(db_, kSteps, -1, &statement_, nullptr) == SQLITE_INTERRUPT;
+    }
     if (interrupted_ || !statement_) return interrupted_;
     while (sqlite3_step(statement_) == SQLITE_ROW) {
     }
@@ -115,8 +206,22 @@ Host::Host(sqlite3* db) : db_(db) {
             fail("nothing can be computed before the plan's init has declared its parameters");
         if (by_hand_.cache && by_hand_.arena)
             by_hand_.cache->set_chunk(std::max<int64_t>(1, chunk_of(*by_hand_.arena)));
-        by_hand_.executor = make_executor(by_hand_, 0, std::nullopt, false);
+        PoolOptions pool;
+        pool.io.reset();
+        by_hand_.executor = make_executor(by_hand_, 0, pool);
     };
+}
+
+// In a child, what the parent has open stays as it is: closing it would wait for threads, and for
+// locks, that are the parent's.
+Host::~Host() {
+    if (generation_ == fork_generation()) return;
+    for (auto& [choice, model] : idle_) static_cast<void>(model.release());
+}
+
+void Host::require_own_process() const {
+    if (generation_ != fork_generation())
+        fail("this connection was opened before fork(), by another process: open one in this one");
 }
 
 // The first database of the connection, main before those attached, that is a model database.
@@ -168,35 +273,58 @@ size_t Host::let_go() {
     return closing.size();
 }
 
+std::unique_ptr<OpenModel> Host::take_idle(const ModelChoice& choice) {
+    std::erase_if(idle_, [](const auto& entry) { return entry.second->is_replaced(); });
+    const auto found = std::ranges::find_if(idle_, [&](const auto& entry) {
+        return entry.first.model == choice.model && entry.first.plan == choice.plan;
+    });
+    if (found == idle_.end()) return nullptr;
+    // One of other threads makes room for it.
+    std::unique_ptr<OpenModel> model = std::move(found->second);
+    const int threads = found->first.threads;
+    idle_.erase(found);
+    if (threads != choice.threads && sensible(threads) != sensible(choice.threads)) return nullptr;
+    return model;
+}
+
+void Host::keep_idle(ModelChoice choice, std::unique_ptr<OpenModel> model) {
+    std::erase_if(idle_, [&](const auto& entry) {
+        return entry.first.model == choice.model && entry.first.plan == choice.plan;
+    });
+    if (idle_.size() == kMostIdle) idle_.erase(idle_.begin());
+    idle_.emplace_back(std::move(choice), std::move(model));
+}
+
 Host::Borrowed Host::borrow(ModelChoice choice) {
+    require_own_process();
     return {*this, resolve(std::move(choice))};
 }
 
 Host::Borrowed::Borrowed(Host& host, ModelChoice choice)
-    : host_(&host), choice_(std::move(choice)) {
-    auto& idle = host.idle_;
-    const auto found = std::ranges::find(idle, choice_, [](const auto& e) { return e.first; });
-    if (found != idle.end()) {
-        model_ = std::move(found->second);
-        idle.erase(found);
-    } else {
-        model_ = std::make_unique<OpenModel>(choice_);
+    : host_(&host),
+      choice_(std::move(choice)),
+      poll_(std::make_unique<Poll>(host.db())),
+      model_(host.take_idle(choice_)) {
+    const auto interrupted = [poll = poll_.get()] { return (*poll)(); };
+    try {
+        if (!model_) model_ = std::make_unique<OpenModel>(choice_, interrupted);
+    } catch (const Error&) {
+        // Statements that were ended for it fail in their own words.
+        if (poll_->interrupted()) throw Interrupted();
+        throw;
     }
-    model_->tokenizer.on_progress([db = host.db()] {
-        if (Poll poll(db); poll()) throw Interrupted();
-    });
+    model_->on_interrupt(interrupted);
 }
 
-// One of a kind stays open, with what its cache holds.
 Host::Borrowed::~Borrowed() {
     if (!model_) return;
-    model_->interrupted = [] { return false; };
-    model_->tokenizer.on_progress(nullptr);
-    auto& idle = host_->idle_;
-    const bool another =
-        std::ranges::any_of(idle, [&](const auto& entry) { return entry.first == choice_; });
+    if (host_->generation_ != fork_generation()) {  // see ~Host
+        static_cast<void>(model_.release());
+        return;
+    }
     try {
-        if (!another) idle.emplace_back(std::move(choice_), std::move(model_));
+        model_->on_interrupt(nullptr);
+        host_->keep_idle(std::move(choice_), std::move(model_));
     } catch (const std::bad_alloc&) {
         // Then it is closed.
     }

@@ -2,13 +2,18 @@
 // its functions use, the models that are open, and how the host's interrupts reach them.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "common/fork.h"
 #include "runtime/generate/generator.h"
 #include "runtime/program/engine.h"
 #include "runtime/program/program.h"
@@ -22,15 +27,29 @@ namespace llmsql {
 struct ModelChoice {
     std::string model;  // a model database; empty: the connection's own (see Host)
     std::string plan;   // one installed in it, or a file that ends in .sql; empty: the default one
-    int threads = 0;    // 0: as many as the process may use physical cores
+    int threads = 0;    // 0, or more than that: as many as the process may use physical cores
     auto operator<=>(const ModelChoice&) const = default;
 };
 
 /// A model with a plan, ready to generate: for one call at a time.
 class OpenModel {
   public:
-    explicit OpenModel(const ModelChoice& choice);
+    /// `interrupted` is asked while it is opened; true fails, somehow.
+    OpenModel(const ModelChoice& choice, const std::function<bool()>& interrupted);
 
+    /// Whether the path leads to another file by now.
+    bool is_replaced() const;
+
+    /// Has `interrupted` asked by all that takes long; null: nothing is asked any more.
+    void on_interrupt(const std::function<bool()>& asked);
+
+  private:
+    using Identity = std::pair<dev_t, ino_t>;
+    static Identity identity(const std::string& path);
+
+    Identity file_;  // looked up before it was opened
+
+  public:
     ModelDb db;
     Program program;
     Tokenizer tokenizer;
@@ -52,8 +71,9 @@ class Poll {
     bool interrupted() const { return interrupted_; }
 
   private:
-    sqlite3_stmt* statement_ = nullptr;
-    bool interrupted_ = false;
+    sqlite3* const db_;
+    sqlite3_stmt* statement_ = nullptr;  // made when it is first needed
+    bool made_ = false, interrupted_ = false;
 };
 
 /// Used by one thread at a time: SQLite sees to that for a connection's functions.
@@ -62,6 +82,7 @@ class Host {
     explicit Host(sqlite3* db);
     Host(const Host&) = delete;
     Host& operator=(const Host&) = delete;
+    ~Host();
 
     sqlite3* db() const { return db_; }
 
@@ -81,13 +102,19 @@ class Host {
         ~Borrowed();
         OpenModel& operator*() const { return *model_; }
         OpenModel* operator->() const { return model_.get(); }
+        /// Whether the host has interrupted.
+        bool interrupted() const { return (*poll_)(); }
 
       private:
         Host* host_;
         ModelChoice choice_;
+        std::unique_ptr<Poll> poll_;
         std::unique_ptr<OpenModel> model_;
     };
     Borrowed borrow(ModelChoice choice = {});
+
+    /// Fails where this process was forked from the one that opened the connection.
+    void require_own_process() const;
 
     /// The state of a plan that is run by hand on the host's own connection.
     Engine& by_hand() { return by_hand_; }
@@ -96,12 +123,19 @@ class Host {
     std::map<std::string, std::vector<ChatMessage>> chats;
 
   private:
+    /// Models that stay open between calls, with what their caches hold: one a model and plan, and
+    /// not many. Those whose file has been replaced are closed.
+    static constexpr size_t kMostIdle = 4;
+
     ModelChoice resolve(ModelChoice choice) const;
     std::string own_database() const;
+    std::unique_ptr<OpenModel> take_idle(const ModelChoice& choice);
+    void keep_idle(ModelChoice choice, std::unique_ptr<OpenModel> model);
 
     sqlite3* const db_;
     std::optional<ModelChoice> chosen_;
-    std::vector<std::pair<ModelChoice, std::unique_ptr<OpenModel>>> idle_;
+    const uint32_t generation_ = fork_generation();
+    std::vector<std::pair<ModelChoice, std::unique_ptr<OpenModel>>> idle_;  // used last: at the end
     std::optional<ModelDb> by_hand_db_;
     Engine by_hand_;
 };

@@ -34,7 +34,10 @@ constexpr FunctionReference kReference[] = {
      "pass over the weights, if the plan has room for as many sequences (`llmsqlc --sequences 8`); "
      "the answers are those of llm_generate one by one, NULL for NULL. A prompt that cannot be "
      "taken "
-     "ends the table after the answers that come before it, with an error that names its id.",
+     "ends the table after the answers that come before it, with an error that names its id; or, "
+     "with "
+     "option `on_error`, its answer is NULL. A column `error`, to be asked for by name, then says "
+     "why.",
      "WITH answers AS (SELECT * FROM llm_batch('SELECT 1, ''The river'' UNION ALL SELECT 2, "
      "''A hill''', '{\"n_predict\": 6, \"temperature\": 0}')) SELECT id, tokens FROM answers;"},
     {"llm_chat", "llm_chat(session, message [, options])",

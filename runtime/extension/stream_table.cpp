@@ -6,12 +6,14 @@ namespace {
 
 class Stream final : public Rows {
   public:
-    Stream(const std::shared_ptr<Host>& host, const std::string& prompt, const CallOptions& options)
-        : host_(host), model_(host->borrow(options.choice)), poll_(host->db()) {
-        model_->interrupted = [this] { return poll_(); };
+    Stream(const std::shared_ptr<Host>& host, sqlite3_value* prompt, const CallOptions& options)
+        : host_(host), model_(host->borrow(options.choice)) {
+        check_options(options, *model_);
+        const auto tokens = tokens_of_row(prompt, "the prompt", [&] {
+            return prompt_tokens(*model_, text_argument(prompt, "the prompt"), options);
+        });
         model_->generator.set_options(options.generate);
-        if (!model_->generator.prefill(prompt_tokens(*model_, prompt, options)))
-            throw Interrupted();
+        if (!model_->generator.prefill(tokens)) throw Interrupted();
     }
 
     bool next() override {
@@ -35,7 +37,6 @@ class Stream final : public Rows {
   private:
     const std::shared_ptr<Host> host_;
     const Host::Borrowed model_;
-    Poll poll_;
     std::optional<Picked> picked_;
     std::string rest_;
     bool finished_ = false;
@@ -43,8 +44,13 @@ class Stream final : public Rows {
 
 std::unique_ptr<Rows> call(const std::shared_ptr<Host>& host, std::span<sqlite3_value*> arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return std::make_unique<NoRows>();
-    return std::make_unique<Stream>(host, text_argument(arguments[0], "the prompt"),
-                                    options_argument(Call::stream, arguments[1]));
+    const CallOptions options = options_argument(Call::stream, arguments[1]);
+    try {
+        return std::make_unique<Stream>(host, arguments[0], options);
+    } catch (const RowError&) {
+        if (options.on_error == OnError::fail) throw;
+        return std::make_unique<NoRows>();  // as of NULL
+    }
 }
 
 constexpr TableFunction kStream{

@@ -2,6 +2,8 @@
 #include "runtime/extension/table_function.h"
 
 #include <array>
+#include <cstring>
+#include <utility>
 
 #include "common/error.h"
 
@@ -17,6 +19,7 @@ struct Module {
 
 struct FunctionTable : sqlite3_vtab {
     const Module* module = nullptr;
+    bool interrupted = false;  // while it was connected: the statement's first call ends with that
 };
 
 struct Cursor : sqlite3_vtab_cursor {
@@ -29,6 +32,26 @@ const TableFunction& function_of(sqlite3_vtab* table) {
     return *static_cast<FunctionTable*>(table)->module->function;
 }
 
+// What sqlite3_declare_vtab() has failed for: its code does not tell.
+bool was_interrupted(sqlite3* db) {
+    return std::strcmp(sqlite3_errmsg(db), sqlite3_errstr(SQLITE_INTERRUPT)) == 0;
+}
+
+// SQLite reports an interrupt here as an error of another kind. Where no statement of the
+// connection runs, one that is begun makes it forget that it was interrupted; its text is one that
+// needs no spaces, at which the parser looks for interrupts.
+bool forget_interrupt(sqlite3* db) {
+    sqlite3_stmt* statement = nullptr;
+    if (sqlite3_prepare_v2(db, "VALUES(1)", -1, &statement, nullptr) != SQLITE_OK) return false;
+    const bool forgotten = sqlite3_step(statement) == SQLITE_ROW;
+    sqlite3_finalize(statement);
+    return forgotten;
+}
+
+const Host& host_of(sqlite3_vtab_cursor* cursor) {
+    return *static_cast<FunctionTable*>(cursor->pVtab)->module->host;
+}
+
 int connect(sqlite3* db, void* aux, int, const char* const*, sqlite3_vtab** result,
             char** message) {
     return guard_method(message, [&] {
@@ -36,7 +59,11 @@ int connect(sqlite3* db, void* aux, int, const char* const*, sqlite3_vtab** resu
         auto table = std::make_unique<FunctionTable>();
         table->module = module;
         sqlite3_vtab_config(db, SQLITE_VTAB_DIRECTONLY);
-        const int code = sqlite3_declare_vtab(db, module->function->declaration);
+        int code = sqlite3_declare_vtab(db, module->function->declaration);
+        if (code != SQLITE_OK && was_interrupted(db) && forget_interrupt(db)) {
+            code = sqlite3_declare_vtab(db, module->function->declaration);
+            table->interrupted = true;
+        }
         if (code == SQLITE_OK) *result = table.release();
         return code;
     });
@@ -89,6 +116,7 @@ int advance(sqlite3_vtab_cursor* base) {
     return guard_method(&base->pVtab->zErrMsg, [&] {
         auto& cursor = *static_cast<Cursor*>(base);
         cursor.at_end = true;
+        const Entered entered(host_of(base));
         cursor.at_end = !cursor.rows->next();
         ++cursor.row;
         return SQLITE_OK;
@@ -97,8 +125,10 @@ int advance(sqlite3_vtab_cursor* base) {
 
 int filter(sqlite3_vtab_cursor* base, int given, const char*, int, sqlite3_value** values) {
     const int code = guard_method(&base->pVtab->zErrMsg, [&] {
-        const auto& table = *static_cast<FunctionTable*>(base->pVtab);
+        auto& table = *static_cast<FunctionTable*>(base->pVtab);
         const TableFunction& function = *table.module->function;
+        if (std::exchange(table.interrupted, false)) throw Interrupted();
+        const Entered entered(*table.module->host);
         std::array<sqlite3_value*, kMostArguments> arguments{};
         for (int argument = 0; argument < function.most; ++argument) {
             if (given & (1 << argument))
@@ -124,7 +154,8 @@ int at_end(sqlite3_vtab_cursor* cursor) {
 
 int read_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
     return guard_method(&base->pVtab->zErrMsg, [&] {
-        if (column < function_of(base->pVtab).columns)
+        const TableFunction& function = function_of(base->pVtab);
+        if (column < function.columns || column >= function.columns + function.most)
             static_cast<Cursor*>(base)->rows->column(column, context);
         return SQLITE_OK;
     });

@@ -26,7 +26,7 @@ class NoRows final : public Rows {
 struct TableFunction {
     const char* name;
     const char* declaration;  // "CREATE TABLE x(a, …, argument HIDDEN, …)"
-    int columns;              // visible ones, before the arguments
+    int columns;              // before the arguments; those behind them are hidden, too
     int least, most;          // arguments
     /// An argument that was not given is a null pointer.
     std::unique_ptr<Rows> (*call)(const std::shared_ptr<Host>&, std::span<sqlite3_value*>);

@@ -50,7 +50,7 @@ void Batch::take_prompts() {
             continue;
         auto tokens = prompts_();
         last_taken_ = !tokens;
-        if (!tokens) return;
+        if (!tokens || tokens->empty()) return;
         text = Text();
         text.busy = true;
         text.number = taken_++;

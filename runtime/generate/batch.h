@@ -22,7 +22,8 @@ struct BatchAnswer {
 /// thread-safe. Owns the program's cache, all sequences of it.
 class Batch {
   public:
-    /// The next prompt's tokens (at least 1, at most the context), or nothing after the last.
+    /// The next prompt's tokens (at most the context), or nothing after the last. None: there may
+    /// be more, but not before next() has returned.
     using NextPrompt = std::function<std::optional<std::vector<int32_t>>()>;
 
     /// Goes on with at most `most` texts at a time, and no more than the program has sequences.
@@ -30,9 +31,10 @@ class Batch {
     Batch(Program& program, Tokenizer& tokenizer, const GenerateOptions& options, int most,
           NextPrompt prompts, std::function<bool()> interrupted);
 
-    /// The answer to the next prompt, in their order; nothing after the last, or where interrupted,
-    /// as interrupted() then says.
+    /// The answer to the next prompt, in their order; nothing where there is none yet, after the
+    /// last, as at_end() then says, or where interrupted, as interrupted() says.
     std::optional<BatchAnswer> next();
+    bool at_end() const { return last_taken_ && given_ == taken_; }
     bool interrupted() const { return stopped_; }
 
   private:

@@ -74,17 +74,28 @@ inline void count_write(Engine& engine) {
     ++engine.writes;
 }
 
-/// The executor of what a plan's init has declared: its model, its residency, within its budget.
-/// `threads` 0: as many as the process may use physical cores. `io`, `may_map`: see PoolOptions.
-inline std::shared_ptr<Executor> make_executor(const Engine& engine, int threads,
-                                               std::optional<IoMode> io, bool may_map) {
+/// The workers that a plan's budget leaves of those that are asked for.
+inline int workers_of(const Engine& engine, int threads) {
     if (threads <= 0) threads = usable_cores();
-    PoolOptions pool{io, std::nullopt, may_map};
-    if (engine.budget) {
-        threads = std::min(threads, static_cast<int>(engine.budget->workers));
-        pool.windows = static_cast<uint64_t>(engine.budget->windows);
-    }
-    return std::make_shared<Executor>(*engine.db, engine.residency, pool, threads);
+    return engine.budget ? std::min(threads, static_cast<int>(engine.budget->workers)) : threads;
+}
+
+/// The executor of what a plan's init has declared: its model, its residency, within its budget.
+/// `threads` 0: as many as the process may use physical cores. Of `pool`, what the budget leaves
+/// for reading is filled in.
+///
+/// A process forked from this one never takes it apart: locks and conditions of threads that are
+/// missing there cannot be.
+inline std::shared_ptr<Executor> make_executor(const Engine& engine, int threads,
+                                               PoolOptions pool) {
+    if (engine.budget) pool.windows = static_cast<uint64_t>(engine.budget->windows);
+    auto made =
+        std::make_unique<Executor>(*engine.db, engine.residency, pool, workers_of(engine, threads));
+    const auto end = [generation = fork_generation()](Executor* executor) {
+        if (generation == fork_generation()) delete executor;
+    };
+    Executor* raw = made.release();
+    return std::shared_ptr<Executor>(raw, end);
 }
 
 /// The engine's executor; fails where there is none yet.

@@ -2,7 +2,7 @@
 #include "runtime/program/program.h"
 
 #include <algorithm>
-#include <mutex>
+#include <chrono>
 #include <utility>
 
 #include "common/error.h"
@@ -15,6 +15,7 @@
 #include "runtime/program/sandbox.h"
 #include "runtime/program/text_functions.h"
 #include "runtime/storage/sqlite.h"
+#include "runtime/storage/sqlite_callbacks.h"
 #include "runtime/tables/table.h"
 #include "runtime/workers/stopwatch.h"
 
@@ -23,6 +24,9 @@ namespace {
 
 constexpr size_t kLongestChat = 64 << 20;  // bytes of all that a chat section makes
 constexpr size_t kMostStops = 10000;
+
+// Between questions whether a pass is to end: a call of the host's, which takes microseconds.
+constexpr std::chrono::milliseconds kBetweenQuestions{20};
 
 // A prepared statement of the plan and where it stands in the file.
 struct Prepared {
@@ -68,6 +72,8 @@ struct Program::State {
     std::optional<Profiler> profiler;
     PassObserver* observer = nullptr;
     PassView seen;  // what it is told of the present pass
+    std::function<bool()> interrupted;
+    std::chrono::steady_clock::time_point asked;  // when `interrupted` was
 
     sqlite3* db() const { return connection.get(); }
     std::string where(const PlanStatement& statement) const {
@@ -88,6 +94,7 @@ struct Program::State {
     void number_statements();
     void observe(const Prepared& prepared, void (PassObserver::*look)(const PassView&));
     void run_for(const Prepared& prepared, std::span<const Run> runs);
+    void end_if_interrupted();
     Workers& workers() const { return engine.executor->evaluator.workers; }
     template<class Steps>
     void pass(Steps steps);
@@ -124,6 +131,7 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
     prepared.statement.reset(raw);  // before anything can fail
     prepared.where = place;
     if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
+    if (code == SQLITE_NOMEM) throw std::bad_alloc();
     if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
     if (!raw) fail("{}: there is no statement here", place);
     // SQLite and read_plan() have to agree on where a statement ends, or a part of it would not
@@ -158,6 +166,7 @@ bool Program::State::next_row(const Prepared& prepared) {
     if (code == SQLITE_DONE) return false;
     if ((code & 0xff) == SQLITE_INTERRUPT && !sandbox->refusal().empty())
         fail("{}: {}", prepared.where, sandbox->refusal());
+    if ((code & 0xff) == SQLITE_NOMEM) throw std::bad_alloc();
     fail("{}: {}", prepared.where, sqlite3_errmsg(db()));
 }
 
@@ -235,7 +244,7 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
 // pass.
 template<class Steps>
 void Program::State::pass(Steps steps) {
-    const std::lock_guard turn(engine.executor->turn);
+    const Turn turn(engine.executor->turn, [this] { end_if_interrupted(); });
     engine.executor->evaluator.keep_time(timing);
     const Stopwatch watch(timing ? &times.total : nullptr);
     try {
@@ -258,7 +267,16 @@ void Program::State::observe(const Prepared& prepared,
     (observer->*look)(seen);
 }
 
+void Program::State::end_if_interrupted() {
+    if (!interrupted) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - asked < kBetweenQuestions) return;
+    asked = now;
+    if (interrupted()) throw Interrupted();
+}
+
 void Program::State::run(const Prepared& prepared) {
+    end_if_interrupted();
     if (observer) observe(prepared, &PassObserver::before);
     const uint64_t before = engine.writes;
     ++times.statements;
@@ -307,9 +325,15 @@ int64_t Program::State::logits_width() {
 
 void Program::State::start(const ProgramOptions& options) {
     timing = options.timing || options.profile;
-    engine.executor = options.executor;
-    if (!engine.executor)
-        engine.executor = make_executor(engine, options.threads, options.io, options.may_map);
+    const auto make = [&] {
+        return make_executor(engine, options.threads,
+                             {.io = options.io,
+                              .windows = std::nullopt,
+                              .may_map = options.may_map,
+                              .interrupted = options.interrupted});
+    };
+    engine.executor =
+        options.share ? options.share(workers_of(engine, options.threads), make) : make();
     number_statements();
     if (options.profile) profiler.emplace(forward.size() + logits.size(), workers().count());
     observer = options.observer;
@@ -403,9 +427,13 @@ IoMode Program::io() const {
 
 void Program::verify_weights() {
     Executor& executor = *state_->engine.executor;
-    const std::lock_guard turn(executor.turn);
+    const Turn turn(executor.turn);
     executor.evaluator.keep_time(false);
     executor.weights.verify_all(executor.evaluator.workers);
+}
+
+void Program::on_interrupt(std::function<bool()> interrupted) {
+    state_->interrupted = std::move(interrupted);
 }
 
 void Program::forward(std::span<const int32_t> tokens, int position, int sequence) {

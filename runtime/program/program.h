@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -29,9 +30,13 @@ struct ProgramOptions {
     bool timing = false;   // keep times()
     bool profile = false;  // and those of each statement
     PassObserver* observer = nullptr;  // sees what passes store; outlives the program
-    /// Weights and workers to share, of another program of this plan and model; the options above
-    /// are then its own. Absent: this program makes them.
-    std::shared_ptr<Executor> executor = nullptr;
+    /// Where weights and workers are shared with other programs of this plan and model: given how
+    /// many threads these options come to, and what makes an executor of them, returns the one to
+    /// use. Absent: this program makes its own.
+    using Make = std::function<std::shared_ptr<Executor>()>;
+    std::function<std::shared_ptr<Executor>(int threads, const Make& make)> share = nullptr;
+    /// Asked now and then while the program is opened: true throws Interrupted.
+    std::function<bool()> interrupted = nullptr;
 };
 
 /// Tokens that one sequence adds in a pass.
@@ -88,6 +93,11 @@ class Program {
     int logits_rows() const;  // the most rows one call of logits() takes
     int64_t vocabulary() const;
     int sequences() const;  // that the cache has room for, numbered from 0
+
+    /// What is asked now and then while a pass is under way, or waits for its turn: true throws
+    /// Interrupted (storage/sqlite_callbacks.h). What the cache then holds of the pass is to be
+    /// computed anew. Null: nothing is asked, as at first.
+    void on_interrupt(std::function<bool()> interrupted);
 
     /// One pass: computes `tokens` (1 to chunk() ids) at positions position, position + 1, … of a
     /// sequence and appends them to its cache. `position` is at most the sequence's length so far;

@@ -57,6 +57,7 @@ constexpr int kStepsBetween = 100'000;
 // Called every so many steps: 0 to go on.
 int watch_steps(void* limit) {
     auto& self = *static_cast<StepLimit*>(limit);
+    if (self.interrupted && self.interrupted()) return 1;
     sqlite3_stmt* busy = nullptr;  // the outermost, where several are
     for (auto* each = sqlite3_next_stmt(self.db, nullptr); each;
          each = sqlite3_next_stmt(self.db, each))

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,7 @@ struct StepLimit {
     sqlite3_stmt* statement = nullptr;  // the one that ran when it was looked at last
     int run = 0;                        // and its how manieth run that was
     int64_t steps = 0;                  // of that run
+    std::function<bool()> interrupted = nullptr;
 };
 
 /// Not thread-safe: one thread at a time. Errors name the file and what is wrong with it.
@@ -36,6 +38,12 @@ class ModelDb {
     ~ModelDb();
 
     const std::filesystem::path& path() const { return path_; }
+
+    /// What is asked now and then while a statement runs; true ends the statement, which then
+    /// fails. Must not throw. Null: nothing is asked, as at first.
+    void on_interrupt(std::function<bool()> interrupted) {
+        steps_->interrupted = std::move(interrupted);
+    }
 
     /// The read-only connection, for prepared statements over llm_token, llm_merge and llm_meta.
     sqlite3* handle() const { return db_; }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 
@@ -27,9 +28,11 @@ struct BlobCloser {
 using Blob = std::unique_ptr<sqlite3_blob, BlobCloser>;
 
 /// Fails with what SQLite says of the last call on a connection, and, of a database file that is
-/// not as it was imported, what to do. `what` starts the error's text.
+/// not as it was imported, what to do. `what` starts the error's text. Lack of memory is
+/// std::bad_alloc.
 [[noreturn]] inline void fail_by(sqlite3* db, std::string_view what) {
     const int code = sqlite3_errcode(db) & 0xff;
+    if (code == SQLITE_NOMEM) throw std::bad_alloc();
     const char* message = sqlite3_errmsg(db);
     const char* file = sqlite3_db_filename(db, "main");
     if (!file || !*file) fail("{}: {}", what, message);  // a plan's tables

@@ -17,7 +17,13 @@ namespace {
 class BlobReader final : public TileReader {
   public:
     BlobReader(const ModelDb& db, int workers)
-        : path_(db.path().string()), workers_(static_cast<size_t>(workers)) {}
+        : path_(db.path().string()), workers_(static_cast<size_t>(workers)) {
+        if (workers > 1 && sqlite3_threadsafe() == 0)
+            fail(
+                "{}: this SQLite was built for one thread (SQLITE_THREADSAFE=0): reading through "
+                "it takes one thread, too",
+                path_);
+    }
 
     IoMode mode() const override { return IoMode::blob; }
 

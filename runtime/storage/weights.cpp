@@ -8,6 +8,7 @@
 #include "runtime/storage/io_choice.h"
 #include "runtime/storage/memory_limit.h"
 #include "runtime/storage/model_file.h"
+#include "runtime/storage/sqlite_callbacks.h"
 #include "runtime/workers/stopwatch.h"
 
 namespace llmsql {
@@ -34,8 +35,9 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
     if (!options.io) {
         const ModelFile& file = ModelFile::of(path_);
         if (file.size() <= available_memory() / 4 * 3)
-            fill_page_cache(file.descriptor(), file.size());
+            fill_page_cache(file.descriptor(), file.size(), options.interrupted);
     }
+    if (options.interrupted && options.interrupted()) throw Interrupted();
     std::vector<ParamTiles> map = read_tile_map(db, entries);
     weights_.reserve(entries.size());
     tiles_.reserve(entries.size());

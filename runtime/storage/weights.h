@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -61,8 +62,10 @@ struct PoolCounters {
 /// How a pool reads. `io` absent: the faster way, found by trying.
 struct PoolOptions {
     std::optional<IoMode> io = IoMode::read;
-    std::optional<uint64_t> windows;  // see TileReading
-    bool may_map = false;             // see TileReading
+    std::optional<uint64_t> windows;              // see TileReading
+    bool may_map = false;                         // see TileReading
+    std::function<bool()> interrupted = nullptr;  // asked while the pool is made: true throws
+                                                  // Interrupted
 };
 
 class WeightPool {

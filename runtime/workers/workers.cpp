@@ -131,7 +131,16 @@ class Workers::OwnerWatch {
     double busy_ = 0;
 };
 
+void Workers::require_own_process() const {
+    if (generation_ != fork_generation())
+        fail("this model was opened before fork(), by another process: open it in this one");
+}
+
 void Workers::stop() {
+    if (generation_ != fork_generation()) {  // there is nothing to stop, nor anybody to wait for
+        new std::vector<std::thread>(std::move(threads_));
+        return;
+    }
     stopping_ = true;
     wake();
     for (std::thread& thread : threads_) thread.join();
@@ -245,6 +254,7 @@ void Workers::wake() {
 
 // The owner works until no more than `jobs` are not done.
 void Workers::work_down_to(uint32_t jobs) {
+    require_own_process();
     for (;;) {
         const uint64_t seen = claim_.load();
         if (added_.load() - job_of(seen) <= jobs) return;

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/fork.h"
+
 namespace llmsql {
 
 /// Blocks all signals of the calling thread while it lives, so that threads made meanwhile take
@@ -50,7 +52,8 @@ struct alignas(64) ItemTime {
     uint64_t read_bytes = 0;  // that they read
 };
 
-/// One owner at a time: add(), finish() and run() are called by one thread, and not from a task.
+/// One owner at a time: add(), finish() and run() are called by one thread, and not from a task. In
+/// a process forked from the one that made them they fail: the threads are missing there.
 class Workers {
   public:
     using Task = std::function<void(int64_t item, int worker)>;
@@ -132,6 +135,9 @@ class Workers {
     void wake();
     uint32_t pending() const { return added_.load() - job_of(claim_.load()); }
 
+    void require_own_process() const;
+
+    const uint32_t generation_ = fork_generation();
     std::vector<std::thread> threads_;
     std::array<Job, kJobs> jobs_;
     int spins_ = 0;                     // how often a waiting thread looks before it sleeps

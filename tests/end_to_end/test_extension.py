@@ -158,6 +158,89 @@ class Extension(WithModel):
                                          "2, NULL')").fetchall(), [(1, None, None), (2, None, None)])
         self.assertEqual(self.db.execute("SELECT * FROM llm_stream(NULL)").fetchall(), [])
 
+    BAD_ROWS = [("", "the prompt is empty", "is ''"), (7, "must be text", "is the number 7"),
+                (1.5, "must be text", "is the number 1.5"), (b"ab", "must be text", "a BLOB of 2 bytes"),
+                ("x y " * 300, "the context holds 128", "begins 'x y x y")]
+
+    def test_a_bad_row_is_named(self):
+        for bad, wrong, shown in self.BAD_ROWS:
+            for sql in ("SELECT llm_generate(?)", "SELECT * FROM llm_stream(?)",
+                        "SELECT llm_generate(?, '{\"chat\": true}')",
+                        "SELECT llm_chat('a', ?)", "SELECT llm_logprob(?)"):
+                message = self.refused(sql, bad)
+                thing = "message" if "chat('" in sql else "text" if "logprob" in sql else "prompt"
+                for part in (wrong.replace("the prompt", f"the {thing}"), shown):
+                    if not (part.startswith("the context") or "chat\"" in sql):
+                        self.assertIn(part, message, sql)
+                self.assertNotIn("\n", message)
+        # Invalid UTF-8 comes as text, too.
+        self.assertIn("not valid UTF-8", self.refused("SELECT llm_generate(CAST(x'41ff' AS TEXT))"))
+
+    def test_on_error(self):
+        self.db.execute("CREATE TEMP TABLE q(id, text)")
+        texts = ["The river"]
+        for bad, _, _ in self.BAD_ROWS:
+            texts += [bad, "A hill", None]
+        self.db.executemany("INSERT INTO q VALUES (?, ?)", enumerate(texts))
+        good = [text if text in ("The river", "A hill") else None for text in texts]
+        null = json.dumps(dict(GREEDY, on_error="null"))
+        few = dict(GREEDY)
+        expected = [text and self.generate(text, GREEDY) for text in good]
+        self.assertEqual([row[0] for row in self.db.execute("SELECT llm_generate(text, ?) FROM q", (null,))],
+                         expected)
+        rows = self.db.execute("SELECT * FROM llm_batch('SELECT id, text FROM q', ?)", (null,)).fetchall()
+        self.assertEqual([row[:2] for row in rows], list(enumerate(expected)))
+        rows = self.db.execute("SELECT id, answer, tokens, error FROM llm_batch('SELECT id, text FROM q', ?)",
+                               (json.dumps(dict(few, on_error="column")),)).fetchall()
+        self.assertEqual([row[:2] for row in rows], list(enumerate(expected)))
+        for (_, answer, tokens, error), text, fine in zip(rows, texts, good):
+            self.assertEqual(error is None, fine is not None or text is None)
+            self.assertEqual(tokens is None, answer is None)
+        self.assertIn("the prompt is empty", rows[1][3])
+        self.assertEqual([row[3] for row in self.db.execute(
+            "SELECT id, answer, tokens, error FROM llm_batch('SELECT id, text FROM q', ?)", (null,))],
+            [None] * len(texts))
+        streams = self.db.execute("SELECT id, group_concat(piece, '') FROM q LEFT JOIN llm_stream(q.text, ?)"
+                                  " GROUP BY id ORDER BY id", (null,)).fetchall()
+        self.assertEqual(streams, list(enumerate(expected)))
+        logprobs = [row[0] for row in self.db.execute(
+            "SELECT llm_logprob(text, '{\"on_error\": \"null\"}') FROM q")]
+        self.assertEqual([x is None for x in logprobs], [x is None for x in expected])
+        self.assertIsNotNone(value(self.db, "SELECT llm_chat('on', 'The river', ?)", null))
+        for bad, _, _ in self.BAD_ROWS:
+            self.assertIsNone(value(self.db, "SELECT llm_chat('on', ?, ?)", bad, null))
+        self.assertIsNotNone(value(self.db, "SELECT llm_chat('on', 'one two', ?)", null))
+        # By default the row ends it, and is named.
+        for options in (GREEDY, dict(GREEDY, on_error="fail")):
+            self.assertIn("llm_batch: id 1: the prompt is empty", self.refused(
+                "SELECT * FROM llm_batch('SELECT id, text FROM q', ?)", json.dumps(options)))
+        self.assertIn("llm_batch: id NULL: ", self.refused("SELECT * FROM llm_batch('SELECT NULL, 1')"))
+        # What is wrong with more than a row is an error in any case.
+        for sql, message in (
+                ("SELECT llm_generate('', '{\"on_error\": \"nul\"}')", "option 'on_error': "),
+                ("SELECT llm_generate('', '{\"on_error\": true}')", "option 'on_error': "),
+                ("SELECT llm_generate('', '{\"on_error\": \"column\"}')", "llm_generate has no column"),
+                ("SELECT llm_logprob('', '{\"on_error\": \"column\"}')", "llm_logprob has no column"),
+                ("SELECT * FROM llm_stream('', '{\"on_error\": \"column\"}')", "llm_stream has no column"),
+                ("SELECT llm_load('a', 'b', '{\"on_error\": \"null\"}')", "llm_load has no option"),
+                ("SELECT llm_generate('', '{\"on_error\": \"null\", \"seed\": \"x\"}')", "option 'seed'"),
+                ("SELECT llm_generate('a', '{\"on_error\": \"null\", \"model\": \"/nowhere\"}')",
+                 "/nowhere"),
+                ("SELECT llm_generate('a', '{\"on_error\": \"null\", \"context\": 129}')", "context is 128"),
+                ("SELECT * FROM llm_batch('SELECT 1, a', '{\"on_error\": \"null\"}')", "no such column"),
+                ("SELECT * FROM llm_batch('SELECT 1, abs(-9223372036854775808)', '{\"on_error\": \"null\"}')",
+                 "integer overflow")):
+            self.assertIn(message, self.refused(sql), sql)
+        endless = json.dumps({"temperature": 0, "n_predict": -1, "ignore_eos": True, "keep": 1,
+                              "on_error": "null"})
+        with interrupting(self.db), self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
+            value(self.db, "SELECT llm_generate('a', ?)", endless)
+        # Rows that are passed over are not kept in memory.
+        count = self.db.execute("SELECT count(*), count(answer) FROM llm_batch('WITH RECURSIVE n(i) AS (SELECT 1 "
+                                "UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i, iif(i % 5000, "
+                                "iif(i % 2, NULL, char()), char(97)) FROM n', ?)", (null,)).fetchone()
+        self.assertEqual(count, (20000, 4))
+
     def test_letting_go_of_a_model(self):
         expected = self.generate("The river", GREEDY)
         writer = sqlite3.connect(self.model, timeout=0)
@@ -243,7 +326,7 @@ class Extension(WithModel):
                 ("SELECT llm_generate('a', '{\"temp\": 1}')", "llm_generate has no option 'temp': it takes n_predict"),
                 ("SELECT llm_generate('a', '{\"given\": \"b\"}')", "llm_generate has no option 'given'"),
                 ("SELECT llm_generate('a', '{\"seed\": 1, \"seed\": 2}')", "option 'seed' is given twice"),
-                ("SELECT llm_logprob('a', '{\"n_predict\": 1}')", "it takes given, model, plan, threads"),
+                ("SELECT llm_logprob('a', '{\"n_predict\": 1}')", "it takes given, on_error, model, plan, threads"),
                 ("SELECT llm_chat('a', 'b', '{\"chat\": true}')", "llm_chat has no option 'chat'"),
                 ("SELECT llm_load('a', 'b', '{\"seed\": 1}')", "llm_load has no option 'seed': it takes threads"),
                 ("SELECT llm_generate('a', '{\"seed\": \"1\"}')", "option 'seed': an integer"),

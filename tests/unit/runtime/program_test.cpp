@@ -345,7 +345,10 @@ TEST(Program, ProgramsThatShareAnExecutorTakeTurns) {
     for (auto& values : got)
         threads.emplace_back([&] {
             const ModelDb db(first.folder / "tiny.db");
-            Program program(first.folder / "plan.sql", db, {.executor = first.program->executor()});
+            const auto share = [&](int, const ProgramOptions::Make&) {
+                return first.program->executor();
+            };
+            Program program(first.folder / "plan.sql", db, {.share = share});
             for (size_t at = 0; at < tokens.size(); ++at) {
                 program.forward({&tokens[at], 1}, static_cast<int>(at));
                 const auto row = program.logits(0, 1).row(0);
