@@ -1,8 +1,11 @@
 // Encoding: special tokens out, then words or scored pieces; decoding: a piece at a time.
 #include "runtime/text/tokenizer.h"
 
+#include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <limits>
+#include <set>
 
 #include "common/error.h"
 #include "common/utf8.h"
@@ -45,6 +48,7 @@ Tokenizer::Tokenizer(const ModelDb& db) : db_(db), vocabulary_(db) {
     start_ = meta_token("tokenizer.bos");
     end_ = meta_token("tokenizer.eos");
     unknown_ = meta_token("tokenizer.unk");
+    ends_ = meta_ends();
     adds_start_ = db.meta("tokenizer.add_bos").value_or("0") == "1";
     adds_space_ = kind == "spm" && db.meta("tokenizer.add_space_prefix").value_or("0") == "1";
     by_rank_ = kind == "spm" && vocabulary_.has_merges();
@@ -55,16 +59,32 @@ Tokenizer::Tokenizer(const ModelDb& db) : db_(db), vocabulary_(db) {
 std::optional<int32_t> Tokenizer::meta_token(const std::string& key) const {
     const auto text = db_.meta(key);
     if (!text) return std::nullopt;
-    size_t used = 0;
-    int64_t id = -1;
-    try {
-        id = std::stoll(*text, &used);
-    } catch (const std::exception&) {
-        used = 0;
+    return token_id(key, *text);
+}
+
+int32_t Tokenizer::token_id(const std::string& key, std::string_view text) const {
+    int32_t id = -1;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (error != std::errc() || end != text.data() + text.size() || id < 0)
+        fail("{}: {} is '{}', not a token id", db_.path().string(), key, printable(text));
+    return id;
+}
+
+/// tokenizer.ends, ids with a space between, and the eos token.
+std::vector<int32_t> Tokenizer::meta_ends() const {
+    constexpr const char* kKey = "tokenizer.ends";
+    constexpr size_t kMost = 1000;
+    std::set<int32_t> ends;
+    if (end_) ends.insert(*end_);
+    const std::string list = db_.meta(kKey).value_or("");
+    for (size_t at = 0; at < list.size();) {
+        const size_t space = std::min(list.find(' ', at), list.size());
+        ends.insert(token_id(kKey, std::string_view(list).substr(at, space - at)));
+        if (ends.size() > kMost)
+            fail("{}: {} has more than {} tokens", db_.path().string(), kKey, kMost);
+        at = space + 1;
     }
-    if (used == 0 || used != text->size() || id < 0 || id > std::numeric_limits<int32_t>::max())
-        fail("{}: {} is '{}', not a token id", db_.path().string(), key, *text);
-    return static_cast<int32_t>(id);
+    return {ends.begin(), ends.end()};
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool start_of_text) {

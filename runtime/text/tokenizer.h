@@ -63,6 +63,8 @@ class Tokenizer {
 
     std::optional<int32_t> start_token() const { return start_; }  // the model's bos
     std::optional<int32_t> end_token() const { return end_; }      // the model's eos
+    /// The tokens at which the model ends, its eos among them, in the order of their ids.
+    const std::vector<int32_t>& ends() const { return ends_; }
     bool adds_start_token() const { return adds_start_; }
 
     /// Has encode() call this every few thousand words or characters; it may throw, to stop.
@@ -78,6 +80,8 @@ class Tokenizer {
         if (++steps_ % 4096 == 0 && progress_) progress_();
     }
     std::optional<int32_t> meta_token(const std::string& key) const;
+    int32_t token_id(const std::string& key, std::string_view text) const;
+    std::vector<int32_t> meta_ends() const;
     void encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out);
     void encode_word(std::string_view word, std::vector<int32_t>& out);
     void encode_marked(std::string_view text, std::vector<int32_t>& out);
@@ -89,6 +93,7 @@ class Tokenizer {
     std::optional<PreTokenizer> pre_tokenizer_;  // of bpe
     std::array<int32_t, 256> byte_tokens_;       // -1 where the model has none
     std::optional<int32_t> start_, end_, unknown_;
+    std::vector<int32_t> ends_;
     bool adds_start_ = false;
     bool adds_space_ = false;
     bool takes_words_ = false;  // a word that is a token is that token, whatever merges say

@@ -137,8 +137,29 @@ TEST_F(BytePairs, LooksUpTokens) {
     EXPECT_FALSE(tokenizer_.is_control(301));
     EXPECT_EQ(tokenizer_.start_token(), 303);
     EXPECT_EQ(tokenizer_.end_token(), 300);
+    EXPECT_EQ(tokenizer_.ends(), (Ids{300}));
     EXPECT_THROW(tokenizer_.text_of(999), Error);
     EXPECT_THROW(tokenizer_.text_of(-1), Error);
+}
+
+TEST(Ends, AreTheEosTokenAndThoseListed) {
+    const VocabularyDb file(kWords +
+                            "INSERT INTO llm_meta VALUES ('tokenizer.ends', '256 301 300');");
+    const ModelDb db(file.path());
+    EXPECT_EQ(Tokenizer(db).ends(), (Ids{256, 300, 301}));
+    for (const char* list : {"x", "1 x", "1  2", "1,2", "-1", "99999999999", "1 2 "}) {
+        const VocabularyDb bad(kWords + "INSERT INTO llm_meta VALUES ('tokenizer.ends', '" + list +
+                               "');");
+        const ModelDb bad_db(bad.path());
+        EXPECT_EQ(std::string_view(list) == "1 2 ", [&] {
+            try {
+                Tokenizer tokenizer(bad_db);
+                return true;
+            } catch (const Error&) {
+                return false;
+            }
+        }()) << list;
+    }
 }
 
 constexpr const char* kPieces = R"sql(
