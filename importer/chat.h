@@ -1,25 +1,47 @@
 // The chat template of a source, as SQL.
 //
 // GGUF and Hugging Face carry a Jinja program. llmsql has no Jinja: a template is a query over
-// `message` (docs/plan-format.md, "chat"), and the importer writes one where it recognises what the
-// Jinja does. Only ChatML is recognised; other templates are written by hand into the model file.
+// `message` (docs/plan-format.md, "chat"). A Jinja text is taken only if it is, but for how it is
+// written, one of those for which the importer has a query whose result was compared with Jinja's;
+// whatever else looks like them may do more, and is left to the model file. model.db keeps the
+// source's text either way.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "importer/tokenizer.h"
 
 namespace llmsql {
 
-/// The query for a Jinja template that wraps each message as ChatML does, with the system message
-/// that it puts in front of a conversation without one, if it has one. Nothing for other templates.
-std::optional<std::string> chatml_query(std::string_view jinja);
+/// A longer template is left out of model.db, with a note.
+inline constexpr size_t kLongestTemplate = 1 << 20;
 
-/// The chat section and the pieces that end a turn, from a source's template, if it has one, and
-/// its vocabulary.
+/// 32 hexadecimal digits that two templates share which Jinja cannot tell apart: XXH3-128 over the
+/// text between tags, spaces taken away where the tags say so, and the tags' tokens, strings
+/// unescaped. Nothing for what this reader of Jinja does not know (raw blocks, braces in tags).
+std::optional<std::string> template_fingerprint(std::string_view jinja);
+
+/// The query for a template that is known. Nothing for others, or if it needs a token that the
+/// model hasn't.
+std::optional<std::string> known_query(std::string_view jinja, const SourceTokenizer& tokenizer);
+
+/// The template if it can be kept as text in model.db: not too long, and valid UTF-8 without NUL.
+/// Notes what is wrong with one that is left out.
+std::optional<std::string> checked_template(std::optional<std::string> jinja, const Note& note);
+
+/// The chat section and the pieces that end generation, from a source's template, if it has one,
+/// and its settled tokenizer. `advice` ends the note for a template that isn't known.
 ChatSpec chat_of(const std::optional<std::string>& jinja, const SourceTokenizer& tokenizer,
-                 const Note& note);
+                 const std::string& advice, const Note& note);
+
+/// The model files beside graph folders (graphs/../models) with a chat template for models of this
+/// graph whose stops the vocabulary has; by name.
+std::vector<std::filesystem::path> model_files_like(
+    const std::string& graph, const SourceTokenizer& tokenizer,
+    const std::vector<std::filesystem::path>& graph_dirs);
 
 }  // namespace llmsql

@@ -20,6 +20,7 @@
 #include "importer/hf_tokenizer.h"
 #include "importer/model_writer.h"
 #include "importer/source_keys.h"
+#include "importer/special_tokens.h"
 #include "importer/store.h"
 
 namespace llmsql {
@@ -179,6 +180,17 @@ void check_unused(const ImportOptions& options, const Source& source, const Mode
     note(text);
 }
 
+/// What to do about a chat template that llmsql does not know.
+std::string template_advice(const ImportOptions& options, const Model& model,
+                            const SourceTokenizer& tokenizer) {
+    std::string advice =
+        fmt::format("write [chat] template in {} by hand (docs/plan-format.md, \"chat\")",
+                    options.write_model->string());
+    const std::vector<fs::path> like = model_files_like(model.graph, tokenizer, options.graph_dirs);
+    if (!like.empty()) advice += fmt::format(", or copy the [chat] of {}", like.front().string());
+    return advice;
+}
+
 void check_files(const ImportOptions& options) {
     std::error_code ignored;
     for (const fs::path& output : {options.output, options.write_model.value_or("")})
@@ -220,12 +232,17 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
                                      : model_from_graph(options, source, graph, watcher.note);
     // What a model file says of its source was said of another copy of it, perhaps.
     model.origin = {source.trained_context().value_or(0), ignored};
-    const SourceTokenizer tokenizer = opened.tokenizer(model);
+    SourceTokenizer tokenizer = opened.tokenizer(model);
     if (options.model_file)
         check_tokenizer(options, source, model, tokenizer);
     else
         model.tokenizer = tokenizer.spec;
-    if (options.write_model) model.chat = chat_of(opened.chat(), tokenizer, watcher.note);
+    const std::optional<std::string> jinja = checked_template(opened.chat(), watcher.note);
+    settle_special_tokens(tokenizer, {jinja.value_or(""), model.chat.query},
+                          source.format() == "gguf", watcher.note);
+    if (options.write_model)
+        model.chat =
+            chat_of(jinja, tokenizer, template_advice(options, model, tokenizer), watcher.note);
     check_vocabulary(source, model, tokenizer);
 
     ImportResult result{.name = model.name, .bytes_in = source.bytes()};
@@ -247,6 +264,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     if (model.origin.context > 0) writer.meta("context", model.origin.context);
     if (!ignored.empty()) writer.meta("ignored", fmt::format("{}", fmt::join(ignored, ", ")));
     write_tokenizer(tokenizer, writer);
+    if (jinja) writer.meta("tokenizer.chat_template", *jinja);
     for (size_t i = 0; i < catalogue.size(); ++i)
         writer.param(static_cast<int64_t>(i) + 1, catalogue[i]);
     for (size_t i = 0; i < model.params.size(); ++i) {

@@ -18,30 +18,78 @@ constexpr const char* kScores = "tokenizer.ggml.scores";
 constexpr const char* kKinds = "tokenizer.ggml.token_type";
 constexpr const char* kMerges = "tokenizer.ggml.merges";
 
-// GGUF's names for how text is split before merging, and the splitters that llmsql has.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kPre{{
-    {"gpt-2", "gpt2"},
-    {"qwen2", "qwen2"},
-    {"smollm", "smollm"},
-    {"llama-bpe", "llama3"},
-    {"dbrx", "cl100k"},
-    {"olmo", "gpt2"},
-    {"default", "gpt2"},
-}};
+// GGUF's names for how text is split before merging, the splitters that llmsql has, and whether a
+// text of such a tokenizer gets the bos token where the file doesn't say. Names that llama.cpp
+// splits by one expression (llama-vocab.cpp) are one splitter here.
+struct Pre {
+    std::string_view theirs, ours;
+    bool adds_bos = false;
+};
+constexpr std::array kPre{
+    Pre{"default", "gpt2"},
+    Pre{"gpt-2", "gpt2"},
+    Pre{"phi-2", "gpt2"},
+    Pre{"jina-es", "gpt2"},
+    Pre{"jina-de", "gpt2"},
+    Pre{"gigachat", "gpt2"},
+    Pre{"a.x-4.0", "gpt2"},
+    Pre{"mellum", "gpt2"},
+    Pre{"modern-bert", "gpt2"},
+    Pre{"exaone4", "gpt2"},
+    Pre{"mpt", "gpt2"},
+    Pre{"olmo", "gpt2"},
+    Pre{"jais", "gpt2"},
+    Pre{"trillion", "gpt2"},
+    Pre{"granite-docling", "gpt2"},
+    Pre{"qwen2", "qwen2"},
+    Pre{"deepseek-r1-qwen", "qwen2"},
+    Pre{"kormo", "qwen2"},
+    Pre{"f2llmv2", "qwen2"},
+    Pre{"megrez", "qwen2"},
+    Pre{"stablelm2", "qwen2"},
+    Pre{"hunyuan", "qwen2"},
+    Pre{"solar-open", "qwen2"},
+    Pre{"grok-2", "qwen2"},
+    Pre{"smollm", "smollm"},
+    Pre{"refact", "smollm"},
+    Pre{"starcoder", "smollm"},
+    Pre{"command-r", "smollm"},
+    Pre{"codeshell", "smollm"},
+    Pre{"exaone", "smollm"},
+    Pre{"minerva-7b", "smollm"},
+    Pre{"mellum2", "smollm"},
+    Pre{"llama-bpe", "llama3", true},
+    Pre{"llama3", "llama3", true},
+    Pre{"llama-v3", "llama3", true},
+    Pre{"falcon3", "llama3", true},
+    Pre{"falcon-h1", "llama3", true},
+    Pre{"pixtral", "llama3", true},
+    Pre{"midm-2.0", "llama3", true},
+    Pre{"lfm2", "llama3", true},
+    Pre{"jina-v5-nano", "llama3", true},
+    Pre{"glm4", "llama3"},
+    Pre{"glm5", "llama3"},
+    Pre{"dbrx", "cl100k"},
+    Pre{"smaug-bpe", "cl100k"},
+    Pre{"chatglm-bpe", "cl100k"},
+};
 
-std::string pre_of(const Gguf& gguf, const Note& note) {
-    const std::string pre = gguf.text("tokenizer.ggml.pre").value_or("default");
-    for (const auto& [theirs, ours] : kPre) {
-        if (pre != theirs) continue;
-        if (pre == "default")
-            note(fmt::format("{}: does not say how its tokenizer splits text; taking GPT-2's way",
-                             gguf.name()));
-        return std::string(ours);
+const Pre& pre_of(const Gguf& gguf, const Note& note) {
+    const std::string name = gguf.text("tokenizer.ggml.pre").value_or("default");
+    const auto* pre = std::ranges::find(kPre, name, &Pre::theirs);
+    if (pre == kPre.end()) {
+        std::vector<std::string_view> names;
+        for (const Pre& each : kPre)
+            if (each.theirs != "default") names.push_back(each.theirs);
+        fail(
+            "{}: its tokenizer splits text in the way \"{}\" (tokenizer.ggml.pre), which llmsql "
+            "does not have; it has {}",
+            gguf.name(), printable(name), fmt::join(names, ", "));
     }
-    fail(
-        "{}: its tokenizer splits text in the way \"{}\" (tokenizer.ggml.pre), which llmsql does "
-        "not have; it has gpt-2, qwen2, smollm, llama-bpe, dbrx and olmo",
-        gguf.name(), pre);
+    if (name == "default")
+        note(fmt::format("{}: does not say how its tokenizer splits text; taking GPT-2's way",
+                         gguf.name()));
+    return *pre;
 }
 
 std::optional<int64_t> token_id(const Gguf& gguf, const std::string& key, int64_t tokens) {
@@ -81,6 +129,37 @@ void read_merges(const Gguf& gguf, SourceTokenizer& tokenizer) {
     GgufArrayReader reader(gguf, *gguf.array(kMerges), kMerges);
     for (uint64_t rank = 0; rank < reader.count(); ++rank)
         tokenizer.merges.push_back(merge_of(ids, reader.next_string(), rank, gguf.name()));
+}
+
+/// The ids that the file gives, and SentencePiece's own for those that it doesn't.
+void read_special(const Gguf& gguf, SourceTokenizer& tokenizer, const Note& note) {
+    const TokenList& tokens = tokenizer.tokens;
+    std::vector<std::string> taken;
+    const auto read = [&](const char* name, int64_t of_spm) -> std::optional<int64_t> {
+        const auto id =
+            token_id(gguf, fmt::format("tokenizer.ggml.{}_token_id", name), tokens.size());
+        if (id || tokenizer.spec.kind != "spm" || of_spm >= tokens.size()) return id;
+        // A vocabulary that begins with words is none that SentencePiece numbered; its unknown
+        // token is no control token.
+        const std::string_view text = tokens.text(of_spm);
+        const PieceKind kind = tokens.kind(of_spm);
+        const bool named = text.starts_with('<') && text.ends_with('>') && kind != PieceKind::byte;
+        if (of_spm == 0 ? kind != PieceKind::unknown && !(named && kind != PieceKind::control)
+                        : kind == PieceKind::byte || (kind == PieceKind::normal && !named))
+            return id;
+        taken.push_back(fmt::format("{} \"{}\"", name, printable(text)));
+        return of_spm;
+    };
+    tokenizer.bos = read("bos", 1);
+    tokenizer.eos = read("eos", 2);
+    tokenizer.unk = read("unknown", 0);
+    for (const char* name : {"eot", "eom", "fim_pad", "fim_rep", "fim_sep"})
+        if (const auto id =
+                token_id(gguf, fmt::format("tokenizer.ggml.{}_token_id", name), tokens.size()))
+            tokenizer.ends.push_back(*id);
+    if (!taken.empty())
+        note(fmt::format("{}: does not name all of its special tokens; taking SentencePiece's: {}",
+                         gguf.name(), fmt::join(taken, ", ")));
 }
 
 }  // namespace
@@ -178,12 +257,16 @@ SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
         fail("{}: claims {} tokens, more than any model has: the file is damaged", gguf.name(),
              tokens->count);
     const auto count = static_cast<int64_t>(tokens->count);
+    bool adds_bos = false;  // where the file doesn't say
     if (*model == "gpt2") {
-        tokenizer.spec = {"bpe", pre_of(gguf, note)};
+        const Pre& pre = pre_of(gguf, note);
+        tokenizer.spec = {"bpe", std::string(pre.ours)};
+        adds_bos = pre.adds_bos;
         if (!gguf.array(kMerges))
             fail("{}: its tokenizer has no merges ({})", gguf.name(), kMerges);
     } else if (*model == "llama") {
         tokenizer.spec.kind = "spm";
+        adds_bos = true;
         if (!gguf.array(kScores))
             fail("{}: its tokenizer has no scores ({})", gguf.name(), kScores);
         require_count(gguf, kScores, count);
@@ -194,17 +277,17 @@ SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
             gguf.name(), *model);
     }
     require_count(gguf, kKinds, count);
-    tokenizer.bos = token_id(gguf, "tokenizer.ggml.bos_token_id", count);
-    tokenizer.eos = token_id(gguf, "tokenizer.ggml.eos_token_id", count);
-    tokenizer.unk = token_id(gguf, "tokenizer.ggml.unknown_token_id", count);
-    const bool spm = tokenizer.spec.kind == "spm", llama3 = tokenizer.spec.pre == "llama3";
+    const bool spm = tokenizer.spec.kind == "spm";
+    read_tokens(gguf, count, tokenizer);
+    if (!spm) read_merges(gguf, tokenizer);
+    read_special(gguf, tokenizer, note);
     const auto add_bos = gguf.flag("tokenizer.ggml.add_bos_token");
     if (add_bos.value_or(false) && !tokenizer.bos)
         fail("{}: tokenizer.ggml.add_bos_token is true, but there is no bos token", gguf.name());
-    tokenizer.add_bos = add_bos.value_or((spm || llama3) && tokenizer.bos.has_value());
+    tokenizer.add_bos = add_bos.value_or(adds_bos && tokenizer.bos.has_value());
     tokenizer.add_space_prefix = spm && gguf.flag("tokenizer.ggml.add_space_prefix").value_or(true);
-    read_tokens(gguf, count, tokenizer);
-    if (!spm) read_merges(gguf, tokenizer);
+    if (gguf.flag("tokenizer.ggml.add_eos_token").value_or(false))
+        note(fmt::format("{}: puts an end token after a text, which llmsql does not", gguf.name()));
     return tokenizer;
 }
 
@@ -222,6 +305,8 @@ void write_tokenizer(const SourceTokenizer& tokenizer, ModelWriter& writer) {
     if (tokenizer.bos) writer.meta("tokenizer.bos", *tokenizer.bos);
     if (tokenizer.eos) writer.meta("tokenizer.eos", *tokenizer.eos);
     if (tokenizer.unk) writer.meta("tokenizer.unk", *tokenizer.unk);
+    if (!tokenizer.ends.empty())
+        writer.meta("tokenizer.ends", fmt::format("{}", fmt::join(tokenizer.ends, " ")));
     writer.meta("tokenizer.add_bos", tokenizer.add_bos);
     if (spm) writer.meta("tokenizer.add_space_prefix", tokenizer.add_space_prefix);
     const TokenList& tokens = tokenizer.tokens;
@@ -234,23 +319,8 @@ void write_tokenizer(const SourceTokenizer& tokenizer, ModelWriter& writer) {
         return std::tie(a.left, a.right, a.rank) < std::tie(b.left, b.right, b.rank);
     });
     for (const SourceMerge& merge : merges)
-        writer.merge(merge.left, merge.right, merge.rank, merge.merged);
-}
-
-std::vector<std::string> control_pieces(const SourceTokenizer& tokenizer,
-                                        const std::vector<std::string>& candidates) {
-    const TokenList& tokens = tokenizer.tokens;
-    std::vector<bool> present(candidates.size());
-    for (int64_t id = 0; id < tokens.size(); ++id) {
-        if (tokens.kind(id) != PieceKind::control) continue;
-        const auto candidate = std::ranges::find(candidates, tokens.text(id));
-        if (candidate != candidates.end())
-            present[static_cast<size_t>(candidate - candidates.begin())] = true;
-    }
-    std::vector<std::string> found;
-    for (size_t i = 0; i < candidates.size(); ++i)
-        if (present[i]) found.push_back(candidates[i]);
-    return found;
+        if (tokens.kind(merge.merged) != PieceKind::control)
+            writer.merge(merge.left, merge.right, merge.rank, merge.merged);
 }
 
 }  // namespace llmsql

@@ -79,7 +79,9 @@ struct SourceTokenizer {
     std::optional<int64_t> bos, eos, unk;
     bool add_bos = false;
     bool add_space_prefix = false;  // of spm
-    std::vector<int64_t> ends;      // more tokens that end a turn
+    /// Tokens that end generation: what the source says beside eos, until settle_special_tokens()
+    /// (special_tokens.h) makes it all of them.
+    std::vector<int64_t> ends;
     TokenList tokens;
     std::vector<SourceMerge> merges;  // of bpe; of spm where they, not scores, rank the pieces
 };
@@ -90,15 +92,12 @@ using Note = std::function<void(const std::string&)>;
 /// Reads and checks a GGUF's. Fails if it is of a kind that llmsql does not have.
 SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note);
 
-/// Writes llm_token, llm_merge and the tokenizer.* keys of llm_meta.
+/// Writes llm_token, llm_merge and the tokenizer.* keys of llm_meta but the chat template's. Merges
+/// into control tokens are left out: no text becomes one.
 void write_tokenizer(const SourceTokenizer& tokenizer, ModelWriter& writer);
 
 /// What llm_token.piece holds of a token.
 std::string piece_of(const SourceTokenizer& tokenizer, int64_t id);
-
-/// Which of `candidates` are control tokens of the vocabulary, in their order.
-std::vector<std::string> control_pieces(const SourceTokenizer& tokenizer,
-                                        const std::vector<std::string>& candidates);
 
 /// The bytes that a byte-level BPE token stands for: GPT-2 writes each byte as one printable
 /// character (itself where it is one, U+0100 and up otherwise). Nothing if a character stands for

@@ -43,11 +43,15 @@ std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, 
 }
 
 void require_chat(const Program& program) {
-    if (!program.has_chat())
+    if (program.has_chat()) return;
+    if (program.model_has_template())
         fail(
-            "{}: this is a base model without a chat template: give it a text to go on from with "
-            "-p",
+            "{}: has no chat section: the model's chat template is not one that llmsql knows, or "
+            "the model file left it out; write [chat] template there (docs/plan-format.md, "
+            "\"chat\") and compile it again, or give a text to go on from with -p",
             program.name());
+    fail("{}: this is a base model without a chat template: give it a text to go on from with -p",
+         program.name());
 }
 
 std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,

@@ -576,6 +576,10 @@ bool Program::has_chat() const {
     return !state_->chat.empty();
 }
 
+bool Program::model_has_template() const {
+    return state_->engine.db->meta("tokenizer.chat_template").has_value();
+}
+
 std::vector<Fragment> Program::render_chat(std::span<const ChatMessage> messages) {
     State& state = *state_;
     if (!has_chat())

@@ -118,6 +118,9 @@ class Program {
 
     bool has_chat() const;
 
+    /// Whether the model came with a chat template, which model.db keeps as the source wrote it.
+    bool model_has_template() const;
+
     /// The chat section over these messages, as fragments for the tokenizer.
     std::vector<Fragment> render_chat(std::span<const ChatMessage> messages);
 

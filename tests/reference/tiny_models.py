@@ -225,11 +225,41 @@ def value_bytes(value):
     return struct.pack("<IIQ", 9, 5, len(value)) + np.array(value, "<i4").tobytes()
 
 
-def write_gguf(name, path, without=(), metadata=None, rename=None):
+def with_special(name, special, **keys):
+    """Metadata with tokens of one's own, {text: type}, in place of the last ones; `keys` are ids by
+    name, eot="<turn>" for tokenizer.ggml.eot_token_id."""
+    made = gguf_metadata(name)
+    tokens = made["tokenizer.ggml.tokens"][:len(made["tokenizer.ggml.tokens"]) - len(special)]
+    tokens = [*tokens, *special]
+    changed = {"tokenizer.ggml.tokens": tokens,
+               "tokenizer.ggml.token_type": [3, 3, *[1] * (len(tokens) - 2 - len(special)),
+                                             *special.values()],
+               "tokenizer.ggml.merges": [merge for merge in made["tokenizer.ggml.merges"]
+                                         if merge.replace(" ", "") in tokens]}
+    return changed | {f"tokenizer.ggml.{k}_token_id": tokens.index(v) for k, v in keys.items()}
+
+
+def always(name, token):
+    """Tensors of a model that says one token, whatever it reads."""
+    made = gguf_tensors(name)
+    for key, w in made.items():
+        if key.endswith(("attn_output.weight", "ffn_down.weight")):
+            made[key] = np.zeros_like(w)
+    width = made["token_embd.weight"].shape[1]
+    sign = np.where(np.arange(width) < width // 2, 1, -1).astype(np.float32)
+    made["token_embd.weight"] = np.tile(sign, (len(made["token_embd.weight"]), 1))
+    made["output_norm.weight"] = np.ones_like(made["output_norm.weight"])
+    made["output.weight"] = np.zeros_like(made["output.weight"])
+    made["output.weight"][token] = sign
+    return made
+
+
+def write_gguf(name, path, without=(), metadata=None, rename=None, tensors=None):
     """`without` leaves tensors or metadata out, `metadata` changes some, `rename` renames tensors:
-    for sources that do not fit."""
+    for sources that do not fit. `tensors` are in place of the model's."""
     pairs = {k: v for k, v in {**gguf_metadata(name), **(metadata or {})}.items() if k not in without}
-    tensors = {(rename or {}).get(k, k): w for k, w in gguf_tensors(name).items() if k not in without}
+    tensors = {(rename or {}).get(k, k): w for k, w in (tensors or gguf_tensors(name)).items()
+               if k not in without}
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(pairs))
     for key, value in pairs.items():
         head += text_bytes(key) + value_bytes(value)

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "importer/chat.h"
+#include "importer/special_tokens.h"
 #include "tests/unit/importer/safetensors_builder.h"
 #include "tests/unit/importer/sql.h"
 
@@ -354,8 +355,13 @@ TEST_F(HfTokenizerTest, FindsTheChatTemplate) {
 TEST_F(HfTokenizerTest, EveryEndIsAStop) {
     config("generation_config.json", {{"eos_token_id", {5, 6}}});
     config("tokenizer_config.json", {{"eos_token", "<|end|>"}});
-    const ChatSpec chat = chat_of(std::nullopt, read(bpe()), note());
-    EXPECT_EQ(chat.stop, (std::vector<std::string>{"<tool>", "<|end|>"}));
+    SourceTokenizer tokenizer = read(bpe());
+    settle_special_tokens(tokenizer, {}, false, note());
+    EXPECT_EQ(tokenizer.ends, (std::vector<int64_t>{5, 6}));
+    EXPECT_EQ(tokenizer.tokens.kind(5), PieceKind::control);
+    EXPECT_EQ(tokenizer.tokens.kind(6), PieceKind::control);
+    EXPECT_EQ(chat_of(std::nullopt, tokenizer, "", note()).stop,
+              (std::vector<std::string>{"<|end|>", "<tool>"}));
 }
 
 }  // namespace
