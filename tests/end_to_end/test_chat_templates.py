@@ -7,10 +7,15 @@ import pathlib
 import re
 import sqlite3
 import tempfile
+import tomllib
 import unittest
 
 from programs import FIXTURES, SOURCE, compile_model
 
+import chat_templates
+
+# Those that carry one of our own templates of tests/fixtures/chat-templates.
+OURS = {"qwen3-0.6b.toml": "qwen3", "qwen3-1.7b.toml": "qwen3", "qwen3-30b-a3b.toml": "qwen3"}
 MODELS = {"smollm2-135m.toml": "smollm2", "qwen2.5-coder-0.5b.toml": "qwen2.5-coder-0.5b"}
 
 
@@ -35,6 +40,15 @@ class ChatTemplates(unittest.TestCase):
                     pieces = [piece for row in db.execute(chat) for piece in row]
                     db.close()
                     self.assertEqual("".join(p or "" for p in pieces), conversation["rendered"])
+
+
+    def test_models_that_leave_thinking_out(self):
+        expected = json.loads((FIXTURES / "chat-templates" / "expected.json").read_text())
+        for toml, name in OURS.items():
+            query = tomllib.loads((SOURCE / "models" / toml).read_text())["chat"]["template"]
+            for messages, want in zip(expected["conversations"], expected["rendered"][name],
+                                      strict=True):
+                self.assertEqual(chat_templates.by_sql(query, messages), want, (toml, messages))
 
 
 if __name__ == "__main__":
