@@ -191,6 +191,19 @@ std::string template_advice(const ImportOptions& options, const Model& model,
     return advice;
 }
 
+/// The source's template, to be kept. Where no model file is made of it, one that can't be read is
+/// told, and no more.
+std::optional<std::string> template_of(const Opened& opened, const ImportOptions& options,
+                                       const Note& note) {
+    try {
+        return checked_template(opened.chat(), note);
+    } catch (const Error& error) {
+        if (options.write_model) throw;
+        note(fmt::format("{}: left out", error.what()));
+        return std::nullopt;
+    }
+}
+
 void check_files(const ImportOptions& options) {
     std::error_code ignored;
     for (const fs::path& output : {options.output, options.write_model.value_or("")})
@@ -237,7 +250,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
         check_tokenizer(options, source, model, tokenizer);
     else
         model.tokenizer = tokenizer.spec;
-    const std::optional<std::string> jinja = checked_template(opened.chat(), watcher.note);
+    const std::optional<std::string> jinja = template_of(opened, options, watcher.note);
     settle_special_tokens(tokenizer, {jinja.value_or(""), model.chat.query},
                           source.format() == "gguf", watcher.note);
     if (options.write_model)

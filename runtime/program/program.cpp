@@ -602,9 +602,22 @@ std::vector<Fragment> Program::render_chat(std::span<const ChatMessage> messages
     const Prepared& query = state.chat.front();
     const ResetAtExit reset(query.statement.get());
     state.sandbox->begin(Sandbox::Phase::text);
+    const auto next_row = [&] {
+        try {
+            return state.next_row(query);
+        } catch (const Error& error) {
+            // How a query refuses: docs/plan-format.md, "chat".
+            if (std::string_view(error.what()).find("ESCAPE expression") == std::string_view::npos)
+                throw;
+            fail(
+                "{}: the model's chat template refuses this conversation: user and assistant must "
+                "take turns, and some models take no system message",
+                query.where);
+        }
+    };
     std::vector<Fragment> fragments;
     size_t bytes = 0;
-    while (state.next_row(query))
+    while (next_row())
         for (int i = 0; i < sqlite3_column_count(query.statement.get()); ++i)
             if (std::string text = column_text(query.statement.get(), i); !text.empty()) {
                 bytes += text.size();

@@ -117,9 +117,18 @@ class Templates(Folder):
         self.install()
         self.run_chat()
 
-    def run_chat(self, check=True):
-        arguments = [os.environ["LLMSQL_RUN"], self.db, "--chat", "-p", "hi", "-n", "2"]
+    def run_chat(self, *options, check=True):
+        arguments = [os.environ["LLMSQL_RUN"], self.db, "--chat", "-p", "hi", "-n", "2", *options]
         return subprocess.run(arguments, capture_output=True, check=check)
+
+    def test_a_conversation_that_the_template_refuses(self):
+        chat, _ = self.query_of((TEMPLATES / "mistral.jinja").read_text())
+        self.assertIn("template", chat)
+        self.install()
+        self.run_chat()
+        done = self.run_chat("--system", "Be brief.", check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr.decode(), r"\Allmsql-run: [^\n]+ refuses this conversation[^\n]+\n\Z")
 
     def test_a_conversation_that_thinks(self):
         """The longest query, in a plan's sandbox, over what the model said."""

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "importer/chat.h"
+#include "importer/special_tokens.h"
 #include "importer/store.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tokenizers.h"
@@ -67,8 +68,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         ++accepted;
         read_arrays(gguf);
         read_rows(gguf);
-        const SourceTokenizer tokenizer = read_tokenizer(gguf, [](const std::string&) {});
-        chat_of(gguf.text("tokenizer.chat_template"), tokenizer, [](const std::string&) {});
+        const Note note = [](const std::string&) {};
+        SourceTokenizer tokenizer = read_tokenizer(gguf, note);
+        const auto jinja = checked_template(gguf.text("tokenizer.chat_template"), note);
+        settle_special_tokens(tokenizer, {jinja.value_or("")}, true, note);
+        chat_of(jinja, tokenizer, "", note);
         use_tokenizer(folder, tokenizer);
     });
     return 0;
