@@ -47,14 +47,16 @@ constexpr std::array kEnds{
 constexpr std::string_view kStruck = "</s>";
 
 // Padding, repository and file marks of models that fill in the middle of code: an answer has none.
-constexpr std::array kFillEnds{
-    std::string_view("<|fim_pad|>"),   std::string_view("<fim-pad>"),
-    std::string_view("<fim_pad>"),     std::string_view("<PAD>"),
-    std::string_view("[PAD]"),         std::string_view("<|fim_repo|>"),
-    std::string_view("<|repo_name|>"), std::string_view("<fim-repo>"),
-    std::string_view("<REPO>"),        std::string_view("<reponame>"),
-    std::string_view("<|file_sep|>"),
+constexpr std::array kPaddings{
+    std::string_view("<|fim_pad|>"), std::string_view("<fim-pad>"), std::string_view("<fim_pad>"),
+    std::string_view("<PAD>"),       std::string_view("[PAD]"),
 };
+constexpr std::array kRepositories{
+    std::string_view("<|fim_repo|>"), std::string_view("<|repo_name|>"),
+    std::string_view("<fim-repo>"),   std::string_view("<REPO>"),
+    std::string_view("<reponame>"),
+};
+constexpr std::array kFiles{std::string_view("<|file_sep|>")};
 
 // What stands before, after and between the parts of code that is filled in.
 constexpr std::array kFillMarks{
@@ -127,6 +129,10 @@ bool any_of(std::string_view text, int (*test)(int)) {
                                [&](char c) { return test(static_cast<unsigned char>(c)) != 0; });
 }
 
+bool ends_fill(std::string_view text) {
+    return has(kPaddings, text) || has(kRepositories, text) || has(kFiles, text);
+}
+
 /// Whether a token of this spelling, if a template writes it, is taken for a mark of turns. What is
 /// called normal must look like one: templates are full of ordinary words.
 bool may_be_mark(std::string_view text, PieceKind kind) {
@@ -183,7 +189,7 @@ class Settler {
         if (tokenizer_.eos) ends_.insert(*tokenizer_.eos);
         for (int64_t id = 0; id < tokens.size(); ++id)
             if (tokens.kind(id) != PieceKind::absent &&
-                (has(kEnds, tokens.text(id)) || has(kFillEnds, tokens.text(id))))
+                (has(kEnds, tokens.text(id)) || is_fill_end(tokens.text(id))))
                 ends_.insert(id);
         leave_harmony_open();
         leave_plain_s();
@@ -202,6 +208,12 @@ class Settler {
     }
 
   private:
+    bool is_fill_end(std::string_view text) const {
+        const auto& [padding, repository, file] = tokenizer_.names_fill;
+        return (!padding && has(kPaddings, text)) || (!repository && has(kRepositories, text)) ||
+               (!file && has(kFiles, text));
+    }
+
     /// The ids of the marks that are not control tokens yet.
     std::vector<int64_t> marks(const std::vector<std::string_view>& templates) const {
         const TokenList& tokens = tokenizer_.tokens;
@@ -282,7 +294,7 @@ std::vector<std::string> stop_pieces(const SourceTokenizer& tokenizer) {
     std::vector<std::string> pieces;
     const auto add = [&](int64_t end) {
         const std::string_view text = tokenizer.tokens.text(end);
-        if (end != tokenizer.eos && (text == kStruck || has(kFillEnds, text))) return;
+        if (end != tokenizer.eos && (text == kStruck || ends_fill(text))) return;
         const std::string piece = piece_of(tokenizer, end);
         if (piece.find('\0') == std::string::npos && !first_invalid_utf8(piece) &&
             std::ranges::find(pieces, piece) == pieces.end())

@@ -153,10 +153,15 @@ void read_special(const Gguf& gguf, SourceTokenizer& tokenizer, const Note& note
     tokenizer.bos = read("bos", 1);
     tokenizer.eos = read("eos", 2);
     tokenizer.unk = read("unknown", 0);
-    for (const char* name : {"eot", "eom", "fim_pad", "fim_rep", "fim_sep"})
-        if (const auto id =
-                token_id(gguf, fmt::format("tokenizer.ggml.{}_token_id", name), tokens.size()))
-            tokenizer.ends.push_back(*id);
+    const auto read_end = [&](const char* name) {
+        const auto id =
+            token_id(gguf, fmt::format("tokenizer.ggml.{}_token_id", name), tokens.size());
+        if (id) tokenizer.ends.push_back(*id);
+        return id.has_value();
+    };
+    read_end("eot");
+    read_end("eom");
+    tokenizer.names_fill = {read_end("fim_pad"), read_end("fim_rep"), read_end("fim_sep")};
     if (!taken.empty())
         note(fmt::format("{}: does not name all of its special tokens; taking SentencePiece's: {}",
                          gguf.name(), fmt::join(taken, ", ")));

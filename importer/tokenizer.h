@@ -2,6 +2,7 @@
 // model.db's tables.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -82,6 +83,9 @@ struct SourceTokenizer {
     /// Tokens that end generation: what the source says beside eos, until settle_special_tokens()
     /// (special_tokens.h) makes it all of them.
     std::vector<int64_t> ends;
+    /// Whether the source names its marks of padding, repository and file for code to fill in: only
+    /// where it doesn't does their spelling count.
+    std::array<bool, 3> names_fill{};
     TokenList tokens;
     std::vector<SourceMerge> merges;  // of bpe; of spm where they, not scores, rank the pieces
 };

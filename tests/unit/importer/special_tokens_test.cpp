@@ -96,6 +96,17 @@ TEST_F(SpecialTokens, MarksOfCodeEndGenerationButAreNoStops) {
     EXPECT_EQ(stop_pieces(tokenizer_), (Pieces{"<|endoftext|>"}));
 }
 
+TEST_F(SpecialTokens, MarksOfCodeThatTheSourceNamesAreThoseAlone) {
+    const int64_t named = add("<named>", PieceKind::control),
+                  spelt = add("<|file_sep|>", PieceKind::user_defined),
+                  other = add("<|fim_pad|>", PieceKind::user_defined);
+    tokenizer_.ends = {named};
+    tokenizer_.names_fill = {false, false, true};
+    settle();
+    EXPECT_EQ(tokenizer_.ends, (std::vector<int64_t>{named, other}));
+    EXPECT_EQ(kind(spelt), PieceKind::user_defined);
+}
+
 TEST_F(SpecialTokens, AMessageOfGptOssGoesOn) {
     const int64_t end = add("<|end|>", PieceKind::control);
     const int64_t result = add("<|return|>", PieceKind::control);
