@@ -24,6 +24,7 @@
 namespace {
 
 using namespace llmsql;
+using namespace llmsql::compiler;
 namespace fs = std::filesystem;
 
 constexpr int kFailure = 1, kUsage = 2;

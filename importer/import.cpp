@@ -24,6 +24,7 @@
 #include "importer/store.h"
 
 namespace llmsql {
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -66,13 +67,13 @@ SourceMetadata metadata_of(const Source& source, const std::vector<std::string>&
 /// Whatever the source says must be known to the graph. Fails before anything is made of it.
 KeysRead checked_keys(const ImportOptions& options, const Source& source, const fs::path& graph) {
     const SourceMetadata metadata = metadata_of(source, options.ignored_keys);
-    KeysRead keys = keys_read(graph, metadata);
+    KeysRead keys = compiler::keys_read(graph, metadata);
     check_keys(source, metadata, keys, options.ignored_keys, graph.stem().string());
     return keys;
 }
 
 Model model_from_file(const ImportOptions& options, const Source& source, const fs::path& graph) {
-    Model model = load_model(*options.model_file, options.graph_dirs);
+    Model model = compiler::load_model(*options.model_file, options.graph_dirs);
     const std::string architecture = source.architecture();
     const std::vector<std::string>& served = model.architectures[std::string(source.format())];
     if (std::ranges::find(served, architecture) == served.end())
@@ -93,15 +94,15 @@ void check_tokenizer(const ImportOptions& options, const Source& source, const M
 }
 
 fs::path graph_of(const ImportOptions& options, const Source& source) {
-    if (options.model_file) return graph_of_model_file(*options.model_file, options.graph_dirs);
+    if (options.model_file) return compiler::graph_of_model_file(*options.model_file, options.graph_dirs);
     if (options.graph_file) return *options.graph_file;
-    return find_graph_for(std::string(source.format()), source.architecture(), options.graph_dirs);
+    return compiler::find_graph_for(std::string(source.format()), source.architecture(), options.graph_dirs);
 }
 
 Model model_from_graph(const ImportOptions& options, const Source& source, const fs::path& graph,
                        const Note& note) {
     const std::string name = options.name.empty() ? model_name_of(options.source) : options.name;
-    require_architecture(graph, std::string(source.format()), source.architecture());
+    compiler::require_architecture(graph, std::string(source.format()), source.architecture());
     std::optional<std::string> foreign;
     KeysRead keys;
     try {
@@ -111,7 +112,7 @@ Model model_from_graph(const ImportOptions& options, const Source& source, const
     }
     Model model;
     try {
-        model = model_from_source(graph, metadata_of(source, options.ignored_keys), name);
+        model = compiler::model_from_source(graph, metadata_of(source, options.ignored_keys), name);
     } catch (const Error& error) {
         // Of a slip in a key's name both are told: what the graph misses, and what it leaves.
         if (!foreign) throw;

@@ -502,7 +502,7 @@ std::vector<std::string> describe_ignored(const std::vector<std::string>& ignore
         fail("--ignore-key {}: {} has no such key{}{}", printable(key), source.name(),
              source.format() == "gguf" ? fmt::format(" among those of {}", source.architecture())
                                        : " in its config.json",
-             suggestion(key, names));
+             compiler::suggestion(key, names));
     }
     return described;
 }

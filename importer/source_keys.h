@@ -16,6 +16,10 @@
 
 namespace llmsql {
 
+using compiler::KeysRead;
+using compiler::Model;
+using compiler::SourceMetadata;
+
 /// Keys that were passed over by name: "llama.rope.scale_linear", or an object of config.json with
 /// all its members.
 bool is_ignored(const std::vector<std::string>& ignored, std::string_view key);

@@ -147,7 +147,7 @@ RowSource::RowSource(const Source& source, const Param& param) {
         std::vector<std::string> names;
         for (const SourceTensor& tensor : source.tensors()) names.push_back(tensor.name);
         fail("{} is missing; the model needs it with the shape {} (parameter {}){}", where_,
-             text_of(expected), param.name, suggestion(place->tensor, names));
+             text_of(expected), param.name, compiler::suggestion(place->tensor, names));
     }
     if (essential(tensor_->shape) != essential(expected))
         fail("{} has the shape {}, the model needs {} (parameter {}{})", where_,

@@ -14,6 +14,9 @@
 
 namespace llmsql {
 
+using compiler::Param;
+using compiler::ParamSource;
+
 /// The rows of a source tensor as the graph wants them: in its order, shifted by a "plus".
 ///
 ///   unpermute(n)   llama GGUFs interleave the two halves of each of n heads, for another form of

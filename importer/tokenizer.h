@@ -17,6 +17,9 @@
 
 namespace llmsql {
 
+using compiler::ChatSpec;
+using compiler::TokenizerSpec;
+
 /// llm_token.kind, GGUF's numbers.
 enum class PieceKind : int {
     absent = 0,  // no token has this id: not in a database

@@ -5,7 +5,7 @@
 
 #include "compiler/check/declarations.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 void check_used(const ast::Parameter& param, const std::string& block,
@@ -49,4 +49,4 @@ void check_graph(const ast::Graph& graph, Diagnostics& errors) {
     }
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -3,10 +3,10 @@
 
 #include "compiler/parse/ast.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Reports every name, kind and shape error it finds. Afterwards, where there was none, the model
 /// loader and the lowering may take the graph at its word.
 void check_graph(const ast::Graph& graph, Diagnostics& errors);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -8,7 +8,7 @@
 
 #include "compiler/check/scalar.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr std::array kFormats{"gguf", "hf"};
@@ -388,4 +388,4 @@ void check_declarations(const ast::Graph& graph, Scope& scope, ExpressionChecker
     DeclarationChecker(scope, expressions, errors).run(graph);
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

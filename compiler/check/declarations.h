@@ -3,7 +3,7 @@
 
 #include "compiler/check/expressions.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Declares everything of `graph` in `scope`, reporting what is wrong on the way.
 void check_declarations(const ast::Graph& graph, Scope& scope, ExpressionChecker& expressions,
@@ -13,4 +13,4 @@ void check_declarations(const ast::Graph& graph, Scope& scope, ExpressionChecker
 void check_forward(const ast::Forward& forward, Scope scope, ExpressionChecker& expressions,
                    Diagnostics& errors);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -6,7 +6,7 @@
 #include <limits>
 #include <numeric>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr size_t kMaxTerms = 64;  // sums multiplied by sums grow fast, and no model needs them
@@ -165,4 +165,4 @@ std::string shape_text(const Shape& shape) {
     return all + "]";
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

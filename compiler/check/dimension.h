@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// A sum of products of dims with whole, possibly negative exponents and fractional factors.
 /// Immutable.
@@ -61,4 +61,4 @@ using Shape = std::vector<Dimension>;
 /// "[T, n_head*d_head]".
 std::string shape_text(const Shape& shape);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -8,7 +8,7 @@
 
 #include "compiler/check/scalar.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 using Kind = Type::Kind;
@@ -373,4 +373,4 @@ Type ExpressionChecker::check_conditional(const ast::Expr& expr, const Scope& sc
                                       describe(a), describe(b)));
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

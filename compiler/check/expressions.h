@@ -11,7 +11,7 @@
 #include "compiler/check/signature.h"
 #include "compiler/parse/ast.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 struct Type {
     enum class Kind {
@@ -103,4 +103,4 @@ std::set<std::string> guarded(const ast::Expr& condition, bool outcome);
 /// One type for a name that has either, if there is one; numbers of different make stay numbers.
 std::optional<Type> merged(const Type& a, const Type& b);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -3,7 +3,7 @@
 
 #include "compiler/check/declarations.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 using Kind = ast::Statement::Kind;
@@ -242,4 +242,4 @@ void check_forward(const ast::Forward& forward, Scope scope, ExpressionChecker& 
     ForwardChecker(std::move(scope), expressions, errors).run(forward);
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

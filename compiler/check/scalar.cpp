@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 double finite(const ast::Expr& expr, double value) {
@@ -126,4 +126,4 @@ Scalar evaluate(const ast::Expr& expr, const ScalarLeaf& leaf) {
     return 0.0;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -10,7 +10,7 @@
 
 #include "compiler/parse/ast.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 using Scalar = std::variant<double, bool>;
 
@@ -47,4 +47,4 @@ std::vector<std::string> names_in(const ast::Expr& expr);
 /// "0.125", "9", "1e-05".
 std::string number_text(double number);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -8,7 +8,7 @@
 #include "common/error.h"
 #include "compiler/parse/parser.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 /// Parses "(x: [T, k], weight: param[n, k], bias: param[n]?, scale: number = 1 / sqrt(d)) -> [T,
@@ -416,4 +416,4 @@ Inference infer(const Operator& op, const std::vector<Operand>& operands) {
     return Unifier(op, operands).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

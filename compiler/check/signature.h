@@ -12,7 +12,7 @@
 #include "compiler/parse/ast.h"
 #include "operators/operators.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// One dimension of a rule: names and whole numbers multiplied, or `...`, any run of dimensions.
 struct DimPattern {
@@ -63,4 +63,4 @@ struct Inference {
 /// Unifies; operands are in the signature's order.
 Inference infer(const Operator& op, const std::vector<Operand>& operands);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

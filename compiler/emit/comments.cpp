@@ -6,7 +6,7 @@
 #include "compiler/emit/statements.h"
 #include "compiler/ir/text.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 class Formula {
@@ -82,8 +82,8 @@ std::string statement_comment(const Plan& plan, const std::vector<Param>& params
     const Formula formula(plan, params, statement);
     if (statement.appends()) {
         const PlanCache& cache = plan.caches[static_cast<size_t>(statement.cache)];
-        return one_line(fmt::format("cache {}: {}, {}  f16{}", statement.cache,
-                                    formula.text(statement.data), formula.text(statement.values),
+        return one_line(fmt::format("cache {}: {}, {}  {}{}", statement.cache, formula.text(statement.data),
+                                    formula.text(statement.values), name_of(plan.kv),
                                     shape_text(rows, cache.heads, cache.width)));
     }
     const PlanTensor& target = plan.tensor(statement.target);
@@ -95,4 +95,4 @@ std::string statement_comment(const Plan& plan, const std::vector<Param>& params
         reads_place_of(plan, statement.data, target) ? ", in place" : ""));
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -15,7 +15,7 @@
 #include "compiler/memory/verify.h"
 #include "compiler/memory/verify_residency.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 // A verifier's finding is not the user's mistake.
@@ -248,4 +248,4 @@ std::string plan_text(const Model& model, const Plan& plan) {
     return Text(model, plan).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -10,7 +10,7 @@
 #include "compiler/ir/plan.h"
 #include "compiler/memory/budget.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Fuses, plans the arena, and has the verifier look at it: a Plan that is ready to be printed.
 /// With a budget, chooses the sizes that it does not keep and plans which weights are held,
@@ -21,4 +21,4 @@ Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
 /// The plan as docs/plan-format.md describes it: a function of the arguments alone, to the byte.
 std::string plan_text(const Model& model, const Plan& plan);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -10,7 +10,7 @@
 #include "common/types.h"
 #include "plan/select.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 class Page {
@@ -129,4 +129,4 @@ std::string explain_page(const Outline& outline, const std::string& which) {
     return page.take();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -12,7 +12,7 @@
 #include "compiler/memory/replacement.h"
 #include "compiler/memory/residency.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 int workers_of(const Plan& plan) {
@@ -147,4 +147,4 @@ std::string schedule_page(const Model& model, const Plan& plan) {
     return page.take();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

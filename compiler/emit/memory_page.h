@@ -8,7 +8,7 @@
 #include "compiler/ir/plan.h"
 #include "compiler/memory/budget.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// The parts of the process's memory and their sum beside the budget, if the plan has one; then the
 /// chunk lengths that were considered.
@@ -19,4 +19,4 @@ std::string memory_page(const Model& model, const Plan& plan,
 /// policies. The plan must have a residency.
 std::string schedule_page(const Model& model, const Plan& plan);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -8,7 +8,7 @@
 
 #include "operators/operators.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 struct Family {
@@ -79,4 +79,4 @@ std::string operators_summary() {
     return text;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -3,7 +3,7 @@
 
 #include <string>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// The reference page of all operators as Markdown: what `llmsqlc --emit=operators` prints.
 std::string operators_page();
@@ -11,4 +11,4 @@ std::string operators_page();
 /// Those of the graph language in short, for docs/graph-language.md.
 std::string operators_summary();
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -6,7 +6,7 @@
 
 #include "common/error.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 bool is_space(char c) {
@@ -137,4 +137,4 @@ std::string Aliases::pick(std::string_view name) {
     return alias;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

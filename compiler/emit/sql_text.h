@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// An SQL expression for a text: 'it''s', or 'a' || char(10) || 'b' where it has control
 /// characters.
@@ -36,4 +36,4 @@ class Aliases {
     std::set<std::string> taken_;  // in lower case, as SQL compares them
 };
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

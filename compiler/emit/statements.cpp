@@ -9,7 +9,7 @@
 #include "compiler/emit/sql_text.h"
 #include "compiler/ir/text.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr size_t kLineWidth = 100;
@@ -170,4 +170,4 @@ std::string statement_sql(const Plan& plan, const std::vector<Param>& params,
     return Writer(plan, params, statement).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -8,7 +8,7 @@
 #include "compiler/ir/model.h"
 #include "compiler/ir/plan.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// "INSERT INTO slot(id, data)\nSELECT … FROM … WHERE …;\n", as docs/plan-format.md has it.
 std::string statement_sql(const Plan& plan, const std::vector<Param>& params,
@@ -19,4 +19,4 @@ std::string statement_sql(const Plan& plan, const std::vector<Param>& params,
 std::string statement_comment(const Plan& plan, const std::vector<Param>& params,
                               const PlanInsert& statement, std::string_view rows);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

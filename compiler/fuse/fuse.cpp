@@ -10,7 +10,7 @@
 #include "compiler/fuse/split.h"
 #include "compiler/fuse/storage.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 /// Where a value lies: columns of a stored tensor.
@@ -350,4 +350,4 @@ Plan fuse(const OpGraph& graph, const std::vector<Param>& params, const PlanSize
     return Fuser(graph, params, sizes).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

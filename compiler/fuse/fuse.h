@@ -8,7 +8,7 @@
 #include "compiler/ir/op_graph.h"
 #include "compiler/ir/plan.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 struct PlanSizes {
     int64_t context = 1024;   // positions that the cache holds
@@ -23,4 +23,4 @@ struct PlanSizes {
 /// if the graph cannot be a plan: a cache written twice, a window that is not a whole number.
 Plan fuse(const OpGraph& graph, const std::vector<Param>& params, const PlanSizes& sizes);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

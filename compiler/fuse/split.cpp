@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 bool is_view(const Op& op) {
@@ -108,4 +108,4 @@ Split split_graph(const OpGraph& graph) {
     return split;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

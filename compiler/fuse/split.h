@@ -5,7 +5,7 @@
 
 #include "compiler/ir/op_graph.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// An OpGraph without views and dead operators, cut in two.
 struct Split {
@@ -23,4 +23,4 @@ struct Split {
 /// last layer's attention and its residual add: the last feed-forward runs for wanted rows alone.
 Split split_graph(const OpGraph& graph);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 class Decider {
@@ -163,4 +163,4 @@ std::vector<ValueStorage> decide_storage(const OpGraph& graph, const std::vector
     return Decider(graph, params, split).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

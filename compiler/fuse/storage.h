@@ -9,7 +9,7 @@
 #include "compiler/ir/op_graph.h"
 #include "compiler/ir/plan.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// What one statement may evaluate at most, in operators: far below SQLite's limits of 64 joined
 /// tables and 1000 levels of nesting, and enough for any feed-forward.
@@ -44,4 +44,4 @@ std::vector<ValueStorage> decide_storage(const OpGraph& graph, const std::vector
 /// The shape of the row that the expression of value `v` computes.
 RowShape expression_shape(const OpGraph& graph, const ValueStorage& storage, int v);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

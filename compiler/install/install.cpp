@@ -10,7 +10,7 @@
 #include "common/files.h"
 #include "common/model_format.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 struct Closer {
@@ -99,4 +99,4 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
                         printable(path.string()), printable(model), printable(identity.model)));
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// What a plan must have in common with the database.
 struct PlanIdentity {
@@ -18,4 +18,4 @@ struct PlanIdentity {
 void install_plan(const std::filesystem::path& db, const std::string& name, const std::string& sql,
                   const PlanIdentity& identity);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

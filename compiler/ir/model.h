@@ -13,7 +13,7 @@
 
 #include "common/catalogue.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Where a parameter is found in one source format, and what is done to it on the way in.
 struct ParamSource {
@@ -78,4 +78,4 @@ struct Model {
     bool operator==(const Model&) const = default;
 };
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -6,7 +6,7 @@
 #include "compiler/ir/model.h"
 #include "compiler/ir/text.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 std::string arg_text(const Arg& arg, const std::vector<Param>& params) {
@@ -39,4 +39,4 @@ std::string to_text(const OpGraph& graph, const std::vector<Param>& params) {
     return text + fmt::format("return v{}\n", graph.output);
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

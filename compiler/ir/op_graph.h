@@ -13,7 +13,7 @@
 
 #include "operators/operators.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// A value with one row a token: [T, heads, width], or [T, width] where heads is 1.
 struct Value {
@@ -57,4 +57,4 @@ struct OpGraph {
 /// The text form of --emit=graph; `params` names the parameters.
 std::string to_text(const OpGraph& graph, const std::vector<struct Param>& params);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

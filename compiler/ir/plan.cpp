@@ -3,7 +3,7 @@
 
 #include <utility>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 PlanExpr PlanExpr::call(const Operator* op, std::vector<PlanExpr> args) {
     PlanExpr e;
@@ -48,4 +48,4 @@ int64_t Plan::used_by(const PlanExpr& choice) const {
     return tensor(choice.args.at(0).id).choices;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

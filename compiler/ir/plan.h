@@ -15,7 +15,7 @@
 #include "common/types.h"
 #include "operators/operators.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// What one token's row looks like: `heads` times `width` elements.
 struct RowShape {
@@ -125,4 +125,4 @@ struct Plan {
     const PlanTensor& tensor(int id) const { return tensors[static_cast<size_t>(id - 1)]; }
 };
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "compiler/ir/model.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 std::string real_text(double number) {
     if (!std::isfinite(number)) fail("a constant of the graph is infinite or not a number");
@@ -34,4 +34,4 @@ std::string last_name(const Param& param) {
     return name.substr(name.rfind('.') + 1);  // npos + 1 is 0
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

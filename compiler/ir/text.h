@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// The shortest decimal that reads back as the same double, the same in every locale, and with a
 /// point or an exponent so that SQL takes it for a REAL: "1e-05", "0.125"; whole numbers below 1e15
@@ -22,4 +22,4 @@ std::string table_name(const struct Param& param);
 /// What follows the last dot of that: "attn_q" of "layer.3.attn_q".
 std::string last_name(const struct Param& param);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -11,7 +11,7 @@
 #include "compiler/check/signature.h"
 #include "compiler/model/instance.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 /// What an expression comes to: a number or condition, or something that operators work on.
@@ -402,4 +402,4 @@ OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors) 
     return Lowering(instance, graph, errors).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -5,7 +5,7 @@
 #include "compiler/ir/op_graph.h"
 #include "compiler/parse/ast.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Runs `forward` with the model's numbers: loops unrolled, conditions decided, default arguments
 /// filled in, what the result does not depend on dropped. `graph` must have passed check_graph and
@@ -13,4 +13,4 @@ namespace llmsql {
 /// that does not divide into heads.
 OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 /// How an expression reads a tensor: what decides whether the result may be written over it.
@@ -203,4 +203,4 @@ void plan_arena(Plan& plan) {
     Planner(plan).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

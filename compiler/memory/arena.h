@@ -3,7 +3,7 @@
 
 #include "compiler/ir/plan.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Sets the stride and offset of every tensor and the arena's size.
 ///
@@ -15,4 +15,4 @@ namespace llmsql {
 /// that is free for its whole life.
 void plan_arena(Plan& plan);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -11,7 +11,7 @@
 #include "compiler/memory/byte_size.h"
 #include "compiler/memory/residency.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 // What a plan's parts take in the runtime; common/process_memory.h has what does not depend on
@@ -318,4 +318,4 @@ PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes
     return best;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -11,7 +11,7 @@
 #include "compiler/ir/op_graph.h"
 #include "compiler/ir/plan.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// How many threads a plan with a budget allows, unless told otherwise: each costs some hundred
 /// kilobytes that would else hold weights.
@@ -72,4 +72,4 @@ struct ChunkChoice {
 PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
                        const Budget& budget, std::vector<ChunkChoice>* considered = nullptr);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

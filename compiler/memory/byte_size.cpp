@@ -6,7 +6,7 @@
 
 #include "common/error.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
@@ -70,4 +70,4 @@ std::string mib_text_up(int64_t bytes) {
     return tenths_text((bytes * 10 + kMiB - 1) / kMiB);
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

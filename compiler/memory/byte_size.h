@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// The bytes of "96MiB", "0.5 GiB", "100MB" or "100000000": KiB, MiB, GiB (powers of 1024) and KB,
 /// MB, GB (powers of 1000), in capitals or not; parts of a byte are dropped. Fails, naming `what`,
@@ -19,4 +19,4 @@ std::string exact_bytes_text(int64_t bytes);
 std::string mib_text(int64_t bytes);
 std::string mib_text_up(int64_t bytes);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr int kPasses = 4;
@@ -123,4 +123,4 @@ int64_t steady_bytes(const Pass& pass, Policy policy, int64_t capacity) {
     return bytes_read(whole.first(end), bytes, hits, last * pass.scans.size());
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

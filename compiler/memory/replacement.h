@@ -9,7 +9,7 @@
 
 #include "compiler/memory/schedule.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Which accesses of a trace find their tile in memory. `trace` holds indices into `bytes`; memory
 /// is empty at first. A tile may be used without being kept (bypass) where the policy says so or
@@ -35,4 +35,4 @@ enum class Policy { belady, lru, fifo };
 /// Bytes of one pass once it has been repeated often enough to settle: the last of a few.
 int64_t steady_bytes(const Pass& pass, Policy policy, int64_t capacity);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -6,7 +6,7 @@
 #include <map>
 #include <utility>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 bool is_choice(const PlanExpr& e) {
@@ -139,4 +139,4 @@ void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capaci
     if (pass.has_choices()) residency.most_bytes = most_read(plan, pass, choice);
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -8,7 +8,7 @@
 #include "compiler/ir/plan.h"
 #include "compiler/memory/schedule.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// What a steady decode pass scans: `forward`, then `logits`, each once, for one token. Every
 /// matrix that a linear multiplies by, tile by tile; a matrix that two of them multiply by is
@@ -24,4 +24,4 @@ int64_t vector_bytes(const std::vector<Param>& params);
 /// everything of `plan.residency` but budget and workers.
 void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capacity);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -8,7 +8,7 @@
 #include <numeric>
 #include <utility>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 /// A set of sums, from 0 to a limit.
@@ -359,4 +359,4 @@ Choice choose_held(const Pass& pass, int64_t capacity, int64_t most_bits) {
     return choice;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// What one steady pass reads: the tiles, and the order in which it scans them, over and over.
 struct Pass {
@@ -76,4 +76,4 @@ int64_t interval_bound(const Pass& pass, int64_t capacity);
 int64_t interval_bound(std::span<const int> trace, std::span<const int64_t> bytes,
                        int64_t capacity);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

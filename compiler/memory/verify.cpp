@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 class Verifier {
@@ -37,9 +37,9 @@ class Verifier {
 
     void check_place(int id) {
         const PlanTensor& t = plan_.tensor(id);
-        const int64_t row = t.type == TensorType::f32
-                                ? t.shape.heads * t.shape.width * 4
-                                : (t.shape.heads * t.shape.width + 31) / 32 * 40;
+        // Of 32 values, quantized: a byte each, and f32 scale, sum and bias (docs/plan-format.md).
+        const int64_t values = t.shape.heads * t.shape.width;
+        const int64_t row = t.type == TensorType::f32 ? values * 4 : (values + 31) / 32 * (32 + 12);
         if (t.rows < 1 || t.shape.heads < 1 || t.shape.width < 1) fault("tensor {} is empty", id);
         if (t.offset % 64 != 0 || t.stride % 64 != 0)
             fault("tensor {} is not aligned: offset {}, stride {}", id, t.offset, t.stride);
@@ -149,4 +149,4 @@ std::vector<std::string> verify_arena(const Plan& plan) {
     return Verifier(plan).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -6,7 +6,7 @@
 
 #include "compiler/ir/plan.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// What is wrong with where a plan's tensors lie, one line a fault; empty if nothing is. Looks at
 /// every read in the final statements, finds the write that it is meant to see, and makes sure that
@@ -15,4 +15,4 @@ namespace llmsql {
 /// inside the arena, and every view inside what it views. O(statements * reads).
 std::vector<std::string> verify_arena(const Plan& plan);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -7,7 +7,7 @@
 #include <map>
 #include <numeric>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 class Verifier {
@@ -170,4 +170,4 @@ std::vector<std::string> verify_residency(const Plan& plan, const std::vector<Pa
     return Verifier(plan, params).run();
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -7,7 +7,7 @@
 #include "compiler/ir/model.h"
 #include "compiler/ir/plan.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// What is wrong with a plan's residency, one line a fault; empty if nothing is, or if it has none.
 /// Makes sure that the ranges cover every tile of every parameter once, in order; that vectors are
@@ -16,4 +16,4 @@ namespace llmsql {
 /// streamed comes to the predicted bytes, and that these are not below the lower bound.
 std::vector<std::string> verify_residency(const Plan& plan, const std::vector<Param>& params);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -5,7 +5,7 @@
 
 #include "compiler/parse/ast.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 struct GraphFile {
     SourceFile source;
@@ -15,4 +15,4 @@ struct GraphFile {
 /// Throws Error with the file's errors, if there are any. `checked` false stops after the syntax.
 GraphFile read_graph_file(const std::filesystem::path& path, bool checked = true);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

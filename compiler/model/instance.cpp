@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr double kMaxElements = 1099511627776.0;  // 2^40, of a dim and of a whole parameter
@@ -420,4 +420,4 @@ Instance instantiate(const ast::Graph& graph, const Given& given, const Instance
     return Instantiation(given, report).run(graph);
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

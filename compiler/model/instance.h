@@ -10,7 +10,7 @@
 #include "compiler/check/scalar.h"
 #include "compiler/ir/model.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// A number that a source's metadata says, and in which words: "hidden_act is \"gelu\"".
 struct Said {
@@ -56,4 +56,4 @@ Instance instantiate(const ast::Graph& graph, const Given& given, const Instance
 /// "layer.3.attn_q".
 std::string full_name(const std::string& block, int64_t index, const std::string& param);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -15,7 +15,7 @@
 #include "compiler/model/model_file.h"
 #include "compiler/parse/parser.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 namespace fs = std::filesystem;
@@ -607,4 +607,4 @@ std::string ast_text(const fs::path& graph_file) {
     return to_text(read_graph_file(graph_file, false).graph);
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

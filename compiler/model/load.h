@@ -13,7 +13,7 @@
 #include "compiler/ir/model.h"
 #include "compiler/ir/op_graph.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Errors of a graph or model file, one "file:line:column: error: …" paragraph each (with the
 /// source line and a caret), joined by newlines into one llmsql::Error.
@@ -109,4 +109,4 @@ void check_graph_file(const std::filesystem::path& graph_file);
 /// is itself a graph file. Only syntax errors are errors here.
 std::string ast_text(const std::filesystem::path& graph_file);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -9,7 +9,7 @@
 #include <cmath>
 #include <span>
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr std::array kTokenizerKinds{"bpe", "spm"};
@@ -325,4 +325,4 @@ bool matches(std::string_view pattern, std::string_view text) {
     return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -10,7 +10,7 @@
 #include "compiler/ir/model.h"
 #include "compiler/parse/source.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 struct LocatedText {
     std::string text;
@@ -51,4 +51,4 @@ ModelFile parse_model_file(const SourceFile& source, Diagnostics& errors);
 /// Does a pattern, in which `*` is any run of characters, match all of `text`?
 bool matches(std::string_view pattern, std::string_view text);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

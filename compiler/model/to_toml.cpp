@@ -10,7 +10,7 @@
 #include "compiler/ir/text.h"
 #include "compiler/model/load.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 /// A basic TOML string: quotes, backslashes and control characters escaped.
@@ -169,4 +169,4 @@ std::string to_toml(const Model& model) {
     return text;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

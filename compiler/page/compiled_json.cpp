@@ -10,7 +10,7 @@
 #include "compiler/memory/replacement.h"
 #include "compiler/memory/residency.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 // Budgets between the smallest and the whole model: enough for a curve.
@@ -114,4 +114,4 @@ Json compiled_json(const Model& model, const OpGraph& graph, const Plan& plan,
     return json;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

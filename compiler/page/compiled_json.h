@@ -8,7 +8,7 @@
 #include "compiler/memory/budget.h"
 #include "page/page.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// The page's "compiled": the parts of the process's memory; what a steady pass reads beside the
 /// lower bound and the usual policies; and the same of plans compiled for other budgets, from the
@@ -16,4 +16,4 @@ namespace llmsql {
 Json compiled_json(const Model& model, const OpGraph& graph, const Plan& plan,
                    const PlanSizes& sizes, const std::optional<Budget>& budget);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -9,7 +9,7 @@
 
 #include "compiler/parse/source.h"
 
-namespace llmsql::ast {
+namespace llmsql::compiler::ast {
 
 struct Name {
     std::string text;
@@ -131,4 +131,4 @@ std::string to_text(const Expr& expr);
 /// The same without parentheses around the whole, for messages.
 std::string bare_text(const Expr& expr);
 
-}  // namespace llmsql::ast
+}  // namespace llmsql::compiler::ast

@@ -3,7 +3,7 @@
 
 #include "compiler/parse/ast.h"
 
-namespace llmsql::ast {
+namespace llmsql::compiler::ast {
 namespace {
 
 class Printer {
@@ -162,4 +162,4 @@ std::string to_text(const Graph& graph) {
     return std::move(printer.text);
 }
 
-}  // namespace llmsql::ast
+}  // namespace llmsql::compiler::ast

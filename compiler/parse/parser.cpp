@@ -15,7 +15,7 @@
 #include "antlr4-runtime.h"
 #include "common/error.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr int kMaxDepth = 64;
@@ -418,4 +418,4 @@ ast::Expr parse_expression(std::string_view text) {
     return expr;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

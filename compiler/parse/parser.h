@@ -6,7 +6,7 @@
 
 #include "compiler/parse/ast.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// Parses a graph file. Syntax errors go to `errors`, several if there are several, and then there
 /// is no tree. Nesting is limited (64 brackets deep, 1000 tokens a statement), so that no input can
@@ -17,4 +17,4 @@ std::optional<ast::Graph> parse_graph(const SourceFile& source, Diagnostics& err
 /// Error if it is none.
 ast::Expr parse_expression(std::string_view text);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

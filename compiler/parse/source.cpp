@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "common/files.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 constexpr size_t kMaxBytes = 1 << 20;
@@ -162,4 +162,4 @@ std::string suggestion(std::string_view name, const std::vector<std::string>& ca
     return nearest == nullptr ? "" : fmt::format(", did you mean '{}'?", *nearest);
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// A place in a source file, counted from 1; columns count characters, not bytes. Line 0 is no
 /// place.
@@ -72,4 +72,4 @@ class Diagnostics {
 /// letter of several) away; nothing if there is none.
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates);
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -69,7 +69,7 @@ int interrupt() {
     return caught;
 }
 void stop_if_interrupted() {
-    if (caught) throw Interrupted();
+    if (caught) throw StoppedBySignal();
 }
 void forget_interrupt() {
     caught = 0;

@@ -28,9 +28,9 @@ int interrupt();
 void forget_interrupt();
 
 /// Thrown where something has to end at once because of a signal: main ends with its status.
-class Interrupted : public std::runtime_error {
+class StoppedBySignal : public std::runtime_error {
   public:
-    Interrupted() : std::runtime_error("interrupted") {}
+    StoppedBySignal() : std::runtime_error("interrupted") {}
 };
 void stop_if_interrupted();
 
@@ -47,7 +47,7 @@ void print_notice(std::string_view text);
 /// The next line of standard input without its newline; nothing at its end or after a signal.
 std::optional<std::string> read_line();
 
-/// What a file holds, or a pipe, or ("-") standard input, until its end. Throws Interrupted after a
+/// What a file holds, or a pipe, or ("-") standard input, until its end. Throws StoppedBySignal after a
 /// signal; other failures, more than 64 MiB from a pipe among them, are Errors that name it.
 std::string read_input(const std::filesystem::path& path);
 

@@ -117,7 +117,7 @@ int main(int argc, char** argv) {
         llmsql::prepare_console();
         const llmsql::CommandLine command = llmsql::read_command_line(argc, argv);
         return command.options ? llmsql::run(*command.options) : command.status;
-    } catch (const llmsql::Interrupted&) {
+    } catch (const llmsql::StoppedBySignal&) {
         llmsql::end_line();
         return llmsql::status_after_signals();
     } catch (const llmsql::OutputClosed&) {

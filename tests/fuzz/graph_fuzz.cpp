@@ -20,6 +20,7 @@ std::string file_name(std::string_view text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace llmsql;
+    using namespace llmsql::compiler;
     using namespace llmsql::fuzz;
     static const Folder folder;
     const auto path = folder.write(file_name(text_of(data, size)), text_of(data, size));

@@ -6,6 +6,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     using namespace llmsql;
+    using namespace llmsql::compiler;
     using namespace llmsql::fuzz;
     static const Folder folder;
     const auto path = folder.write("fuzz.toml", text_of(data, size));

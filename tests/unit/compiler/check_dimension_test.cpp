@@ -6,7 +6,7 @@
 #include "compiler/check/dimension.h"
 #include "compiler/check/signature.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 const Dimension a = Dimension::named("a", 0), b = Dimension::named("b", 1),
@@ -111,4 +111,4 @@ TEST(Infer, EveryRuleOfTheTableIsWellFormed) {
 }
 
 }  // namespace
-}  // namespace llmsql
+}  // namespace llmsql::compiler

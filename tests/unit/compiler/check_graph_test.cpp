@@ -1,7 +1,7 @@
 // The checker: what it says of each kind of mistake, and what it accepts.
 #include "check_support.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 TEST(CheckGraph, ASoundGraphHasNoErrors) {
@@ -341,4 +341,4 @@ TEST(CheckGraph, EveryParameterIsUsed) {
 }
 
 }  // namespace
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -11,7 +11,7 @@
 #include "compiler/check/check.h"
 #include "compiler/parse/parser.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 
 /// All errors of a graph file called t.graph with this text, as they are printed; "" if it is
 /// sound.
@@ -101,4 +101,4 @@ inline std::string replaced(std::string text, const std::string& what, const std
     return text;
 }
 
-}  // namespace llmsql
+}  // namespace llmsql::compiler

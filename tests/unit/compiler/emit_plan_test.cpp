@@ -10,7 +10,7 @@
 #include "compiler/emit/statements.h"
 #include "tests/unit/compiler/fuse_graphs.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 namespace {
 
 void expect_golden(const std::string& path, const std::string& text) {
@@ -54,6 +54,15 @@ TEST(Plan, AQ8CacheIsSaidOnceAndChangesNothingElse) {
     const std::string q8 = plan_of(small_gemma(), {.context = 4096, .kv = KvType::q8});
     EXPECT_NE(cache(q8), cache(f16));
     replace(cache(f16), cache(q8));
+    // The captions of what is stored in it say its type.
+    size_t captions = 0;
+    for (size_t at = 0; (at = expected.find("-- cache ", at)) != std::string::npos; ++captions) {
+        const size_t type = expected.find("  f16[", at), end = expected.find('\n', at);
+        ASSERT_LT(type, end);
+        expected.replace(type, 6, "  q8[");
+        at = type;
+    }
+    EXPECT_GT(captions, 0u);
     EXPECT_EQ(q8, expected);
 }
 
@@ -110,4 +119,4 @@ TEST(Plan, BiasesBeforeTheirWeightsWalkAlongToo) {
 }
 
 }  // namespace
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

@@ -10,7 +10,7 @@
 #include "common/error.h"
 #include "compiler/ir/text.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 template<class Call>
@@ -92,4 +92,4 @@ TEST(SqlText, ChatQueriesAreOneStatement) {
 }
 
 }  // namespace
-}  // namespace llmsql
+}  // namespace llmsql::compiler

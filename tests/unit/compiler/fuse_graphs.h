@@ -15,7 +15,7 @@
 #include "compiler/ir/model.h"
 #include "compiler/ir/op_graph.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 
 /// Builds an OpGraph and its catalogue side by side. Values and parameters are plain ints; the last
 /// value made is the output.
@@ -315,4 +315,4 @@ inline GraphBuilder random_graph(uint32_t seed) {
     return b;
 }
 
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

@@ -16,7 +16,7 @@
 #include "compiler/ir/op_graph.h"
 #include "compiler/ir/plan.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 
 using Row = std::vector<uint64_t>;
 
@@ -292,4 +292,4 @@ class PlanInterpreter {
     std::map<int, std::vector<Row>> keys_, values_;
 };
 
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

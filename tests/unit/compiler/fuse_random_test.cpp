@@ -6,7 +6,7 @@
 #include "tests/unit/compiler/fuse_graphs.h"
 #include "tests/unit/compiler/fuse_interpreter.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 namespace {
 
 std::vector<std::string> broken_rules(const Plan& plan, const std::vector<Param>& params) {
@@ -113,4 +113,4 @@ TEST(FusedPlan, IsTheSameEachTime) {
 }
 
 }  // namespace
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

@@ -7,7 +7,7 @@
 #include "compiler/fuse/split.h"
 #include "tests/unit/compiler/fuse_graphs.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 namespace {
 
 /// The comments of both sections, "--" between them: what each statement computes.
@@ -234,4 +234,4 @@ TEST(Fuse, RefusesACacheWrittenTwice) {
 }
 
 }  // namespace
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

@@ -2,7 +2,7 @@
 #include "check_support.h"
 #include "compiler/model/load.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 namespace fs = std::filesystem;
@@ -265,4 +265,4 @@ TEST_F(LowerChoices, WhatDoesNotGoWithThem) {
 }
 
 }  // namespace
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -13,7 +13,7 @@
 #include "compiler/memory/verify_residency.h"
 #include "tests/unit/compiler/fuse_graphs.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
@@ -419,4 +419,4 @@ TEST(ResidencyVerifier, SeesDamage) {
 }
 
 }  // namespace
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

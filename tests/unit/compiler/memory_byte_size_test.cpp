@@ -5,7 +5,7 @@
 
 #include "common/error.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 namespace {
 
 TEST(ByteSize, Reads) {
@@ -64,4 +64,4 @@ TEST(ByteSize, WritesTenths) {
 }
 
 }  // namespace
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

@@ -6,7 +6,7 @@
 
 #include "tests/unit/compiler/memory_traces.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 namespace {
 
 std::string text(const std::vector<bool>& hits) {
@@ -114,4 +114,4 @@ TEST(Policies, AFixedSetTiesWithBeladyOnACycleOfTilesOfOneSize) {
 }
 
 }  // namespace
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

@@ -12,7 +12,7 @@
 
 #include "tests/unit/compiler/memory_traces.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 namespace {
 
 /// The most that any set of tiles saves: the textbook's knapsack, one tile at a time.
@@ -299,4 +299,4 @@ TEST(IntervalBound, HoldsForTracesThatRunOnce) {
 }
 
 }  // namespace
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

@@ -11,7 +11,7 @@
 
 #include "compiler/memory/schedule.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 
 /// A pass of a few parameters with some tiles each; sizes up to `largest`, all alike within a
 /// parameter but for its last tile. If `scans` is more than 1, parameters are scanned up to so
@@ -86,4 +86,4 @@ inline std::vector<int> repeated(const Pass& pass, int times) {
     return trace;
 }
 
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

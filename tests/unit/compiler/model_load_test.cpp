@@ -4,7 +4,7 @@
 #include "common/files.h"
 #include "compiler/model/load.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 namespace fs = std::filesystem;
@@ -858,4 +858,4 @@ TEST_F(ModelLoad, TablesOfMatrices) {
 }
 
 }  // namespace
-}  // namespace llmsql
+}  // namespace llmsql::compiler

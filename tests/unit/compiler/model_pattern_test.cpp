@@ -3,7 +3,7 @@
 
 #include "compiler/model/model_file.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 TEST(Matches, StarsAreAnyRunOfCharacters) {
@@ -28,4 +28,4 @@ TEST(Matches, ManyStarsTakeNoTime) {
 }
 
 }  // namespace
-}  // namespace llmsql
+}  // namespace llmsql::compiler

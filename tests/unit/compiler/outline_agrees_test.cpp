@@ -16,7 +16,7 @@
 #include "plan/outline.h"
 #include "tests/unit/compiler/fuse_graphs.h"
 
-namespace llmsql::test {
+namespace llmsql::compiler::test {
 namespace {
 
 struct Made {
@@ -209,4 +209,4 @@ TEST(Page, DataCannotEndItsElement) {
 }
 
 }  // namespace
-}  // namespace llmsql::test
+}  // namespace llmsql::compiler::test

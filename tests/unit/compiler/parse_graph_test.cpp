@@ -3,7 +3,7 @@
 #include "common/files.h"
 #include "compiler/model/load.h"
 
-namespace llmsql {
+namespace llmsql::compiler {
 namespace {
 
 std::string ast_of(const std::string& text) {
@@ -191,4 +191,4 @@ TEST(ParseGraph, AFileOfNothingButErrorsIsReportedInPart) {
 }
 
 }  // namespace
-}  // namespace llmsql
+}  // namespace llmsql::compiler

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Makes a folder of tests/fixtures/formats: a model database, plans and a session file as the programs of one
+version write them, and what that version answers with them.
+
+    tests/reference/make_format_fixture.py BUILD_FOLDER NAME
+
+NAME is the day and the commit. Made once for each change of a format, before the change lands, and never
+again: tests/end_to_end/test_formats.py holds every later version to it.
+"""
+
+import json
+import lzma
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+
+# Portable kernels round alike on every processor. Sampled, since a tiny random model's greedy text is one
+# token over and over.
+ANSWER = ["--temp", "1.2", "-s", "7", "--kernels", "portable", "-t", "1"]
+TRIES = {
+    "a plan": ["plan.sql", "model.db", "-p", "The river", "-n", "24", *ANSWER],
+    "a plan with a budget": ["budget.sql", "model.db", "-p", "The river", "-n", "24", *ANSWER],
+    "a text scored": ["plan.sql", "model.db", "--perplexity", "text.txt", "-c", "64",
+                      "--kernels", "portable", "-t", "1"],
+    "an installed plan": ["model.db", "--chat", "-p", "A hill", "-n", "12", *ANSWER],
+    "a conversation gone on with":
+        ["model.db", "--session", "session.db", "--chat", "-p", "And?", "-n", "12", *ANSWER],
+    "a text gone on with":
+        ["model.db", "--session", "session.db", "--id", "text", "-p", " and", "-n", "12", *ANSWER],
+    "an answer that a kill has cut":
+        ["model.db", "--session", "session.db", "--id", "cut", "--continue", "--kernels", "portable",
+         "-t", "1"],
+}
+
+
+def main():
+    programs, name = pathlib.Path(sys.argv[1]).resolve() / "bin", sys.argv[2]
+    target = SOURCE / "tests" / "fixtures" / "formats" / name
+    target.mkdir(parents=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        def run(program, *arguments):
+            return subprocess.run([programs / program, *arguments], cwd=folder, check=True,
+                                  stdout=subprocess.PIPE).stdout.decode()
+
+        graphs = ["--graph-dir", SOURCE / "graphs", "--context", "128"]
+        run("llmsql-import", SOURCE / "tests/fixtures/tiny-llama-quant.gguf", "--weights", "q8", *graphs[:2],
+            "-o", "model.db", "--write-model", "model.toml")
+        text = (SOURCE / "tests/fixtures/perplexity.txt").read_bytes()[:1000]
+        (pathlib.Path(folder) / "text.txt").write_bytes(text)
+        run("llmsqlc", "model.toml", *graphs, "-o", "plan.sql")
+        run("llmsqlc", "model.toml", *graphs, "--budget", "24MiB", "-o", "budget.sql")
+        run("llmsqlc", "model.toml", *graphs, "--install", "model.db")
+        session = ["--session", "session.db"]
+        run("llmsql-run", "model.db", *session, "--chat", "-p", "A question", "-n", "40", *ANSWER)
+        run("llmsql-run", "model.db", *session, "--id", "text", "-p", "Once upon", "-n", "30", *ANSWER)
+        run("llmsql-run", "model.db", *session, "--id", "cut", "-p", "Cut here", "-n", "20", *ANSWER)
+        cut_off(pathlib.Path(folder) / "session.db")
+        files = {name: (pathlib.Path(folder) / name).read_bytes()
+                 for name in ("model.db", "plan.sql", "budget.sql", "session.db", "text.txt")}
+        expected = {what: {"arguments": arguments, "output": run("llmsql-run", *arguments)}
+                    for what, arguments in TRIES.items()}
+
+    for file, content in files.items():
+        (target / (file + ".xz")).write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
+    (target / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
+
+
+def cut_off(file):
+    """As a kill during the answer would have left it: without an ending, its last picks lost."""
+    import sqlite3
+    db = sqlite3.connect(file)
+    with db:
+        id_, = db.execute("SELECT id FROM session WHERE name = 'cut'").fetchone()
+        db.execute("UPDATE answer SET ending = NULL WHERE session = ?", (id_,))
+    db.close()
+
+
+if __name__ == "__main__":
+    main()
