@@ -94,9 +94,11 @@ void check_tokenizer(const ImportOptions& options, const Source& source, const M
 }
 
 fs::path graph_of(const ImportOptions& options, const Source& source) {
-    if (options.model_file) return compiler::graph_of_model_file(*options.model_file, options.graph_dirs);
+    if (options.model_file)
+        return compiler::graph_of_model_file(*options.model_file, options.graph_dirs);
     if (options.graph_file) return *options.graph_file;
-    return compiler::find_graph_for(std::string(source.format()), source.architecture(), options.graph_dirs);
+    return compiler::find_graph_for(std::string(source.format()), source.architecture(),
+                                    options.graph_dirs);
 }
 
 Model model_from_graph(const ImportOptions& options, const Source& source, const fs::path& graph,

@@ -193,10 +193,12 @@ int main(int argc, char** argv) {
     options.source = source;
     options.output = output;
     if (!graph_dir.empty()) options.graph_dirs.emplace_back(graph_dir);
-    for (const auto& dir : llmsql::standard_graph_dirs(LLMSQL_GRAPHS))
+    for (const auto& dir : llmsql::compiler::standard_graph_dirs(LLMSQL_GRAPHS))
         options.graph_dirs.push_back(dir);
-    if (*by_model) options.model_file = llmsql::find_shipped_file(model, options.graph_dirs);
-    if (*by_graph) options.graph_file = llmsql::find_shipped_file(graph, options.graph_dirs);
+    if (*by_model)
+        options.model_file = llmsql::compiler::find_shipped_file(model, options.graph_dirs);
+    if (*by_graph)
+        options.graph_file = llmsql::compiler::find_shipped_file(graph, options.graph_dirs);
     options.weights = llmsql::weight_type_named(weights);
     if (!write_model.empty()) options.write_model = write_model;
     handle_signals();

@@ -13,6 +13,8 @@
 #include "compiler/parse/source.h"
 
 namespace llmsql {
+
+using compiler::Param;
 namespace {
 
 /// A key and the values at which it changes nothing for a graph that does not read it, parted by

@@ -47,8 +47,9 @@ void print_notice(std::string_view text);
 /// The next line of standard input without its newline; nothing at its end or after a signal.
 std::optional<std::string> read_line();
 
-/// What a file holds, or a pipe, or ("-") standard input, until its end. Throws StoppedBySignal after a
-/// signal; other failures, more than 64 MiB from a pipe among them, are Errors that name it.
+/// What a file holds, or a pipe, or ("-") standard input, until its end. Throws StoppedBySignal
+/// after a signal; other failures, more than 64 MiB from a pipe among them, are Errors that name
+/// it.
 std::string read_input(const std::filesystem::path& path);
 
 /// Whether a person is at both ends.

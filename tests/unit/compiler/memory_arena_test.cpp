@@ -90,24 +90,25 @@ TEST(Verifier, SeesRowsThatRunIntoEachOther) {
               "tensor 1 has rows of 256 bytes, 192 apart");
 }
 
-// The verifier counts a row's bytes by itself; here both counts meet. (It once took a quantized block
-// for 40 bytes where it had become 44.)
+// The verifier counts a row's bytes by itself; here both counts meet. (It once took a quantized
+// block for 40 bytes where it had become 44.)
 TEST(Verifier, SeesQuantizedRowsThatRunIntoEachOther) {
     EXPECT_EQ(damaged(small_llama(), [](Plan& p) { find(p, "h", TensorType::q8).stride -= 64; }),
               "tensor 2 has rows of 88 bytes, 64 apart");
     for (int64_t width = 32; width <= 4096; width += 32) {
         Plan plan;
-        plan.tensors.push_back({.name = "h",
-                                .type = TensorType::q8,
-                                .shape = {.heads = 1, .width = width},
-                                .rows = 1,
-                                .offset = 0,
-                                .stride = static_cast<int64_t>(tensor_row_bytes(TensorType::q8, width))});
+        plan.tensors.push_back(
+            {.name = "h",
+             .type = TensorType::q8,
+             .rows = 1,
+             .shape = {.heads = 1, .width = width},
+             .stride = static_cast<int64_t>(tensor_row_bytes(TensorType::q8, width))});
         plan.output = 1;
         plan.arena_bytes = plan.tensors[0].stride;
-        const size_t faults = verify_arena(plan).size();
+        // Nothing writes it, which is a fault too, but a later one.
+        EXPECT_EQ(verify_arena(plan).front().find("apart"), std::string::npos) << width;
         plan.tensors[0].stride -= 64;
-        EXPECT_EQ(verify_arena(plan).size(), faults + 1) << width;
+        EXPECT_NE(verify_arena(plan).front().find("apart"), std::string::npos) << width;
     }
 }
 

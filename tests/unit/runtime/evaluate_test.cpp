@@ -48,7 +48,8 @@ class Counted final : public Expr {
     mutable std::vector<std::atomic<int>> times_;
 };
 
-void expect_all_once(int threads, bool in_memory, int64_t rows, const std::vector<int64_t>& widths) {
+void expect_all_once(int threads, bool in_memory, int64_t rows,
+                     const std::vector<int64_t>& widths) {
     std::vector<std::shared_ptr<const Counted>> counted;
     std::vector<ExprPtr> parts;
     int64_t cols = 0;

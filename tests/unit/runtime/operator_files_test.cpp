@@ -99,8 +99,9 @@ class OperatorFile : public ::testing::Test {
                     error(paragraph);
                     ++asked;
                 } else {
-                    FAIL() << "a paragraph begins with param, tensor, statement, query or error, not "
-                           << kind;
+                    FAIL()
+                        << "a paragraph begins with param, tensor, statement, query or error, not "
+                        << kind;
                 }
             } catch (const std::exception& problem) {
                 FAIL() << problem.what();
@@ -156,8 +157,7 @@ class OperatorFile : public ::testing::Test {
         }
         const auto type = weight_type_named(p.head[2]);
         if (!type) fail("unknown type {}", p.head[2]);
-        model_.add_matrix(p.head[1], *type, shape[0], shape[1],
-                          values_of(p, shape[0] * shape[1]));
+        model_.add_matrix(p.head[1], *type, shape[0], shape[1], values_of(p, shape[0] * shape[1]));
     }
 
     void begin() {
@@ -191,7 +191,8 @@ class OperatorFile : public ::testing::Test {
         const TensorType type = p.head[2] == "q8" ? TensorType::q8 : TensorType::f32;
         const auto stride = static_cast<int64_t>(tensor_row_bytes(type, heads * width));
         const int64_t id = ++tensors_;
-        run(fmt::format("INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, "
+        run(
+            fmt::format("INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, "
                         "choices) VALUES ({}, '{}', '{}', {}, {}, {}, {}, {}, {})",
                         id, p.head[1], p.head[2], shape[0], heads, width, stride, used_, choices));
         used_ += shape[0] * stride;
@@ -222,8 +223,9 @@ class OperatorFile : public ::testing::Test {
                 for (int64_t row = 0; row < expr->rows; ++row) {
                     std::string line;
                     for (int64_t i = 0; i < expr->elements(); ++i)
-                        line += fmt::format("{}{:.9g}", i ? " " : "",
-                                            values[static_cast<size_t>(row * expr->elements() + i)]);
+                        line +=
+                            fmt::format("{}{:.9g}", i ? " " : "",
+                                        values[static_cast<size_t>(row * expr->elements() + i)]);
                     rows.push_back(line);
                 }
                 continue;
@@ -246,7 +248,8 @@ class OperatorFile : public ::testing::Test {
                 if (a[i] != b[i]) return false;
             } else if (std::isnan(*x) || std::isnan(*y)) {
                 if (std::isnan(*x) != std::isnan(*y)) return false;
-            } else if (*x != *y && !(std::fabs(*x - *y) <= tolerance * std::max(1.0, std::fabs(*y)))) {
+            } else if (*x != *y &&
+                       !(std::fabs(*x - *y) <= tolerance * std::max(1.0, std::fabs(*y)))) {
                 return false;
             }
         }
@@ -290,7 +293,8 @@ class OperatorFile : public ::testing::Test {
 // An operator without a file is an operator without a test that a reader would find.
 TEST(OperatorFilesTest, EachOperatorHasOne) {
     std::string all;
-    for (const auto& entry : fs::directory_iterator(fs::path(LLMSQL_SOURCE_DIR) / "tests/operators")) {
+    for (const auto& entry :
+         fs::directory_iterator(fs::path(LLMSQL_SOURCE_DIR) / "tests/operators")) {
         std::ostringstream text;
         text << std::ifstream(entry.path()).rdbuf();
         if (entry.path().extension() == ".test") all += text.str();
@@ -301,12 +305,12 @@ TEST(OperatorFilesTest, EachOperatorHasOne) {
 }
 
 const bool registered = [] {
-    for (const auto& entry : fs::directory_iterator(fs::path(LLMSQL_SOURCE_DIR) / "tests/operators")) {
+    for (const auto& entry :
+         fs::directory_iterator(fs::path(LLMSQL_SOURCE_DIR) / "tests/operators")) {
         if (entry.path().extension() != ".test") continue;
-        ::testing::RegisterTest("OperatorFiles", entry.path().stem().c_str(), nullptr, nullptr,
-                                __FILE__, __LINE__, [path = entry.path()]() -> ::testing::Test* {
-                                    return new OperatorFile(path);
-                                });
+        ::testing::RegisterTest(
+            "OperatorFiles", entry.path().stem().c_str(), nullptr, nullptr, __FILE__, __LINE__,
+            [path = entry.path()]() -> ::testing::Test* { return new OperatorFile(path); });
     }
     return true;
 }();
