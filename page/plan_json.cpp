@@ -1,6 +1,5 @@
 // A plan's outline as JSON. See page.h; template/ reads it.
 #include <algorithm>
-#include <map>
 
 #include "page/page.h"
 
@@ -12,14 +11,6 @@ Json shape_json(const ParamEntry& entry) {
 }
 
 Json params_json(const Outline& outline) {
-    std::map<int, int64_t> held;  // with a budget: by id
-    for (const OutlineTiles& range : outline.tiles)
-        if (range.held)
-            for (int64_t tile = range.first; tile <= range.last; ++tile) {
-                const ParamEntry& entry = outline.param(range.param);
-                held[range.param] +=
-                    static_cast<int64_t>(tile_bytes(entry.type, entry.shape, tile));
-            }
     Json params = Json::array();
     int id = 0;
     for (const ParamEntry& entry : outline.params) {
@@ -29,7 +20,7 @@ Json params_json(const Outline& outline) {
                           {"type", name_of(entry.type)},
                           {"shape", shape_json(entry)},
                           {"bytes", bytes},
-                          {"held", outline.budget ? held[id] : static_cast<int64_t>(bytes)}});
+                          {"held", outline.held_bytes(id)}});
     }
     return params;
 }

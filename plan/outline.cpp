@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <map>
 #include <string_view>
 
@@ -15,6 +16,9 @@ namespace {
 
 using Tokens = std::vector<SqlToken>;
 
+// As the tables have it (runtime/storage/arena.cpp): within them sums of sizes do not overflow.
+constexpr int64_t kMostId = 65535, kMostRows = 1 << 20, kMostBytes = int64_t{1} << 40;
+
 /// A literal of a VALUES row; a number or text as it was written, nothing for NULL.
 using Value = std::optional<std::string>;
 using Row = std::map<std::string, Value>;
@@ -26,6 +30,7 @@ class Builder {
     Outline run() {
         if (const PlanSection* init = plan_.find("init"))
             for (const PlanStatement& statement : init->statements) declare(statement);
+        add_up();
         for (const char* section : {"forward", "logits"}) {
             section_chunk(section);
             if (const PlanSection* found = plan_.find(section)) steps(*found);
@@ -46,7 +51,7 @@ class Builder {
         int64_t value = 0;
         const std::string& text = *found->second;
         const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        if (error != std::errc() || *end != '\0')
+        if (error != std::errc() || end != text.data() + text.size())
             refuse(fmt::format("{} is '{}', not a whole number", column, text));
         return value;
     }
@@ -82,13 +87,15 @@ class Builder {
             outline_.model = text(arguments, "model");
             outline_.catalogue = text(arguments, "catalogue");
         } else if (name == "tensor") {
-            outline_.arena_bytes = number(arguments, "arena");
+            outline_.arena_bytes = within(arguments, "arena", 0, kMostBytes);
         } else if (name == "kv") {
-            outline_.context = number(arguments, "context");
+            outline_.context = within(arguments, "context", 0, kMostRows);
             outline_.kv_type = text(arguments, "type");
         } else if (name == "residency") {
             outline_.budget = {number(arguments, "budget"), number(arguments, "pool"),
                                number(arguments, "windows"), number(arguments, "workers")};
+            for (const char* each : {"budget", "pool", "windows", "workers"})
+                within(arguments, each, 0, std::numeric_limits<int64_t>::max());
         }
     }
 
@@ -103,22 +110,51 @@ class Builder {
             return;  // filled by a query: that is run, not read
         Row row;
         size_t column = 0;
-        bool negative = false;
+        bool negative = false, open = false, filled = false;
         for (at += 2; at < tokens.size(); ++at) {
             const SqlToken& token = tokens[at];
             if (token.is_symbol("(")) {
+                if (open) not_literal(columns, column);
                 row.clear();
                 column = 0;
+                open = true;
+                filled = negative = false;
             } else if (token.is_symbol(")")) {
+                if (!open || !filled) not_literal(columns, column);
                 add(table, row);
-            } else if (token.is_symbol("-")) {
+                open = false;
+            } else if (token.is_symbol(",")) {
+                if (open && !filled) not_literal(columns, column);
+                filled = negative = false;
+            } else if (token.is_symbol("-") && open && !filled && !negative) {
                 negative = true;
-            } else if (!token.is_symbol(",") && column < columns.size()) {
+            } else if (open && !filled && column < columns.size() &&
+                       (token.kind == SqlToken::Kind::number || (!negative && is_value(token)))) {
                 row[columns[column++]] =
                     token.is("null") ? Value() : Value((negative ? "-" : "") + token.text);
-                negative = false;
+                filled = true;
+            } else {
+                not_literal(columns, column);
             }
         }
+        if (open) not_literal(columns, column);
+    }
+
+    static bool is_value(const SqlToken& token) {
+        return token.kind == SqlToken::Kind::text || token.is("null");
+    }
+
+    [[noreturn]] void not_literal(const std::vector<std::string>& columns, size_t column) const {
+        refuse(
+            fmt::format("{} is not a number or a text as it is: what shows a plan computes nothing",
+                        column < columns.size() ? columns[column] : "a value"));
+    }
+
+    int64_t within(const Row& row, const char* column, int64_t least, int64_t most) const {
+        const int64_t value = number(row, column);
+        if (value < least || value > most)
+            refuse(fmt::format("{} is {}, it must be {} to {}", column, value, least, most));
+        return value;
     }
 
     void add(const std::string& table, const Row& row) {
@@ -133,26 +169,64 @@ class Builder {
             if (number(row, "id") != static_cast<int64_t>(outline_.params.size()))
                 refuse("param.id must count from 1 without a gap");
         } else if (table == "tensor") {
-            OutlineTensor tensor{.id = number(row, "id"),
+            OutlineTensor tensor{.id = within(row, "id", 0, kMostId),
                                  .name = text(row, "name"),
                                  .type = text(row, "type"),
-                                 .rows = number(row, "rows"),
-                                 .heads = number(row, "heads"),
-                                 .width = number(row, "width"),
-                                 .stride = number(row, "stride"),
-                                 .offset = number(row, "offset")};
-            if (!is_null(row, "choices")) tensor.choices = number(row, "choices");
-            if (!is_null(row, "slice_of")) tensor.slice_of = number(row, "slice_of");
+                                 .rows = within(row, "rows", 1, kMostRows),
+                                 .heads = within(row, "heads", 1, kMostBytes / 4),
+                                 .offset = within(row, "offset", 0, kMostBytes)};
+            tensor.width = within(row, "width", 1, kMostBytes / 4 / tensor.heads);
+            tensor.stride = within(row, "stride", 0, kMostBytes / tensor.rows);
+            if (!is_null(row, "choices")) tensor.choices = within(row, "choices", 1, tensor.rows);
+            if (!is_null(row, "slice_of")) tensor.slice_of = within(row, "slice_of", 0, kMostId);
+            outline_.tensor_places.emplace(tensor.id, outline_.tensors.size());
             outline_.tensors.push_back(std::move(tensor));
         } else if (table == "kv_layer") {
-            outline_.layers.push_back(
-                {number(row, "heads"), number(row, "width"), number(row, "window")});
+            outline_.layers.push_back({within(row, "heads", 1, kMostRows),
+                                       within(row, "width", 1, kMostRows),
+                                       within(row, "window", 0, kMostBytes)});
         } else if (table == "residency") {
             const int64_t param = number(row, "param");
             if (param < 1 || param > static_cast<int64_t>(outline_.params.size()))
                 refuse(fmt::format("there is no parameter {}", param));
-            outline_.tiles.push_back({static_cast<int>(param), number(row, "first_tile"),
-                                      number(row, "last_tile"), number(row, "held") != 0});
+            const ParamEntry& entry = outline_.param(static_cast<int>(param));
+            const int64_t count = tile_count(entry.type, entry.shape);
+            const int64_t first = within(row, "first_tile", 0, count - 1);
+            outline_.tiles.push_back({static_cast<int>(param), first,
+                                      within(row, "last_tile", first, count - 1),
+                                      number(row, "held") != 0});
+        }
+    }
+
+    // Of ranges of parameters and tiles, once for all: many statements ask.
+    void add_up() {
+        const size_t count = outline_.params.size();
+        std::vector<Outline::Sums>& sums = outline_.sums;
+        sums.resize(count + 1);
+        for (const OutlineTiles& range : outline_.tiles) {
+            if (!range.held || !outline_.budget) continue;
+            // All tiles of a parameter but its last are alike.
+            const ParamEntry& entry = outline_.param(range.param);
+            const auto each =
+                static_cast<int64_t>(tile_bytes(entry.type, entry.shape, range.first));
+            const auto last = static_cast<int64_t>(tile_bytes(entry.type, entry.shape, range.last));
+            int64_t& held = sums[static_cast<size_t>(range.param - 1)].held;
+            held = std::min<int64_t>(held + each * (range.last - range.first) + last,
+                                     static_cast<int64_t>(param_bytes(entry.type, entry.shape)));
+        }
+        for (size_t i = 0; i < count; ++i) {
+            const ParamEntry& entry = outline_.params[i];
+            const auto bytes = static_cast<int64_t>(param_bytes(entry.type, entry.shape));
+            if (!outline_.budget) sums[i].held = bytes;
+            const bool matrix = !entry.shape.is_vector();
+            sums[i + 1].before = sums[i].before + (matrix ? bytes : 0);
+            sums[i + 1].streamed_before =
+                sums[i].streamed_before + (matrix ? bytes - sums[i].held : 0);
+        }
+        for (size_t i = count; i-- > 0;) {
+            const bool alike = i + 1 < count && table_of(outline_.params[i].name) ==
+                                                    table_of(outline_.params[i + 1].name);
+            sums[i].end_of_table = alike ? sums[i + 1].end_of_table : static_cast<int>(i) + 1;
         }
     }
 
@@ -217,14 +291,16 @@ class Builder {
     }
 
     void lives() {
-        std::map<int64_t, OutlineTensor*> by_id;
-        for (OutlineTensor& tensor : outline_.tensors) by_id[tensor.id] = &tensor;
+        const auto find = [&](int64_t id) {
+            const auto found = outline_.tensor_places.find(id);
+            return found == outline_.tensor_places.end() ? nullptr
+                                                         : &outline_.tensors[found->second];
+        };
         const auto whole = [&](int64_t id) {
-            auto found = by_id.find(id);
-            for (int steps = 0; found != by_id.end() && found->second->slice_of && steps < 8;
-                 ++steps)
-                found = by_id.find(*found->second->slice_of);
-            return found == by_id.end() ? nullptr : found->second;
+            OutlineTensor* tensor = find(id);
+            for (int steps = 0; tensor && tensor->slice_of && steps < 8; ++steps)
+                tensor = find(*tensor->slice_of);
+            return tensor;
         };
         const int count = static_cast<int>(outline_.steps.size());
         for (const OutlineStep& step : outline_.steps) {
@@ -263,29 +339,17 @@ int64_t OutlineTensor::span() const {
 }
 
 const OutlineTensor* Outline::tensor(int64_t id) const {
-    // Ids count from 1 in plans of ours.
-    if (id >= 1 && id <= static_cast<int64_t>(tensors.size()) &&
-        tensors[static_cast<size_t>(id - 1)].id == id)
-        return &tensors[static_cast<size_t>(id - 1)];
-    const auto found = std::ranges::find(tensors, id, &OutlineTensor::id);
-    return found == tensors.end() ? nullptr : &*found;
-}
-
-int64_t Outline::held_bytes(int id) const {
-    const ParamEntry& entry = param(id);
-    if (!budget) return static_cast<int64_t>(param_bytes(entry.type, entry.shape));
-    int64_t bytes = 0;
-    for (const OutlineTiles& range : tiles)
-        if (range.param == id && range.held)
-            for (int64_t tile = range.first; tile <= range.last; ++tile)
-                bytes += static_cast<int64_t>(tile_bytes(entry.type, entry.shape, tile));
-    return bytes;
+    const auto found = tensor_places.find(id);
+    return found == tensor_places.end() ? nullptr : &tensors[found->second];
 }
 
 std::string Outline::kind(const OutlineStep& step) const {
+    constexpr int kMostNamed = 64;
     std::string matrices;
+    int named = 0;
     for (const OutlineWeights& range : step.weights)
         for (int id = range.first; id <= range.last; ++id) {
+            if (++named > kMostNamed) return step.operation + matrices + ", …";
             if (param(id).shape.is_vector()) continue;
             const std::string table = table_of(param(id).name);
             matrices += (matrices.empty() ? " " : ", ") + table.substr(table.rfind('.') + 1);
@@ -297,19 +361,18 @@ std::string Outline::kind(const OutlineStep& step) const {
 int64_t Outline::weight_bytes(const OutlineStep& step) const {
     int64_t bytes = 0;
     for (const OutlineWeights& range : step.weights)
-        for (int id = range.first; id <= range.last && !range.picked; ++id)
-            if (!param(id).shape.is_vector())
-                bytes += static_cast<int64_t>(param_bytes(param(id).type, param(id).shape));
+        if (!range.picked)
+            bytes += sums[static_cast<size_t>(range.last)].before -
+                     sums[static_cast<size_t>(range.first - 1)].before;
     return bytes;
 }
 
 int64_t Outline::streamed_bytes(const OutlineStep& step) const {
     int64_t bytes = 0;
     for (const OutlineWeights& range : step.weights)
-        for (int id = range.first; id <= range.last && !range.picked; ++id)
-            if (!param(id).shape.is_vector())
-                bytes += static_cast<int64_t>(param_bytes(param(id).type, param(id).shape)) -
-                         held_bytes(id);
+        if (!range.picked)
+            bytes += sums[static_cast<size_t>(range.last)].streamed_before -
+                     sums[static_cast<size_t>(range.first - 1)].streamed_before;
     return bytes;
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -83,9 +84,21 @@ struct Outline {
     std::vector<OutlineTiles> tiles;  // with a budget: in the order of a pass
     std::vector<OutlineStep> steps;   // number = index + 1
 
+    // What is asked of ranges of parameters again and again. Of each parameter, as `params`.
+    struct Sums {
+        int64_t held = 0;             // bytes
+        int64_t before = 0;           // bytes of all matrices before it
+        int64_t streamed_before = 0;  // and those of them that are not held
+        int end_of_table = 0;
+    };
+    std::vector<Sums> sums;                   // and one more, behind the last
+    std::map<int64_t, size_t> tensor_places;  // of each id, in `tensors`
+
     const OutlineTensor* tensor(int64_t id) const;
     const ParamEntry& param(int id) const { return params[static_cast<size_t>(id - 1)]; }
-    int64_t held_bytes(int param) const;
+    int64_t held_bytes(int id) const { return sums[static_cast<size_t>(id - 1)].held; }
+    /// The last parameter of the table of matrices that `id` is of; `id` itself, if of none.
+    int end_of_table(int id) const { return sums[static_cast<size_t>(id - 1)].end_of_table; }
 
     /// "linear ffn_gate, ffn_up": steps that do the same in each layer are called the same.
     std::string kind(const OutlineStep& step) const;
@@ -95,7 +108,8 @@ struct Outline {
     int64_t streamed_bytes(const OutlineStep& step) const;
 };
 
-/// Fails where init's rows cannot be made out, naming the line.
+/// Fails where init's rows cannot be made out, naming the line: they must be numbers and texts, no
+/// expressions, and within what a plan may declare. SQLite has not looked at any of it yet.
 Outline outline_of(const PlanFile& plan);
 
 /// "f32[T, 9, 64]": `rows` is what to call the first dimension.

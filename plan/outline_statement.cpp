@@ -9,6 +9,7 @@
 #include <array>
 #include <map>
 #include <string_view>
+#include <utility>
 
 #include "plan/sql_tokens.h"
 
@@ -39,6 +40,14 @@ size_t end_of_clause(const Tokens& tokens, size_t at, std::initializer_list<cons
     return at;
 }
 
+// A statement that joins more tensors than this under one name is not one that people look at.
+constexpr int64_t kMostReads = 256;
+
+std::optional<int64_t> sum_of(int64_t a, int64_t b) {
+    int64_t sum = 0;
+    return __builtin_add_overflow(a, b, &sum) ? std::nullopt : std::optional(sum);
+}
+
 class Reader {
   public:
     Reader(OutlineStep& step, const Outline& outline)
@@ -60,21 +69,29 @@ class Reader {
     }
 
   private:
+    // What SQLite has not accepted may end anywhere: behind the end stands a token that is nothing.
+    const SqlToken& token(size_t at) const {
+        static const SqlToken kNone;
+        return at < tokens_.size() ? tokens_[at] : kNone;
+    }
+
     // INSERT INTO slot(id, data) SELECT 3, … or INSERT INTO kv(sequence, layer, …) SELECT …, 0, …
     void target(size_t select, size_t from) {
-        if (select < 4 || !tokens_[0].is("insert")) return;
-        const bool slot = tokens_[2].is("slot"), kv = tokens_[2].is("kv");
+        if (select < 4 || !token(0).is("insert")) return;
+        const bool slot = token(2).is("slot"), kv = token(2).is("kv");
         int column = -1;
         for (size_t i = 4, n = 0; i < select; ++i) {
-            if (tokens_[i].is_symbol(",")) continue;
-            if (tokens_[i].is(slot ? "id" : "layer")) column = static_cast<int>(n);
+            if (token(i).is_symbol(",")) continue;
+            if (token(i).is(slot ? "id" : "layer")) column = static_cast<int>(n);
             ++n;
         }
         size_t at = select + 1;
         for (int skipped = 0; skipped < column && at < from; ++skipped)
             at = end_of_clause(tokens_, at, {",", "from"}) + 1;
+        // A number alone, not the first of an expression.
+        const bool alone = token(at + 1).is_symbol(",") || token(at + 1).is("from");
         const auto value =
-            column >= 0 && at < from ? tokens_[at].integer() : std::optional<int64_t>();
+            column >= 0 && at < from && alone ? token(at).integer() : std::optional<int64_t>();
         if (slot) step_.writes = value;
         if (kv) step_.stores = value;
         if (!value) step_.understood = false;
@@ -85,23 +102,30 @@ class Reader {
         while (at < end) {
             const size_t next = end_of_clause(tokens_, at, {",", "where"});
             size_t words = std::min(next, end) - at;
-            if (words == 3 && tokens_[at + 1].is("as")) words = 2;
-            if (words > 2 || tokens_[at].kind != SqlToken::Kind::name) {
+            if (words == 3 && token(at + 1).is("as")) words = 2;
+            if (words == 0 || words > 2 || token(at).kind != SqlToken::Kind::name) {
                 step_.understood = false;  // a join, or a subquery
             } else {
-                const std::string& alias = tokens_[std::min(next, end) - 1].text;
-                sources_[alias].table = tokens_[at].text;
-                order_.push_back(alias);
+                const std::string& alias = token(std::min(next, end) - 1).text;
+                const bool first = !sources_.contains(alias);
+                sources_[alias].table = token(at).text;
+                if (first) order_.push_back(alias);
             }
             at = next + 1;
         }
     }
 
     void conditions(size_t at) {
-        while (at < tokens_.size()) {
-            size_t end = end_of_clause(tokens_, at, {"and"});
-            const size_t between = end_of_clause(tokens_, at, {"between"});
-            if (between < end) end = end_of_clause(tokens_, end + 1, {"and"});
+        int depth = 0;
+        bool between = false;
+        for (size_t end = at; end <= tokens_.size(); ++end) {
+            const SqlToken& here = token(end);
+            if (here.is_symbol("(")) ++depth;
+            if (here.is_symbol(")")) --depth;
+            if (end < tokens_.size() && depth != 0) continue;
+            if (here.is("between")) between = true;
+            if (end < tokens_.size() && !here.is("and")) continue;
+            if (end < tokens_.size() && std::exchange(between, false)) continue;
             condition(at, end);
             at = end + 1;
         }
@@ -109,21 +133,21 @@ class Reader {
 
     // alias . column = …; where there is one source, column = …
     void condition(size_t at, size_t end) {
-        const bool named = end - at >= 2 && tokens_[at + 1].is_symbol(".");
-        const auto source = named                  ? sources_.find(tokens_[at].text)
+        const bool named = end - at >= 2 && token(at + 1).is_symbol(".");
+        const auto source = named                  ? sources_.find(token(at).text)
                             : sources_.size() == 1 ? sources_.begin()
                                                    : sources_.end();
         if (named) at += 2;
-        if (end - at < 3 || source == sources_.end()) return;
-        const SqlToken& column = tokens_[at];
+        if (at >= end || end - at < 3 || source == sources_.end()) return;
+        const SqlToken& column = token(at);
         Source& here = source->second;
-        const bool equal = tokens_[at + 1].is_symbol("=");
-        const auto value = tokens_[at + 2].integer();
+        const bool equal = token(at + 1).is_symbol("=");
+        const auto value = end - at == 3 ? token(at + 2).integer() : std::nullopt;
         if (column.is("layer") && equal) here.layer = value;
         if (!column.is("id")) return;
-        if (tokens_[at + 1].is("between") && end - at == 5) {
-            here.first = value;
-            here.last = tokens_[at + 4].integer();
+        if (token(at + 1).is("between") && end - at == 5 && token(at + 3).is("and")) {
+            here.first = token(at + 2).integer();
+            here.last = token(at + 4).integer();
         } else if (equal && value) {
             here.first = here.last = value;
         } else if (equal && end - at >= 5) {
@@ -133,24 +157,23 @@ class Reader {
 
     // other.id + 3, or c.item + 11
     void follow(Source& here, size_t at, size_t end) {
-        const auto other = sources_.find(tokens_[at].text);
-        if (other == sources_.end() || !tokens_[at + 1].is_symbol(".")) return;
+        const auto other = sources_.find(token(at).text);
+        if (other == sources_.end() || !token(at + 1).is_symbol(".")) return;
+        const bool minus = token(at + 3).is_symbol("-");
+        if (end - at != 3 && !(end - at == 5 && (minus || token(at + 3).is_symbol("+")))) return;
         std::optional<int64_t> offset = 0;
-        if (end - at == 5) offset = tokens_[at + 4].integer();
+        if (end - at == 5) offset = token(at + 4).integer();
         if (!offset) return;
-        if (end - at == 5 && tokens_[at + 3].is_symbol("-")) offset = -*offset;
-        if (tokens_[at + 2].is("item")) {
+        if (minus) offset = -*offset;  // no literal is negative
+        if (token(at + 2).is("item")) {
             here.chosen = true;
             here.first = here.last = offset;
             const auto count = static_cast<int64_t>(outline_.params.size());
             if (*offset < 1 || *offset > count) return;
-            const std::string table = table_of(outline_.param(static_cast<int>(*offset)).name);
-            while (*here.last < count &&
-                   table_of(outline_.param(static_cast<int>(*here.last) + 1).name) == table)
-                ++*here.last;
-        } else if (other->second.first && other->second.last) {
-            here.first = *other->second.first + *offset;
-            here.last = *other->second.last + *offset;
+            here.last = outline_.end_of_table(static_cast<int>(*offset));
+        } else if (token(at + 2).is("id") && other->second.first && other->second.last) {
+            here.first = sum_of(*other->second.first, *offset);
+            here.last = sum_of(*other->second.last, *offset);
         }
     }
 
@@ -160,11 +183,14 @@ class Reader {
             step_.looks_back = source.layer;
             if (!source.layer) step_.understood = false;
         } else if (source.table == "tensor" && source.first && source.last) {
-            for (int64_t id = *source.first; id <= *source.last && outline_.tensor(id); ++id)
+            int64_t id = *source.first;
+            for (int64_t n = 0; n < kMostReads && id <= *source.last && outline_.tensor(id);
+                 ++n, ++id)
                 if (std::ranges::find(step_.reads, id) == step_.reads.end())
                     step_.reads.push_back(id);
+            if (id <= *source.last) step_.understood = false;
         } else if (source.table == "param" && source.first && source.last && *source.first >= 1 &&
-                   *source.last <= count) {
+                   *source.first <= *source.last && *source.last <= count) {
             step_.weights.push_back(
                 {static_cast<int>(*source.first), static_cast<int>(*source.last), source.chosen,
                  std::ranges::find(step_.operators, "llm_embed") != step_.operators.end()});

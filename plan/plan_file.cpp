@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <string_view>
 #include <utility>
 
 #include "common/error.h"
 #include "common/files.h"
+#include "plan/statement_size.h"
 
 namespace llmsql {
 namespace {
@@ -17,7 +17,7 @@ namespace {
 constexpr std::string_view kFirstLine = "-- llmsql plan ";
 constexpr std::string_view kVersion = "1";
 constexpr std::string_view kMarker = "--@ ";
-constexpr size_t kLongest = 256 << 20;
+constexpr size_t kLongest = 64 << 20;
 
 struct KnownSection {
     std::string_view name;
@@ -63,8 +63,6 @@ class Cutter {
                 quoted(c == '[' ? ']' : c);
             else if (c == ';')
                 end_statement();
-            else if (is_word(c))
-                word();
             else {
                 if (start_ == npos && !is_space(c)) begin_statement();
                 advance();
@@ -79,10 +77,6 @@ class Cutter {
     static constexpr size_t npos = std::string_view::npos;
 
     static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-    static bool is_word(char c) {
-        return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '$' ||
-               static_cast<unsigned char>(c) >= 0x80;
-    }
     bool starts_with(std::string_view what) const { return text_.substr(at_).starts_with(what); }
 
     [[noreturn]] void refuse(int line, const std::string& why) const {
@@ -170,19 +164,6 @@ class Cutter {
         refuse(line, "this quote is not closed");
     }
 
-    // SQLite prepares a common table expression anew for each of its uses: a few lines of them,
-    // each using the one before twice, take longer than anybody waits, before anything could
-    // interrupt it.
-    void word() {
-        if (start_ == npos) begin_statement();
-        const size_t begin = at_;
-        while (at_ < text_.size() && is_word(text_[at_])) ++at_;
-        std::string word(text_.substr(begin, at_ - begin));
-        for (char& c : word) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-        if (word == "with")
-            refuse(line_, "a plan may not do this: WITH; write the query where it is used");
-    }
-
     void begin_statement() {
         if (sections_.empty()) refuse(line_, "a statement stands before the first '--@' section");
         start_ = at_;
@@ -191,11 +172,28 @@ class Cutter {
 
     void end_statement() {
         if (start_ != npos) {
+            measure(text_.substr(start_, at_ - start_));
             sections_.back().statements.push_back({std::string(text_.substr(start_, at_ - start_)),
                                                    statement_line_, std::exchange(comment_, {})});
             start_ = npos;
         }
         advance();
+    }
+
+    void measure(std::string_view sql) {
+        const bool init = sections_.back().name == "init";
+        const StatementSize size = size_of_statement(sql, init);
+        if (!size.refusal.empty()) refuse(statement_line_, size.refusal);
+        int64_t& words = init ? words_in_init_ : words_elsewhere_;
+        words += init ? size.words : size.written_out;
+        const int64_t most = init ? kMostWordsInInit : kMostWordsElsewhere;
+        if (words > most)
+            refuse(statement_line_,
+                   fmt::format("with this statement the plan has more than {} words {}", most,
+                               init ? "in init" : "outside of init"));
+        if (++statements_ > kMostStatements)
+            refuse(statement_line_,
+                   fmt::format("the plan has more than {} statements", kMostStatements));
     }
 
     std::string_view text_;
@@ -205,6 +203,7 @@ class Cutter {
     std::string comment_;  // since the last statement
     size_t at_ = 0, start_ = npos;
     int line_ = 1, statement_line_ = 0;
+    int64_t statements_ = 0, words_in_init_ = 0, words_elsewhere_ = 0;
     bool ended_ = false;
 };
 

@@ -20,80 +20,101 @@ char lower(char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
-class Scanner {
-  public:
-    explicit Scanner(std::string_view sql) : sql_(sql) {}
-
-    std::vector<SqlToken> run() {
-        while (at_ < sql_.size()) {
-            const char c = sql_[at_];
-            if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
-                ++at_;
-            else if (sql_.substr(at_).starts_with("--"))
-                at_ = std::min(sql_.find('\n', at_), sql_.size());
-            else if (sql_.substr(at_).starts_with("/*"))
-                at_ = std::min(sql_.find("*/", at_ + 2), sql_.size() - 2) + 2;
-            else if (c == '\'' || c == '"' || c == '`' || c == '[')
-                quoted(c == '[' ? ']' : c);
-            else if (is_name_start(c))
-                take(SqlToken::Kind::name, end_of(at_, is_name_part));
-            else if (c == ':' || c == '@' || c == '?')
-                take(SqlToken::Kind::parameter, end_of(at_ + 1, is_name_part));
-            else if (is_digit(c))
-                number();
-            else
-                symbol();
-        }
-        return std::move(tokens_);
+/// What stands between the quotes; a doubled one belongs to the text.
+std::string unquoted(std::string_view text) {
+    const char quote = text.front() == '[' ? ']' : text.front();
+    text.remove_prefix(1);
+    if (!text.empty() && text.back() == quote) text.remove_suffix(1);
+    std::string out;
+    for (size_t at = 0; at < text.size(); ++at) {
+        out += text[at];
+        if (text[at] == quote && quote != ']') ++at;
     }
-
-  private:
-    size_t end_of(size_t from, bool (*belongs)(char)) const {
-        while (from < sql_.size() && belongs(sql_[from])) ++from;
-        return from;
-    }
-
-    void take(SqlToken::Kind kind, size_t end) {
-        tokens_.push_back({kind, std::string(sql_.substr(at_, end - at_))});
-        at_ = end;
-    }
-
-    void number() {
-        size_t end = end_of(at_, is_name_part);
-        if (end < sql_.size() && sql_[end] == '.') end = end_of(end + 1, is_name_part);
-        const bool exponent = end < sql_.size() && lower(sql_[end - 1]) == 'e';
-        if (exponent && (sql_[end] == '-' || sql_[end] == '+')) end = end_of(end + 1, is_digit);
-        take(SqlToken::Kind::number, end);
-    }
-
-    void quoted(char quote) {
-        std::string text;
-        for (++at_; at_ < sql_.size(); ++at_) {
-            if (sql_[at_] == quote && (at_ + 1 >= sql_.size() || sql_[at_ + 1] != quote)) break;
-            if (sql_[at_] == quote) ++at_;  // doubled: one of them belongs to the text
-            text += sql_[at_];
-        }
-        at_ = std::min(at_ + 1, sql_.size());
-        tokens_.push_back(
-            {quote == '\'' ? SqlToken::Kind::text : SqlToken::Kind::name, std::move(text)});
-    }
-
-    void symbol() {
-        for (const std::string_view two : {"<=", ">=", "<>", "!=", "==", "||"})
-            if (sql_.substr(at_).starts_with(two)) return take(SqlToken::Kind::symbol, at_ + 2);
-        take(SqlToken::Kind::symbol, at_ + 1);
-    }
-
-    std::string_view sql_;
-    size_t at_ = 0;
-    std::vector<SqlToken> tokens_;
-};
+    return out;
+}
 
 }  // namespace
 
+bool SqlScanner::Word::is_quoted() const {
+    const char c = text.front();
+    return c == '\'' || c == '"' || c == '`' || c == '[';
+}
+
+size_t SqlScanner::end_of(size_t from, bool (*belongs)(char)) const {
+    while (from < sql_.size() && belongs(sql_[from])) ++from;
+    return from;
+}
+
+size_t SqlScanner::end_of_number() const {
+    size_t end = end_of(at_, is_name_part);
+    if (end < sql_.size() && sql_[end] == '.') end = end_of(end + 1, is_name_part);
+    const bool exponent = end < sql_.size() && lower(sql_[end - 1]) == 'e';
+    if (exponent && (sql_[end] == '-' || sql_[end] == '+')) end = end_of(end + 1, is_digit);
+    return end;
+}
+
+size_t SqlScanner::end_of_quoted(char quote) const {
+    for (size_t at = at_ + 1; at < sql_.size(); ++at) {
+        if (sql_[at] != quote) continue;
+        if (quote == ']' || at + 1 >= sql_.size() || sql_[at + 1] != quote) return at + 1;
+        ++at;
+    }
+    return sql_.size();
+}
+
+/// Whether there was something: a space, a comment, or a byte order mark, which is a space to
+/// SQLite.
+bool SqlScanner::skip_blank() {
+    const std::string_view rest = sql_.substr(at_);
+    const char c = rest.front();
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f')
+        ++at_;
+    else if (rest.starts_with("--"))
+        at_ = std::min(sql_.find('\n', at_), sql_.size());
+    else if (rest.starts_with("/*"))
+        at_ = std::min(sql_.find("*/", at_ + 2), sql_.size() - 2) + 2;
+    else if (rest.starts_with("\xEF\xBB\xBF"))
+        at_ += 3;
+    else
+        return false;
+    return true;
+}
+
+bool SqlScanner::next(Word& word) {
+    while (at_ < sql_.size() && skip_blank()) {
+    }
+    if (at_ == sql_.size()) return false;
+    const char c = sql_[at_];
+    using Kind = SqlToken::Kind;
+    size_t end = at_ + 1;
+    Kind kind = Kind::symbol;
+    if (c == '\'' || c == '"' || c == '`' || c == '[') {
+        end = end_of_quoted(c == '[' ? ']' : c);
+        kind = c == '\'' ? Kind::text : Kind::name;
+    } else if (is_name_start(c)) {
+        end = end_of(at_, is_name_part);
+        kind = Kind::name;
+    } else if (c == ':' || c == '@' || c == '?' || c == '$' || c == '#') {
+        end = end_of(at_ + 1, is_name_part);
+        kind = Kind::parameter;
+    } else if (is_digit(c)) {
+        end = end_of_number();
+        kind = Kind::number;
+    } else {
+        for (const std::string_view two : {"<=", ">=", "<>", "!=", "==", "||"})
+            if (sql_.substr(at_).starts_with(two)) end = at_ + 2;
+    }
+    word = {kind, sql_.substr(at_, end - at_)};
+    at_ = end;
+    return true;
+}
+
+bool same_name(std::string_view a, std::string_view b) {
+    return std::ranges::equal(a, b, [](char x, char y) { return lower(x) == lower(y); });
+}
+
 bool SqlToken::is(std::string_view word) const {
-    return kind == Kind::name &&
-           std::ranges::equal(text, word, [](char a, char b) { return lower(a) == lower(b); });
+    return kind == Kind::name && same_name(text, word);
 }
 
 std::optional<int64_t> SqlToken::integer() const {
@@ -105,7 +126,12 @@ std::optional<int64_t> SqlToken::integer() const {
 }
 
 std::vector<SqlToken> sql_tokens(std::string_view sql) {
-    return Scanner(sql).run();
+    std::vector<SqlToken> tokens;
+    SqlScanner scanner(sql);
+    for (SqlScanner::Word word; scanner.next(word);)
+        tokens.push_back(
+            {word.kind, word.is_quoted() ? unquoted(word.text) : std::string(word.text)});
+    return tokens;
 }
 
 }  // namespace llmsql

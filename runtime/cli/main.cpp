@@ -99,7 +99,8 @@ int run(const Options& options) {
                              .may_map = true,
                              .timing = options.timing,
                              .profile = options.profiles(),
-                             .observer = watch.observer()};
+                             .observer = watch.observer(),
+                             .progress = stop_if_interrupted};
     Program program(std::move(plan), db, how);
     if (const auto held = db.meta("model").value_or("?"); held != program.model())
         print_notice(

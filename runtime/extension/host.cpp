@@ -196,6 +196,9 @@ bool Poll::operator()() {
 }
 
 Host::Host(sqlite3* db) : db_(db) {
+    by_hand_.operators.pulse = [db] {
+        if (Poll poll(db); poll()) throw Interrupted();
+    };
     by_hand_.open = [this] {
         by_hand_db_.reset();
         by_hand_db_.emplace(resolve({}).model);

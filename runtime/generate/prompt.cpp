@@ -18,15 +18,19 @@ void check_prompt(const std::string& text, const char* name) {
 
 void check_length(const Tokenizer& tokenizer, const std::string& text, int context,
                   const char* name) {
+    check_length(tokenizer, text.size(), context, name);
+}
+
+void check_length(const Tokenizer& tokenizer, size_t bytes, int context, const char* name) {
     const auto most = static_cast<size_t>(context);
-    if (text.size() <= most) return;
+    if (bytes <= most) return;
     const size_t longest = tokenizer.longest_token();
-    const size_t least = (text.size() + longest - 1) / longest;
+    const size_t least = (bytes + longest - 1) / longest;
     if (least > most)
         fail(
             "{} is {} bytes, {} tokens at least, the context holds {}: shorten it, or compile the "
             "plan with a larger --context",
-            name, text.size(), least, context);
+            name, bytes, least, context);
 }
 
 std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context) {
@@ -58,9 +62,18 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
                                  std::span<const ChatMessage> messages, int context,
                                  std::optional<int64_t> keep) {
     require_chat(program);
-    for (const ChatMessage& message : messages)
+    size_t given = 0, made = 0;
+    for (const ChatMessage& message : messages) {
         check_length(tokenizer, message.content, context, "a message");
-    std::vector<int32_t> tokens = tokenizer.encode(program.render_chat(messages), true);
+        given += message.role.size() + message.content.size();
+    }
+    const std::vector<Fragment> fragments = program.render_chat(messages);
+    for (const Fragment& fragment : fragments) made += fragment.text.size();
+    // A conversation may have grown past the context where its older part is forgotten; what is
+    // made of it may not be much longer.
+    check_length(tokenizer, keep ? made - std::min(made, 4 * given) : made, context,
+                 "what the chat section makes of the messages");
+    std::vector<int32_t> tokens = tokenizer.encode(fragments, true);
     if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
     // What is asked now and the markup around it are not what --keep forgets.
     size_t last = 0;

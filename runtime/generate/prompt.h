@@ -21,6 +21,8 @@ void check_prompt(const std::string& text, const char* name);
 void check_length(const Tokenizer& tokenizer, const std::string& text, int context,
                   const char* name);
 
+void check_length(const Tokenizer& tokenizer, size_t bytes, int context, const char* name);
+
 /// A text to go on from. Fails if there is nothing in it, or more than `context` tokens.
 std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context);
 

@@ -17,7 +17,7 @@ namespace {
 
 using Scalar = ExprPtr (*)(OperatorState&, const Arguments&);
 using MakeAggregate = std::unique_ptr<Aggregate> (*)();
-using Inspect = std::string (*)(const Arguments&);
+using Inspect = std::string (*)(OperatorState&, const Arguments&);
 
 struct Implementation {
     std::string_view sql;
@@ -71,7 +71,7 @@ void call_scalar(sqlite3_context* context, int count, sqlite3_value** values) {
             return;
         }
         self.state->settle();
-        result_text(context, self.implementation->inspect(arguments));
+        result_text(context, self.implementation->inspect(*self.state, arguments));
     });
 }
 

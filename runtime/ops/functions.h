@@ -1,6 +1,7 @@
 // The operators' SQL functions: what each family provides, and their registration.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,6 +22,16 @@ class OperatorState {
 
     /// Waits until what has been stored in tensors is computed; called before values are looked at.
     std::function<void()> settle = [] {};
+
+    /// Called by what takes long, between its pieces of work; throws where it must end.
+    std::function<void()> pulse = [] {};
+
+    /// Tokens that llm_embed takes: of a plan, as many as a pass has.
+    int64_t most_rows = int64_t{1} << 20;
+
+    /// Bytes of token lists that expressions hold; the threads that compute let go of them.
+    const std::shared_ptr<std::atomic<int64_t>> token_bytes =
+        std::make_shared<std::atomic<int64_t>>(0);
 
   private:
     std::unique_ptr<RopeTables> rope_;
@@ -63,8 +74,8 @@ std::unique_ptr<Aggregate> op_concat();
 // attention.cpp
 std::unique_ptr<Aggregate> op_attention();
 // inspect.cpp
-std::string op_shape(const Arguments&);
-std::string op_stats(const Arguments&);
+std::string op_shape(OperatorState&, const Arguments&);
+std::string op_stats(OperatorState&, const Arguments&);
 
 /// Registers every operator of the operator table on a connection.
 void register_operators(sqlite3* db, OperatorState& state);

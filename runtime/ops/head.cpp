@@ -13,7 +13,7 @@
 namespace llmsql {
 namespace {
 
-constexpr int64_t kMostAngles = 1 << 28;
+constexpr int64_t kMostAngles = 1 << 24;  // 64 MiB; four tables are kept
 
 class RmsNormExpr final : public HeadExpr {
   public:

@@ -1,5 +1,8 @@
 // Matrix operators: embed picks rows of a parameter, linear multiplies by one.
 #include <algorithm>
+#include <atomic>
+#include <memory>
+#include <utility>
 
 #include "common/half.h"
 #include "runtime/kernels/kernels.h"
@@ -7,6 +10,8 @@
 
 namespace llmsql {
 namespace {
+
+constexpr int64_t kMostTokenBytes = 64 << 20;
 
 template<class T>
 T load(const std::byte* p) {
@@ -43,12 +48,29 @@ float strip_weight(const std::byte* strip, WeightType type, int64_t r, int64_t c
     return 0;
 }
 
+// Counts the bytes that lists of tokens take, for as long as they do.
+class CountedBytes {
+  public:
+    CountedBytes(std::shared_ptr<std::atomic<int64_t>> sum, int64_t bytes)
+        : sum_(std::move(sum)), bytes_(bytes) {
+        *sum_ += bytes_;
+    }
+    CountedBytes(const CountedBytes&) = delete;
+    CountedBytes& operator=(const CountedBytes&) = delete;
+    ~CountedBytes() { *sum_ -= bytes_; }
+
+  private:
+    const std::shared_ptr<std::atomic<int64_t>> sum_;
+    const int64_t bytes_;
+};
+
 class EmbedExpr final : public Expr {
   public:
-    EmbedExpr(const Weight& weight, std::vector<int32_t> tokens)
+    EmbedExpr(const Weight& weight, std::vector<int32_t> tokens, OperatorState& state)
         : Expr(static_cast<int64_t>(tokens.size()), 1, weight.entry.shape.cols),
           weight_(weight),
-          tokens_(std::move(tokens)) {}
+          tokens_(std::move(tokens)),
+          counted_(state.token_bytes, static_cast<int64_t>(tokens_.size() * sizeof(int32_t))) {}
 
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
         for (int64_t r = 0; r < block.rows; ++r) {
@@ -66,6 +88,7 @@ class EmbedExpr final : public Expr {
   private:
     const Weight& weight_;
     const std::vector<int32_t> tokens_;
+    const CountedBytes counted_;
 };
 
 bool is_quantized(WeightType type) {
@@ -194,15 +217,20 @@ class LinearExpr final : public Expr {
 
 }  // namespace
 
-ExprPtr op_embed(OperatorState&, const Arguments& arguments) {
+ExprPtr op_embed(OperatorState& state, const Arguments& arguments) {
     const Weight& weight = arguments.matrix(0);
     std::vector<int32_t> tokens = arguments.tokens(1);
+    if (static_cast<int64_t>(tokens.size()) > state.most_rows)
+        arguments.refuse(
+            fmt::format("{} tokens, a pass has {} at most", tokens.size(), state.most_rows));
+    if (*state.token_bytes > kMostTokenBytes)
+        arguments.refuse("the statement holds too many tokens at once");
     const int64_t rows = *weight.entry.shape.rows;
     for (const int32_t token : tokens)
         if (token < 0 || token >= rows)
             arguments.refuse(fmt::format("there is no token {}: {} has {} rows", token,
                                          weight.entry.name, rows));
-    return std::make_shared<EmbedExpr>(weight, std::move(tokens));
+    return std::make_shared<EmbedExpr>(weight, std::move(tokens), state);
 }
 
 ExprPtr op_linear(OperatorState&, const Arguments& arguments) {

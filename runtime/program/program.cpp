@@ -52,6 +52,16 @@ std::string first_word(const std::string& sql) {
     return word;
 }
 
+// Of the model's tokenizer: ids count from 0.
+int64_t token_count(const ModelDb& db) {
+    const Statement last =
+        prepare(db.handle(), "SELECT max(id) FROM llm_token", db.path().string());
+    step(last.get(), db.path().string());
+    return sqlite3_column_type(last.get(), 0) == SQLITE_NULL
+               ? 0
+               : sqlite3_column_int64(last.get(), 0) + 1;
+}
+
 }  // namespace
 
 struct Program::State {
@@ -81,13 +91,13 @@ struct Program::State {
     }
 
     void open_connection();
-    Prepared prepare_statement(const PlanStatement& statement);
+    Prepared prepare_statement(const PlanStatement& statement, Sandbox::Phase phase);
     void run_init();
     void check_budget(const std::string& where) const;
     void check_tables();
     std::vector<Prepared> prepare_section(const char* name, Sandbox::Phase phase);
     bool next_row(const Prepared& prepared);
-    void run(const Prepared& prepared);
+    void run(const Prepared& prepared, Sandbox::Phase phase);
     ExprPtr run_logits_query(const Prepared& prepared);
     int64_t logits_width();
     void start(const ProgramOptions& options);
@@ -112,7 +122,7 @@ void Program::State::open_connection() {
     sqlite3_exec(raw, "PRAGMA temp_store = MEMORY", nullptr, nullptr, nullptr);
     register_operators(raw, engine.operators);
     register_tables(raw, engine);
-    register_text_functions(raw);
+    register_text_functions(raw, [this] { sandbox->check(); });
     if (sqlite3_exec(raw,
                      "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)",
                      nullptr, nullptr, nullptr) != SQLITE_OK)
@@ -120,20 +130,28 @@ void Program::State::open_connection() {
     sandbox = std::make_unique<Sandbox>(raw, engine.declaring);
 }
 
-Prepared Program::State::prepare_statement(const PlanStatement& statement) {
+Prepared Program::State::prepare_statement(const PlanStatement& statement, Sandbox::Phase phase) {
     const std::string place = where(statement);
     sqlite3_stmt* raw = nullptr;
     const char* rest = nullptr;
+    sandbox->enter(phase);
+    sandbox->begin(phase, true);
     const int code =
         sqlite3_prepare_v3(db(), statement.sql.c_str(), static_cast<int>(statement.sql.size()),
                            SQLITE_PREPARE_PERSISTENT, &raw, &rest);
     Prepared prepared;
     prepared.statement.reset(raw);  // before anything can fail
     prepared.where = place;
-    if (code != SQLITE_OK && !sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
+    if (!sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
     if (code == SQLITE_NOMEM) throw std::bad_alloc();
     if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
     if (!raw) fail("{}: there is no statement here", place);
+    // Not every version of SQLite lets itself be watched while it prepares.
+    try {
+        sandbox->check();
+    } catch (const Error& error) {
+        fail("{}: {}", place, error.what());
+    }
     // SQLite and read_plan() have to agree on where a statement ends, or a part of it would not
     // run.
     if (std::string_view(rest).find_first_not_of(" \t\r\n") != std::string_view::npos)
@@ -149,9 +167,8 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement) {
 }
 
 void Program::State::run_init() {
-    sandbox->enter(Sandbox::Phase::init);
     for (const PlanStatement& statement : plan.find("init")->statements) {
-        const Prepared prepared = prepare_statement(statement);
+        const Prepared prepared = prepare_statement(statement, Sandbox::Phase::init);
         sandbox->begin(Sandbox::Phase::init);
         while (next_row(prepared)) {
         }
@@ -164,10 +181,10 @@ bool Program::State::next_row(const Prepared& prepared) {
     const int code = sqlite3_step(prepared.statement.get());
     if (code == SQLITE_ROW) return true;
     if (code == SQLITE_DONE) return false;
-    if ((code & 0xff) == SQLITE_INTERRUPT && !sandbox->refusal().empty())
-        fail("{}: {}", prepared.where, sandbox->refusal());
-    if ((code & 0xff) == SQLITE_NOMEM) throw std::bad_alloc();
-    fail("{}: {}", prepared.where, sqlite3_errmsg(db()));
+    const std::string error = sqlite3_errmsg(db());
+    const std::string& refusal = sandbox->refusal();
+    if (refusal.empty() && (code & 0xff) == SQLITE_NOMEM) throw std::bad_alloc();
+    fail("{}: {}", prepared.where, refusal.empty() ? error : refusal);
 }
 
 // What the plan has declared so far must fit in the budget that it names. The compiler counts more
@@ -221,8 +238,7 @@ std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox:
     const PlanSection* section = plan.find(name);
     if (!section) return prepared;
     for (const PlanStatement& statement : section->statements) {
-        sandbox->enter(phase);
-        prepared.push_back(prepare_statement(statement));
+        prepared.push_back(prepare_statement(statement, phase));
         sqlite3_stmt* raw = prepared.back().statement.get();
         for (int i = 1; i <= sqlite3_bind_parameter_count(raw); ++i) {
             const char* parameter = sqlite3_bind_parameter_name(raw, i);
@@ -275,7 +291,7 @@ void Program::State::end_if_interrupted() {
     if (interrupted()) throw Interrupted();
 }
 
-void Program::State::run(const Prepared& prepared) {
+void Program::State::run(const Prepared& prepared, Sandbox::Phase phase) {
     end_if_interrupted();
     if (observer) observe(prepared, &PassObserver::before);
     const uint64_t before = engine.writes;
@@ -283,7 +299,7 @@ void Program::State::run(const Prepared& prepared) {
     engine.executor->evaluator.statement = &prepared.where;
     const Profiler::Step profiled(profiler, prepared.index, engine.executor->evaluator);
     const ResetAtExit reset(prepared.statement.get());
-    sandbox->begin(Sandbox::Phase::pass);
+    sandbox->begin(phase);
     // Each row that is stored is computed: no more of them than there are places for them.
     engine.most_writes =
         before + engine.arena->places().size() + (engine.cache ? engine.cache->layers().size() : 0);
@@ -299,7 +315,7 @@ ExprPtr Program::State::run_logits_query(const Prepared& prepared) {
     sqlite3_stmt* query = prepared.statement.get();
     ++times.statements;
     const ResetAtExit reset(query);
-    sandbox->begin(Sandbox::Phase::pass);
+    sandbox->begin(Sandbox::Phase::logits);
     ExprPtr expr;
     if (next_row(prepared) && sqlite3_column_count(query) == 1)
         expr = value_expr(sqlite3_column_value(query, 0));
@@ -338,6 +354,8 @@ void Program::State::start(const ProgramOptions& options) {
     if (options.profile) profiler.emplace(forward.size() + logits.size(), workers().count());
     observer = options.observer;
     engine.operators.settle = [this] { workers().wait(); };
+    engine.operators.pulse = [this] { sandbox->check(); };
+    engine.operators.most_rows = chunk;
 }
 
 void Program::State::number_statements() {
@@ -355,10 +373,15 @@ Program::Program(PlanFile file, const ModelDb& db, const ProgramOptions& options
     State& state = *state_;
     const std::string name = state.plan.path.string();
     state.open_connection();
+    state.interrupted = options.interrupted;
+    state.sandbox->on_progress([&state, progress = options.progress] {
+        if (progress) progress();
+        state.end_if_interrupted();
+    });
     state.run_init();
     state.check_tables();
     state.forward = state.prepare_section("forward", Sandbox::Phase::pass);
-    state.logits = state.prepare_section("logits", Sandbox::Phase::pass);
+    state.logits = state.prepare_section("logits", Sandbox::Phase::logits);
     state.chat = state.prepare_section("chat", Sandbox::Phase::text);
     state.stop = state.prepare_section("stop", Sandbox::Phase::text);
     if (state.logits.empty() || state.logits.back().writes)
@@ -366,8 +389,12 @@ Program::Program(PlanFile file, const ModelDb& db, const ProgramOptions& options
     if (state.chat.size() > 1)
         fail("{}: the section 'chat' must be one query", state.chat[1].where);
     state.vocabulary = state.logits_width();
+    if (const int64_t tokens = token_count(db); state.vocabulary < tokens)
+        fail("{}: the logits are {} wide, but the model has {} tokens", state.logits.back().where,
+             state.vocabulary, tokens);
     state.start(options);
     state.times = {};
+    state.interrupted = nullptr;  // that was for opening
 }
 
 Program::Program(Program&&) noexcept = default;
@@ -459,18 +486,18 @@ void Program::State::run_for(const Prepared& prepared, std::span<const Run> runs
     };
     if (runs.size() == 1) {
         bind(runs[0]);
-        return this->run(prepared);
+        return this->run(prepared, Sandbox::Phase::pass);
     }
     if (!prepared.by_run) {
         bind({all_tokens, 0, 0});
-        return this->run(prepared);
+        return this->run(prepared, Sandbox::Phase::pass);
     }
     RowWindow window{.of = static_cast<int64_t>(all_tokens.size())};
     for (const Run& run : runs) {
         window.rows = static_cast<int64_t>(run.tokens.size());
         engine.window = window;
         bind(run);
-        this->run(prepared);
+        this->run(prepared, Sandbox::Phase::pass);
         window.first += window.rows;
     }
     engine.window.reset();
@@ -510,13 +537,14 @@ Logits Program::logits(int first, int rows) {
              state.plan.path.string(), first, first + rows - 1, state.pass_rows, state.logits_rows);
     state.seen.first_row = first;
     ExprPtr expr;
+    state.engine.arena->begin_logits();
     state.pass([&] {
         for (const Prepared& prepared : state.logits) {
             sqlite3_stmt* statement = prepared.statement.get();
             int i = 0;
             for (const std::string& parameter : prepared.parameters)
                 sqlite3_bind_int64(statement, ++i, parameter == ":first" ? first : rows);
-            if (&prepared != &state.logits.back()) state.run(prepared);
+            if (&prepared != &state.logits.back()) state.run(prepared, Sandbox::Phase::logits);
         }
         // Within the pass: it may look at values, for which the workers must be this program's.
         expr = state.run_logits_query(state.logits.back());

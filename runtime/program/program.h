@@ -37,6 +37,9 @@ struct ProgramOptions {
     std::function<std::shared_ptr<Executor>(int threads, const Make& make)> share = nullptr;
     /// Asked now and then while the program is opened: true throws Interrupted.
     std::function<bool()> interrupted = nullptr;
+    /// Called now and then while the program is opened, by its chat section, and by a statement of
+    /// a pass that takes longer than any plan's should; it may throw, to stop.
+    std::function<void()> progress = nullptr;
 };
 
 /// Tokens that one sequence adds in a pass.

@@ -1,8 +1,13 @@
 // The authorizer of a plan's connection. See sandbox.h.
 #include "runtime/program/sandbox.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <cstring>
 #include <string_view>
 #include <utility>
 
@@ -30,7 +35,26 @@ constexpr int64_t kMostMemory = 256 << 20;
 
 // Bytes of one value: of what plans handle, the text of a message is the longest.
 constexpr int kLongestValue = 4 << 20;
-constexpr int kLongestStatement = 64 << 20;  // the catalogue of a large mixture of experts
+constexpr int kLongestStatement = 16 << 20;  // the catalogue of a large mixture of experts
+
+constexpr std::chrono::milliseconds kBetweenProgress{10};
+constexpr std::chrono::seconds kBeforePassesAsk{1};
+
+// What SQLite holds, in bytes: of the whole process, as it keeps no other count. One built not to
+// count has 0; then it is what the process has resident.
+int64_t memory_held() {
+    if (const int64_t used = sqlite3_memory_used(); used > 0) return used;
+    static const long page = ::sysconf(_SC_PAGESIZE);
+    const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    char text[128];
+    const ssize_t count = ::read(file, text, sizeof text - 1);
+    ::close(file);
+    if (count <= 0) return 0;
+    text[count] = '\0';
+    const char* resident = std::strchr(text, ' ');  // the second number, in pages
+    return resident ? std::strtoll(resident, nullptr, 10) * page : 0;
+}
 
 constexpr std::array<std::string_view, 24> kTextFunctions{
     "char",    "coalesce", "count", "format",     "group_concat", "ifnull", "iif",     "instr",
@@ -96,21 +120,30 @@ const char* name_of_action(int action) {
 Sandbox::Sandbox(sqlite3* db, const bool& declaring) : db_(db), declaring_(declaring) {
     sqlite3_set_authorizer(db, authorize, this);
     constexpr std::pair<int, int> kLimits[] = {
-        {SQLITE_LIMIT_LENGTH, kLongestValue},    {SQLITE_LIMIT_SQL_LENGTH, kLongestStatement},
-        {SQLITE_LIMIT_EXPR_DEPTH, 200},          {SQLITE_LIMIT_COMPOUND_SELECT, 100},
-        {SQLITE_LIMIT_FUNCTION_ARG, 100},        {SQLITE_LIMIT_ATTACHED, 0},
-        {SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 100}, {SQLITE_LIMIT_VARIABLE_NUMBER, 32},
-        {SQLITE_LIMIT_TRIGGER_DEPTH, 0},         {SQLITE_LIMIT_WORKER_THREADS, 0},
+        {SQLITE_LIMIT_LENGTH, kLongestValue},
+        {SQLITE_LIMIT_SQL_LENGTH, kLongestStatement},
+        {SQLITE_LIMIT_EXPR_DEPTH, 200},
+        {SQLITE_LIMIT_COMPOUND_SELECT, 100},
+        {SQLITE_LIMIT_FUNCTION_ARG, 100},
+        {SQLITE_LIMIT_ATTACHED, 0},
+        {SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 100},
+        {SQLITE_LIMIT_VARIABLE_NUMBER, 32},
+        {SQLITE_LIMIT_TRIGGER_DEPTH, 0},
+        {SQLITE_LIMIT_WORKER_THREADS, 0},
+        {SQLITE_LIMIT_COLUMN, 200},
+        {SQLITE_LIMIT_VDBE_OP, 8'000'000},
     };
     for (const auto& [limit, value] : kLimits) sqlite3_limit(db, limit, value);
 }
 
-void Sandbox::begin(Phase phase) {
+void Sandbox::begin(Phase phase, bool preparing) {
+    thrown_ = nullptr;
     refusal_.clear();
     running_ = phase;
+    preparing_ = preparing;
     steps_ = 0;
     started_ = Clock::now();
-    memory_before_ = sqlite3_memory_used();
+    memory_before_ = memory_held();
     if (phase == Phase::off) return sqlite3_progress_handler(db_, 0, nullptr, nullptr);
     sqlite3_progress_handler(db_, phase == Phase::text ? kTextStepsBetween : kStepsBetween, watch,
                              this);
@@ -118,32 +151,46 @@ void Sandbox::begin(Phase phase) {
 
 int Sandbox::watch(void* self) {
     auto& sandbox = *static_cast<Sandbox*>(self);
-    try {
-        return sandbox.goes_on() ? 0 : 1;
-    } catch (...) {
-        sandbox.no_memory_ = true;
-        return 1;
-    }
+    return sandbox.goes_on(sandbox.running_ == Phase::text ? kTextStepsBetween : kStepsBetween) ? 0
+                                                                                                : 1;
 }
 
-bool Sandbox::goes_on() {
+void Sandbox::check() {
+    if (running_ != Phase::off && !goes_on(0)) fail("{}", refusal());
+}
+
+// Called by SQLite, too: keeps what is thrown.
+bool Sandbox::goes_on(int64_t steps) {
+    if (thrown_ || !refusal_.empty()) return false;
     const bool text = running_ == Phase::text;
-    steps_ += text ? kTextStepsBetween : kStepsBetween;
+    steps_ += steps;
     const auto most_time = text ? kMostTextTime : kMostTime;
-    if (steps_ > kMostSteps)
-        refusal_ = fmt::format("the statement does not end: it has taken {} steps", steps_);
-    else if (Clock::now() - started_ > most_time)
-        refusal_ =
-            fmt::format("the statement does not end: it has taken {} seconds", most_time.count());
-    else if (sqlite3_memory_used() - memory_before_ > kMostMemory)
-        refusal_ =
-            fmt::format("the statement takes too much memory: more than {} MiB", kMostMemory >> 20);
+    const Clock::time_point now = Clock::now();
+    try {
+        if (steps_ > kMostSteps)
+            refusal_ = fmt::format("the statement does not end: it has taken {} steps", steps_);
+        else if (now - started_ > most_time)
+            refusal_ = fmt::format("the statement does not end: it has taken {} seconds",
+                                   most_time.count());
+        else if (memory_held() - memory_before_ > kMostMemory)
+            refusal_ = fmt::format("the statement takes too much memory: more than {} MiB",
+                                   kMostMemory >> 20);
+        const bool pass = running_ == Phase::pass || running_ == Phase::logits;
+        if (progress_ && now - asked_ > kBetweenProgress &&
+            (!pass || preparing_ || now - started_ > kBeforePassesAsk)) {
+            asked_ = now;
+            progress_();
+        }
+    } catch (...) {
+        thrown_ = std::current_exception();
+        return false;
+    }
     return refusal_.empty();
 }
 
 void Sandbox::enter(Phase phase) {
     phase_ = phase;
-    no_memory_ = false;
+    thrown_ = nullptr;
     refusal_.clear();
 }
 
@@ -151,6 +198,7 @@ void Sandbox::enter(Phase phase) {
 bool Sandbox::admits(int action, const std::string& a, const std::string& b,
                      const std::string& database) const {
     const bool ours = database == "temp" && contains(kTables, a);
+    const bool pass = phase_ == Phase::pass || phase_ == Phase::logits;
     switch (action) {
         case SQLITE_SELECT:
             return true;
@@ -158,16 +206,16 @@ bool Sandbox::admits(int action, const std::string& a, const std::string& b,
             return phase_ == Phase::init && ours && b == "llm_" + a;
         case SQLITE_INSERT:
             if (phase_ == Phase::init) return ours || is_schema(a, database);
-            return phase_ == Phase::pass && ours && (a == "slot" || a == "kv");
+            return ours && ((pass && a == "slot") || (phase_ == Phase::pass && a == "kv"));
         case SQLITE_UPDATE:
         case SQLITE_READ:
             if (phase_ == Phase::init)
                 return is_schema(a, database) || (action == SQLITE_READ && ours);
             if (action == SQLITE_UPDATE) return false;
-            if (phase_ == Phase::pass) return ours;
+            if (pass) return ours;
             return database == "temp" && a == "message";
         case SQLITE_FUNCTION:
-            if (phase_ == Phase::pass) return find_sql_operator(b) != nullptr;
+            if (pass) return find_sql_operator(b) != nullptr;
             return phase_ == Phase::text && contains(kTextFunctions, b);
         default:
             return false;
@@ -180,16 +228,19 @@ int Sandbox::authorize(void* self, int action, const char* a, const char* b, con
     try {
         return sandbox.decide(action, a, b, database);
     } catch (...) {  // nothing may pass through SQLite
-        sandbox.no_memory_ = true;
+        sandbox.thrown_ = std::current_exception();
         return SQLITE_DENY;
     }
 }
 
 int Sandbox::decide(int action, const char* a, const char* b, const char* database) {
     if (phase_ == Phase::off || declaring_) return SQLITE_OK;
-    const std::string first = a ? a : "", second = b ? b : "", where = database ? database : "";
-    // A subquery or common table expression is read under its own name, in no database.
-    if (action == SQLITE_READ && !database) return SQLITE_OK;
+    const std::string first = a ? a : "", second = b ? b : "";
+    // A table of which no column is named is read in no database, and may be any table-valued
+    // function. One that is ours is in temp, where a name is looked for first; a subquery has no
+    // name.
+    const bool unnamed = action == SQLITE_READ && !database;
+    const std::string where = unnamed ? "temp" : database ? database : "";
     if (admits(action, first, second, where)) return SQLITE_OK;
     if (refusal_.empty()) {
         const std::string& object = action == SQLITE_FUNCTION ? second : first;

@@ -3,7 +3,8 @@
 
 #include <chrono>
 #include <cstdint>
-#include <new>
+#include <exception>
+#include <functional>
 #include <string>
 
 #include "runtime/storage/sqlite_api.h"
@@ -17,10 +18,11 @@ namespace llmsql {
 class Sandbox {
   public:
     enum class Phase {
-        off,   // the runtime's own statements
-        init,  // CREATE VIRTUAL TABLE of ours in temp, INSERT into them
-        pass,  // forward and logits: SELECT from our tables, INSERT into slot and kv, our functions
-        text,  // chat and stop: SELECT over `message` with SQLite's text functions
+        off,     // the runtime's own statements
+        init,    // CREATE VIRTUAL TABLE of ours in temp, INSERT into them
+        pass,    // forward: SELECT from our tables, INSERT into slot and kv, our functions
+        logits,  // the same, but for INSERT into kv: what keys and values are is forward's to say
+        text,    // chat and stop: SELECT over `message` with SQLite's text functions
     };
 
     /// The connection must not outlive the sandbox. While `declaring` is set nothing is refused:
@@ -31,13 +33,23 @@ class Sandbox {
 
     void enter(Phase phase);
 
-    /// A statement of this phase is about to run. The runtime's own are not watched.
-    void begin(Phase phase);
+    /// A statement of this phase is about to run, or to be prepared. The runtime's own are not
+    /// watched.
+    void begin(Phase phase, bool preparing = false);
 
-    /// Why the last statement was refused, or ended; empty if it was not. Throws std::bad_alloc if
-    /// there was no memory to decide.
+    /// Called from our functions that take long, between their pieces of work: throws where the
+    /// statement must end.
+    void check();
+
+    /// Asked every hundredth of a second at most while a statement of a plan is watched; it may
+    /// throw, and so ends the statement. One of forward or logits that runs is left alone for a
+    /// second, which none takes: a pass is not cut short.
+    void on_progress(std::function<void()> progress) { progress_ = std::move(progress); }
+
+    /// Why the last statement was refused, or ended; empty if it was not. Throws what on_progress()
+    /// threw, and std::bad_alloc if there was no memory to decide.
     const std::string& refusal() const {
-        if (no_memory_) throw std::bad_alloc();
+        if (thrown_) std::rethrow_exception(thrown_);
         return refusal_;
     }
 
@@ -49,7 +61,7 @@ class Sandbox {
                 const std::string& database) const;
 
     static int watch(void* self);
-    bool goes_on();
+    bool goes_on(int64_t steps);
 
     using Clock = std::chrono::steady_clock;
 
@@ -57,11 +69,13 @@ class Sandbox {
     const bool& declaring_;
     Phase phase_ = Phase::off;
     std::string refusal_;
-    bool no_memory_ = false;
+    std::exception_ptr thrown_;  // within SQLite, whose frames nothing may pass through
+    std::function<void()> progress_;
     // Of the statement that runs.
     Phase running_ = Phase::off;
+    bool preparing_ = false;
     int64_t steps_ = 0;
-    Clock::time_point started_;
+    Clock::time_point started_, asked_;
     int64_t memory_before_ = 0;
 };
 

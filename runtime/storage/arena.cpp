@@ -2,6 +2,7 @@
 #include "runtime/storage/arena.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "common/error.h"
@@ -12,6 +13,8 @@ namespace {
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kMostBytes = int64_t{1} << 40;
 constexpr int64_t kMostId = 65535;
+// Half a second's worth. Slices of a row are passed over, ten or so of them.
+constexpr int64_t kMostPassedOver = 1 << 25;
 
 bool overlap(const TensorPlace& a, const TensorPlace& b) {
     return a.offset < b.offset + b.span() && b.offset < a.offset + a.span();
@@ -88,27 +91,72 @@ const TensorPlace& Arena::place(int64_t id) const {
 }
 
 int64_t Arena::rows_held(int64_t id) const {
-    const auto found = std::ranges::find(held_, id, &Held::id);
-    if (found == held_.end())
+    const TensorPlace& wanted = place(id);
+    const int64_t rows = known_[static_cast<size_t>(id)].rows;
+    if (rows < 0)
         fail(
             "tensor {} '{}' is read before this pass has written it, or after its place was "
             "given to another",
-            id, place(id).name);
-    return found->rows;
+            id, wanted.name);
+    return rows;
+}
+
+void Arena::hold(const TensorPlace& place, int64_t rows) {
+    Known& known = known_[static_cast<size_t>(place.id)];
+    known.rows = rows;
+    known.of_forward |= !in_logits_;
+    held_[std::bit_width(static_cast<uint64_t>(place.span()))].emplace(place.offset, place.id);
 }
 
 void Arena::note_written(int64_t id, int64_t rows) {
     const TensorPlace& written = place(id);
-    std::erase_if(held_, [&](const Held& held) {
-        return overlap(written, *held.place) && !disjoint_columns(written, *held.place);
-    });
-    held_.push_back({id, rows, &written});
-    for (const TensorPlace* slice : known_[static_cast<size_t>(id)].slices)
-        held_.push_back({slice->id, rows, slice});
+    for (size_t bits = 0; bits < held_.size(); ++bits) {
+        auto& held = held_[bits];
+        auto at = held.lower_bound({written.offset - (int64_t{1} << bits), 0});
+        while (at != held.end() && at->first < written.offset + written.span()) {
+            Known& other = known_[static_cast<size_t>(at->second)];
+            if (overlap(written, *other.place) && !disjoint_columns(written, *other.place)) {
+                other.rows = -1;
+                at = held.erase(at);
+            } else {
+                ++at;
+                if (++passed_over_ > kMostPassedOver)
+                    fail("tensor {} '{}': too many tensors are columns beside each other", id,
+                         written.name);
+            }
+        }
+    }
+    hold(written, rows);
+    for (const TensorPlace* slice : known_[static_cast<size_t>(id)].slices) hold(*slice, rows);
 }
 
 void Arena::begin_pass() {
-    held_.clear();
+    for (auto& held : held_) held.clear();
+    for (Known& known : known_) {
+        known.rows = -1;
+        known.of_forward = false;
+    }
+    in_logits_ = false;
+    passed_over_ = 0;
+}
+
+void Arena::require_writable(int64_t id) const {
+    if (!in_logits_) return;
+    const auto check = [&](const TensorPlace& other) {
+        if (known_[static_cast<size_t>(other.id)].of_forward)
+            fail(
+                "tensor {} '{}' is written by forward: logits may be wanted again, and must be "
+                "computed in tensors of their own",
+                other.id, other.name);
+    };
+    const TensorPlace& written = place(id);
+    check(written);
+    for (const TensorPlace* slice : known_[static_cast<size_t>(id)].slices) check(*slice);
+    // A slice is declared after what it is a part of, so this ends.
+    for (const TensorPlace* whole = &written; whole->slice_of;) {
+        whole = &place(*whole->slice_of);
+        check(*whole);
+    }
 }
 
 }  // namespace llmsql

@@ -1,11 +1,14 @@
 // Arena: the activations of a pass, each tensor at the place that the plan gave it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/types.h"
@@ -60,12 +63,17 @@ class Arena {
     /// Forgets what every tensor holds: a new pass begins.
     void begin_pass();
 
+    /// What the pass has written so far is to stay: its logits may be wanted again.
+    void begin_logits() {
+        in_logits_ = true;
+        passed_over_ = 0;
+    }
+
+    /// Fails if writing tensor `id` would change what begin_logits() said is to stay.
+    void require_writable(int64_t id) const;
+
   private:
-    struct Held {
-        int64_t id;
-        int64_t rows;
-        const TensorPlace* place;
-    };
+    void hold(const TensorPlace& place, int64_t rows);
 
     AnonymousMemory memory_;
     std::map<int64_t, TensorPlace> places_;
@@ -73,9 +81,15 @@ class Arena {
     struct Known {
         const TensorPlace* place = nullptr;
         std::vector<const TensorPlace*> slices;
+        int64_t rows = -1;        // held now; -1: nothing
+        bool of_forward = false;  // written by this pass before its logits
     };
     std::vector<Known> known_;
-    std::vector<Held> held_;  // few: but for slices, they lie beside each other
+    // Tensors that hold something, as (offset, id), by how long they are (the bits of their span):
+    // those that overlap a place begin in it, or at most their own length before it.
+    std::array<std::set<std::pair<int64_t, int64_t>>, 48> held_;
+    bool in_logits_ = false;
+    int64_t passed_over_ = 0;  // looked at by note_written() and left, since the pass began
 };
 
 }  // namespace llmsql

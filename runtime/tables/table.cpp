@@ -233,6 +233,9 @@ std::string unquote(std::string_view text) {
 
 // Names of plans stand in errors, which are of one line.
 void require_printable(std::string_view text, std::string_view what) {
+    constexpr size_t kLongest = 4096;
+    if (text.size() > kLongest)
+        fail("{} is {} bytes long, it may be {}", what, text.size(), kLongest);
     if (std::ranges::any_of(text, is_control)) fail("{} has a control character in it", what);
 }
 

@@ -136,6 +136,7 @@ class SlotTable final : public Table {
         if (rows.count != expr->rows)
             fail("tensor {} '{}' gets {} rows for the {} of this sequence", id, place.name,
                  expr->rows, rows.count);
+        arena.require_writable(id);
         count_write(engine_);
         Executor& executor = executor_of(engine_);
         evaluate_into(executor.evaluator, expr, place,

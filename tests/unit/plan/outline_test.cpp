@@ -134,6 +134,108 @@ TEST(OutlineText, NonsenseInInitIsRefusedWithItsLine) {
               where + "there is no parameter 99");
 }
 
+// SQLite has not looked at a plan yet when its outline is read: a statement may end anywhere, and
+// numbers be any.
+TEST(OutlineText, StatementsThatEndAnywhereAreRead) {
+    const std::vector<std::string> whole{
+        "INSERT INTO slot(id, data) SELECT 1, llm_add(x.data, y.data) FROM tensor AS x, param y, "
+        "chosen c WHERE x.id BETWEEN 1 AND 3 AND y.id = c.item + 5 AND c.id = x.id - 1",
+        "INSERT INTO kv(sequence, layer, position, k, v) SELECT :sequence, 2, :position, k.data, "
+        "k.data FROM tensor k, kv WHERE kv.layer = 0 AND k.id = 1"};
+    for (const std::string& sql : whole) {
+        const std::vector<SqlToken> words = sql_tokens(sql);
+        for (size_t from = 0; from < words.size(); ++from)
+            for (size_t count = 1; from + count <= words.size(); ++count) {
+                std::string part;
+                for (size_t i = from; i < from + count; ++i) part += words[i].text + " ";
+                const Outline outline = outline_with(part + ";\n");
+                outline.kind(outline.steps[0]);
+                outline.streamed_bytes(outline.steps[0]);
+            }
+    }
+    for (const char* sql : {"SELECT 1 FROM tensor x, tensor y, tensor z WHERE x.id BETWEEN",
+                            "SELECT 1 FROM tensor x WHERE x.id BETWEEN 1 AND", "SELECT", "INSERT",
+                            "SELECT 1 FROM", "SELECT 1 FROM tensor x WHERE", "SELECT 1 FROM , , ,",
+                            "SELECT 1 FROM tensor x WHERE AND AND x.id = AND",
+                            "INSERT INTO slot(id", "INSERT INTO slot(id, data) SELECT 1 +"})
+        EXPECT_NO_THROW(outline_with(std::string(sql) + ";\n")) << sql;
+}
+
+TEST(OutlineText, NumbersAtTheEdgesOfIntegersAreNoRanges) {
+    for (const char* sql :
+         {"SELECT 1 FROM tensor x, tensor b WHERE x.id = 9223372036854775807 AND b.id = x.id + "
+          "9223372036854775807",
+          "SELECT 1 FROM tensor x WHERE x.id BETWEEN 1 AND 9223372036854775807",
+          "SELECT 1 FROM tensor x, chosen c WHERE x.id = c.item - 9223372036854775807",
+          "SELECT 1 FROM param x WHERE x.id BETWEEN 3 AND 1",
+          "SELECT 1 FROM param x, chosen c WHERE x.id = c.item + 9223372036854775807",
+          "SELECT 1 FROM param x WHERE x.id BETWEEN 9223372036854775807 - 1 AND 4"}) {
+        const Outline outline = outline_with(std::string(sql) + ";\n");
+        EXPECT_TRUE(outline.steps[0].weights.empty()) << sql;
+        EXPECT_EQ(outline.weight_bytes(outline.steps[0]), 0) << sql;
+    }
+    // An id that is computed is none that can be told from the text.
+    const Outline computed = outline_with(
+        "INSERT INTO slot(id, data) SELECT 1, llm_silu(x.data) FROM tensor x WHERE x.id = 1 + 1;\n"
+        "INSERT INTO slot(id, data) SELECT 1 + 1, llm_silu(x.data) FROM tensor x WHERE x.id = "
+        "1;\n");
+    EXPECT_TRUE(computed.steps[0].reads.empty());
+    EXPECT_FALSE(computed.steps[1].writes);
+    EXPECT_FALSE(computed.steps[1].understood);
+}
+
+TEST(OutlineText, RowsOfInitAreLiteralsWithinWhatTablesTake) {
+    const auto error = [](const std::string& init) {
+        const std::string all = error_of([&] {
+            const Outline outline = outline_with("SELECT 1;\n", init + ";\n");
+            for (const OutlineTensor& tensor : outline.tensors) tensor.span();
+        });
+        return all.find("plan.sql:") == 0 ? all.substr(all.find(": ") + 2) : all;
+    };
+    const std::string tiles = "INSERT INTO residency(param, first_tile, last_tile, held) VALUES ";
+    EXPECT_EQ(error(tiles + "(3, 0, 0, 1), (4, 0, 0, 0)"), "no error");
+    for (const char* row :
+         {"(3, 0, 9223372036854775807 - 9223372036854775807, 1)", "(3, 0, -(0), 1)",
+          "(3, 0, (0), 1)", "(3, 0, 0 0, 1)", "(3, 0, , 1)", "(3, 0, x, 1)", "(3, 0, - - 0, 1)",
+          "(3, 0, 0, 1", "(3, 0, 0, 1, 1, 1)", "()"})
+        EXPECT_NE(error(tiles + row), "no error") << row;
+    for (const char* row : {"(3, 0, 9223372036854775807, 1)", "(3, -1, 0, 1)", "(3, 1, 0, 1)",
+                            "(3, 0, 1, 1)", "(3, -9223372036854775808, 9223372036854775807, 1)"})
+        EXPECT_NE(error(tiles + row).find("it must be"), std::string::npos) << row;
+    const std::string tensors =
+        "INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset, slice_of) VALUES ";
+    for (const char* row :
+         {"(9, 'x', 'f32', 9223372036854775807, 1, 1, 4, 0, NULL)",
+          "(9, 'x', 'f32', 2, 9223372036854775807, 9223372036854775807, 4, 0, NULL)",
+          "(9, 'x', 'f32', 2, 1, 1, 9223372036854775807, 0, NULL)",
+          "(9, 'x', 'f32', 2, 1, 1, 4, -9223372036854775808, NULL)",
+          "(9, 'x', 'q8', 1, 1099511627776, 1, 4, 0, NULL)",
+          "(-1, 'x', 'f32', 1, 1, 1, 4, 0, NULL)"})
+        EXPECT_NE(error(tensors + row).find("it must be"), std::string::npos) << row;
+    EXPECT_EQ(error("INSERT INTO param(id, name, type, rows, cols) VALUES (8, 'z', 'q8', "
+                    "9223372036854775807, 9223372036854775807)"),
+              "z has no sensible shape");
+    // What a query fills is run, not read.
+    EXPECT_EQ(error("INSERT INTO tensor(id) SELECT id FROM param"), "no error");
+}
+
+TEST(OutlineText, WhatIsHeldIsAddedUpByTiles) {
+    const Outline outline = outline_with(
+        "SELECT llm_linear(h.data, w.data) FROM tensor h, param w WHERE h.id = 2 AND w.id BETWEEN "
+        "3 "
+        "AND 4;\n",
+        "CREATE VIRTUAL TABLE temp.residency USING llm_residency(budget=1, pool=1, windows=0, "
+        "workers=1);\n"
+        "INSERT INTO residency(param, first_tile, last_tile, held) VALUES (1, 0, 0, 0), (2, 0, 0, "
+        "1), (3, 0, 0, 1), (4, 0, 0, 0);\n");
+    const ParamEntry& entry = outline.param(3);
+    const auto bytes = static_cast<int64_t>(param_bytes(entry.type, entry.shape));
+    EXPECT_EQ(outline.held_bytes(3), bytes);
+    EXPECT_EQ(outline.held_bytes(4), 0);
+    EXPECT_EQ(outline.weight_bytes(outline.steps[0]), 2 * bytes);
+    EXPECT_EQ(outline.streamed_bytes(outline.steps[0]), bytes);
+}
+
 TEST(SelectSteps, ByNumberLineLayerAndName) {
     const Outline outline = outline_with(
         "-- layer 0\nINSERT INTO slot(id, data)\nSELECT 1, llm_silu(x.data)\nFROM tensor x WHERE "
@@ -162,7 +264,7 @@ TEST(SelectSteps, ByNumberLineLayerAndName) {
 TEST(SqlTokens, StringsNumbersAndComments) {
     std::vector<std::string> texts;
     for (const SqlToken& token :
-         sql_tokens("SELECT 'a''b' -- no\n/* no */ \"q\"\"d\", 1.5e-05, :p <= 0x1F||x"))
+         sql_tokens("\xEF\xBB\xBFSELECT 'a''b' -- no\n/* no */ \"q\"\"d\", 1.5e-05, :p <= 0x1F||x"))
         texts.push_back(token.text);
     EXPECT_EQ(texts, (std::vector<std::string>{"SELECT", "a'b", "q\"d", ",", "1.5e-05", ",", ":p",
                                                "<=", "0x1F", "||", "x"}));

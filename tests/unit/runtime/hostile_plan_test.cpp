@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <random>
 
 #include "common/error.h"
 #include "plan/plan_file.h"
@@ -116,7 +117,13 @@ TEST_F(HostilePlan, NoSectionReachesBeyondThePlan) {
         {"PRAGMA trusted_schema = 1;", "a plan may not do this here: PRAGMA trusted_schema"},
         {"SELECT * FROM pragma_database_list;", nullptr},
         {"SELECT 1 FROM pragma_table_list;", nullptr},
+        {"SELECT count(*) FROM pragma_module_list, pragma_table_info('message');", nullptr},
+        {"SELECT 1 FROM (SELECT 1 FROM pragma_function_list);", nullptr},
+        {"SELECT EXISTS (SELECT 1 FROM sqlite_dbpage);", nullptr},
         {"SELECT value FROM json_each('[1]');", nullptr},
+        {"SELECT 1 FROM json_each('[1]');", nullptr},
+        {"SELECT 1 FROM main.pragma_table_list;", nullptr},
+        {"SELECT 1 FROM temp.pragma_table_list;", nullptr},
         {"SELECT load_extension('x');", "a plan may not do this here: the function load_extension"},
         {"SELECT randomblob(1);", "a plan may not do this here: the function randomblob"},
         {"SELECT zeroblob(1000000000);", "a plan may not do this here: the function zeroblob"},
@@ -181,7 +188,15 @@ TEST_F(HostilePlan, EachSectionHasItsOwnTablesAndFunctions) {
         {"forward", "INSERT INTO kv_layer(layer) VALUES (1);", "inserting into kv_layer"},
         {"forward", "SELECT content FROM message;", "reading message"},
         {"logits", "SELECT content FROM message;", "reading message"},
-
+        // A table of which no column is named.
+        {"forward", "SELECT 1 FROM message;", "reading message"},
+        {"logits", "SELECT 1 FROM message;", "reading message"},
+        {"chat", "SELECT 1 FROM tensor;", "reading tensor"},
+        {"stop", "SELECT count(*) FROM param;", "reading param"},
+        {"logits",
+         "INSERT INTO kv(sequence, layer, position, k, v) SELECT 0, 0, 0, x.data, x.data FROM "
+         "tensor x WHERE x.id = 1;",
+         "inserting into kv"},
         {"chat", "SELECT llm_shape(id) FROM message;", "the function llm_shape"},
         {"chat", "SELECT id FROM tensor;", "reading tensor"},
         {"chat", "INSERT INTO slot(id) VALUES (1);", "inserting into slot"},
@@ -233,8 +248,9 @@ TEST_F(HostilePlan, TextsThatWouldFillTheMemoryAreRefused) {
     const auto chat = [&](const std::string& query) {
         return error_of(replaced(whole_plan(), "SELECT '<' || role", query + "; --"));
     };
-    // SQLite gives NULL for it, and takes no memory.
-    EXPECT_EQ(chat("SELECT printf('%1000000000d', 1)"), "no error");
+    // SQLite gives NULL for it, newer ones an error; neither takes memory.
+    const std::string wide = chat("SELECT printf('%1000000000d', 1)");
+    EXPECT_TRUE(wide == "no error" || wide.ends_with("too big")) << wide;
     EXPECT_CONTAINS(chat("SELECT replace(printf('%1000000d', 1), ' ', printf('%1000d', 1))"),
                     "too big");
     EXPECT_CONTAINS(chat("SELECT instr(printf('%1000000d', 1), printf('%999999d', 2))"),
@@ -244,12 +260,19 @@ TEST_F(HostilePlan, TextsThatWouldFillTheMemoryAreRefused) {
     EXPECT_CONTAINS(chat("SELECT 'a' LIKE printf('%1000d', 1)"), "pattern too complex");
     EXPECT_CONTAINS(chat("SELECT printf('%4000000d', a.id) FROM message a, message b"),
                     "the chat comes to more than");
-    EXPECT_CONTAINS(chat("SELECT DISTINCT printf('%3000000d', a.id + 10 * b.id + 100 * c.id) FROM "
-                         "message a, message b, message c ORDER BY 1 DESC"),
-                    "string or blob too big");
+    // A row to sort is too long, or, where SQLite sorts pointers to rows, all of them are.
+    const std::string sorted = chat(
+        "SELECT DISTINCT printf('%3000000d', a.id + 10 * b.id + 100 * c.id) FROM message a, "
+        "message b, message c ORDER BY 1 DESC");
+    EXPECT_TRUE(sorted.ends_with("too big") || sorted.ends_with("more than 256 MiB")) << sorted;
     EXPECT_CONTAINS(
         chat("SELECT char(1, " + std::string(2000, '(') + "1" + std::string(2000, ')') + ")"),
-        "stack overflow");
+        "brackets nest more than 100 deep");
+    EXPECT_CONTAINS(
+        chat("SELECT a.content FROM message a, message b, message c, message d, message "
+             "e, message f, message g ORDER BY printf('%9000d', a.id)"),
+        "too much memory");
+    EXPECT_EQ(chat("SELECT 1 FROM message, (SELECT 1) ORDER BY 1"), "no error");
     std::string sum = "1";
     for (int i = 0; i < 300; ++i) sum += "+1";
     EXPECT_CONTAINS(chat("SELECT " + sum), "too large");
@@ -341,17 +364,104 @@ TEST_F(HostilePlan, OverlappingTensorsCannotBeReadOverwritten) {
 TEST_F(HostilePlan, ExpressionsThatGrowWithoutEndAreRefused) {
     std::string from = "(SELECT data AS d FROM tensor WHERE id = 14)";
     for (int i = 0; i < 40; ++i) from = "(SELECT llm_add(d, d) AS d FROM " + from + ")";
-    const std::string refusal = refusal_of("logits", "SELECT llm_stats(d) FROM " + from + ";");
-    EXPECT_TRUE(refusal.find("operators: store a part of it") != std::string::npos ||
-                refusal.find("too large") != std::string::npos ||
-                refusal.find("lost in a sorter or subquery") != std::string::npos ||
-                refusal.find("stack overflow") != std::string::npos)
-        << refusal;
+    EXPECT_CONTAINS(refusal_of("logits", "SELECT llm_stats(d) FROM " + from + ";"), "written out");
+    EXPECT_CONTAINS(refusal_of("stop", "SELECT 1 FROM " + from + ";"), "written out");
+    // Deep expressions that are within every bound of the text.
+    std::string deep = "x.data";
+    for (int i = 0; i < 14; ++i) deep = "llm_add(" + deep + ", " + deep + ")";
+    EXPECT_NE(refusal_of("logits", "SELECT llm_shape(" + deep + ") FROM tensor x WHERE x.id = 14;"),
+              "no error");
     std::string nested = "x.data";
     for (int i = 0; i < 20; ++i) nested = "llm_silu(" + nested + ")";
     EXPECT_EQ(error_of(with_statement(
                   "logits", "SELECT llm_stats(" + nested + ") FROM tensor x WHERE x.id = 14;")),
               "no error");
+}
+
+// What logits compute is computed again when they are wanted again.
+TEST_F(HostilePlan, LogitsLeaveTheirPassAsItIs) {
+    EXPECT_CONTAINS(refusal_of("logits",
+                               "INSERT INTO slot(id, data) SELECT 14, llm_scale(x.data, 1.5) FROM "
+                               "tensor x WHERE x.id = 14;"),
+                    "is written by forward");
+    // 24 values a row, of a model that has 30 tokens.
+    tiny_model().write(folder_ / "tokens.db");
+    sqlite3* raw = nullptr;
+    sqlite3_open((folder_ / "tokens.db").c_str(), &raw);
+    TinyModel::run(raw, "INSERT INTO llm_token(id, piece) VALUES (29, 'x')");
+    sqlite3_close(raw);
+    db_ = std::make_unique<ModelDb>(folder_ / "tokens.db");
+    EXPECT_EQ(error_of(whole_plan()), "no error");
+    EXPECT_CONTAINS(error_of(replaced(whole_plan(), "SELECT data FROM tensor WHERE id = 13",
+                                      "SELECT data FROM tensor WHERE id = 12")),
+                    "the logits are 24 wide, but the model has 30 tokens");
+}
+
+// Lists of tokens are not SQLite's memory, nor are tables of angles.
+TEST_F(HostilePlan, EmbeddingsAreAsLongAsAPass) {
+    std::string list = "[1";
+    for (int i = 0; i < 20; ++i) list += ",1";
+    EXPECT_CONTAINS(refusal_of("forward", "SELECT llm_shape(llm_embed(w.data, '" + list +
+                                              "]')) FROM param w WHERE w.id = 1;"),
+                    "a pass has 16 at most");
+}
+
+TEST_F(HostilePlan, NamesThatAreTooLongSayWhereTheyStand) {
+    const std::string longest(60'000'000, 'a');
+    const std::string plan = whole_plan();
+    const size_t at = plan.find("model='") + 7;
+    EXPECT_CONTAINS(error_of(plan.substr(0, at) + longest + plan.substr(at)),
+                    "plan.sql:3: the statement is 600");
+    EXPECT_CONTAINS(error_of(plan.substr(0, at) + longest.substr(0, 5000) + plan.substr(at)),
+                    "plan.sql:3: a name of 50");
+    EXPECT_CONTAINS(error_of(replaced(plan, "(1, 'x', 'f32'",
+                                      "(1, '" + longest.substr(0, 3'000'000) + "', 'f32'")),
+                    "bytes, it may have 4096");
+}
+
+// What asks for an interrupt is asked wherever a plan takes long, and ends it.
+TEST_F(HostilePlan, InterruptsAreHeardWhereverAPlanTakesLong) {
+    struct Stop {};
+    const auto stops = [&](const std::string& plan, bool renders) {
+        testing::write_text(folder_ / "plan.sql", plan + "--@ end " + count_of(plan) + "\n");
+        bool armed = false;
+        ProgramOptions options;
+        options.threads = 1;
+        options.progress = [&] {
+            if (armed) throw Stop();
+        };
+        armed = !renders;
+        try {
+            Program program(folder_ / "plan.sql", *db_, options);
+            armed = true;
+            program.forward(std::vector<int32_t>{3, 1, 4}, 0);
+            program.render_chat(std::vector<ChatMessage>(6, {"user", "what is this?"}));
+        } catch (const Stop&) {
+            return true;
+        }
+        return false;
+    };
+    const auto chat = [&](const std::string& query) {
+        return replaced(whole_plan(), "SELECT '<' || role", query + "; --");
+    };
+    const std::string text = "printf('%.*c', 4000000, 'a')", as(90, 'a');
+    std::string set;  // of a thousand bytes
+    for (int i = 0; i < 40; ++i) set += "bcdefghijklmnopqrstuvwxyz";
+    for (const std::string& slow : {
+             "length(rtrim(" + text + ", '" + set.substr(0, 990) + "a'))",
+             "length(trim(" + text + ", '" + set.substr(0, 990) + "a'))",
+             "(" + text + " LIKE '%" + as + "b%')",
+             "(" + text + " LIKE '%" + as.substr(0, 40) + "_%" + as.substr(0, 40) + "b')",
+             "length(replace(" + text + ", 'a', 'b'))",
+             "instr(" + text + ", '" + std::string(999, 'a') + "b')",
+         }) {
+        std::string sum = slow;
+        for (int i = 0; i < 15; ++i) sum += " + " + slow;
+        EXPECT_TRUE(stops(chat("SELECT " + sum + " FROM message"), true)) << slow;
+    }
+    EXPECT_TRUE(stops(chat("SELECT count(*) FROM message a, message b, message c, message d, "
+                           "message e, message f, message g, message h, message i, message j"),
+                      true));
 }
 
 TEST_F(HostilePlan, BlocksAndChoicesCountOnce) {
@@ -393,11 +503,106 @@ TEST(TextFunctions, AgreeWithSqlites) {
                 EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
             }
             for (const std::string& z : {texts[1], texts[2], texts[5]}) {
+                // Before 3.46, SQLite left numbers numbers in which nothing is looked for.
                 const std::string call = "replace(" + x + ", " + y + ", " + z + ")";
-                EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
+                EXPECT_EQ(value(raw_ours, call), value(raw, "CAST(" + call + " AS text)")) << call;
             }
         }
     }
+    // Of two BLOBs bytes are counted; what is no UTF-8 is taken apart as SQLite does.
+    const std::vector<std::string> bytes{"x'c3a4c3a461'",
+                                         "x'61'",
+                                         "x'a4'",
+                                         "CAST(x'c3' AS text)",
+                                         "CAST(x'a4c361a4' AS text)",
+                                         "x''",
+                                         "'a' || char(0) || 'b'",
+                                         "char(0)",
+                                         "CAST(x'61a461' AS text)",
+                                         "1e3",
+                                         "-7"};
+    for (const std::string& x : bytes)
+        for (const std::string& y : bytes)
+            for (const std::string function : {"trim", "ltrim", "rtrim", "instr"}) {
+                const std::string call = function + "(" + x + ", " + y + ")";
+                EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
+            }
+}
+
+// Patterns of few letters, so that many match, and by more than one way.
+TEST(TextFunctions, LikeAgreesWithSqlites) {
+    sqlite3 *raw = nullptr, *raw_ours = nullptr;
+    sqlite3_open(":memory:", &raw);
+    sqlite3_open(":memory:", &raw_ours);
+    const Connection theirs(raw), ours(raw_ours);
+    register_text_functions(raw_ours);
+    std::mt19937 random(7);
+    const std::vector<std::string> letters{"a", "b", "A", "%", "_", "!", "\xC3\xA4", "\xC3\x84"};
+    const auto text = [&](size_t most, size_t kinds) {
+        std::string made;
+        for (size_t n = random() % (most + 1); n > 0; --n) made += letters[random() % kinds];
+        return made;
+    };
+    const auto answer = [](sqlite3* db, const std::string& x, const std::string& y, bool escape) {
+        const Statement statement =
+            prepare(db, escape ? "SELECT ? LIKE ? ESCAPE '!'" : "SELECT ? LIKE ?", "like");
+        sqlite3_bind_text(statement.get(), 1, x.c_str(), -1, SQLITE_STATIC);
+        sqlite3_bind_text(statement.get(), 2, y.c_str(), -1, SQLITE_STATIC);
+        step(statement.get(), "like");
+        return sqlite3_column_int(statement.get(), 0);
+    };
+    int matches = 0;
+    for (int i = 0; i < 20000; ++i) {
+        const std::string x = text(7, i % 2 ? 3 : letters.size()), y = text(6, letters.size());
+        for (const bool escape : {false, true}) {
+            const int expected = answer(raw, x, y, escape);
+            matches += expected;
+            ASSERT_EQ(answer(raw_ours, x, y, escape), expected) << x << " LIKE " << y << escape;
+        }
+    }
+    EXPECT_GT(matches, 1000);
+    for (const std::string sql :
+         {"NULL LIKE 'a'", "'a' LIKE NULL", "'a' LIKE 'a' ESCAPE NULL", "12 LIKE '1_'",
+          "'%' LIKE 'a%' ESCAPE 'a'", "'_' LIKE '__' ESCAPE '_'"}) {
+        const Statement a = prepare(raw, "SELECT quote(" + sql + ")", sql);
+        const Statement b = prepare(raw_ours, "SELECT quote(" + sql + ")", sql);
+        step(a.get(), sql);
+        step(b.get(), sql);
+        EXPECT_EQ(column_text(a.get(), 0), column_text(b.get(), 0)) << sql;
+    }
+    for (const std::string sql : {"'a' LIKE 'a' ESCAPE ''", "'a' LIKE 'a' ESCAPE 'ab'"}) {
+        const Statement b = prepare(raw_ours, "SELECT " + sql, sql);
+        EXPECT_THROW(step(b.get(), sql), Error) << sql;
+    }
+}
+
+// Work is counted, not time: pieces between which a call can be ended.
+TEST(TextFunctions, TheirWorkGrowsWithTheText) {
+    int64_t pieces = 0;
+    sqlite3* raw = nullptr;
+    sqlite3_open(":memory:", &raw);
+    const Connection db(raw);
+    register_text_functions(raw, [&] { ++pieces; });
+    std::string set = "a";
+    for (int i = 0; i < 39; ++i) set += "bcdefghijklmnopqrstuvwxyz";
+    const auto work = [&](const std::string& call) {
+        pieces = 0;
+        step(prepare(raw, "SELECT " + call, call).get(), call);
+        return pieces;
+    };
+    const std::string text = "printf('%.*c', 4000000, 'a')";
+    for (const std::string function : {"trim", "ltrim", "rtrim"}) {
+        EXPECT_GT(work(function + "(" + text + ", '" + set + "')"), 30);
+        EXPECT_LT(work(function + "(" + text + ", '" + set + "')"), 130);
+    }
+    EXPECT_GT(work("instr(" + text + ", 'ab')"), 30);
+    EXPECT_GT(work("replace(" + text + ", 'a', 'b')"), 30);
+    EXPECT_GT(work("replace(" + text + ", 'b', '')"), 30);
+    EXPECT_GT(work(text + " LIKE '%ab'"), 30);
+    // Many '%' do not multiply.
+    std::string many;
+    for (int i = 0; i < 33; ++i) many += "a%_";
+    EXPECT_LT(work("printf('%.*c', 100000, 'a') LIKE '%" + many + "b'"), 130);
 }
 
 // A model.db is somebody else's file, too.

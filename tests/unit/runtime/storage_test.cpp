@@ -80,6 +80,78 @@ TEST(Arena, ColumnSlicesAreWrittenWithTheirParentAndBesideEachOther) {
     EXPECT_THROW(arena.rows_held(2), Error);
 }
 
+TensorPlace placed(int64_t id, int64_t rows, int64_t width, int64_t stride, int64_t offset,
+                   std::optional<int64_t> slice_of) {
+    TensorPlace made;
+    made.id = id;
+    made.rows = rows;
+    made.heads = 1;
+    made.width = width;
+    made.stride = stride;
+    made.offset = offset;
+    made.slice_of = slice_of;
+    return made;
+}
+
+// As many as ids allow: each write looks at those around it alone.
+TEST(Arena, ManyTensorsAreWrittenInTimeThatGrowsWithTheirNumber) {
+    constexpr int64_t kCount = 65535;
+    Arena arena(kCount * 64 + (kCount + 1) * 8);
+    for (int64_t id = 1; id <= kCount; ++id)
+        arena.declare(placed(id, 4, 4, 16, (id - 1) * 64, std::nullopt));
+    for (int pass = 0; pass < 3; ++pass) {
+        arena.begin_pass();
+        for (int64_t id = 1; id <= kCount; ++id) arena.note_written(id, 4);
+        for (int64_t id = 1; id <= kCount; ++id) ASSERT_EQ(arena.rows_held(id), 4);
+    }
+    // Of one that lies over a few, the others stay.
+    Arena over(1 << 20);
+    for (int64_t id = 1; id <= 100; ++id)
+        over.declare(placed(id, 1, 16, 64, (id - 1) * 64, std::nullopt));
+    over.declare(placed(101, 4, 16, 64, 10 * 64, std::nullopt));
+    over.begin_pass();
+    for (int64_t id = 1; id <= 100; ++id) over.note_written(id, 1);
+    over.note_written(101, 4);
+    for (int64_t id = 1; id <= 100; ++id)
+        if (id >= 11 && id <= 14)
+            EXPECT_THROW(over.rows_held(id), Error) << id;
+        else
+            EXPECT_EQ(over.rows_held(id), 1) << id;
+    over.note_written(12, 1);
+    EXPECT_THROW(over.rows_held(101), Error);
+}
+
+// Columns of one row lie across each other, so each has to be looked at: that has an end.
+TEST(Arena, ColumnsWithoutEndAreRefused) {
+    constexpr int64_t kCount = 20000;
+    Arena arena(kCount * 4 * 2);
+    for (int64_t id = 1; id <= kCount; ++id)
+        arena.declare(placed(id, 2, 1, kCount * 4, (id - 1) * 4, std::nullopt));
+    arena.begin_pass();
+    EXPECT_THROW(for (int64_t id = 1; id <= kCount; ++id) arena.note_written(id, 2), Error);
+}
+
+TEST(Arena, LogitsWriteTensorsOfTheirOwn) {
+    Arena arena(4096);
+    arena.declare(placed(1, 2, 8, 64, 0, std::nullopt));
+    arena.declare(placed(2, 2, 4, 64, 0, 1));
+    arena.declare(placed(3, 2, 8, 64, 1024, std::nullopt));
+    arena.declare(placed(4, 2, 8, 64, 1024, std::nullopt));
+    arena.begin_pass();
+    arena.note_written(2, 2);
+    arena.note_written(3, 2);
+    arena.require_writable(1);
+    arena.begin_logits();
+    EXPECT_THROW(arena.require_writable(1), Error) << "a part of it is forward's";
+    EXPECT_THROW(arena.require_writable(2), Error);
+    EXPECT_THROW(arena.require_writable(3), Error);
+    arena.require_writable(4);
+    arena.note_written(4, 2);
+    arena.require_writable(4);
+    arena.begin_pass();
+    arena.require_writable(2);
+}
+
 TEST(Arena, RefusesPlacesThatDoNotFit) {
     Arena arena(1024);
     EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 256, 64)); }), "no error");
