@@ -16,7 +16,12 @@ namespace {
 
 int64_t pragma(sqlite3* db, const char* sql, const std::string& where) {
     const Statement statement = prepare(db, sql, where);
-    return step(statement.get(), where) ? sqlite3_column_int64(statement.get(), 0) : 0;
+    if (!step(statement.get(), where))
+        fail(
+            "{}: this SQLite was built with SQLITE_OMIT_SCHEMA_VERSION_PRAGMAS: llmsql cannot do "
+            "without",
+            where);
+    return sqlite3_column_int64(statement.get(), 0);
 }
 
 // A log or journal beside the file means that it is being written, or that a writer died: what a

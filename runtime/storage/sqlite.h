@@ -35,6 +35,9 @@ using Blob = std::unique_ptr<sqlite3_blob, BlobCloser>;
     if (code == SQLITE_NOMEM) throw std::bad_alloc();
     const char* message = sqlite3_errmsg(db);
     const char* file = sqlite3_db_filename(db, "main");
+    if (std::string_view(message).starts_with("no such table: pragma_"))
+        fail("{}: this SQLite was built with SQLITE_OMIT_SCHEMA_PRAGMAS: llmsql cannot do without",
+             what);
     if (!file || !*file) fail("{}: {}", what, message);  // a plan's tables
     if (code == SQLITE_INTERRUPT)  // only what watches over the database does that
         fail("{}: the database file is damaged (a table does not end); import the model again",
@@ -72,8 +75,17 @@ inline std::string column_text(sqlite3_stmt* statement, int column) {
 /// What SQLite says that a table of the main schema is: "table", "view", "virtual"; empty if there
 /// is none. In place of a table that is read, the others would run what a stranger wrote.
 inline std::string table_type(sqlite3* db, std::string_view table, std::string_view where) {
-    const Statement type =
-        prepare(db, "SELECT type FROM pragma_table_list(?) WHERE schema = 'main'", where);
+    // Before 3.37 it says that nowhere. But it opens no schema whose rows do not say of what their
+    // texts create whether it is a table or a view; the texts of tables begin alike, and no other
+    // does.
+    const Statement type = prepare(
+        db,
+        sqlite3_libversion_number() >= 3037000
+            ? "SELECT type FROM pragma_table_list(?) WHERE schema = 'main'"
+            : "SELECT CASE WHEN type = 'table' AND substr(sql, 1, 13) <> 'CREATE TABLE ' THEN "
+              "'virtual' ELSE type END "
+              "FROM main.sqlite_master WHERE name = ? COLLATE nocase AND type IN ('table', 'view')",
+        where);
     sqlite3_bind_text(type.get(), 1, table.data(), static_cast<int>(table.size()), SQLITE_STATIC);
     return step(type.get(), where) ? column_text(type.get(), 0) : std::string();
 }
