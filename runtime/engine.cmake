@@ -1,9 +1,12 @@
 # What runs a plan: program/ storage/ tables/ ops/ kernels/ workers/
 target_sources(llmsql_runtime PRIVATE
+  kernels/avx2/exponentials.cpp
   kernels/avx2/kernels.cpp
+  kernels/avx512/exponentials.cpp
   kernels/avx512/kernels.cpp
   kernels/dispatch.cpp
   kernels/neon/kernels.cpp
+  kernels/portable/exponentials.cpp
   kernels/portable/kernels.cpp
   ops/arguments.cpp
   ops/attention.cpp
@@ -55,6 +58,17 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set_source_files_properties(kernels/neon/kernels.cpp PROPERTIES
                               COMPILE_OPTIONS "-march=armv8.2-a+dotprod;-O3")
 endif()
+# A product and a sum rounded as one would make them other numbers than on other processors.
+set(exponentials "-O3;-ffp-contract=off;-fno-trapping-math")
+set_source_files_properties(kernels/portable/exponentials.cpp
+                            PROPERTIES COMPILE_OPTIONS "${exponentials}")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set_source_files_properties(kernels/avx2/exponentials.cpp
+                              PROPERTIES COMPILE_OPTIONS "-mavx2;${exponentials}")
+  set_source_files_properties(
+    kernels/avx512/exponentials.cpp PROPERTIES COMPILE_OPTIONS
+    "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;${exponentials}")
+endif()
 # The arithmetic is worth its optimisation in every build type.
-set_source_files_properties(kernels/portable/kernels.cpp ops/element.cpp
+set_source_files_properties(kernels/portable/kernels.cpp ops/element.cpp text/sampler.cpp
                             PROPERTIES COMPILE_OPTIONS "-O3")

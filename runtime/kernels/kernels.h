@@ -94,7 +94,22 @@ struct Kernels {
     void (*silu)(float* x, int64_t n);
     /// In place over x[n]: the tanh form of GELU.
     void (*gelu)(float* x, int64_t n);
+
+    /// What a softmax sums, in whole units of 2^-bits: out[i] = e^(x[i] * per - most * per), where
+    /// products are rounded to f32. Returns the sum. `most` is the largest of x[n], which may hold
+    /// -inf; products are finite else, bits <= 51, n < 2^(63 - bits). The same numbers on all
+    /// instruction sets; sums of them do not depend on the order.
+    uint64_t (*exponentials)(const float* x, int64_t n, float most, double per, int bits,
+                             uint64_t* out);
 };
+
+// Of an instruction set that has files of its own for it. Call only where that can be run.
+uint64_t portable_exponentials(const float* x, int64_t n, float most, double per, int bits,
+                               uint64_t* out);
+uint64_t avx2_exponentials(const float* x, int64_t n, float most, double per, int bits,
+                           uint64_t* out);
+uint64_t avx512_exponentials(const float* x, int64_t n, float most, double per, int bits,
+                             uint64_t* out);
 
 /// A query for attend_q8: x[n] to int16 codes in groups of 8, the last padded with zeros:
 /// codes[8 * groups], scales[groups]. scale = max|x| / 32767; codes round half to even. A group

@@ -2,8 +2,16 @@
 //
 // Names, meanings, defaults and order are llama.cpp's: penalties, then top-k, top-p, min-p, and the
 // temperature last.
+//
+// What that means: all tokens in order, the likelier first and at equal logits the lower id. Each
+// of the three keeps some of the first of them; a random number then picks one. So nothing is ever
+// sorted: a token's place in that order is found by counting, or by adding up probabilities, in
+// buckets of logits, and again within the bucket where it lies. Probabilities are whole numbers
+// (Kernels::exponentials), so that sums do not depend on the order in which they are taken. All of
+// it is linear in the vocabulary, whatever the options and the logits.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <random>
 #include <span>
@@ -23,8 +31,8 @@ struct SamplerOptions {
 /// How many of the newest tokens the repeat penalty looks at.
 inline constexpr size_t kPenaltyWindow = 64;
 
-/// The same seed and logits give the same tokens on every machine: the generator and its conversion
-/// to a number in [0, 1) are fixed here. Not thread-safe.
+/// The same seed and logits give the same tokens on every machine: the generator, its conversion
+/// to a number in [0, 1) and the probabilities are fixed here. Not thread-safe.
 class Sampler {
   public:
     /// `never` are tokens that are not to be picked.
@@ -40,20 +48,42 @@ class Sampler {
     void set_state(const std::string& state);
 
   private:
-    struct Candidate {
-        float logit;
-        int32_t token;
-        double probability;
+    // A token in the order: where it lies in logits_, and the sum of weights up to it and with it.
+    struct Place {
+        size_t at;
+        uint64_t sum;
     };
-    void collect(std::span<const float> logits, std::span<const int32_t> history);
-    void softmax();
+    size_t take(std::span<const float> logits, std::span<const int32_t> history);
+    int32_t token_at(size_t at) const;
+    size_t likeliest() const;
+    void keep_likeliest(size_t count);
+    void keep_probable();
+    void keep_from(float least, size_t last);
+    uint64_t weigh(double per);
+    template<class Weight>
+    Place place_of(uint64_t sum, float range, const Weight& weight);
+    Place place_by_weight(uint64_t sum);
     double uniform();
 
     SamplerOptions options_;
     std::mt19937_64 random_;
-    std::vector<int32_t> never_;         // sorted
-    std::vector<int32_t> recent_;        // sorted, without repeats
-    std::vector<Candidate> candidates_;  // likeliest first
+    std::vector<int32_t> never_;   // sorted
+    std::vector<int32_t> recent_;  // sorted, without repeats
+
+    // Of one token: those that are kept so far, in the order of their ids. Vectors keep their
+    // sizes.
+    size_t count_ = 0;
+    bool whole_ = true;              // nothing was left out: tokens_ is not filled in
+    bool weighed_ = false;           // weights_ is
+    double per_ = 1;                 // by weigh(per_)
+    std::vector<float> logits_;      // with penalties; -inf: never to be picked
+    std::vector<int32_t> tokens_;    // ids
+    std::vector<uint64_t> weights_;  // see weigh()
+    float most_ = 0, least_ = 0;     // bounds of all logits but -inf
+    std::vector<float> maxima_;      // of each block of logits_ before anything was left out
+    std::vector<float> order_;       // of maxima_
+    std::vector<uint16_t> buckets_;  // place_of(): where each is
+    std::vector<uint32_t> within_;   // and those of the bucket that is looked at
 };
 
 }  // namespace llmsql

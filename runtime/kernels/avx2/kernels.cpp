@@ -567,7 +567,8 @@ const Kernels* avx2_kernels() {
                                rms_norm,
                                rope,
                                silu,
-                               gelu};
+                               gelu,
+                               avx2_exponentials};
     __builtin_cpu_init();
     const bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     return able ? &table : nullptr;

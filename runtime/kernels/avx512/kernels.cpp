@@ -545,7 +545,8 @@ const Kernels* avx512_kernels() {
                                rms_norm,
                                rope,
                                silu,
-                               gelu};
+                               gelu,
+                               avx512_exponentials};
     __builtin_cpu_init();
     const bool able = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

@@ -536,7 +536,8 @@ const Kernels* neon_kernels() {
                                rms_norm,
                                rope,
                                silu,
-                               gelu};
+                               gelu,
+                               portable_exponentials};
     return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? &table : nullptr;
 }
 

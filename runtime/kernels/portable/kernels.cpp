@@ -305,7 +305,8 @@ const Kernels& portable_kernels() {
                                rms_norm,
                                rope,
                                silu,
-                               gelu};
+                               gelu,
+                               portable_exponentials};
     return table;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 
 #include "common/half.h"
@@ -584,6 +585,37 @@ TEST(Activations, SiluAndGeluAgreeWithF64OverTheWholeRange) {
                 << kernels->name << " at " << value;
         }
     }
+}
+
+TEST(Kernels, ExponentialsAreTheSameWholeNumbersOnAllProcessors) {
+    std::mt19937 random(4);
+    std::normal_distribution<float> normal(0, 6);
+    std::vector<float> x(1003);
+    for (float& each : x) each = normal(random);
+    x[5] = -std::numeric_limits<float>::infinity();
+    const float most = *std::ranges::max_element(x);
+    const auto n = static_cast<int64_t>(x.size());
+    for (const double per : {1.0, 1 / 0.7, 1e-3, 1e3})
+        for (const int bits : {44, 51}) {
+            std::vector<uint64_t> expected(x.size());
+            uint64_t sum = 0;
+            for (size_t i = 0; i < x.size(); ++i) {
+                const double d = static_cast<double>(static_cast<float>(x[i] * per)) -
+                                 static_cast<float>(most * per);
+                expected[i] = static_cast<uint64_t>(std::nearbyint(std::ldexp(std::exp(d), bits)));
+            }
+            std::vector<uint64_t> first(x.size()), found(x.size());
+            sum = portable_kernels().exponentials(x.data(), n, most, per, bits, first.data());
+            EXPECT_EQ(sum, std::accumulate(first.begin(), first.end(), uint64_t{0}));
+            for (size_t i = 0; i < x.size(); ++i)
+                EXPECT_NEAR(static_cast<double>(first[i]), static_cast<double>(expected[i]),
+                            1 + 1e-15 * static_cast<double>(expected[i]))
+                    << x[i];
+            for (const Kernels* kernels : usable_kernels()) {
+                EXPECT_EQ(kernels->exponentials(x.data(), n, most, per, bits, found.data()), sum);
+                EXPECT_EQ(found, first) << kernels->name;
+            }
+        }
 }
 
 }  // namespace

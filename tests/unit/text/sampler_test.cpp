@@ -11,6 +11,7 @@
 #include <set>
 
 #include "common/error.h"
+#include "tests/unit/text/sampler_reference.h"
 
 namespace llmsql {
 namespace {
@@ -179,6 +180,83 @@ TEST(Sampler, TheLikeliestOfManyAreThoseOfASort) {
         ASSERT_EQ(found, expected) << "round " << round;
         options.temperature = 0;
         ASSERT_EQ(Sampler(options, 1, never).sample(logits, history), sorted.front().second);
+    }
+}
+
+// (No share of these is reached exactly by alike tokens: there the reference's sums are rounded.)
+// Shapes that buckets of logits may find hard: ties, nothing but ties, ends of f32's range, clumps
+// within clumps.
+std::vector<float> shaped(int shape, size_t count, std::mt19937& random) {
+    std::normal_distribution<float> normal(0, 4);
+    std::vector<float> logits(count);
+    for (float& logit : logits) {
+        logit = normal(random);
+        if (shape == 1) logit = std::floor(logit);
+        if (shape == 2) logit = -1.5f;
+        if (shape == 3) logit *= 1e-6f;
+        if (shape == 4 && random() % 3 == 0) logit = -65504.0f;
+        if (shape == 5) logit = std::copysign(std::exp(4 * logit), normal(random));
+        if (shape == 6) logit *= 1e35f;
+        if (shape == 7) logit = random() % 2 ? 0.0f : -0.0f;
+    }
+    if (shape == 8) std::ranges::sort(logits);
+    if (shape == 9) std::ranges::sort(logits, std::greater<>());
+    return logits;
+}
+
+TEST(Sampler, PicksWhatSortingAllWouldPick) {
+    std::mt19937 random(11);
+    const auto one_of = [&](auto... values) {
+        const double all[] = {static_cast<double>(values)...};
+        return all[random() % std::size(all)];
+    };
+    for (int round = 0; round < 1000; ++round) {
+        const auto count = static_cast<size_t>(one_of(1, 2, 40, 64, 65, 300, 1000, 3000));
+        const int shape = round % 10;
+        const std::vector<float> logits = shaped(shape, count, random);
+        const auto some = [&](size_t most) {
+            Ids ids(random() % (most + 1));
+            for (int32_t& id : ids) id = static_cast<int32_t>(random() % count);
+            return ids;
+        };
+        const SamplerOptions options{
+            .temperature = one_of(0, 1, 1, 0.01, 0.7, 1.5, 100, 1e9),
+            .top_k = static_cast<int>(one_of(0, 0, -1, 1, 2, 40, 299, 4000, 1 << 30)),
+            .top_p = one_of(0, 0.1003, 0.9003, 0.9993, 1 - 1e-9, 1, 1),
+            .min_p = one_of(0, 0, 1e-300, 0.001, 0.05, 1),
+            .repeat_penalty = one_of(1, 1, 1.1, 0.5)};
+        const Ids history = some(100), never = some(std::min<size_t>(20, count / 2));
+        Sampler sampler(options, 5, never);
+        testing::ReferenceSampler reference(options, 5, never);
+        for (int draw = 0; draw < 4; ++draw)
+            ASSERT_EQ(sampler.sample(logits, history), reference.sample(logits, history))
+                << "round " << round << ", shape " << shape << ", " << count << " tokens, draw "
+                << draw << ", temperature " << options.temperature << ", top_k " << options.top_k
+                << ", top_p " << options.top_p << ", min_p " << options.min_p;
+    }
+}
+
+// A vocabulary as large as any, where every sum is of many.
+TEST(Sampler, PicksWhatSortingAllWouldPickOfManyTokens) {
+    std::mt19937 random(12);
+    for (const int shape : {0, 2, 3}) {
+        const std::vector<float> logits = shaped(shape, 262'144, random);
+        for (const double temperature : {0.7, 1.0})
+            for (const double top_p : {0.9003, 0.999'999, 1.0}) {
+                const SamplerOptions options{
+                    .temperature = temperature, .top_k = 0, .top_p = top_p, .min_p = 0};
+                Sampler sampler(options, 5);
+                testing::ReferenceSampler reference(options, 5, {});
+                EXPECT_EQ(sampler.sample(logits, {}), reference.sample(logits, {})) << shape;
+            }
+    }
+}
+
+TEST(Sampler, ATemperatureThatLeavesNothingFiniteIsZero) {
+    for (const double temperature : {1e-40, 1e-310, 5e-324}) {
+        SamplerOptions options = plain();
+        options.temperature = temperature;
+        EXPECT_EQ(reach(options), (std::set<int32_t>{1})) << temperature;
     }
 }
 

@@ -1,0 +1,13 @@
+// Kernels::exponentials for any processor.
+#include "runtime/kernels/exponentials.h"
+
+#include "runtime/kernels/kernels.h"
+
+namespace llmsql {
+
+uint64_t portable_exponentials(const float* x, int64_t n, float most, double per, int bits,
+                               uint64_t* out) {
+    return exponentials(x, n, most, per, bits, out);
+}
+
+}  // namespace llmsql
