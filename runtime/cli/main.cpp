@@ -128,7 +128,7 @@ int main(int argc, char** argv) {
         llmsql::print_notice("out of memory");
     } catch (const std::exception& error) {
         llmsql::end_line();
-        llmsql::print_notice(error.what());
+        llmsql::print_notice(llmsql::with_flags(error.what()));
     }
     return 1;
 }

@@ -5,8 +5,8 @@
 
 #include <charconv>
 #include <initializer_list>
-#include <iostream>
 #include <limits>
+#include <map>
 
 #include "common/error.h"
 #include "common/help_format.h"
@@ -56,8 +56,7 @@ struct Given {
     std::string first, second;  // the positional arguments
     std::string prompt, file, system, perplexity, tokenize, tokens, logits;
     std::string io = "auto", session, fork;
-    int context = 0, batch = 0;
-    int64_t keep = 0;
+    std::map<std::string, std::string> numbers;  // by flag
     bool chat = false, resume = false;
 };
 
@@ -96,7 +95,8 @@ Mode mode_of(const CLI::App& app, const Given& given) {
               "--top-k", "--top-p", "--min-p", "--repeat-penalty", "--seed"})
             if (has(name))
                 throw UsageError(std::string(name) +
-                                 ": --continue goes on as the answer was begun, without it");
+                                 ": --continue goes on as the answer was begun, so this cannot be "
+                                 "given with it");
     if (has("--system") && !talks) throw UsageError("--system goes with --chat");
     return mode;
 }
@@ -105,7 +105,28 @@ void check(bool good, const char* message) {
     if (!good) throw UsageError(message);
 }
 
+// All that are numbers, whose values are texts until here.
+void read_numbers(const CLI::App& app, const Given& given, Options& options) {
+    const auto read = [&](const char* flag, const auto& range, auto& to) {
+        if (app.count(flag) == 0) return;
+        to =
+            static_cast<std::decay_t<decltype(to)>>(number_of(flag, given.numbers.at(flag), range));
+    };
+    try {
+        for (const NumberOption& option : number_options())
+            if (app.count(option.flag) > 0)
+                set_number(options, option, option.flag, given.numbers.at(option.flag));
+        read("-t", kThreadCounts, options.threads);
+        read("--commit-every", Whole{1, kMostCount}, options.commit_every);
+        read("--trace-passes", Whole{1, kMostCount}, options.trace_passes);
+        read("--tolerance", Real{0, 1e30}, options.tolerance);
+    } catch (const Error& error) {
+        throw UsageError(error.what());
+    }
+}
+
 Options options_of(const CLI::App& app, const Given& given, Options options) {
+    read_numbers(app, given, options);
     options.mode = mode_of(app, given);
     if (options.mode == Mode::tokenize) {
         check(app.count("PLAN") > 0, "which database? llmsql-run DB --tokenize FILE");
@@ -125,9 +146,6 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
         options.db = apart ? given.second : given.first;
     }
     if (app.count("--system") > 0) options.system = given.system;
-    if (app.count("--ctx-size") > 0) options.context = given.context;
-    if (app.count("--batch-size") > 0) options.batch = given.batch;
-    if (app.count("--keep") > 0) options.keep = given.keep;
     if (options.mode == Mode::perplexity) options.file = given.perplexity;
     if (options.mode == Mode::tokenize) options.file = given.tokenize;
     if (options.mode == Mode::logits) {
@@ -139,24 +157,14 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
             if (given.io == name_of(mode)) options.io = mode;
         check(options.io.has_value(), "--io: read, map, direct, blob or auto");
     }
-    check(app.count("--threads") == 0 || (options.threads >= 1 && options.threads <= 256),
-          "-t: 1 to 256 threads");
-    try {
-        check_options(options);
-    } catch (const Error& error) {
-        throw UsageError(error.what());
-    }
-
     options.timing = options.timing || options.profile;
     if (options.watches())
         check(options.mode != Mode::tokenize && options.mode != Mode::verify,
               "--trace, --trace-db and --compare go with a run of a plan");
     check(app.count("--trace-passes") == 0 || !options.trace.empty(),
           "--trace-passes goes with --trace");
-    check(options.trace_passes >= 1, "--trace-passes: 1 or more");
     check(app.count("--tolerance") == 0 || !options.compare.empty(),
           "--tolerance goes with --compare");
-    check(options.tolerance >= 0, "--tolerance: 0 or more");
     if (options.profiles())
         check(options.mode != Mode::tokenize && options.mode != Mode::verify,
               "--profile, --profile-db and --profile-html go with a run of a plan");
@@ -165,7 +173,6 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
     check(app.count("--session") == 0 || !given.session.empty(), "--session: a file is needed");
     if (app.count("--fork") > 0) options.fork = given.fork;
     check(!options.id.empty() && options.fork != "", "--id, --fork: a session has a name");
-    check(options.commit_every >= 1, "--commit-every: 1 token or more");
 
     options.prompt = given.prompt;
     if (app.count("--file") > 0) {
@@ -215,16 +222,16 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_option("--fork", given.fork,
                    "first copy the session to this name, and go on with the copy")
         ->type_name("NAME");
-    app.add_option("--commit-every", options.commit_every,
+    app.add_option("--commit-every", given.numbers["--commit-every"],
                    "write what was generated to the file after N tokens (default 64) or 2 seconds")
         ->type_name("N");
-    app.add_option("-n,--predict,--n-predict", options.predict,
+    app.add_option("-n,--predict,--n-predict", given.numbers["-n"],
                    "most tokens to generate (default -1: no limit)")
         ->type_name("N");
-    app.add_option("-c,--ctx-size", given.context,
+    app.add_option("-c,--ctx-size", given.numbers["-c"],
                    "tokens of context to use (default: the plan's; with --perplexity 512)")
         ->type_name("N");
-    app.add_option("--keep", given.keep,
+    app.add_option("--keep", given.numbers["--keep"],
                    "when the context is full, keep the first N tokens (-1: the prompt's) and the "
                    "newer half of the rest, and go on (default: stop)")
         ->type_name("N");
@@ -233,7 +240,7 @@ CommandLine read_command_line(int argc, char** argv) {
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_flag("--ignore-eos", options.ignore_end, "never pick the tokens that end a text");
-    app.add_option("-t,--threads", options.threads, "threads that compute (default: the cores)")
+    app.add_option("-t,--threads", given.numbers["-t"], "threads that compute (default: the cores)")
         ->type_name("N");
     app.add_option("--io", given.io,
                    "how weights are read: read, map, direct, blob, or auto (default): the fastest")
@@ -259,7 +266,7 @@ CommandLine read_command_line(int argc, char** argv) {
                    "say what statements read and write: a number, ':' and a line of the plan, "
                    "layer.3, or a name such as layer.3.x or attention")
         ->type_name("STEP");
-    app.add_option("--trace-passes", options.trace_passes,
+    app.add_option("--trace-passes", given.numbers["--trace-passes"],
                    "of --trace: in so many passes, from the first on (default 1)")
         ->type_name("N");
     app.add_option("--trace-db", options.trace_db,
@@ -269,29 +276,31 @@ CommandLine read_command_line(int argc, char** argv) {
                    "compare all steps with such a database, and name the first that differs; the "
                    "exit status is then 3")
         ->type_name("FILE");
-    app.add_option("--tolerance", options.tolerance,
+    app.add_option("--tolerance", given.numbers["--tolerance"],
                    "of --compare: relative difference that counts as none (default 0.001)")
         ->type_name("X");
-    app.add_option("-b,--batch-size", given.batch, "most tokens a pass (default: the plan's chunk)")
+    app.add_option("-b,--batch-size", given.numbers["-b"],
+                   "most tokens a pass (default: the plan's chunk)")
         ->type_name("N");
 
-    app.add_option("--temp,--temperature", options.sampler.temperature,
+    app.add_option("--temp,--temperature", given.numbers["--temp"],
                    "temperature (default 0.8; 0: always the likeliest token)")
         ->type_name("X");
-    app.add_option("--top-k", options.sampler.top_k,
-                   "pick among the K likeliest (default 40; 0: all)")
+    app.add_option("--top-k", given.numbers["--top-k"],
+                   "pick among the K likeliest (default 40; 0 or -1: all)")
         ->type_name("K");
-    app.add_option("--top-p", options.sampler.top_p,
+    app.add_option("--top-p", given.numbers["--top-p"],
                    "pick among the likeliest that together reach P (default 0.95; 1: all)")
         ->type_name("P");
     app.add_option(
-           "--min-p", options.sampler.min_p,
+           "--min-p", given.numbers["--min-p"],
            "pick among those at least P times as likely as the likeliest (default 0.05; 0: all)")
         ->type_name("P");
-    app.add_option("--repeat-penalty", options.sampler.repeat_penalty,
+    app.add_option("--repeat-penalty", given.numbers["--repeat-penalty"],
                    "make the last 64 tokens less likely (default 1: no)")
         ->type_name("X");
-    app.add_option("-s,--seed", options.seed, "seed of the random numbers (default -1: any)")
+    app.add_option("-s,--seed", given.numbers["--seed"],
+                   "seed of the random numbers (default -1: any)")
         ->type_name("N");
 
     app.add_option("--perplexity", given.perplexity, "measure the perplexity of a text")
@@ -318,9 +327,9 @@ CommandLine read_command_line(int argc, char** argv) {
     } catch (const CLI::Success& done) {  // --help, --version
         return {std::nullopt, print_what_was_asked(app, done)};
     } catch (const CLI::ParseError& error) {
-        std::cerr << "llmsql-run: " << error.what() << " (llmsql-run --help lists the options)\n";
+        print_notice(fmt::format("{} (llmsql-run --help lists the options)", error.what()));
     } catch (const UsageError& error) {
-        std::cerr << "llmsql-run: " << error.what() << " (llmsql-run --help lists the options)\n";
+        print_notice(fmt::format("{} (llmsql-run --help lists the options)", error.what()));
     }
     return {std::nullopt, 2};
 }

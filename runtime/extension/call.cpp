@@ -19,24 +19,12 @@ using Json = nlohmann::json;
     fail("option '{}': {} is wanted", name, wanted);
 }
 
-int64_t integer(const std::string& name, const Json& value, int64_t low, int64_t high) {
-    if (!value.is_number_integer()) wrong(name, "an integer");
-    const auto number = value.get<int64_t>();
-    // A number beyond int64 is kept unsigned.
-    if ((value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX) || number < low ||
-        number > high)
-        fail("option '{}': from {} to {}", name, low, high);
-    return number;
+std::string called(const std::string& name) {
+    return "option '" + name + "'";
 }
 
-double real(const std::string& name, const Json& value, bool (*fits)(double), const char* what) {
-    if (!value.is_number() || !fits(value.get<double>())) wrong(name, what);
-    return value.get<double>();
-}
-
-double share(const std::string& name, const Json& value) {
-    return real(
-        name, value, [](double x) { return x >= 0 && x <= 1; }, "a number from 0 to 1");
+int64_t integer(const std::string& name, const Json& value, const Whole& range) {
+    return number_of(called(name), value.dump(), range);
 }
 
 bool truth(const std::string& name, const Json& value) {
@@ -88,51 +76,12 @@ constexpr unsigned kPrompts = bit(Call::generate) | bit(Call::stream) | bit(Call
 constexpr unsigned kAnswers = kPrompts | bit(Call::chat);
 constexpr unsigned kAll = kAnswers | bit(Call::logprob);
 constexpr unsigned kLoading = kAll | bit(Call::load);
-constexpr int64_t kMost = 1 << 30;
 
 constexpr Option kOptions[] = {
-    {"n_predict", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.predict = integer(name, value, -1, kMost);
-     }},
-    {"temperature", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.sampler.temperature = real(
-             name, value, [](double x) { return x >= 0; }, "a number of 0 or more");
-     }},
-    {"top_k", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.sampler.top_k = static_cast<int>(integer(name, value, 0, kMost));
-     }},
-    {"top_p", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.sampler.top_p = share(name, value);
-     }},
-    {"min_p", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.sampler.min_p = share(name, value);
-     }},
-    {"repeat_penalty", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.sampler.repeat_penalty = real(
-             name, value, [](double x) { return x > 0; }, "a number of more than 0");
-     }},
-    {"seed", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.seed = integer(name, value, -1, INT64_MAX);
-     }},
     {"stop", kAnswers,
      [](CallOptions& to, Name name, Value value) { to.generate.stops = texts(name, value); }},
     {"ignore_eos", kAnswers,
      [](CallOptions& to, Name name, Value value) { to.generate.ignore_end = truth(name, value); }},
-    {"context", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.context = static_cast<int>(integer(name, value, 1, kMost));
-     }},
-    {"keep", kAnswers,
-     [](CallOptions& to, Name name, Value value) {
-         to.generate.keep = integer(name, value, -1, kMost);
-     }},
     {"chat", kPrompts,
      [](CallOptions& to, Name name, Value value) { to.chat = truth(name, value); }},
     {"system", kAnswers,
@@ -143,7 +92,7 @@ constexpr Option kOptions[] = {
      [](CallOptions& to, Name name, Value value) { to.sessions = file(name, value); }},
     {"together", bit(Call::batch),
      [](CallOptions& to, Name name, Value value) {
-         to.together = static_cast<int>(integer(name, value, 1, 1024));
+         to.together = static_cast<int>(integer(name, value, {1, 1024}));
      }},
     {"on_error", kAll,
      [](CallOptions& to, Name name, Value value) { to.on_error = on_error(name, value); }},
@@ -153,14 +102,25 @@ constexpr Option kOptions[] = {
      [](CallOptions& to, Name name, Value value) { to.choice.plan = text(name, value); }},
     {"threads", kLoading,
      [](CallOptions& to, Name name, Value value) {
-         to.choice.threads = static_cast<int>(integer(name, value, 0, 256));
+         to.choice.threads = static_cast<int>(integer(name, value, {0, kThreadCounts.most}));
      }},
 };
 
-const Option& option_named(Call call, std::string_view name) {
+// Of numbers, those that answers take; a pass's rows are the plan's.
+bool is_number_of(Call call, const NumberOption& option) {
+    return (kAnswers & bit(call)) && std::string_view(option.name) != "batch";
+}
+
+void set_option(CallOptions& to, Call call, Name name, Value value) {
+    for (const NumberOption& option : number_options())
+        if (option.name == name && is_number_of(call, option))
+            return set_number(to.generate, option, called(name), value.dump());
     for (const Option& option : kOptions)
-        if (option.name == name && (option.calls & bit(call))) return option;
+        if (option.name == name && (option.calls & bit(call))) return option.set(to, name, value);
     std::string names;
+    for (const NumberOption& option : number_options())
+        if (is_number_of(call, option))
+            names += std::string(names.empty() ? "" : ", ") + option.name;
     for (const Option& option : kOptions)
         if (option.calls & bit(call)) names += std::string(names.empty() ? "" : ", ") + option.name;
     fail("{} has no option '{}': it takes {}", name_of(call), name, names);
@@ -169,14 +129,17 @@ const Option& option_named(Call call, std::string_view name) {
 // An object's values by name; fails if it has a name twice, which JSON allows.
 Json parse_object(std::string_view json) {
     std::set<std::string> names;
+    std::string last;
     const auto once = [&](int depth, Json::parse_event_t event, const Json& value) {
-        if (depth == 1 && event == Json::parse_event_t::key &&
-            !names.insert(value.get<std::string>()).second)
-            fail("option '{}' is given twice", value.get<std::string>());
+        if (depth != 1 || event != Json::parse_event_t::key) return true;
+        last = value.get<std::string>();
+        if (!names.insert(last).second) fail("option '{}' is given twice", last);
         return true;
     };
     Json object = Json::parse(json, once, false);
-    if (!object.is_object()) fail("the options must be a JSON object, as '{{\"temperature\": 0}}'");
+    if (!object.is_object())
+        fail("the options must be a JSON object, as '{{\"temperature\": 0}}'{}",
+             last.empty() ? "" : ": it is none after the key '" + last + "'");
     return object;
 }
 
@@ -204,9 +167,7 @@ CallOptions parse_call_options(Call call, std::string_view json) {
     CallOptions options;
     if (json.empty()) return options;
     const Json object = parse_object(json);
-    for (const auto& [name, value] : object.items())
-        option_named(call, name).set(options, name, value);
-    check_options(options.generate);
+    for (const auto& [name, value] : object.items()) set_option(options, call, name, value);
     if (options.on_error == OnError::column && call != Call::batch)
         fail("option 'on_error': {} has no column for it: \"fail\" or \"null\" is wanted",
              name_of(call));

@@ -32,8 +32,10 @@ std::set<int32_t> end_tokens(Program& program, const Tokenizer& tokenizer) {
 
 void require_context(const Program& program, int tokens) {
     if (tokens > program.context())
-        fail("-c {}: the plan's context is {} tokens; llmsqlc --context {} makes a larger one",
-             tokens, program.context(), tokens);
+        fail(
+            "option 'context': {} tokens; the plan's context is {}, llmsqlc --context {} makes a "
+            "larger one",
+            tokens, program.context(), tokens);
 }
 
 int context_of(const Program& program, const GenerateOptions& options) {

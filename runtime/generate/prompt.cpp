@@ -52,10 +52,12 @@ void require_chat(const Program& program) {
         fail(
             "{}: has no chat section: the model's chat template is not one that llmsql knows, or "
             "the model file left it out; write [chat] template there (docs/plan-format.md, "
-            "\"chat\") and compile it again, or give a text to go on from with -p",
+            "\"chat\") and compile it again, or give a text to go on from, not a message",
             program.name());
-    fail("{}: this is a base model without a chat template: give it a text to go on from with -p",
-         program.name());
+    fail(
+        "{}: this is a base model without a chat template: give it a text to go on from, not a "
+        "message",
+        program.name());
 }
 
 std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
@@ -75,7 +77,7 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
                  "what the chat section makes of the messages");
     std::vector<int32_t> tokens = tokenizer.encode(fragments, true);
     if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
-    // What is asked now and the markup around it are not what --keep forgets.
+    // What is asked now and the markup around it are not what is forgotten.
     size_t last = 0;
     if (keep && tokens.size() > static_cast<size_t>(context)) {
         last = tokenizer.encode(program.render_chat(messages.last(1)), true).size();
@@ -96,7 +98,7 @@ std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional
     const auto kept = static_cast<size_t>(std::max<int64_t>(0, keep.value_or(0)));
     if (!keep || kept + std::max<size_t>(2, whole) > most)
         fail("the {} {} tokens, the context holds {}: {}", what, tokens.size(), context,
-             keep ? "--keep leaves no room" : "--keep N would forget its older part");
+             keep ? "option 'keep' leaves no room" : "option 'keep' would forget its older part");
     const size_t newer = std::max((most - kept) / 2, whole);
     tokens.erase(tokens.begin() + static_cast<ptrdiff_t>(kept),
                  tokens.end() - static_cast<ptrdiff_t>(newer));

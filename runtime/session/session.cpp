@@ -85,7 +85,7 @@ void Session::set_system(const std::string& content) {
         messages_.front().content == content)
         return;
     if (!messages_.empty())
-        fail("--system: the conversation '{}' has begun {} already", name_,
+        fail("option 'system': the conversation '{}' has begun {} already", name_,
              messages_.front().role == "system" ? "with another one" : "without one");
     messages_.push_back({"system", content});
 }

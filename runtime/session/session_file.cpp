@@ -24,7 +24,7 @@ bool is_directory(const std::string& name) {
 
 SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(path) {
     const std::string name = path.string();
-    if (name.empty()) fail("--session: the name of a file is needed");
+    if (name.empty()) fail("option 'sessions': the name of a file is needed");
     if (is_directory(name)) fail("{}: is a directory, not a session file", name);
     // To SQLite ":memory:" is no file, and what it held would be lost.
     if (name.starts_with(':')) fail("{}: is no name of a file; put ./ before it", name);
@@ -55,7 +55,7 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
         make_tables();
     }
     if (pragma("PRAGMA application_id") != kSessionApplicationId)
-        fail("{}: not a session file (llmsql-run --session makes one)", name);
+        fail("{}: not a session file (llmsql-run --session and llm_chat make them)", name);
     const int64_t version = pragma("PRAGMA user_version");
     if (version != kSessionFormatVersion)
         fail("{}: session file format {}, this program reads and writes format {}", name, version,
@@ -118,7 +118,7 @@ void SessionFile::fail_by_sqlite() const {
         case SQLITE_NOMEM:
             throw std::bad_alloc();
         case SQLITE_NOTADB:
-            fail("{}: not a session file (llmsql-run --session makes one)", name());
+            fail("{}: not a session file (llmsql-run --session and llm_chat make them)", name());
         case SQLITE_CORRUPT:
             fail("{}: the session file is damaged ({}); sqlite3 {} .recover shows what can be read",
                  name(), text, name());
@@ -128,7 +128,8 @@ void SessionFile::fail_by_sqlite() const {
         case SQLITE_FULL:
             fail(
                 "{}: {}; nothing since the last commit is kept: make room, then go on with "
-                "--continue, or begin anew if nothing had been committed",
+                "its last answer (llmsql-run --continue), or begin anew if nothing had been "
+                "committed",
                 name(), text);
         default:
             fail("{}: {}", name(), text);

@@ -72,8 +72,9 @@ void Session::find(std::optional<SessionKind> kind, const ProgramIdentity& ident
     kind_ = stored == "chat" ? SessionKind::chat : SessionKind::text;
     if (kind && *kind != kind_)
         refuse(kind_ == SessionKind::chat
-                   ? "is a conversation: go on with it by --chat, or name another by --id"
-                   : "is a text, not a conversation: go on with it by -p, or name another by --id");
+                   ? "is a conversation: go on with it as one (llmsql-run --chat), or name another"
+                   : "is a text, not a conversation: go on with it as one (llmsql-run -p), or name "
+                     "another");
     id_ = query.integer(0);
     revision_ = query.integer(6);
 }

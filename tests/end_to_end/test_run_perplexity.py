@@ -51,7 +51,7 @@ class Perplexity(RunTest):
         empty.write_text("")
         for arguments, message in ((("--perplexity", file, "-c", 16), "tokens are too few"),
                                    (("--perplexity", empty, "-c", 16), "tokens are too few"),
-                                   (("--perplexity", file), "-c 512: the plan's context is 128"),
+                                   (("--perplexity", file), "-c: 512 tokens; the plan's context is 128"),
                                    (("--perplexity", file, "-c", 3), "at least 4 tokens"),
                                    (("--perplexity", self.folder, "-c", 16), "is a directory"),
                                    (("--perplexity", "missing", "-c", 16), "missing: No such file")):

@@ -242,7 +242,7 @@ class Sessions(RunTest):
                 (("--continue", "-p", "x"), "only one of"),
                 (("--continue", "--temp", 0), "goes on as the answer was begun"),
                 (("--tokenize", self.file), "--session goes with"),
-                (("-p", "x", "--commit-every", 0), "1 token or more")):
+                (("-p", "x", "--commit-every", 0), "a whole number from 1")):
             self.assertIn(message, self.refused(*options, status=2))
         for options in (("--id", "a"), ("--continue",), ("--fork", "a"), ("--commit-every", 3)):
             status, _, err = attempt(*self.made["tiny-llama"], *options)
