@@ -8,7 +8,6 @@
 #include "common/utf8.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
-#include "runtime/cli/profile.h"
 #include "runtime/generate/prompt.h"
 
 namespace llmsql {
@@ -37,9 +36,7 @@ int run_answer(Program& program, Tokenizer& tokenizer, const Options& options) {
                            options.keep);
     });
     if (printer.prefill(tokens)) printer.print_answer();
-    printer.statistics().print();
-    report_profile(program, options, printer.statistics().phases());
-    return status_after_signals();
+    return printer.end();
 }
 
 int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
@@ -48,6 +45,10 @@ int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
     Session* session = printer.open_session(SessionKind::chat);
     if (session && options.system) session->set_system(*options.system);
     const bool person = is_terminal();
+    if (person)
+        report(one_line(fmt::format("{}: Ctrl-D ends the conversation, Ctrl-C an answer",
+                                    program.name())) +
+               "\n");
     while (true) {
         if (person) print("> ");
         const auto line = read_line();
@@ -79,9 +80,8 @@ int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
         else if (interrupt())
             break;
     }
-    printer.statistics().print();
-    report_profile(program, options, printer.statistics().phases());
-    return person && interrupt() == SIGINT ? 0 : status_after_signals();
+    const int status = printer.end();
+    return person && interrupt() == SIGINT ? 0 : status;
 }
 
 }  // namespace llmsql

@@ -14,6 +14,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/utf8.h"
 
 namespace llmsql {
 namespace {
@@ -78,7 +79,34 @@ void forget_interrupt() {
 // Whether the last line on standard output has no end yet.
 static bool line_is_open = false;
 
+std::string shown(std::string_view text) {
+    std::string result;
+    while (!text.empty()) {
+        const Utf8Char next = utf8_at(text);
+        const char32_t code = next.code;
+        const bool turns = (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+        if (next.status != Utf8Status::valid)
+            result += kReplacement;
+        else if ((code < 0x20 && code != '\n' && code != '\t') || code == 0x7f)
+            // U+2400 to U+2421 are E2 90 80 to E2 90 A1.
+            result += {'\xe2', '\x90', static_cast<char>(0x80 + (code == 0x7f ? 0x21 : code))};
+        else if ((code >= 0x80 && code < 0xa0) || turns)
+            result += fmt::format("<U+{:04X}>", static_cast<uint32_t>(code));
+        else
+            result += text.substr(0, next.length);
+        text.remove_prefix(next.length);
+    }
+    return result;
+}
+
+std::string counted(uint64_t count, std::string_view noun, std::string_view plural) {
+    return fmt::format("{} {}{}", count, noun, count == 1 ? "" : plural);
+}
+
 void print(std::string_view text) {
+    static const bool terminal = ::isatty(STDOUT_FILENO) != 0;
+    std::string harmless;
+    if (terminal) text = harmless = shown(text);
     if (!text.empty()) line_is_open = !text.ends_with('\n');
     while (!text.empty()) {
         const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
@@ -102,7 +130,7 @@ void end_line() noexcept {
 }
 
 void print_notice(std::string_view text) {
-    report(fmt::format("llmsql-run: {}\n", text));
+    report(fmt::format("llmsql-run: {}\n", one_line(text)));
 }
 
 std::optional<std::string> read_line() {

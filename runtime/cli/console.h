@@ -34,14 +34,24 @@ class StoppedBySignal : public std::runtime_error {
 };
 void stop_if_interrupted();
 
-/// Writes all of `text` to standard output. Throws OutputClosed; other failures are Errors.
+/// Writes all of `text`, whole characters, to standard output: to a terminal as shown() has it,
+/// else as it is. Throws OutputClosed; other failures are Errors.
 void print(std::string_view text);
+
+/// A text as a terminal is to show it, whoever wrote it: nothing in it moves the cursor, changes
+/// settings or the order of what stands beside it. Control characters but line ends and tabs become
+/// their pictures (U+2400 on), those above ASCII and the marks that override a text's direction
+/// <U+202E>, and what is no UTF-8 U+FFFD.
+std::string shown(std::string_view text);
+
+/// "1 token", "2 tokens".
+std::string counted(uint64_t count, std::string_view noun, std::string_view plural = "s");
 
 /// Ends a line of standard output that print() has begun, as well as that is possible: before an
 /// error's line.
 void end_line() noexcept;
 
-/// One line to stderr, after the program's name.
+/// One line to stderr, after the program's name, without control characters.
 void print_notice(std::string_view text);
 
 /// The next line of standard input without its newline; nothing at its end or after a signal.

@@ -32,12 +32,18 @@ std::string speed(double amount, double seconds) {
 }  // namespace
 
 void Statistics::print() const {
-    report(fmt::format("prefill: {} tokens, {} tok/s\n", prefill_tokens,
-                       speed(static_cast<double>(prefill_tokens), prefill_seconds)));
-    report(fmt::format("decode: {} tokens, {} tok/s, {:.1f} GB/s, peak RSS {:.0f} MB\n",
-                       decode_tokens, speed(static_cast<double>(decode_passes), decode_seconds),
-                       rate(static_cast<double>(decode_bytes) / 1e9, decode_seconds),
-                       static_cast<double>(peak_resident_bytes()) / 1e6));
+    if (prefill_tokens > 0)
+        report(fmt::format("prefill: {}, {} tok/s\n", counted(prefill_tokens, "token"),
+                           speed(static_cast<double>(prefill_tokens), prefill_seconds)));
+    const double peak = static_cast<double>(peak_resident_bytes()) / 1e6;
+    if (decode_passes > 0)
+        report(fmt::format("decode: {}, {} tok/s, {:.1f} GB/s, peak RSS {:.0f} MB\n",
+                           counted(decode_tokens, "token"),
+                           speed(static_cast<double>(decode_passes), decode_seconds),
+                           rate(static_cast<double>(decode_bytes) / 1e9, decode_seconds), peak));
+    else if (decode_tokens > 0)  // that came with the prompt
+        report(
+            fmt::format("decode: {}, peak RSS {:.0f} MB\n", counted(decode_tokens, "token"), peak));
     if (decode_streamed > 0 && decode_passes > 0)
         report(fmt::format("weights: {} bytes held, {} read per token (--io {})\n", held_bytes,
                            decode_streamed / decode_passes, name_of(io)));
@@ -133,8 +139,12 @@ int run_complete(Program& program, Tokenizer& tokenizer, const Options& options)
         printer.print_answer();
     else
         print("\n");
-    printer.statistics().print();
-    report_profile(program, options, printer.statistics().phases());
+    return printer.end();
+}
+
+int Printer::end() const {
+    statistics_.print();
+    report_profile(program_, options_, statistics_.phases());
     return status_after_signals();
 }
 

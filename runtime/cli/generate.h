@@ -31,6 +31,7 @@ struct Statistics {
     IoMode io = IoMode::read;
     PassTimes prefill_times, decode_times;  // with --timing
 
+    /// What there was of
     /// prefill: 12 tokens, 85.3 tok/s
     /// decode: 32 tokens, 23.1 tok/s, 12.2 GB/s, peak RSS 71 MB
     /// and, where weights are streamed,
@@ -63,7 +64,8 @@ class Printer {
     /// that ended it. Returns the text.
     std::string print_answer(std::string text = {});
 
-    const Statistics& statistics() const { return statistics_; }
+    /// The last lines of a run, and the profile that the options ask for. Returns the exit status.
+    int end() const;
 
   private:
     Program& program_;

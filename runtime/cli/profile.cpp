@@ -22,7 +22,14 @@ void check_profile_paths(const Options& options) {
         if (!std::filesystem::is_directory(folder, ignored))
             fail("{}: there is no folder {}", path.string(), folder.string());
     }
-    if (!options.profile_html.empty()) output_path(options.profile_html, kPageStart, "a page");
+    if (!options.profile_html.empty()) {
+        const auto page = output_path(options.profile_html, kPageStart, "a page");
+        std::error_code none;
+        // Where it is to be written beside: nothing is left of it.
+        if (page != "-" &&
+            (std::filesystem::is_regular_file(page, none) || !std::filesystem::exists(page, none)))
+            TemporaryFile trial(page);
+    }
     if (!options.profile_db.empty()) check_profile_db(options.profile_db);
 }
 

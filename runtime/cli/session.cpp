@@ -50,8 +50,7 @@ int run_session(Program& program, Tokenizer& tokenizer, const Options& options) 
         else if (!chat)
             print("\n");
     }
-    printer.statistics().print();
-    return status_after_signals();
+    return printer.end();
 }
 
 }  // namespace llmsql

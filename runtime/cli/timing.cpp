@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "runtime/cli/console.h"
+
 namespace llmsql {
 
 std::string timing_text(const char* name, const PassTimes& times, double seconds) {
@@ -10,10 +12,10 @@ std::string timing_text(const char* name, const PassTimes& times, double seconds
     const auto passes = static_cast<double>(times.passes);
     const auto a_pass = [&](uint64_t count) { return static_cast<double>(count) / passes; };
     std::string text = fmt::format(
-        "timing of {}: {} tokens, {} passes; a pass: {:.2f} ms, {:.0f} statements, {:.0f} "
+        "timing of {}: {}, {}; a pass: {:.2f} ms, {:.0f} statements, {:.0f} "
         "jobs\n",
-        name, times.tokens, times.passes, seconds / passes * 1e3, a_pass(times.statements),
-        a_pass(times.jobs));
+        name, counted(times.tokens, "token"), counted(times.passes, "pass", "es"),
+        seconds / passes * 1e3, a_pass(times.statements), a_pass(times.jobs));
     const auto line = [&](const char* part, double part_seconds) {
         text += fmt::format("  {:<18} {:9.3f} ms {:6.2f} %\n", part, part_seconds / passes * 1e3,
                             seconds > 0 ? part_seconds / seconds * 100 : 0);

@@ -132,6 +132,19 @@ class ProfileTest(RunTest):
     def compile_text(self, toml, *options):
         return run("LLMSQLC", toml, "--graph-dir", SOURCE / "graphs", "--context", 128, *options).stdout.decode()
 
+    def test_sessions_too(self):
+        session = self.folder / "profiled.session"
+        for options in (("-p", "Once", "-n", 4), ("--chat", "-p", "Why?", "-n", 4)):
+            for left in (session,):
+                left.unlink(missing_ok=True)
+            page, db = self.folder / "session.html", self.folder / "session-profile.db"
+            _, err = self.run_well("--session", session, *options, "--profile", "--profile-html", page,
+                                   "--profile-db", db)
+            self.assertIn("profile of decode", err)
+            self.assertTrue(page.exists() and db.exists())
+            page.unlink()
+            db.unlink()
+
     def test_other_modes(self):
         text = self.folder / "text.txt"
         text.write_text("Once upon a time there was a little girl. " * 20)

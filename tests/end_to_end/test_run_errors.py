@@ -2,6 +2,7 @@
 """Bad input to llmsql-run: one clear line, the right exit status, no file left behind."""
 
 import os
+import pathlib
 import resource
 import signal
 import subprocess
@@ -50,6 +51,48 @@ class Errors(RunTest):
                 ((*both, "--keep", "-2"), "--keep"),
                 (("--tokenize", "x"), "which database?")):
             self.check(arguments, 2, message)
+
+    def test_numbers(self):
+        """One line names the option, what it takes and what was given; SQL's options go by the same
+        table (test_extension.py)."""
+        huge = ("99999999999999999999", str(2**64 - 1), str(2**63), "-99999999999999999999", "1e300",
+                "1e3", "0.5", "abc", "", " 1", "0x10", "nan")
+        for option, wanted in (("-n", "from -1 to 2147483647"), ("-c", "from 1 to 2147483647"),
+                               ("-b", "from 1 to 2147483647"), ("--keep", "from -1 to 2147483647"),
+                               ("--seed", f"from -1 to {2**63 - 1}"), ("-t", "from 1 to 256"),
+                               ("--top-k", "from -1 to 2147483647")):
+            for given in huge:
+                self.check((self.plan, self.db, option, given), 2,
+                           f"{option}: a whole number {wanted} is wanted, not {given.strip()}"[:-1])
+        for option in ("--temp", "--top-p", "--min-p", "--repeat-penalty"):
+            for given in ("1e400", "1e31", "nan", "inf", "-0.1", "abc", "", "1,5"):
+                self.check((self.plan, self.db, option, given), 2, f"{option}: a number from ")
+        for options in (("--session", "s.db", "--commit-every", "99999999999999999999"),
+                        ("--trace", "x", "--trace-passes", "0"), ("--compare", "x", "--tolerance", "-1")):
+            self.check((self.plan, self.db, *options), 2, f"{options[2]}: a ")
+        # The ends of a range are in it.
+        self.run_well("-p", "a", "-n", "1", "--seed", 2**63 - 1, "--top-k", "-1", "--temp", "+1e30")
+
+    def test_outputs_are_looked_at_before_the_run(self):
+        if os.geteuid() == 0:
+            target = pathlib.Path("/proc/self/run.html")  # nothing can be made there
+        else:
+            folder = self.folder / "closed"
+            folder.mkdir(mode=0o500)
+            target = folder / "run.html"
+        status, out, err = attempt(self.plan, self.db, "-p", "a", "-n", 4, "--profile-html", target)
+        self.assertEqual((status, out), (1, b""))
+        self.assertIn("run.html", err)
+
+    def test_no_figures_of_nothing(self):
+        for arguments in (("-p", "a", "-n", "0"), ("--chat", "-p", "a", "-n", "0")):
+            err = self.run_well(*arguments)[1]
+            self.assertNotIn("decode", err)
+        self.assertEqual(self.run_well(stdin=b"")[1], "")
+        err = self.run_well("-p", "a", "-n", "1", "--timing")[1]
+        self.assertRegex(err, r"decode: 1 token, peak RSS ")
+        for nonsense in (" 0 tokens", " 0.00 tok/s", "nan", "inf", "1 passes", " 1 tokens"):
+            self.assertNotIn(nonsense, err)
 
     def test_help_and_version(self):
         status, out, err = attempt("--version")
