@@ -611,7 +611,7 @@ bool Program::model_has_template() const {
 std::vector<Fragment> Program::render_chat(std::span<const ChatMessage> messages) {
     State& state = *state_;
     if (!has_chat())
-        fail("{}: this model has no chat template: give a prompt with -p",
+        fail("{}: this model has no chat template: give a text to go on from",
              state.plan.path.string());
     state.sandbox->begin(Sandbox::Phase::off);
     step(prepare(state.db(), "DELETE FROM temp.message", "message").get(), "message");
