@@ -114,7 +114,7 @@ class Builder {
         for (at += 2; at < tokens.size(); ++at) {
             const SqlToken& token = tokens[at];
             if (token.is_symbol("(")) {
-                if (open) not_literal(columns, column);
+                if (open) not_literal(columns, filled ? column - 1 : column);
                 row.clear();
                 column = 0;
                 open = true;
@@ -134,7 +134,7 @@ class Builder {
                     token.is("null") ? Value() : Value((negative ? "-" : "") + token.text);
                 filled = true;
             } else {
-                not_literal(columns, column);
+                not_literal(columns, filled ? column - 1 : column);
             }
         }
         if (open) not_literal(columns, column);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "plan/outline.h"
 #include "runtime/cli/chat.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
@@ -93,6 +94,8 @@ int run(const Options& options) {
     PlanFile plan =
         options.plan.empty() ? installed_plan(db, options.installed) : read_plan(options.plan);
     check_profile_paths(options);
+    // A plan that cannot be shown is told so before it runs, not after.
+    if (options.profiles()) outline_of(plan);
     Watch watch(plan, options);
     const ProgramOptions how{.threads = options.threads,
                              .io = options.io,
