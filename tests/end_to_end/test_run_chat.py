@@ -90,7 +90,7 @@ class Chat(RunTest):
         for options in ((), ("--chat", "-p", "Why?")):
             status, out, err = attempt(*self.made["tiny-gemma3"], *options)
             self.assertEqual((status, out), (1, b""))
-            self.assertRegex(err, r"\Allmsql-run: [^\n]+ base model: [^\n]+ a message\n\Z")
+            self.assertRegex(err, r"\Allmsql-run: [^\n]+ base model [^\n]+ a message\n\Z")
 
 
 class Terminal(RunTest):
