@@ -12,19 +12,10 @@
 #include <set>
 
 #include "common/error.h"
+#include "common/shared_file.h"
 
 namespace llmsql {
 namespace {
-
-Descriptor open_regular(const std::filesystem::path& path) {
-    Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (file.get() < 0) fail("{}: {}", path.string(), std::strerror(errno));
-    struct stat info {};
-    if (::fstat(file.get(), &info) != 0) fail("{}: {}", path.string(), std::strerror(errno));
-    if (S_ISDIR(info.st_mode)) fail("{}: is a directory, a file is needed here", path.string());
-    if (!S_ISREG(info.st_mode)) fail("{}: is not a regular file", path.string());
-    return file;
-}
 
 void write_all(int fd, std::string_view content, const std::filesystem::path& path) {
     while (!content.empty()) {
@@ -47,20 +38,47 @@ std::string sqlite_name(const std::filesystem::path& path) {
 }
 
 void require_readable_file(const std::filesystem::path& path) {
-    open_regular(path);
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) fail("{}: {}", path.string(), std::strerror(errno));
+    if (S_ISDIR(info.st_mode)) fail("{}: is a directory, a file is needed here", path.string());
+    if (!S_ISREG(info.st_mode)) fail("{}: is not a regular file", path.string());
+    if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0)
+        fail("{}: {}", path.string(), std::strerror(errno));
 }
 
 std::string read_file(const std::filesystem::path& path) {
-    const Descriptor file = open_regular(path);
+    const auto file = SharedFile::of(path);
     std::string content;
     char buffer[1 << 16];
     for (;;) {
-        const ssize_t got = ::read(file.get(), buffer, sizeof buffer);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail("{}: cannot read: {}", path.string(), std::strerror(errno));
-        if (got == 0) return content;
-        content.append(buffer, static_cast<size_t>(got));
+        const size_t got = file->read(content.size(), buffer, sizeof buffer);
+        content.append(buffer, got);
+        if (got < sizeof buffer) return content;
     }
+}
+
+std::string read_start(const std::filesystem::path& path, size_t bytes) {
+    std::string start(bytes, '\0');
+    start.resize(SharedFile::of(path)->read(0, start.data(), bytes));
+    return start;
+}
+
+std::optional<std::filesystem::path> unfinished_log(const std::filesystem::path& database) {
+    std::error_code ignored;
+    std::filesystem::path real = std::filesystem::canonical(database, ignored);
+    if (ignored) real = database;  // it may be gone, and its log not
+    for (const char* suffix : {"-wal", "-journal"}) {
+        const std::filesystem::path log = real.string() + suffix;
+        struct stat info {};
+        if (::stat(log.c_str(), &info) != 0 || info.st_size == 0) continue;
+        // What a journal begins with is zeroed once its transaction has ended, where the database's
+        // journal mode is to keep the file.
+        const bool ended = std::string_view(suffix) == "-journal" && S_ISREG(info.st_mode) &&
+                           ::faccessat(AT_FDCWD, log.c_str(), R_OK, AT_EACCESS) == 0 &&
+                           read_start(log, 1) == std::string(1, '\0');
+        if (!ended) return log;
+    }
+    return std::nullopt;
 }
 
 std::filesystem::path output_path(const std::filesystem::path& path, std::string_view magic,
@@ -71,13 +89,15 @@ std::filesystem::path output_path(const std::filesystem::path& path, std::string
         fail("{}: is a directory, a file name is needed here", path.string());
     if (!std::filesystem::is_regular_file(status)) return path;
     const std::filesystem::path target = std::filesystem::canonical(path, ignored);
-    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    std::string start(magic.size(), '\0');
-    const ssize_t got = file.get() < 0 ? 0 : ::read(file.get(), start.data(), start.size());
-    if (got > 0 && start != magic)
-        fail("{}: is there already and is not {}: choose another name, or remove it first",
-             path.string(), kind);
-    return ignored ? path : target;
+    if (std::filesystem::file_size(target) > 0) {
+        // What says nothing of itself may be anybody's.
+        if (magic.empty())
+            fail("{}: is there already: choose another name, or remove it first", path.string());
+        if (read_start(target, magic.size()) != magic)
+            fail("{}: is there already and is not {}: choose another name, or remove it first",
+                 path.string(), kind);
+    }
+    return target;
 }
 
 std::filesystem::path regular_output_path(const std::filesystem::path& path, std::string_view magic,

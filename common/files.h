@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,15 +30,25 @@ class Descriptor {
 /// A file's name as sqlite3_open_v2() is to be given it, which takes "file:…" for a URI.
 std::string sqlite_name(const std::filesystem::path& path);
 
-/// The content of a regular file. Errors name the path: not found, a directory, unreadable.
+/// The content of a regular file. Errors name the path: not found, a directory, unreadable. Read
+/// through SharedFile: a database's locks stay, whoever in this process holds them.
 std::string read_file(const std::filesystem::path& path);
 
-/// Fails unless `path` is an existing regular file that can be opened for reading.
+/// The first bytes of a regular file, fewer where it is shorter; as read_file().
+std::string read_start(const std::filesystem::path& path, size_t bytes);
+
+/// Fails unless `path` is an existing regular file that may be read. Opens nothing.
 void require_readable_file(const std::filesystem::path& path);
+
+/// The log (-wal) or journal that belongs to a database and has not been written back into it:
+/// somebody is writing, or died while he was. A journal that its mode keeps, and whose transaction
+/// has ended, is none. Looked for where SQLite does, beside a symbolic link's target.
+std::optional<std::filesystem::path> unfinished_log(const std::filesystem::path& database);
 
 /// Where output to `path` goes: a symbolic link's target. Fails where a file is already that is
 /// neither empty nor starts with `magic`, for that is no earlier output but something else, an
-/// input perhaps; and at a directory. `kind` says what the output is ("a plan").
+/// input perhaps (without a magic: at any that is not empty); and at a directory. `kind` says what
+/// the output is ("a plan").
 std::filesystem::path output_path(const std::filesystem::path& path, std::string_view magic,
                                   std::string_view kind);
 

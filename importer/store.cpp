@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "common/half.h"
+#include "common/machine.h"
 #include "common/model_format.h"
 #include "compiler/parse/source.h"
 #include "importer/dequantize.h"
@@ -46,8 +47,8 @@ size_t elements_of_row<Q4Block>(int64_t cols) {
     return static_cast<size_t>(block_count(cols));
 }
 
-/// Does task(0) … task(count - 1) on as many threads as the machine has processors. What a task
-/// throws is thrown here, the first task's if several do.
+/// Does task(0) … task(count - 1) on as many threads as the process may keep processors busy. What
+/// a task throws is thrown here, the first task's if several do.
 void in_parallel(size_t count, const std::function<void(size_t)>& task) {
     std::atomic<size_t> next = 0;
     std::vector<std::exception_ptr> errors(count);
@@ -60,7 +61,7 @@ void in_parallel(size_t count, const std::function<void(size_t)>& task) {
             }
         }
     };
-    const size_t processors = std::max(1u, std::thread::hardware_concurrency());
+    static const auto processors = static_cast<size_t>(usable_processors());
     {
         std::vector<std::jthread> helpers;
         for (size_t i = 1; i < std::min(count, processors); ++i) {

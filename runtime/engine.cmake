@@ -31,7 +31,6 @@ target_sources(llmsql_runtime PRIVATE
   storage/io_choice.cpp
   storage/kv_cache.cpp
   storage/map_reader.cpp
-  storage/memory_limit.cpp
   storage/model_db.cpp
   storage/model_file.cpp
   storage/page_reader.cpp

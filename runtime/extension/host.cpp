@@ -106,7 +106,7 @@ class Executors {
 Program open_program(const ModelDb& db, const ModelChoice& choice,
                      const std::function<bool()>& interrupted) {
     PlanFile plan = plan_of(db, choice.plan);
-    ExecutorKey key{fork_generation(), &ModelFile::of(db.path().string()), text_of(plan), 0};
+    ExecutorKey key{fork_generation(), db.file().get(), text_of(plan), 0};
     // No mappings: a library may not install the handler that makes them safe.
     ProgramOptions options{.threads = sensible(choice.threads), .io = std::nullopt};
     options.interrupted = interrupted;

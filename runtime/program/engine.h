@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/machine.h"
 #include "runtime/ops/functions.h"
 #include "runtime/program/executor.h"
 #include "runtime/storage/arena.h"

@@ -5,6 +5,7 @@
 #include "runtime/storage/blob_pages.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/error.h"
 #include "runtime/storage/sqlite.h"
@@ -35,11 +36,11 @@ std::unique_ptr<BlobPages> BlobPages::of(const ModelDb& db) {
     if (!step(query.get(), where)) return nullptr;
     const int64_t root = sqlite3_column_int64(query.get(), 0);
     if (root <= 0) return nullptr;
-    return std::unique_ptr<BlobPages>(
-        new BlobPages(ModelFile::of(where), static_cast<uint32_t>(root)));
+    return std::unique_ptr<BlobPages>(new BlobPages(db.file(), static_cast<uint32_t>(root)));
 }
 
-BlobPages::BlobPages(ModelFile& file, uint32_t root) : file_(file) {
+BlobPages::BlobPages(std::shared_ptr<ModelFile> file, uint32_t root)
+    : shared_(std::move(file)), file_(*shared_) {
     unsigned char header[kFileHeader];
     file_.read(0, header, sizeof header);
     page_bytes_ = big_endian(header + 16, 2);
@@ -128,6 +129,7 @@ void BlobPages::note_cell(uint64_t page, size_t cell) {
         const uint64_t pages = (payload - local + chain_bytes() - 1) / chain_bytes();
         if (pages > pages_) damaged("a BLOB larger than the file");
         blob.first_page = big_endian(first, 4);
+        page_offset(blob.first_page);  // 0 would say that there is no chain
         blob.pages = static_cast<uint32_t>(pages);
     }
     blobs_.push_back(blob);

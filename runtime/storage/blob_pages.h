@@ -19,7 +19,7 @@ class BlobPages {
     /// this class knows it: a table without a b-tree of its own.
     static std::unique_ptr<BlobPages> of(const ModelDb& db);
 
-    ModelFile& file() const { return file_; }
+    ModelFile& file() const { return *shared_; }
 
     /// Bytes of data on one page of a chain, and where they start on it.
     size_t chain_bytes() const { return usable_ - kChainHeader; }
@@ -63,12 +63,13 @@ class BlobPages {
     [[noreturn]] void damaged(const char* what) const;
 
   private:
-    BlobPages(ModelFile& file, uint32_t root);
+    BlobPages(std::shared_ptr<ModelFile> file, uint32_t root);
     void walk(uint32_t page, int depth);
     void note_cell(uint64_t page, size_t cell);
     size_t local_payload(uint64_t payload) const;
     uint64_t varint(const unsigned char* bytes, size_t have, size_t& at) const;
 
+    const std::shared_ptr<ModelFile> shared_;
     ModelFile& file_;
     size_t page_bytes_ = 0, usable_ = 0;
     uint64_t pages_ = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "common/error.h"
@@ -71,6 +72,10 @@ DirectReader::DirectReader(std::unique_ptr<BlobPages> pages, const TileReading& 
 }
 
 DirectReader::~DirectReader() {
+    stop();
+}
+
+void DirectReader::stop() {
     {
         const std::lock_guard lock(mutex_);
         stopping_ = true;
@@ -109,7 +114,13 @@ void DirectReader::make_ring(size_t room) {
     memory_ = AnonymousMemory(slots_.size() * slot_bytes_, "reading past the page cache");
     madvise(memory_.data(), memory_.size(), MADV_HUGEPAGE);  // fewer pages to pin; only a hint
     const SignalsBlocked blocked;
-    for (size_t i = 0; i < kReadingThreads; ++i) threads_.emplace_back([this] { serve(); });
+    try {
+        for (size_t i = 0; i < kReadingThreads; ++i) threads_.emplace_back([this] { serve(); });
+    } catch (const std::system_error& error) {
+        stop();
+        fail("{}: cannot start a thread that reads ahead: {}; use --io=read", file_.path(),
+             error.what());
+    }
 }
 
 uint64_t DirectReader::fetched() const {
@@ -398,7 +409,7 @@ bool DirectReader::read_run(std::span<const Part> parts) {
             ::preadv(descriptor_, pieces.data() + first, static_cast<int>(parts.size() - first),
                      static_cast<off_t>(offset));
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0 && errno == EINVAL) return false;
+        if (got < 0 && (errno == EINVAL || errno == EOPNOTSUPP)) return false;
         if (got < 0) fail("{}: cannot read at {}: {}", file_.path(), offset, std::strerror(errno));
         if (got == 0) file_.fail_truncated();
         offset += static_cast<uint64_t>(got);

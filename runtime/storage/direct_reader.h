@@ -29,7 +29,8 @@ class DirectReader final : public TileReader {
     /// Whether what the plan leaves for reading is enough.
     static bool has_room(const TileReading& reading);
 
-    /// Null where the system refuses to read the file past its page cache; fails without room.
+    /// Null where the system refuses to read the file past its page cache; fails without room, and
+    /// where the system has no memory or no thread for it.
     static std::unique_ptr<DirectReader> of(std::unique_ptr<BlobPages>& pages,
                                             const TileReading& reading);
     DirectReader(const DirectReader&) = delete;
@@ -78,6 +79,7 @@ class DirectReader final : public TileReader {
     Place place_of(const ScheduledTile& tile) const;
     void make_ring(size_t room);
     void serve();
+    void stop();
 
     // With the lock held.
     Slot& acquire(size_t place, std::unique_lock<std::mutex>& lock);

@@ -6,16 +6,18 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <new>
 #include <vector>
 
 #include "common/catalogue.h"
+#include "common/error.h"
+#include "common/machine.h"
 #include "common/page_cache.h"
 #include "common/types.h"
 #include "runtime/storage/anonymous_memory.h"
 #include "runtime/storage/blob_pages.h"
 #include "runtime/storage/direct_reader.h"
 #include "runtime/storage/map_reader.h"
-#include "runtime/storage/memory_limit.h"
 
 namespace llmsql {
 namespace {
@@ -44,8 +46,7 @@ Sample take_sample(const BlobPages& pages, const std::vector<ScheduledTile>& sch
     return sample;
 }
 
-bool is_cached(BlobPages& pages, const Sample& sample) {
-    const std::span<const std::byte> mapping = pages.file().mapping();
+bool is_cached(std::span<const std::byte> mapping, const BlobPages& pages, const Sample& sample) {
     constexpr uint64_t kPage = 4096;
     return std::ranges::all_of(sample, [&](size_t tile) {
         const FileRange range = pages.likely_chain(tile);
@@ -79,6 +80,19 @@ double time_of(TileReader& reader, const BlobPages& pages, const Sample& sample,
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// What a way that is only tried gives; null where it fails, be it for want of memory or of threads.
+// A file that is to blame fails the plain way again.
+template<class Try>
+std::unique_ptr<TileReader> if_possible(Try way) {
+    try {
+        return way();
+    } catch (const Error&) {
+        return nullptr;
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
 // Tries both ways where weights are streamed; what it tried with is what it returns.
 std::unique_ptr<TileReader> faster_reader(const ModelDb& db, const TileReading& reading,
                                           Workers& workers) {
@@ -90,7 +104,8 @@ std::unique_ptr<TileReader> faster_reader(const ModelDb& db, const TileReading& 
     const Sample a = take_sample(pages, reading.schedule, from);
     const Sample b = take_sample(pages, reading.schedule, from);
     // What is not cached would be read from the device now, and tells nothing.
-    if (b.empty() || !is_cached(pages, a) || !is_cached(pages, b)) return by_read;
+    const auto mapping = pages.file().mapping()->bytes();
+    if (b.empty() || !is_cached(mapping, pages, a) || !is_cached(mapping, pages, b)) return by_read;
     auto by_map = std::make_unique<MapReader>(BlobPages::of(db), reading);
     std::vector<AnonymousMemory> buffers;
     for (int i = 0; i < workers.count(); ++i) buffers.emplace_back(kTileBytes / 2, "tile buffers");
@@ -112,14 +127,18 @@ std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileRead
                                                Workers& workers) {
     const auto made = [&](IoMode mode) { return make_tile_reader(db, mode, reading); };
     if (reading.scarce) {
-        auto pages = BlobPages::of(db);
-        if (!pages) return made(IoMode::blob);
         if (DirectReader::has_room(reading))
-            if (auto direct = DirectReader::of(pages, reading)) return direct;
-        return std::make_unique<PageReader>(std::move(pages));
+            if (auto direct = if_possible([&]() -> std::unique_ptr<TileReader> {
+                    auto pages = BlobPages::of(db);
+                    return pages ? DirectReader::of(pages, reading) : nullptr;
+                }))
+                return direct;
+        return made(IoMode::read);
     }
-    if (!reading.may_map) return made(IoMode::read);
-    const auto huge = [&] { return is_mapped_huge(ModelFile::of(db.path().string()).mapping()); };
+    // Kept while ways are tried, which then find it.
+    const auto mapping = reading.may_map ? db.file()->mapping_if_possible() : nullptr;
+    if (!mapping) return made(IoMode::read);
+    const auto huge = [&] { return is_mapped_huge(mapping->bytes()); };
     if (reading.streamed_bytes == 0) {
         // A budget that holds everything counts on memory of its own, and leaves no windows.
         if (reading.windows) return made(IoMode::read);
@@ -129,7 +148,9 @@ std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileRead
     }
     if (reading.windows.value_or(0) < mapped_bytes(reading.workers)) return made(IoMode::read);
     if (huge()) return made(IoMode::map);
-    return faster_reader(db, reading, workers);
+    if (auto faster = if_possible([&] { return faster_reader(db, reading, workers); }))
+        return faster;
+    return made(IoMode::read);
 }
 
 }  // namespace llmsql

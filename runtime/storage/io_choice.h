@@ -11,7 +11,8 @@ namespace llmsql {
 /// Where the page cache is too small for what is read, `direct`, if the plan and the system allow
 /// it. Else `read`, unless `map` is allowed and better: where weights that are held would not fit
 /// in memory beside the page cache, or where streaming a part of the schedule both ways, which
-/// takes some ten milliseconds, shows windows to be faster.
+/// takes some ten milliseconds, shows windows to be faster. What is chosen so by itself never fails
+/// for want of what `read` does not need: then that is chosen.
 std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileReading& reading,
                                                Workers& workers);
 

@@ -19,7 +19,8 @@ constexpr uint64_t kWindow = kMapWindow;
 MapReader::MapReader(std::unique_ptr<BlobPages> pages, const TileReading& reading)
     : by_read_(std::move(pages)),
       file_(by_read_.pages().file()),
-      mapping_(file_.mapping()),
+      shared_(file_.mapping()),
+      mapping_(shared_->bytes()),
       most_windows_(reading.windows ? static_cast<size_t>(*reading.windows / kWindow) : 0),
       workers_(static_cast<size_t>(reading.workers)) {
     if (reading.windows && *reading.windows < mapped_bytes(reading.workers))

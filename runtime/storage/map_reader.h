@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "runtime/storage/page_reader.h"
@@ -24,11 +25,11 @@ class MapReader final : public TileReader {
               Use use) override;
     std::span<const std::byte> view(int worker, int64_t rowid, size_t offset,
                                     size_t bytes) override;
-    void check() const override { file_.check_mapping(); }
+    void check() const override { shared_->check(); }
 
   private:
     struct Worker {
-        int64_t rowid = -1;  // of the BLOB that it looked at last
+        std::optional<int64_t> rowid;  // of the BLOB that it looked at last: any number
         const BlobPages::Blob* blob = nullptr;
         const std::vector<BlobPages::Run>* chain = nullptr;  // null: it has none
         uint64_t begin = 0, end = 0;                         // of the file, populated for it
@@ -43,6 +44,7 @@ class MapReader final : public TileReader {
 
     PageReader by_read_;  // for what is not scanned, and the pages' places
     ModelFile& file_;
+    const std::shared_ptr<const FileMapping> shared_;
     const std::span<const std::byte> mapping_;
     const size_t most_windows_;  // 0: no limit
     std::vector<Worker> workers_;

@@ -1,8 +1,6 @@
 // Opening a model.db. See model_db.h; the format is docs/model-db.md.
 #include "runtime/storage/model_db.h"
 
-#include <sys/stat.h>
-
 #include <cstring>
 
 #include "common/error.h"
@@ -27,25 +25,29 @@ int64_t pragma(sqlite3* db, const char* sql, const std::string& where) {
 // A log or journal beside the file means that it is being written, or that a writer died: what a
 // read-only connection would see of it is not what was imported.
 void refuse_companions(const std::filesystem::path& path) {
-    for (const char* suffix : {"-wal", "-journal"}) {
-        struct stat info {};
-        const std::string companion = path.string() + suffix;
-        if (::stat(companion.c_str(), &info) == 0 && info.st_size > 0)
-            fail(
-                "{}: a {} file lies beside it, so the database is being written or a writer "
-                "died; open it once with sqlite3 to recover it, or import it again",
-                path.string(), suffix);
-    }
+    if (const auto log = unfinished_log(path))
+        fail(
+            "{}: a {} file lies beside it, so the database is being written or a writer "
+            "died; open it once with sqlite3 to recover it, or import it again",
+            path.string(), log->string().ends_with("-wal") ? "-wal" : "-journal");
 }
 
-// Looks at the file's header before SQLite opens it. In write-ahead-log mode, opening it would make
-// files beside it, or fail for want of the right to.
-void check_header(const std::string& name, const std::string& not_ours) {
-    const ModelFile& file = ModelFile::of(name);
+// Looks at the file's header before any statement is run: in write-ahead-log mode, one would make
+// files beside it, or fail for want of the right to. Through SQLite's own handle, which takes no
+// lock for that, and drops none.
+void check_header(sqlite3* db, const std::string& name, const std::string& not_ours) {
+    sqlite3_file* file = nullptr;
     unsigned char header[100];
-    if (file.size() < sizeof header) fail("{}", not_ours);
-    file.read(0, header, sizeof header);
-    if (std::memcmp(header, "SQLite format 3", 16) != 0) fail("{}", not_ours);
+    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK || !file ||
+        !file->pMethods || file->pMethods->xRead(file, header, sizeof header, 0) != SQLITE_OK ||
+        std::memcmp(header, "SQLite format 3", 16) != 0)
+        fail("{}", not_ours);
+    const auto number_at = [&](size_t at) {
+        uint32_t value = 0;
+        for (size_t i = 0; i < 4; ++i) value = value << 8 | header[at + i];
+        return value;
+    };
+    if (number_at(68) != kModelApplicationId) fail("{}", not_ours);
     if (header[18] != 1 || header[19] != 1)  // the versions for writing and for reading
         fail(
             "{}: the database is in write-ahead-log mode, which weights that never change do not "
@@ -101,7 +103,6 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     refuse_companions(path);
     const std::string name = path.string();
     const std::string not_ours = name + ": not a model database (llmsql-import makes one)";
-    check_header(name, not_ours);
     sqlite3* raw = nullptr;
     const int code = sqlite3_open_v2(sqlite_name(name).c_str(), &raw,
                                      SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
@@ -111,6 +112,7 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
     sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
     sqlite3_extended_result_codes(raw, 1);
+    check_header(raw, name, not_ours);
     sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, kLongestValue);
     sqlite3_limit(raw, SQLITE_LIMIT_ATTACHED, 0);
     // A row takes ten bytes at least, and no statement of ours that many steps a byte.
@@ -127,6 +129,10 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     step(prepare(raw, "BEGIN", name).get(), name);
     require_plain_tables(raw, name);
     step(prepare(raw, "SELECT 1 FROM llm_meta LIMIT 1", name).get(), name);
+    file_ = ModelFile::of(name);
+    int moved = 0;  // left so by what has no such question to answer
+    sqlite3_file_control(raw, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+    if (moved || !file_->is_at(name)) fail("{}: was replaced while it was opened; try again", name);
     db_ = connection.release();
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/catalogue.h"
+#include "runtime/storage/model_file.h"
 #include "runtime/storage/sqlite_api.h"
 
 namespace llmsql {
@@ -28,7 +29,8 @@ struct StepLimit {
 /// Not thread-safe: one thread at a time. Errors name the file and what is wrong with it.
 class ModelDb {
   public:
-    /// Opens read-only and immutable-in-practice: refuses a file that is not a model database, is
+    /// Opens read-only and immutable-in-practice, through SQLite alone until it is known to be a
+    /// model database (common/shared_file.h says why). Refuses a file that is none, is
     /// of another format version, is in write-ahead-log mode, or has a log or hot journal beside
     /// it; and one whose tables are not plain tables, since a view or a generated column is a
     /// program. Statements that step further than the file has rows are ended.
@@ -48,6 +50,9 @@ class ModelDb {
     /// The read-only connection, for prepared statements over llm_token, llm_merge and llm_meta.
     sqlite3* handle() const { return db_; }
 
+    /// The file as plain bytes: the one that the connection is on.
+    const std::shared_ptr<ModelFile>& file() const { return file_; }
+
     /// llm_meta's value under a key, if there is one.
     std::optional<std::string> meta(const std::string& key) const;
 
@@ -56,6 +61,7 @@ class ModelDb {
 
   private:
     std::filesystem::path path_;
+    std::shared_ptr<ModelFile> file_;
     std::unique_ptr<StepLimit> steps_;  // outlives the connection
     sqlite3* db_ = nullptr;
 };

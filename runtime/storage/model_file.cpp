@@ -1,12 +1,13 @@
-// The registry of open files, and the guard of their mappings. See model_file.h.
+// Reading and mapping a model file, and the guard of their mappings. See model_file.h.
 #include "runtime/storage/model_file.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -16,6 +17,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/fork.h"
 #include "runtime/storage/anonymous_memory.h"
 
 namespace llmsql {
@@ -24,21 +26,21 @@ namespace {
 constexpr uint64_t kHuge = 2 << 20;
 constexpr uint64_t kPage = 4096;
 
-// What the signal handler may look at. A mapping is entered once and stays.
+// What the signal handler may look at; no mapping is in a slot where both ends are 0.
 struct Guarded {
     std::atomic<uintptr_t> begin{0}, end{0};
     std::atomic<bool> failed{false};
 };
 std::array<Guarded, 64> guarded;
-std::atomic<size_t> guarded_count{0};
+std::mutex guarded_mutex;  // of who takes a slot and gives it back
 
 // Only calls that are safe in a handler: the page that cannot be read becomes one of zeros, so that
-// the thread goes on; what it computes is thrown away when check_mapping() fails.
+// the thread goes on; what it computes is thrown away when FileMapping::check() fails.
 void on_bus_error(int, siginfo_t* info, void*) {
     const auto at = reinterpret_cast<uintptr_t>(info->si_addr);
-    for (size_t i = 0; i < guarded_count.load() && i < guarded.size(); ++i) {
-        if (at < guarded[i].begin.load() || at >= guarded[i].end.load()) continue;
-        guarded[i].failed.store(true);
+    for (Guarded& mapping : guarded) {
+        if (at < mapping.begin.load() || at >= mapping.end.load()) continue;
+        mapping.failed.store(true);
         void* page = reinterpret_cast<void*>(at & ~(kPage - 1));
         if (mmap(page, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == page)
             return;
@@ -56,100 +58,107 @@ void guard_mappings() {
     sigaction(SIGBUS, &action, nullptr);
 }
 
-ModelFile& ModelFile::of(const std::string& path) {
-    static std::mutex mutex;
-    static std::map<std::pair<dev_t, ino_t>, std::unique_ptr<ModelFile>> files;
+std::shared_ptr<ModelFile> ModelFile::of(const std::string& path) {
+    static ForkMutex& mutex = *new ForkMutex;
+    static auto& files = *new std::map<SharedFile::Identity, std::weak_ptr<ModelFile>>;
+    std::shared_ptr<SharedFile> file = SharedFile::of(path);
     const std::lock_guard lock(mutex);
-    struct stat info {};
-    if (::stat(path.c_str(), &info) != 0) fail("{}: {}", path, std::strerror(errno));
-    std::unique_ptr<ModelFile>& file = files[{info.st_dev, info.st_ino}];
-    if (!file) {
-        const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        if (descriptor < 0) fail("{}: {}", path, std::strerror(errno));
-        file.reset(new ModelFile(path, descriptor));
-    }
-    return *file;
+    std::erase_if(files, [](const auto& entry) { return entry.second.expired(); });
+    std::weak_ptr<ModelFile>& known = files[file->identity()];
+    std::shared_ptr<ModelFile> model = known.lock();
+    if (!model) known = model = std::shared_ptr<ModelFile>(new ModelFile(std::move(file)));
+    return model;
 }
 
-uint64_t ModelFile::size() const {
+bool ModelFile::is_at(const std::string& path) const {
     struct stat info {};
-    if (::fstat(descriptor_, &info) != 0) fail("{}: {}", path_, std::strerror(errno));
-    return static_cast<uint64_t>(info.st_size);
+    return ::stat(path.c_str(), &info) == 0 &&
+           SharedFile::Identity(info.st_dev, info.st_ino) == file_->identity();
 }
 
 void ModelFile::fail_truncated() const {
-    fail("{}: ends early: it was truncated while it was in use", path_);
+    fail("{}: ends early: it was truncated while it was in use", path());
 }
 
 void ModelFile::read(uint64_t offset, void* out, size_t bytes) const {
-    auto* to = static_cast<char*>(out);
-    while (bytes > 0) {
-        const ssize_t got = ::pread(descriptor_, to, bytes, static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail("{}: cannot read at {}: {}", path_, offset, std::strerror(errno));
-        if (got == 0) fail_truncated();
-        to += got;
-        offset += static_cast<uint64_t>(got);
-        bytes -= static_cast<size_t>(got);
-    }
+    if (file_->read(offset, out, bytes) < bytes) fail_truncated();
 }
 
 void ModelFile::try_read(uint64_t offset, void* out, size_t bytes) const {
     // An error will come again when the bytes are read in earnest.
-    static_cast<void>(!::pread(descriptor_, out, bytes, static_cast<off_t>(offset)));
+    static_cast<void>(!::pread(descriptor(), out, bytes, static_cast<off_t>(offset)));
 }
 
 int ModelFile::direct_descriptor() {
     const std::lock_guard lock(mutex_);
-    if (direct_) return *direct_;
-    direct_ = -1;
-    const int opened = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+    const int opened = file_->direct_descriptor();
     if (opened < 0) return -1;
-    // Never closed, like the other one, unless the path leads to another file by now.
-    struct stat here {
-    }, there{};
-    if (::fstat(descriptor_, &here) != 0 || ::fstat(opened, &there) != 0 ||
-        here.st_dev != there.st_dev || here.st_ino != there.st_ino) {
-        ::close(opened);
-        return -1;
+    if (!direct_) {
+        // Some file systems refuse when read, not when opened.
+        const AnonymousMemory page(kDirectAlignment, "a page");
+        ssize_t got;
+        do got = ::pread(opened, page.data(), page.size(), 0);
+        while (got < 0 && errno == EINTR);
+        direct_ = got > 0;
     }
-    // Some file systems refuse when read, not when opened.
-    const AnonymousMemory page(kDirectAlignment, "a page");
-    ssize_t got;
-    do got = ::pread(opened, page.data(), page.size(), 0);
-    while (got < 0 && errno == EINTR);
-    if (got > 0) direct_ = opened;
-    return *direct_;
+    return *direct_ ? opened : -1;
 }
 
-std::span<const std::byte> ModelFile::mapping() {
+std::shared_ptr<const FileMapping> ModelFile::mapping() {
     const std::lock_guard lock(mutex_);
-    if (!mapping_.empty()) return mapping_;
-    const uint64_t bytes = size();
-    const auto refused = [&] { fail("{}: cannot map it: {}", path_, std::strerror(errno)); };
-    slot_ = guarded_count.load();
-    if (slot_ == guarded.size()) fail("{}: too many files are mapped", path_);
+    std::shared_ptr<const FileMapping> known = mapping_.lock();
+    if (!known) mapping_ = known = std::make_shared<const FileMapping>(*file_);
+    return known;
+}
+
+std::shared_ptr<const FileMapping> ModelFile::mapping_if_possible() {
+    struct rlimit space {};
+    if (::getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) return nullptr;
+    try {
+        return mapping();
+    } catch (const Error&) {
+        return nullptr;
+    }
+}
+
+FileMapping::FileMapping(const SharedFile& file) : path_(file.path()) {
+    const uint64_t bytes = file.size();
     // Aligned, so that the system can map huge pages where it has them.
     const uint64_t reserved = bytes + kHuge;
     void* place =
         mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (place == MAP_FAILED) refused();
+    if (place == MAP_FAILED)
+        fail("{}: cannot map it: {}; use --io=read", path_, std::strerror(errno));
     const auto aligned = (reinterpret_cast<uintptr_t>(place) + kHuge - 1) & ~(kHuge - 1);
     void* mapped = mmap(reinterpret_cast<void*>(aligned), bytes, PROT_READ, MAP_SHARED | MAP_FIXED,
-                        descriptor_, 0);
-    if (mapped == MAP_FAILED) {
+                        file.descriptor(), 0);
+    const int error = mapped == MAP_FAILED ? errno : 0;
+    const std::lock_guard lock(guarded_mutex);
+    const auto free = std::ranges::find_if(guarded, [](const Guarded& g) { return g.end == 0; });
+    if (mapped == MAP_FAILED || free == guarded.end()) {
         munmap(place, reserved);
-        refused();
+        if (mapped != MAP_FAILED) fail("{}: too many files are mapped", path_);
+        fail("{}: cannot map it: {}; use --io=read", path_, std::strerror(error));
     }
-    mapping_ = {static_cast<const std::byte*>(mapped), bytes};
-    guarded[slot_].begin = aligned;
-    guarded[slot_].end = aligned + bytes;
-    guarded_count.store(slot_ + 1);
-    return mapping_;
+    bytes_ = {static_cast<const std::byte*>(mapped), bytes};
+    reserved_ = {static_cast<std::byte*>(place), reserved};
+    slot_ = static_cast<size_t>(free - guarded.begin());
+    free->failed = false;
+    free->begin = aligned;
+    free->end = aligned + bytes;
 }
 
-void ModelFile::check_mapping() const {
-    if (!mapping_.empty() && guarded[slot_].failed.load())
+FileMapping::~FileMapping() {
+    {
+        const std::lock_guard lock(guarded_mutex);
+        guarded[slot_].begin = 0;
+        guarded[slot_].end = 0;
+    }
+    munmap(reserved_.data(), reserved_.size());
+}
+
+void FileMapping::check() const {
+    if (guarded[slot_].failed.load())
         fail(
             "{}: a mapped part cannot be read: it was truncated while it was in use, or its "
             "device fails",

@@ -17,7 +17,9 @@ namespace {
 class BlobReader final : public TileReader {
   public:
     BlobReader(const ModelDb& db, int workers)
-        : path_(db.path().string()), workers_(static_cast<size_t>(workers)) {
+        : path_(db.path().string()),
+          file_(db.file()),
+          workers_(static_cast<size_t>(workers)) {
         if (workers > 1 && sqlite3_threadsafe() == 0)
             fail(
                 "{}: this SQLite was built for one thread (SQLITE_THREADSAFE=0): reading through "
@@ -68,12 +70,14 @@ class BlobReader final : public TileReader {
         Connection connection(raw);
         if (code != SQLITE_OK)
             fail("{}: {}", path_, raw ? sqlite3_errmsg(raw) : sqlite3_errstr(code));
+        if (!file_->is_at(path_)) fail("{}: was replaced while it was in use; open it anew", path_);
         // A page is 64 KiB: SQLite's usual cache would hold megabytes that are read only once.
         sqlite3_exec(raw, "PRAGMA cache_size = 4", nullptr, nullptr, nullptr);
         worker.connection = std::move(connection);
     }
 
     const std::string path_;
+    const std::shared_ptr<ModelFile> file_;
     std::vector<Worker> workers_;
 };
 

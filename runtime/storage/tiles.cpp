@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "common/row_digest.h"
 #include "runtime/storage/sqlite.h"
 
 namespace llmsql {
@@ -12,7 +13,7 @@ namespace {
 // Adds the tile in the statement's row: id, first_row, length(checksums), length(data). Checksums
 // are read once it is known that they are as long as they must be.
 void add_tile(sqlite3_stmt* row, sqlite3_stmt* checksums_of, const std::string& where,
-              const ParamEntry& entry, ParamTiles& param) {
+              const ParamEntry& entry, int64_t id, ParamTiles& param, RowDigest& digest) {
     const int64_t first_row = sqlite3_column_int64(row, 1);
     const auto damaged = [&](const char* what) {
         fail("{}: parameter {} {} at row {} {}; import the model again", where, entry.name,
@@ -35,6 +36,9 @@ void add_tile(sqlite3_stmt* row, sqlite3_stmt* checksums_of, const std::string& 
         sqlite3_column_bytes(checksums_of, 0) != static_cast<int>(strips * sizeof(uint64_t)))
         damaged("has a damaged checksum list");
     const auto* checksums = static_cast<const std::byte*>(sqlite3_column_blob(checksums_of, 0));
+    digest.add_integer(id);
+    digest.add_integer(first_row);
+    digest.add_blob({reinterpret_cast<const char*>(checksums), strips * sizeof(uint64_t)});
     param.tiles.push_back({sqlite3_column_int64(row, 0), first_row / kStripRows, bytes});
     const size_t before = param.checksums.size();
     param.checksums.resize(before + strips);
@@ -53,6 +57,7 @@ std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<Param
         prepare(db.handle(), "SELECT checksums FROM llm_tile WHERE id = ?", where);
     std::vector<ParamTiles> map;
     map.reserve(catalogue.size());
+    RowDigest digest;
     for (const ParamEntry& entry : catalogue) {
         ParamTiles& param = map.emplace_back();
         param.strip_bytes = entry.shape.is_vector() ? param_bytes(entry.type, entry.shape)
@@ -60,12 +65,20 @@ std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<Param
         const ResetAtExit reset(query.get());
         sqlite3_bind_int64(query.get(), 1, static_cast<int64_t>(map.size()));
         while (step(query.get(), where))
-            add_tile(query.get(), checksums_of.get(), where, entry, param);
+            add_tile(query.get(), checksums_of.get(), where, entry,
+                     static_cast<int64_t>(map.size()), param, digest);
         const int64_t tiles = tile_count(entry.type, entry.shape);
         if (static_cast<int64_t>(param.tiles.size()) != tiles)
             fail("{}: parameter {} {} has only {} of its {} tiles; import the model again", where,
                  entry.name, describe(entry), param.tiles.size(), tiles);
     }
+    // A strip's checksum says what its bytes are, not whose.
+    const auto imported = db.meta(std::string(kDigestKey) + "llm_tile");
+    if (imported && *imported != digest.hex())
+        fail(
+            "{}: its tiles are not where they were when it was imported (the digest of llm_tile is "
+            "another); import the model again",
+            where);
     return map;
 }
 

@@ -25,7 +25,8 @@ struct ParamTiles {
 };
 
 /// By catalogue id - 1. Fails where tiles are missing, overlap, or are not of the size that the
-/// catalogue and common/types.h say.
+/// catalogue and common/types.h say, and where they are not those that were imported, if the
+/// database has a digest of them.
 std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<ParamEntry>& catalogue);
 
 }  // namespace llmsql

@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/machine.h"
 #include "common/page_cache.h"
 #include "runtime/storage/io_choice.h"
-#include "runtime/storage/memory_limit.h"
 #include "runtime/storage/model_file.h"
 #include "runtime/storage/sqlite_callbacks.h"
 #include "runtime/workers/stopwatch.h"
@@ -33,7 +33,7 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
     std::vector<ParamEntry> entries = db.catalogue();
     // Before the tiles' sizes are looked up, which reads a page of each.
     if (!options.io) {
-        const ModelFile& file = ModelFile::of(path_);
+        const ModelFile& file = *db.file();
         if (file.size() <= available_memory() / 4 * 3)
             fill_page_cache(file.descriptor(), file.size(), options.interrupted);
     }

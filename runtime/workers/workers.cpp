@@ -2,18 +2,15 @@
 #include "runtime/workers/workers.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <csignal>
 
 #include <algorithm>
-#include <fstream>
-#include <set>
-#include <string>
 #include <system_error>
 #include <utility>
 
 #include "common/error.h"
+#include "common/machine.h"
 
 namespace llmsql {
 namespace {
@@ -34,25 +31,6 @@ void pause() {
 // the next, few enough that the owner works too.
 constexpr uint32_t kAhead = 6;
 
-template<class T>
-T read_number(const std::string& path, T fallback) {
-    std::ifstream file(path);
-    T value{};
-    return file >> value ? value : fallback;
-}
-
-// CPUs that the cgroup's quota pays for (v2, then v1), or `fallback` without a quota.
-int quota_cores(int fallback) {
-    std::ifstream v2("/sys/fs/cgroup/cpu.max");
-    double quota = 0, period = 0;
-    if (!(v2 >> quota >> period)) {
-        quota = read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", -1.0);
-        period = read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", 0.0);
-    }
-    if (quota <= 0 || period <= 0) return fallback;
-    return std::max(1, static_cast<int>(quota / period + 0.5));
-}
-
 }  // namespace
 
 SignalsBlocked::SignalsBlocked() {
@@ -66,27 +44,11 @@ SignalsBlocked::~SignalsBlocked() {
     pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 
-int usable_cores() {
-    cpu_set_t mask;
-    CPU_ZERO(&mask);
-    if (sched_getaffinity(0, sizeof mask, &mask) != 0)
-        return std::max(1u, std::thread::hardware_concurrency());
-    std::set<std::pair<int, int>> cores;  // (package, core): hyper-threads of a core count once
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-        if (!CPU_ISSET(cpu, &mask)) continue;
-        const std::string topology =
-            "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-        cores.emplace(read_number(topology + "physical_package_id", 0),
-                      read_number(topology + "core_id", cpu));
-    }
-    const int physical = std::max(1, static_cast<int>(cores.size()));
-    return std::min(physical, quota_cores(physical));
-}
-
 Workers::Workers(int threads) {
-    const int wanted = threads > 0 ? threads : usable_cores();
+    const int cores = usable_cores();
+    const int wanted = threads > 0 ? threads : cores;
     // More threads than cores: one that spins only keeps another from working.
-    spins_ = wanted <= usable_cores() ? kSpins : 0;
+    spins_ = wanted <= cores ? kSpins : 0;
     busy_times_.resize(static_cast<size_t>(wanted));
     laps_.resize(static_cast<size_t>(wanted));
     const SignalsBlocked blocked;
@@ -94,6 +56,7 @@ Workers::Workers(int threads) {
         for (int worker = 1; worker < wanted; ++worker)
             threads_.emplace_back([this, worker] { serve(worker); });
     } catch (const std::system_error& error) {
+        if (wanted <= cores) return;  // those that there are will do
         stop();
         fail("cannot start {} threads: {}; use fewer (-t)", wanted, error.what());
     }

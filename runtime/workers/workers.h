@@ -32,10 +32,6 @@ class SignalsBlocked {
     sigset_t before_;
 };
 
-/// Physical cores that this process may run on: its affinity mask and its cgroup's CPU quota
-/// respected, never less than 1.
-int usable_cores();
-
 /// Where the time of workers went, in seconds.
 struct WorkTime {
     uint64_t jobs = 0;
@@ -58,7 +54,9 @@ class Workers {
   public:
     using Task = std::function<void(int64_t item, int worker)>;
 
-    /// `threads` workers in all, the owner being worker 0; 0 means usable_cores().
+    /// `threads` workers in all, the owner being worker 0; 0 means usable_cores() of
+    /// common/machine.h. Fewer where the system has no more threads to give; fails so only where
+    /// more than one a core were asked for.
     explicit Workers(int threads);
     Workers(const Workers&) = delete;
     Workers& operator=(const Workers&) = delete;

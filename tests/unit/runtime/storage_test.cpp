@@ -1,6 +1,10 @@
 // The arena's bookkeeping, the cache's ring of blocks, and the workers.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>
@@ -9,6 +13,7 @@
 
 #include "common/error.h"
 #include "common/half.h"
+#include "common/machine.h"
 #include "runtime/storage/arena.h"
 #include "runtime/storage/kv_cache.h"
 #include "runtime/workers/workers.h"
@@ -412,6 +417,36 @@ TEST(Workers, EveryItemOnceOnEveryNumberOfThreads) {
             for (const auto& count : seen) EXPECT_EQ(count, 1);
         }
     }
+}
+
+// As many as the system gives, but where somebody insists on more than there are cores.
+TEST(Workers, FewerWillDoWhereThereAreNoMoreThreads) {
+#ifdef __SANITIZE_ADDRESS__
+    GTEST_SKIP() << "AddressSanitizer itself needs address space";
+#endif
+    const pid_t child = ::fork();
+    if (child == 0) {
+        struct rlimit space {};
+        ::getrlimit(RLIMIT_AS, &space);
+        space.rlim_cur = std::min<rlim_t>(space.rlim_max, 1 << 20);  // no stack fits any more
+        ::setrlimit(RLIMIT_AS, &space);
+        int status = 0;
+        try {
+            Workers workers(0);
+            std::atomic<int> items{0};
+            workers.run(5, [&](int64_t, int) { ++items; });
+            status = workers.count() == 1 && items == 5 ? 1 : 2;
+            Workers more(usable_cores() + 1);
+            status = 3;
+        } catch (const Error&) {
+        } catch (...) {
+            status = 4;
+        }
+        ::_exit(status);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(WEXITSTATUS(status), 1);
 }
 
 TEST(Workers, AFailureReachesTheCallerAndTheNextRunWorks) {

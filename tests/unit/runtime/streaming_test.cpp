@@ -3,12 +3,16 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #include "common/error.h"
 #include "common/page_cache.h"
@@ -89,7 +93,7 @@ const std::vector<IoMode>& ways() {
         std::vector<IoMode> possible = {IoMode::blob, IoMode::read, IoMode::map};
         const TemporaryFolder folder;
         std::ofstream(folder / "pages") << std::string(8192, 'x');
-        if (ModelFile::of((folder / "pages").string()).direct_descriptor() >= 0)
+        if (ModelFile::of((folder / "pages").string())->direct_descriptor() >= 0)
             possible.push_back(IoMode::direct);
         return possible;
     }();
@@ -169,6 +173,118 @@ TEST(TileReader, AllWaysGiveTheSameBytesWhereverTheyLie) {
                 }
         for (const auto& reader : others) reader->check();
     }
+}
+
+// Ids are whatever the file says: no number stands for "none".
+TEST(TileReader, TilesMayHaveAnyId) {
+    const BigModel big;
+    for (const char* id : {"-1", "0", "-9223372036854775808", "9223372036854775807"}) {
+        const TemporaryFolder folder;
+        big.model.write(folder / "big.db");
+        sqlite3* raw = nullptr;
+        sqlite3_open((folder / "big.db").c_str(), &raw);
+        TinyModel::run(raw, std::string("UPDATE llm_tile SET id = ") + id + " WHERE id = 1");
+        sqlite3_close(raw);
+        const ModelDb db(folder / "big.db");
+        const auto map = read_tile_map(db, db.catalogue());
+        TileReading reading = reading_with(1);
+        reading.schedule = schedule_of(db);
+        const Tile& tile = map.front().tiles.front();
+        EXPECT_EQ(std::to_string(tile.rowid), id);
+        std::vector<std::byte> expected(tile.bytes);
+        make_tile_reader(db, IoMode::blob, reading)
+            ->read(0, tile.rowid, 0, tile.bytes, expected.data(), Use::scan);
+        for (const IoMode mode : ways()) {
+            const auto reader = make_tile_reader(db, mode, reading);
+            EXPECT_EQ(read_by(*reader, 0, tile.rowid, 0, tile.bytes, true), expected)
+                << name_of(mode) << " " << id;
+        }
+    }
+}
+
+// Page 0, which says that there is no chain, where the size says that there is one.
+TEST(TileReader, AChainWithoutAFirstPageIsDamage) {
+    const BigModel big;
+    const TemporaryFolder folder;
+    const auto path = folder / "big.db";
+    big.model.write(path, 4096);
+    size_t damaged = 0;
+    {
+        const ModelDb db(path);
+        const auto pages = BlobPages::of(db);
+        const BlobPages::Blob& blob = pages->blob(0);
+        ASSERT_GT(blob.pages, 0u);
+        damaged = blob.local_offset + blob.local_bytes;
+    }
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(damaged));
+    file.write("\0\0\0\0", 4);
+    file.close();
+    const ModelDb db(path);
+    for (const IoMode mode : ways()) {
+        if (mode == IoMode::blob) continue;
+        const std::string error = error_of([&] { make_tile_reader(db, mode, reading_with(1)); });
+        EXPECT_NE(error.find("is damaged (a page number outside the file)"), std::string::npos)
+            << error;
+    }
+}
+
+// Each mapping has a place of its own in the signal handler's table, which is given back.
+TEST(ModelFile, MappingsOfManyThreadsAreAllGuarded) {
+    guard_mappings();
+    const TemporaryFolder folder;
+    constexpr int kThreads = 8, kRounds = 20;
+    constexpr size_t kBytes = 3 * 4096;
+    std::atomic<int> told{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t)
+        threads.emplace_back([&, t] {
+            for (int round = 0; round < kRounds; ++round) {
+                const std::string path = (folder / std::to_string(t)).string();
+                std::ofstream(path) << std::string(kBytes, 'x');
+                const auto file = ModelFile::of(path);
+                const auto mapping = file->mapping();
+                if (mapping != file->mapping()) return;
+                std::filesystem::resize_file(path, 0);
+                // Where there is no file any more; zeros, and the mapping says so.
+                if (static_cast<const volatile std::byte*>(mapping->bytes().data())[8192] !=
+                    std::byte{0})
+                    return;
+                if (error_of([&] { mapping->check(); }) != "no error") ++told;
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(told, kThreads * kRounds);
+}
+
+// The process's address space may be limited, which mappings count against.
+TEST(WeightPool, TheWayThatIsChosenWorksWhereMappingDoesNot) {
+    const BigFile big;
+    const auto chosen = [&](rlim_t limit) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            Workers workers(1);
+            struct rlimit space {};
+            ::getrlimit(RLIMIT_AS, &space);
+            if (limit != 0) space.rlim_cur = limit;
+            ::setrlimit(RLIMIT_AS, &space);
+            int status = 99;
+            try {
+                PoolOptions options = with_io(std::nullopt);
+                options.windows = 1 << 30;
+                WeightPool pool(big.db, hold_leading(big.db, 1), options, workers);
+                pool.verify_all(workers);
+                status = static_cast<int>(pool.io());
+            } catch (...) {
+            }
+            ::_exit(status);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    };
+    EXPECT_NE(chosen(0), 99);
+    EXPECT_EQ(chosen(rlim_t{1} << 62), static_cast<int>(IoMode::read));
 }
 
 TEST(TileReader, WhatIsNotThereIsAnError) {
@@ -495,7 +611,8 @@ TEST(PageCache, IsFilledWithAFileThatIsNotThere) {
     const std::string path = (folder / "file").string();
     const size_t bytes = 5 << 20;
     std::ofstream(path, std::ios::binary) << std::string(bytes, 'x');
-    const ModelFile& file = ModelFile::of(path);
+    const auto shared = ModelFile::of(path);
+    const ModelFile& file = *shared;
     void* mapped = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file.descriptor(), 0);
     ASSERT_NE(mapped, MAP_FAILED);
     const auto cached = [&] {

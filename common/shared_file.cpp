@@ -1,0 +1,166 @@
+// The registry of descriptors. See shared_file.h.
+#include "common/shared_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string_view>
+
+#include "common/error.h"
+#include "common/files.h"
+#include "common/fork.h"
+
+namespace llmsql {
+namespace {
+
+constexpr std::string_view kDatabase{"SQLite format 3\0", 16};
+
+std::string proc_name(int descriptor) {
+    return "/proc/self/fd/" + std::to_string(descriptor);
+}
+
+SharedFile::Identity identity_of(int descriptor, const std::string& path) {
+    struct stat info {};
+    if (::fstat(descriptor, &info) != 0) fail("{}: {}", path, std::strerror(errno));
+    return {info.st_dev, info.st_ino};
+}
+
+/// Whether another descriptor of this process, whoever has opened it, is of a file. True where the
+/// system does not tell.
+bool is_open_elsewhere(SharedFile::Identity file, int own, int own_too) {
+    struct Closer {
+        void operator()(DIR* folder) const { ::closedir(folder); }
+    };
+    const std::unique_ptr<DIR, Closer> folder(::opendir("/proc/self/fd"));
+    if (!folder) return true;
+    while (const dirent* entry = ::readdir(folder.get())) {
+        char* end = nullptr;
+        const long number = std::strtol(entry->d_name, &end, 10);
+        if (end == entry->d_name || number == own || number == own_too) continue;
+        struct stat info {};
+        if (::fstat(static_cast<int>(number), &info) == 0 && info.st_dev == file.first &&
+            info.st_ino == file.second)
+            return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+// Never destroyed: at the process's end others may still read, or rely on their locks.
+struct SharedFiles {
+    ForkMutex mutex;
+    std::map<SharedFile::Identity, std::unique_ptr<SharedFile>> files;
+
+    static SharedFiles& all() {
+        static SharedFiles& registry = *new SharedFiles;
+        return registry;
+    }
+
+    // One reader's hold on a file: none as long as `file` is null.
+    struct Use {
+        Use() = default;
+        Use(const Use&) = delete;
+        Use& operator=(const Use&) = delete;
+        ~Use() {
+            if (!file) return;
+            const std::lock_guard lock(all().mutex);
+            --file->uses_;
+            all().close_unused();
+        }
+        SharedFile* file = nullptr;
+    };
+
+    static std::shared_ptr<SharedFile> held(const std::shared_ptr<Use>& use, SharedFile& file) {
+        ++file.uses_;
+        use->file = &file;
+        return {use, &file};
+    }
+
+    // All of them, as one may have lost its name since it was used last.
+    void close_unused() {
+        std::erase_if(files, [](const auto& entry) {
+            return entry.second->uses_ == 0 && entry.second->may_close();
+        });
+    }
+};
+
+SharedFile::SharedFile(std::string path, int descriptor, Identity identity)
+    : path_(std::move(path)), descriptor_(descriptor), identity_(identity) {}
+
+SharedFile::~SharedFile() {
+    ::close(descriptor_);
+    if (direct_ && *direct_ >= 0) ::close(*direct_);
+}
+
+bool SharedFile::may_close() const {
+    struct stat info {};
+    if (::fstat(descriptor_, &info) != 0) return false;
+    char start[kDatabase.size()];
+    const bool database =
+        info.st_nlink > 0 &&
+        ::pread(descriptor_, start, sizeof start, 0) == static_cast<ssize_t>(sizeof start) &&
+        std::string_view(start, sizeof start) == kDatabase;
+    return !database && !is_open_elsewhere(identity_, descriptor_, direct_.value_or(-1));
+}
+
+std::shared_ptr<SharedFile> SharedFile::of(const std::filesystem::path& path) {
+    require_readable_file(path);
+    const std::string name = path.string();
+    const auto use = std::make_shared<SharedFiles::Use>();  // outlives the lock
+    SharedFiles& all = SharedFiles::all();
+    const std::lock_guard lock(all.mutex);
+    all.close_unused();
+    // What merely marks the file is closed without a trace, and whatever takes its name meanwhile,
+    // what is opened is the file that was looked at.
+    const Descriptor mark(::open(name.c_str(), O_PATH | O_CLOEXEC));
+    if (mark.get() >= 0) {
+        const auto found = all.files.find(identity_of(mark.get(), name));
+        if (found != all.files.end()) return SharedFiles::held(use, *found->second);
+    }
+    int opened = -1;
+    if (mark.get() >= 0)
+        opened = ::open(proc_name(mark.get()).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (opened < 0) opened = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (opened < 0) fail("{}: {}", name, std::strerror(errno));
+    const Identity identity = identity_of(opened, name);
+    // Where /proc is missing, another file may have the name by now, one that is open already: then
+    // this descriptor is one too many, and closing it would do the harm.
+    std::unique_ptr<SharedFile>& file = all.files[identity];
+    if (!file) file.reset(new SharedFile(name, opened, identity));
+    return SharedFiles::held(use, *file);
+}
+
+uint64_t SharedFile::size() const {
+    struct stat info {};
+    if (::fstat(descriptor_, &info) != 0) fail("{}: {}", path_, std::strerror(errno));
+    return static_cast<uint64_t>(info.st_size);
+}
+
+size_t SharedFile::read(uint64_t offset, void* out, size_t bytes) const {
+    size_t done = 0;
+    while (done < bytes) {
+        const ssize_t got = ::pread(descriptor_, static_cast<char*>(out) + done, bytes - done,
+                                    static_cast<off_t>(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) fail("{}: cannot read at {}: {}", path_, offset + done, std::strerror(errno));
+        if (got == 0) break;
+        done += static_cast<size_t>(got);
+    }
+    return done;
+}
+
+int SharedFile::direct_descriptor() {
+    const std::lock_guard lock(SharedFiles::all().mutex);
+    if (!direct_) direct_ = ::open(proc_name(descriptor_).c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
+    return *direct_;
+}
+
+}  // namespace llmsql
