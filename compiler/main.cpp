@@ -286,22 +286,22 @@ int main(int argc, char** argv) {
             write_file_atomically("-", options.input.string() + ": ok\n");
             return 0;
         }
-        PlanIdentity identity;
-        const std::string text = produce(options, identity);
-        if (!options.install.empty()) install_plan(options.install, options.name, text, identity);
-        if (options.output.empty() && !options.install.empty()) return 0;
         std::filesystem::path output = options.output.empty() ? "-" : options.output;
         const bool plan =
             options.explain.empty() && (options.emit.empty() || options.emit == "sql");
         const bool page = options.emit == "html";
+        if (std::error_code none; std::filesystem::equivalent(output, options.input, none))
+            fail("{}: is the input itself, choose another output", output.string());
         if (output != "-")
             output = output_path(output,
                                  plan   ? "-- llmsql plan"
                                  : page ? kPageStart
                                         : "",
                                  page ? "a page" : "a plan");
-        if (std::error_code none; std::filesystem::equivalent(output, options.input, none))
-            fail("{}: is the input itself, choose another output", output.string());
+        PlanIdentity identity;
+        const std::string text = produce(options, identity);
+        if (!options.install.empty()) install_plan(options.install, options.name, text, identity);
+        if (options.output.empty() && !options.install.empty()) return 0;
         write_file_atomically(output, text);
         return 0;
     } catch (const std::exception& e) {

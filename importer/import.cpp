@@ -14,6 +14,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "compiler/model/load.h"
+#include "database/output.h"
 #include "importer/chat.h"
 #include "importer/gguf.h"
 #include "importer/hf_folder.h"
@@ -207,14 +208,29 @@ std::optional<std::string> template_of(const Opened& opened, const ImportOptions
     }
 }
 
+/// Where --write-model writes: nothing of anybody else's is replaced. What it has written begins
+/// with two keys, without so much as a comment, as a file made by hand hardly does.
+fs::path written_model_path(const fs::path& path) {
+    constexpr std::string_view kKind = "a model file of --write-model's";
+    const fs::path output = output_path(path, "name = \"", kKind);
+    std::error_code none;
+    if (!fs::is_regular_file(output, none) || fs::file_size(output, none) == 0) return output;
+    const std::string text = read_file(output);
+    const size_t line = text.find('\n');
+    if (line == std::string::npos || !text.substr(line + 1).starts_with("graph = \""))
+        fail("{}: is there already and is not {}: choose another name, or remove it first",
+             path.string(), kKind);
+    return output;
+}
+
 void check_files(const ImportOptions& options) {
     std::error_code ignored;
     for (const fs::path& output : {options.output, options.write_model.value_or("")})
         if (!output.empty() && fs::equivalent(options.source, output, ignored))
             fail("{}: is the source itself, choose another output", output.string());
-    regular_output_path(options.output, "SQLite format 3", "a database");
+    database_output_path(options.output, kModelDatabase);
     if (!options.write_model) return;
-    output_path(*options.write_model, "name = ", "a model file of --write-model's");
+    written_model_path(*options.write_model);
     if (fs::weakly_canonical(options.output, ignored) ==
         fs::weakly_canonical(*options.write_model, ignored))
         fail("{}: cannot be both the database and the model file", options.output.string());
@@ -301,7 +317,8 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     // interruption comes before or after.
     const auto held = TemporaryFile::hold();
     writer.require_publishable();
-    if (options.write_model) write_file_atomically(*options.write_model, model_text);
+    if (options.write_model)
+        write_file_atomically(written_model_path(*options.write_model), model_text);
     writer.publish();
     return result;
 }

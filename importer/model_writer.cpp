@@ -18,6 +18,8 @@
 #include "common/error.h"
 #include "common/model_format.h"
 #include "common/page_cache.h"
+#include "database/model_digest.h"
+#include "database/output.h"
 
 namespace llmsql {
 namespace {
@@ -63,10 +65,9 @@ int is_cancelled(void* cancelled) {
 }  // namespace
 
 ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled)
-    : output_(regular_output_path(output, "SQLite format 3", "a database")),
+    : output_(database_output_path(output, kModelDatabase)),
       cancelled_(&cancelled),
       file_(output_) {
-    refuse_neighbours();
     file_.close();
     open();
 }
@@ -95,18 +96,6 @@ void ModelWriter::open() {
     merge_ = prepare(
         "INSERT OR IGNORE INTO llm_merge(left, right, rank, merged) "
         "VALUES (?, ?, ?, ?)");
-}
-
-/// A journal that another database left beside the output would be rolled back into the new one.
-void ModelWriter::refuse_neighbours() const {
-    for (const char* suffix : {"-journal", "-wal"}) {
-        const std::string neighbour = output_.string() + suffix;
-        if (std::filesystem::exists(neighbour))
-            fail(
-                "{}: {} is beside it, so a program is writing to it or crashed; "
-                "choose another output, or open and close the database once with sqlite3",
-                output_.string(), neighbour);
-    }
 }
 
 void ModelWriter::fail_write(int code) const {
@@ -177,6 +166,10 @@ void ModelWriter::tile(int64_t param, int64_t first_row, std::span<const std::by
     std::vector<uint64_t> checksums(strips);
     const size_t bytes = data.size() / strips;
     for (size_t i = 0; i < strips; ++i) checksums[i] = hash64(data.data() + i * bytes, bytes);
+    tiles_.add_integer(param);
+    tiles_.add_integer(first_row);
+    tiles_.add_blob(
+        {reinterpret_cast<const char*>(checksums.data()), checksums.size() * sizeof(uint64_t)});
     sqlite3_stmt* statement = tile_.get();
     sqlite3_bind_int64(statement, 1, next_tile_++);
     sqlite3_bind_int64(statement, 2, param);
@@ -220,7 +213,16 @@ void ModelWriter::read_back(int fd, uint64_t bytes) const {
     fill_page_cache(fd, bytes, [this] { return cancelled_ && cancelled_->load(); });
 }
 
+// That of llm_meta last: it is over the others too.
+void ModelWriter::write_digests() {
+    meta(std::string(kDigestKey) + "llm_tile", tiles_.hex());
+    for (const std::string_view table : kDigestedTables)
+        meta(std::string(kDigestKey) + std::string(table),
+             table_digest(db_.get(), table, output_.string()));
+}
+
 uint64_t ModelWriter::finish() {
+    write_digests();
     execute(kIndexes);
     for (Statement* statement : {&meta_, &param_, &tile_, &token_, &merge_}) statement->reset();
     if (const int code = sqlite3_close(db_.get()); code != SQLITE_OK) fail_write(code);
@@ -236,7 +238,7 @@ uint64_t ModelWriter::finish() {
 }
 
 void ModelWriter::require_publishable() const {
-    refuse_neighbours();
+    database_output_path(output_, kModelDatabase);  // importing takes its time
     if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
 }
 

@@ -14,13 +14,15 @@
 
 #include "common/catalogue.h"
 #include "common/files.h"
+#include "common/row_digest.h"
 
 namespace llmsql {
 
 /// Not thread-safe: one thread at a time. Errors name the output and leave nothing behind.
 class ModelWriter {
   public:
-    /// Creates a new file under a temporary name beside `output`. Once `cancelled` is set (a signal
+    /// Creates a new file under a temporary name beside `output`, which is no database of anybody
+    /// else's (database/output.h). Once `cancelled` is set (a signal
     /// handler may), the next write fails with "interrupted".
     ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled);
     ModelWriter(const ModelWriter&) = delete;
@@ -33,7 +35,7 @@ class ModelWriter {
     void param(int64_t id, const ParamEntry& entry);
 
     /// The next tile of a parameter: `strips` strips, or a whole vector, in `data`. Tiles get ids
-    /// in the order of the calls.
+    /// in the order of the calls: parameters in the catalogue's, and each one's rows rising.
     void tile(int64_t param, int64_t first_row, std::span<const std::byte> data, size_t strips);
 
     void token(int64_t id, std::string_view piece, int kind, double score);
@@ -41,8 +43,8 @@ class ModelWriter {
     /// Of two merges of one pair the first stays.
     void merge(int64_t left, int64_t right, int64_t rank, int64_t merged);
 
-    /// Indexes the tables and flushes the file to the disk; nothing can be written after. Returns
-    /// its bytes.
+    /// Adds the digests of what was written, indexes the tables and flushes the file to the disk;
+    /// nothing can be written after. Returns its bytes.
     uint64_t finish();
 
     /// After finish(): fails if the file may not get the output's name, for it was cancelled or
@@ -63,7 +65,7 @@ class ModelWriter {
     using Statement = std::unique_ptr<sqlite3_stmt, StatementDeleter>;
 
     void open();
-    void refuse_neighbours() const;
+    void write_digests();
     void read_back(int fd, uint64_t bytes) const;
     void execute(const std::string& sql);
     Statement prepare(const char* sql);
@@ -76,6 +78,7 @@ class ModelWriter {
     Connection db_;
     Statement meta_, param_, tile_, token_, merge_;
     int64_t next_tile_ = 1;
+    RowDigest tiles_;
 };
 
 }  // namespace llmsql

@@ -8,4 +8,4 @@ add_library(llmsql_profile STATIC
   trace/recorded.cpp
   trace/trace_db.cpp
   trace/values.cpp)
-target_link_libraries(llmsql_profile PUBLIC llmsql_options llmsql_runtime PRIVATE llmsql_page)
+target_link_libraries(llmsql_profile PUBLIC llmsql_options llmsql_runtime llmsql_database PRIVATE llmsql_page)

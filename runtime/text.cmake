@@ -27,9 +27,10 @@ add_executable(llmsql-run
   cli/profile.cpp
   cli/session.cpp
   cli/timing.cpp
+  cli/verify.cpp
   cli/watch.cpp)
 set_source_files_properties(cli/options.cpp PROPERTIES COMPILE_OPTIONS
                             "$<$<CONFIG:Release>:-O1>")  # CLI11 takes its time
-target_link_libraries(llmsql-run PRIVATE llmsql_profile llmsql_page llmsql_runtime CLI11::CLI11)
+target_link_libraries(llmsql-run PRIVATE llmsql_profile llmsql_page llmsql_runtime llmsql_database CLI11::CLI11)
 target_compile_definitions(llmsql-run PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")
 install(TARGETS llmsql-run RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

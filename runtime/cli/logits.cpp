@@ -17,23 +17,20 @@ static_assert(std::endian::native == std::endian::little, "rows are written as t
 
 namespace {
 
-constexpr std::string_view kMagic = "\x93NUMPY";
+// The format's magic and version, the length of a header, which is always the same, and its first
+// keys. NumPy itself writes them in another order: an array of somebody else's is not replaced.
+constexpr std::string_view kStart(
+    "\x93NUMPY\x01\x00\x76\x00{'fortran_order': False, 'descr': '<f4', 'shape': (", 61);
+constexpr size_t kDataOffset = 128;
 
 }  // namespace
 
 NpyWriter::NpyWriter(const std::filesystem::path& path, int64_t rows, int64_t cols)
-    : file_(regular_output_path(path, kMagic, "a .npy file")) {
-    // Magic, version 1.0, the header's length; the header is padded so that the data is aligned.
-    std::string header =
-        fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
-    constexpr size_t kPrefix = 10;
-    const size_t padded = (kPrefix + header.size() + 1 + 63) / 64 * 64 - kPrefix;
-    header.resize(padded - 1, ' ');
-    header += '\n';
-    std::string start(kMagic);
-    start += {'\x01', '\x00', static_cast<char>(padded & 0xFF), static_cast<char>(padded >> 8)};
-    start += header;
-    file_.write(start);
+    : file_(regular_output_path(path, kStart, "logits of an earlier run")) {
+    // Padded so that the data is aligned.
+    std::string start = fmt::format("{}{}, {})}}", kStart, rows, cols);
+    start.resize(kDataOffset - 1, ' ');
+    file_.write(start + '\n');
 }
 
 void NpyWriter::write(std::span<const float> values) {

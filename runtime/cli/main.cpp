@@ -13,6 +13,7 @@
 #include "runtime/cli/options.h"
 #include "runtime/cli/perplexity.h"
 #include "runtime/cli/profile.h"
+#include "runtime/cli/verify.h"
 #include "runtime/cli/watch.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/installed_plans.h"
@@ -34,36 +35,12 @@ int run_tokenize(Tokenizer& tokenizer, const Options& options) {
     return 0;
 }
 
-/// Mode::verify: the b-trees, the tokenizer, and every strip of every weight.
-int run_verify(const ModelDb& db, const Options& options) {
-    const std::string path = db.path().string();
-    const Statement check = prepare(db.handle(), "PRAGMA integrity_check(1)", path);
-    if (!step(check.get(), path) || column_text(check.get(), 0) != "ok")
-        fail("{}: the database file is damaged ({}); import the model again", path,
-             column_text(check.get(), 0));
-    const Tokenizer tokenizer(db);  // has to make sense of its tables
-    Workers workers(options.threads);
-    // Nothing held but vectors, so that a model larger than memory can be verified.
-    std::vector<Residency> streamed;
-    uint64_t bytes = 0;
-    for (const ParamEntry& entry : db.catalogue()) {
-        streamed.push_back({static_cast<int>(streamed.size()) + 1, 0,
-                            tile_count(entry.type, entry.shape) - 1, entry.shape.is_vector()});
-        bytes += param_bytes(entry.type, entry.shape);
-    }
-    PoolOptions reading;
-    reading.io = options.io.value_or(IoMode::read);
-    WeightPool(db, streamed, reading, workers).verify_all(workers);
-    print(fmt::format("{}: {} parameters, {} bytes of weights: all as imported\n", path,
-                      streamed.size(), bytes));
-    if (const auto ignored = db.meta("ignored"))
-        print(one_line(fmt::format("{}: imported with --ignore-key, without {}", path, *ignored)) +
-              "\n");
-    return 0;
-}
-
 int run_mode(Program& program, const ModelDb& db, const Options& options) {
-    if (options.verify) program.verify_weights();
+    if (options.verify) {
+        program.verify_weights();
+        if (!verify_tables(db))
+            report(fmt::format("llmsql-run: note: {}: {}\n", db.path().string(), kNoDigests));
+    }
     if (options.mode == Mode::logits) return run_logits(program, options);
     Tokenizer tokenizer(db);
     tokenizer.on_progress(stop_if_interrupted);

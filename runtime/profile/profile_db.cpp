@@ -113,7 +113,7 @@ void fill(sqlite3* db, const RunProfile& run, const std::string& where) {
 }
 
 ResultFile profile_file(const std::filesystem::path& path) {
-    return {path, kProfileApplicationId, "a profile"};
+    return {path, kProfileDatabase};
 }
 
 }  // namespace

@@ -7,18 +7,28 @@
 #include <string_view>
 
 #include "common/files.h"
+#include "database/output.h"
 #include "runtime/storage/sqlite.h"
 
 namespace llmsql {
 
-inline constexpr uint32_t kProfileApplicationId = 0x6c6d7072;  // 'lmpr'
-inline constexpr uint32_t kTraceApplicationId = 0x6c6d7472;    // 'lmtr'
+inline constexpr std::string_view kProfileObjects[] = {"table run",
+                                                       "table phase",
+                                                       "table statement",
+                                                       "table statement_time",
+                                                       "view slowest_operator",
+                                                       "view layer_time",
+                                                       "view io_wait"};
+inline constexpr DatabaseKind kProfileDatabase{0x6c6d7072, "a profile", kProfileObjects};  // 'lmpr'
+
+inline constexpr std::string_view kTraceObjects[] = {"table trace_step", "table trace_value"};
+inline constexpr DatabaseKind kTraceDatabase{0x6c6d7472, "a trace", kTraceObjects};  // 'lmtr'
 
 class ResultFile {
   public:
     /// Begins a database beside `path` under a temporary name. Fails where a file is already that
-    /// is neither empty nor an earlier result of this kind (`application_id`).
-    ResultFile(const std::filesystem::path& path, uint32_t application_id, std::string_view kind);
+    /// is neither empty nor an earlier result of this kind (database/output.h).
+    ResultFile(const std::filesystem::path& path, const DatabaseKind& kind);
     ResultFile(const ResultFile&) = delete;
     ResultFile& operator=(const ResultFile&) = delete;
 
@@ -31,6 +41,7 @@ class ResultFile {
 
   private:
     std::string name_;
+    DatabaseKind kind_;
     TemporaryFile file_;
     Connection connection_;  // to it, closed before
 };

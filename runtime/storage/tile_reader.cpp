@@ -17,9 +17,7 @@ namespace {
 class BlobReader final : public TileReader {
   public:
     BlobReader(const ModelDb& db, int workers)
-        : path_(db.path().string()),
-          file_(db.file()),
-          workers_(static_cast<size_t>(workers)) {
+        : path_(db.path().string()), file_(db.file()), workers_(static_cast<size_t>(workers)) {
         if (workers > 1 && sqlite3_threadsafe() == 0)
             fail(
                 "{}: this SQLite was built for one thread (SQLITE_THREADSAFE=0): reading through "

@@ -38,7 +38,7 @@ std::string shape_of_token(const StoredValues& stored) {
 class Writer final : public RunObserver {
   public:
     Writer(const Outline& outline, const std::filesystem::path& path)
-        : outline_(outline), file_(path, kTraceApplicationId, "a trace") {
+        : outline_(outline), file_(path, kTraceDatabase) {
         file_.execute(kSchema);
         step_ =
             prepare(file_.db(), "INSERT OR IGNORE INTO trace_step VALUES(?,?,?,?,?)", file_.name());

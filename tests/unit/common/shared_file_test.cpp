@@ -27,6 +27,7 @@ class SharedFileTest : public testing::Test {
     void SetUp() override {
         std::string name = (fs::temp_directory_path() / "llmsql-test.XXXXXX").string();
         folder_ = ::mkdtemp(name.data());
+        read_file(write("first", ""));  // what earlier tests have removed is closed now
     }
     void TearDown() override { fs::remove_all(folder_); }
 

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <functional>
 
 #include "common/error.h"
 #include "tests/unit/importer/gguf_builder.h"
@@ -53,7 +54,8 @@ TEST_F(ModelWriterTest, WritesTheDocumentedTables) {
     EXPECT_EQ(sql.text("PRAGMA user_version"), "1");
     EXPECT_EQ(sql.text("PRAGMA page_size"), "65536");
     EXPECT_EQ(sql.text("PRAGMA integrity_check"), "ok");
-    EXPECT_EQ(sql.text("SELECT key || '=' || value FROM llm_meta"), "model=tiny;tokenizer.bos=2");
+    EXPECT_EQ(sql.text("SELECT key || '=' || value FROM llm_meta WHERE key NOT LIKE 'digest.%'"),
+              "model=tiny;tokenizer.bos=2");
     EXPECT_EQ(sql.text("SELECT id, name, type, rows, cols, tile_rows FROM llm_param"),
               "1|m|q8|20|40|3840;2|v|f32|NULL|3|1");
     EXPECT_EQ(
@@ -167,9 +169,44 @@ TEST_F(ModelWriterTest, RefusesOutputsThatCannotBe) {
     EXPECT_NE(error(folder_ / "").find("is a directory"), std::string::npos);
     EXPECT_NE(error(folder_ / "none/x.db").find("No such file"), std::string::npos);
     // A journal of another database would be rolled back into the new one.
-    folder_.write("x.db-journal", "");
+    folder_.write("x.db-journal", "\xd9\xd5\x05\xf9");
     EXPECT_NE(error(output()).find("x.db-journal is beside it"), std::string::npos);
     EXPECT_EQ(folder_.files(), Files{"x.db-journal"});
+    folder_.write("x.db-journal", "");
+    EXPECT_EQ(error(output()), "");
+}
+
+// Checked when it is published too: meanwhile, somebody may have taken the name.
+TEST_F(ModelWriterTest, ADatabaseThatHasComeMeanwhileStays) {
+    ModelWriter writer(output(), cancelled_);
+    fill(writer);
+    writer.finish();
+    Sql(output()).text("CREATE TABLE note(text)");
+    EXPECT_NE(error_of([&] { writer.publish(); }).find("is a database, but not a model database"),
+              std::string::npos);
+    EXPECT_EQ(Sql(output()).text("SELECT name FROM sqlite_master"), "note");
+}
+
+TEST_F(ModelWriterTest, DigestsSayWhoseTheRowsAre) {
+    const auto digests = [&](const std::function<void(ModelWriter&)>& write) {
+        ModelWriter writer(output(), cancelled_);
+        write(writer);
+        writer.finish();
+        writer.publish();
+        return Sql(output()).text("SELECT value FROM llm_meta WHERE key LIKE 'digest.%'");
+    };
+    const std::vector<std::byte> one(12, std::byte{1}), two(12, std::byte{2});
+    const auto with = [&](const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
+        return digests([&](ModelWriter& writer) {
+            fill(writer);
+            writer.tile(3, 0, a, 1);
+            writer.tile(4, 0, b, 1);
+        });
+    };
+    const std::string first = with(one, two);
+    EXPECT_EQ(with(one, two), first);
+    EXPECT_NE(with(two, one), first);
+    EXPECT_EQ(first.size(), 5u * 32 + 4);
 }
 
 }  // namespace

@@ -103,21 +103,21 @@ TEST(ResultFile, IsThereWholeOrNotAtAll) {
         return std::distance(std::filesystem::directory_iterator(path.parent_path()), {});
     };
     {
-        const ResultFile file(path, kTraceApplicationId, "a trace");
+        const ResultFile file(path, kTraceDatabase);
         file.execute("CREATE TABLE x(y)");
         EXPECT_FALSE(std::filesystem::exists(path));
     }
     EXPECT_EQ(files(), 0);
     for (int twice = 0; twice < 2; ++twice) {
-        ResultFile file(path, kTraceApplicationId, "a trace");
+        ResultFile file(path, kTraceDatabase);
         file.execute("CREATE TABLE x(y)");
         file.commit();
     }
     EXPECT_EQ(files(), 1);
-    EXPECT_THROW(ResultFile(path, kProfileApplicationId, "a profile"), Error);
+    EXPECT_THROW(ResultFile(path, kProfileDatabase), Error);
     testing::write_text(folder / "text", "dear");
-    EXPECT_THROW(ResultFile(folder / "text", kTraceApplicationId, "a trace"), Error);
-    EXPECT_THROW(ResultFile(folder / "no/where", kTraceApplicationId, "a trace"), Error);
+    EXPECT_THROW(ResultFile(folder / "text", kTraceDatabase), Error);
+    EXPECT_THROW(ResultFile(folder / "no/where", kTraceDatabase), Error);
     EXPECT_EQ(files(), 2);
 }
 
