@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "common/sizes.h"
+
 namespace llmsql {
 
 std::string_view name_of(KvType type) {
@@ -39,8 +41,8 @@ int64_t kv_blocks_kept(int64_t context, int64_t chunk, int64_t window) {
     const int64_t all = kv_blocks(context);
     if (window == 0) return all;
     // The positions that a pass looks at, and the most blocks that as many can touch.
-    const int64_t span = window + chunk - 1;
-    return std::min(all, (span + kKvBlock - 2) / kKvBlock + 1);
+    const int64_t touched = size_sum(window, chunk - 1, kKvBlock - 2);
+    return std::min(all, touched / kKvBlock + 1);
 }
 
 }  // namespace llmsql

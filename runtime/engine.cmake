@@ -34,6 +34,7 @@ target_sources(llmsql_runtime PRIVATE
   storage/model_db.cpp
   storage/model_file.cpp
   storage/page_reader.cpp
+  storage/strided.cpp
   storage/tile_reader.cpp
   storage/tiles.cpp
   storage/weights.cpp

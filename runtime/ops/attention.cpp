@@ -59,11 +59,11 @@ class AttentionExpr final : public Expr {
                 float* out, int64_t out_stride) const {
         const Scratch::Frame frame(scratch);
         const int64_t heads_here = rows * count;
-        float* queries = scratch.take(heads_here * width);
-        float* values = scratch.take(heads_here * width);
+        float* queries = scratch.take(heads_here, width);
+        float* values = scratch.take(heads_here, width);
         std::fill_n(values, heads_here * width, 0.0f);
-        auto* states = reinterpret_cast<AttentionState*>(scratch.take(
-            heads_here * static_cast<int64_t>(sizeof(AttentionState) / sizeof(float))));
+        auto* states = reinterpret_cast<AttentionState*>(
+            scratch.take(heads_here, static_cast<int64_t>(sizeof(AttentionState) / sizeof(float))));
         for (int64_t i = 0; i < heads_here; ++i) {
             int64_t stride = 0;
             const float* q = q_->direct(row + i / count, (head + i % count) * width, stride);
@@ -104,8 +104,8 @@ class AttentionExpr final : public Expr {
                    const float* queries, AttentionState* states) const {
         const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
         const int64_t columns = groups * kKvKeyGroup;
-        float* scales = scratch.take(rows * count * groups);
-        auto* codes = reinterpret_cast<int16_t*>(scratch.take(rows * count * columns / 2));
+        float* scales = scratch.take(rows * count, groups);
+        auto* codes = reinterpret_cast<int16_t*>(scratch.take(rows * count, columns / 2));
         for (int64_t i = 0; i < rows * count; ++i)
             quantize_query(queries + i * width, width, codes + i * columns, scales + i * groups);
         for (const KvBlock& block : blocks_) {
@@ -152,6 +152,7 @@ class Attention final : public Aggregate {
         }
         if (!blocks_.empty() && (k.layer != blocks_[0].layer || k.sequence != blocks_[0].sequence))
             row.refuse("the blocks must be of one layer and one sequence");
+        if (blocks_.size() == kMostBlocks) row.refuse("more blocks than any context has");
         blocks_.push_back(k);
     }
 
@@ -179,6 +180,7 @@ class Attention final : public Aggregate {
 
   private:
     static constexpr int64_t kMost = int64_t{1} << 40;
+    static constexpr size_t kMostBlocks = (1 << 20) / kKvBlock;
     std::shared_ptr<const TensorExpr> q_;
     std::vector<KvBlock> blocks_;
     int64_t position_ = 0, window_ = 0;

@@ -27,8 +27,9 @@ class Gathered {
         place_.heads = 1;
         place_.width = width;
         place_.stride = static_cast<int64_t>(tensor_row_bytes(type, width));
-        const auto bytes = static_cast<size_t>(place_.stride * rows);
-        memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
+        const int64_t bytes = size_product(place_.stride, rows);
+        if (bytes == kTooLarge) throw std::bad_alloc();
+        memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, static_cast<size_t>(bytes))));
         if (!memory_) throw std::bad_alloc();
         tensor_.emplace(place_, memory_.get(), rows);
     }
@@ -81,7 +82,7 @@ class PartsExpr : public Expr {
         for (const Part& part : parts_) {
             const Scratch::Frame frame(scratch);
             const int64_t rows = part.products->rows;
-            float* products = scratch.take(rows * block.cols);
+            float* products = scratch.take(rows, block.cols);
             part.products->eval({0, rows, block.col, block.cols}, scratch, products, block.cols);
             for (int64_t i = 0; i < rows; ++i) {
                 const int64_t r = part.rows[static_cast<size_t>(i)] - block.row;
@@ -151,8 +152,8 @@ class ChosenLinear : public Aggregate {
         if (sums_)
             return std::make_shared<LinearSumExpr>(choice_->rows, *width_, std::move(parts_),
                                                    std::move(read));
-        return std::make_shared<LinearEachExpr>(choice_->rows * used_, *width_, std::move(parts_),
-                                                std::move(read));
+        return std::make_shared<LinearEachExpr>(size_product(choice_->rows, used_), *width_,
+                                                std::move(parts_), std::move(read));
     }
 
   private:

@@ -1,7 +1,6 @@
 // Element operators: add, mul, scale, silu, gelu, tanh. They hold anything and stand anywhere.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "runtime/kernels/kernels.h"
 #include "runtime/ops/functions.h"
@@ -12,7 +11,7 @@ namespace {
 // An operand's block: where it lies if it is a stored tensor, else evaluated into scratch.
 const float* operand(const Expr& expr, const Block& block, Scratch& scratch, int64_t& stride) {
     if (const float* values = expr.direct(block.row, block.col, stride)) return values;
-    float* values = scratch.take(block.rows * block.cols);
+    float* values = scratch.take(block.rows, block.cols);
     stride = block.cols;
     expr.eval(block, scratch, values, stride);
     return values;
@@ -35,7 +34,7 @@ class BinaryExpr final : public Expr {
           a_(std::move(a)),
           b_(std::move(b)) {}
 
-    int64_t granule() const override { return std::lcm(a_->granule(), b_->granule()); }
+    int64_t granule() const override { return size_multiple(a_->granule(), b_->granule()); }
     bool scans_matrix() const override { return a_->scans_matrix() || b_->scans_matrix(); }
     bool is_heavy() const override { return a_->is_heavy() || b_->is_heavy(); }
     uint64_t weight_bytes() const override { return a_->weight_bytes() + b_->weight_bytes(); }

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -70,22 +70,28 @@ Pieces taper(int64_t cols, int64_t unit, uint64_t weight_bytes, int workers) {
     return pieces;
 }
 
+// Columns that are multiples of both: all of a row, in multiples of `unit`, where that is more.
+int64_t common_unit(int64_t unit, int64_t other, int64_t cols) {
+    const int64_t common = size_multiple(unit, other);
+    return common < cols ? common : divide_up(cols, unit) * unit;
+}
+
 // How `expr` is shared out, in columns that are multiples of `unit`.
 Pieces cut(const Expr& expr, int64_t unit, const Evaluator& evaluator) {
     Pieces pieces;
     const int workers = evaluator.workers.count();
     const int64_t cols = expr.elements();
-    unit = std::lcm(unit, expr.granule());
+    unit = common_unit(unit, expr.granule(), cols);
     if (expr.scans_matrix()) {
         if (expr.rows == 1 && evaluator.in_memory)
             return taper(cols, unit, expr.weight_bytes(), workers);
-        if (expr.rows > 1) unit = std::lcm(unit, kStripsTogether * kStripRows);
+        if (expr.rows > 1) unit = common_unit(unit, kStripsTogether * kStripRows, cols);
         const int64_t share = std::min(kMatrixPiece, cols / (workers * 4));
         pieces.rows_each = expr.rows;
         pieces.cols_each = std::max<int64_t>(1, share / unit) * unit;
     } else if (expr.is_heavy()) {
         // Smaller than a bundle only where some workers would get nothing.
-        const int64_t bundle = std::lcm(unit, expr.bundle());
+        const int64_t bundle = common_unit(unit, expr.bundle(), cols);
         pieces.rows_each = std::min(kHeavyRows, expr.rows);
         const int64_t each = divide_up(workers, divide_up(expr.rows, pieces.rows_each));
         pieces.cols_each = std::min(bundle, divide_up(divide_up(cols, each), unit) * unit);
@@ -115,6 +121,8 @@ void share_out(Evaluator& evaluator, int64_t count, Evaluate evaluate) {
         times[worker].reading += own.strips.reading - reading;
         times[worker].read_bytes += own.strips.bytes_read - bytes;
     };
+    if (count > std::numeric_limits<uint32_t>::max())
+        fail("{} pieces of work are more than any statement has", count);
     evaluator.workers.add(count, std::move(task), evaluator.times);
 }
 
@@ -133,7 +141,7 @@ void evaluate_q8(Evaluator& evaluator, const ExprPtr& x, std::byte* data, int64_
     share_out(evaluator, pieces.count, [=](int64_t piece, Scratch& scratch) {
         const Block block = pieces.block(piece, *x);
         const Scratch::Frame frame(scratch);
-        float* values = scratch.take(block.rows * block.cols);
+        float* values = scratch.take(block.rows, block.cols);
         x->eval(block, scratch, values, block.cols);
         for (int64_t r = 0; r < block.rows; ++r)
             kernels().quantize(
@@ -142,20 +150,22 @@ void evaluate_q8(Evaluator& evaluator, const ExprPtr& x, std::byte* data, int64_
     });
 }
 
-// A tensor may be overwritten by an expression that reads it only at the place being written.
-void require_safe_overwrite(const Expr& expr, const TensorPlace& place, const std::byte* data) {
-    const int64_t written = (expr.rows - 1) * place.stride + place.row_bytes();
+// A tensor may be overwritten by an expression that reads it only at the place being written. What
+// counts is all rows of the pass: those of other sequences are read after these are written.
+void require_safe_overwrite(const Expr& expr, const TensorPlace& place, const std::byte* data,
+                            const RowsAround& around) {
+    // Where rows of a tensor lie, counted from the first byte that this statement writes.
+    const auto bytes_of = [&](const TensorPlace& of, const std::byte* first, int64_t rows) {
+        const int64_t before = around.before * of.choices, after = around.after * of.choices;
+        return Strided{(first - data) - before * of.stride, before + rows + after, of.row_bytes(),
+                       of.stride};
+    };
+    const Strided written = bytes_of(place, data, expr.rows);
     expr.visit_tensors([&](const TensorExpr& tensor, Reach reach) {
-        const std::byte* read = tensor.data;
-        const int64_t span = (tensor.rows - 1) * tensor.place.stride + tensor.place.row_bytes();
-        if (read + span <= data || data + written <= read) return;
-        const bool same = read == data && tensor.place.stride == place.stride &&
-                          tensor.place.type == place.type && reach != Reach::row;
-        const bool columns_apart = tensor.place.stride == place.stride &&
-                                   std::abs(read - data) < place.stride &&
-                                   (read < data ? read + tensor.place.row_bytes() <= data
-                                                : data + place.row_bytes() <= read);
-        if (!same && !columns_apart)
+        const bool same = tensor.data == data && tensor.place.stride == place.stride &&
+                          tensor.place.type == place.type &&
+                          tensor.place.row_bytes() == place.row_bytes() && reach != Reach::row;
+        if (!same && share_bytes(written, bytes_of(tensor.place, tensor.data, tensor.rows)))
             fail(
                 "tensor {} '{}' would be overwritten while tensor {} '{}' is still read from the "
                 "same place",
@@ -174,7 +184,7 @@ struct Stored {
 }  // namespace
 
 void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace& place,
-                   std::byte* data) {
+                   std::byte* data, const RowsAround& around) {
     if (expr->elements() != place.elements() || expr->rows > place.rows)
         fail("{} does not fit tensor {} '{}', which is {}[{}, {}, {}]", describe_shape(*expr),
              place.id, place.name, name_of(place.type), place.rows, place.heads, place.width);
@@ -182,7 +192,7 @@ void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace&
     if ((quantize != nullptr) != (place.type == TensorType::q8))
         fail("tensor {} '{}' is {}, so what is stored in it must {}be llm_quantize(…)", place.id,
              place.name, name_of(place.type), quantize ? "not " : "");
-    require_safe_overwrite(*expr, place, data);
+    require_safe_overwrite(*expr, place, data, around);
 
     if (quantize)
         evaluate_q8(evaluator, quantize->x, data, place.stride);
@@ -216,7 +226,7 @@ void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& 
         const auto& [expr, store, pieces] = both[piece < keys ? 0 : 1];
         const Block block = pieces.block(piece < keys ? piece : piece - keys, *expr);
         const Scratch::Frame frame(scratch);
-        float* values = scratch.take(block.rows * block.cols);
+        float* values = scratch.take(block.rows, block.cols);
         expr->eval(block, scratch, values, block.cols);
         for (int64_t r = 0; r < block.rows; ++r)
             for (int64_t c = 0; c < block.cols; c += width)
@@ -229,7 +239,9 @@ void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& 
 std::vector<float> evaluate_to_vector(const ExprPtr& expr) {
     const auto* quantize = dynamic_cast<const QuantizeExpr*>(expr.get());
     const Expr& values = quantize ? *quantize->x : *expr;
-    std::vector<float> out(static_cast<size_t>(values.rows * values.elements()));
+    const int64_t floats = size_product(values.rows, values.elements());
+    if (floats == kTooLarge) throw std::bad_alloc();
+    std::vector<float> out(static_cast<size_t>(floats));
     Scratch scratch;
     const Block whole{0, values.rows, 0, values.elements()};
     values.eval(whole, scratch, out.data(), values.elements());

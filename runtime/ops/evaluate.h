@@ -45,10 +45,15 @@ struct Evaluator {
 // What follows checks at once, and computes when all that was evaluated before is computed, at the
 // latest when the workers are waited for.
 
+/// Rows of a pass that a statement has besides those that it is stepped for: other sequences'.
+struct RowsAround {
+    int64_t before = 0, after = 0;  // tokens
+};
+
 /// Evaluates `expr` into a tensor. Fails where shapes or types do not fit, or where the tensor's
 /// place is read by the expression other than element by element or head by head.
 void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace& place,
-                   std::byte* data);
+                   std::byte* data, const RowsAround& around = {});
 
 /// Evaluates keys and values and stores them in the cache from `position` on.
 void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& v, KvCache& cache,

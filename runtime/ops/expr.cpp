@@ -2,7 +2,6 @@
 #include "runtime/ops/expr.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "common/error.h"
 
@@ -13,13 +12,13 @@ constexpr int64_t kMostNodes = 1000;  // the compiler stores a value after 16
 
 int64_t total_nodes(const std::vector<ExprPtr>& parts) {
     int64_t sum = 1;
-    for (const ExprPtr& part : parts) sum += part->nodes;
+    for (const ExprPtr& part : parts) sum = size_sum(sum, part->nodes);
     return sum;
 }
 
 int64_t total_elements(const std::vector<ExprPtr>& parts) {
     int64_t sum = 0;
-    for (const ExprPtr& part : parts) sum += part->elements();
+    for (const ExprPtr& part : parts) sum = size_sum(sum, part->elements());
     return sum;
 }
 
@@ -71,7 +70,8 @@ uint64_t ConcatExpr::weight_bytes() const {
 
 int64_t ConcatExpr::granule() const {
     int64_t common = 1, first = 0;
-    for (const ExprPtr& part : parts) common = std::lcm(common, part->granule());
+    for (const ExprPtr& part : parts) common = size_multiple(common, part->granule());
+    if (common >= elements()) return elements();
     for (const ExprPtr& part : parts) {
         if (first % common != 0) return elements();  // a part would be begun within a granule
         first += part->elements();

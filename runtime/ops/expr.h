@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "common/error.h"
+#include "common/sizes.h"
 #include "runtime/storage/arena.h"
 #include "runtime/storage/weights.h"
 
@@ -32,8 +34,10 @@ class Scratch {
         size_t depth_;
     };
 
-    /// `floats` values, not initialised, until the enclosing Frame ends.
-    float* take(int64_t floats) {
+    /// `rows` times `cols` values, not initialised, until the enclosing Frame ends.
+    float* take(int64_t rows, int64_t cols) {
+        const int64_t floats = size_product(rows, cols);
+        if (floats > kMost) fail("{} rows of {} values are more than any pass has", rows, cols);
         if (depth_ == rows_.size()) rows_.emplace_back();
         std::vector<float>& row = rows_[depth_++];
         if (static_cast<int64_t>(row.size()) < floats) row.resize(static_cast<size_t>(floats));
@@ -44,6 +48,7 @@ class Scratch {
     StripBuffer strips;
 
   private:
+    static constexpr int64_t kMost = int64_t{1} << 40;
     std::deque<std::vector<float>> rows_;  // a deque, so that growing it moves nothing
     size_t depth_ = 0;
 };
@@ -72,7 +77,8 @@ class Expr {
     const int64_t nodes;
     int64_t elements() const { return heads * width; }
 
-    /// Columns are evaluated in whole multiples of this, from a multiple of it.
+    /// Columns are evaluated in whole multiples of this, from a multiple of it; all of a row at
+    /// once where it is as long as a row or longer.
     virtual int64_t granule() const { return 1; }
     /// Whether it scans a matrix: then all rows are evaluated together, a few columns at a time.
     virtual bool scans_matrix() const { return false; }

@@ -1,7 +1,6 @@
 // What head operators have in common: they go by the last dimension of each token and head.
 #pragma once
 
-#include <numeric>
 #include <utility>
 
 #include "runtime/ops/arguments.h"
@@ -12,7 +11,7 @@ namespace llmsql {
 class HeadExpr : public UnaryExpr {
   public:
     using UnaryExpr::UnaryExpr;
-    int64_t granule() const override { return std::lcm(x->granule(), width); }
+    int64_t granule() const override { return size_multiple(x->granule(), width); }
     void visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const override {
         x->visit_tensors([&](const TensorExpr& tensor, Reach reach) {
             visit(tensor, reach == Reach::element ? Reach::head : reach);

@@ -147,7 +147,7 @@ class LinearExpr final : public Expr {
     void multiply_padded(const std::byte* strip, const Block& block, int64_t filled,
                          Scratch& scratch, float* out, int64_t out_stride) const {
         const Scratch::Frame frame(scratch);
-        float* padded = scratch.take(block.rows * kStripRows);
+        float* padded = scratch.take(block.rows, kStripRows);
         multiply(strip, 1, block, padded, kStripRows);
         for (int64_t r = 0; r < block.rows; ++r)
             std::copy_n(padded + r * kStripRows, filled, out + r * out_stride);

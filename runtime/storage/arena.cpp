@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/sizes.h"
 
 namespace llmsql {
 namespace {
@@ -16,25 +17,12 @@ constexpr int64_t kMostId = 65535;
 // Half a second's worth. Slices of a row are passed over, ten or so of them.
 constexpr int64_t kMostPassedOver = 1 << 25;
 
-bool overlap(const TensorPlace& a, const TensorPlace& b) {
-    return a.offset < b.offset + b.span() && b.offset < a.offset + a.span();
-}
-
 // Whether `slice` is a range of columns of `parent`: the same rows, within the parent's row.
 bool is_slice(const TensorPlace& slice, const TensorPlace& parent) {
     return slice.type == TensorType::f32 && parent.type == TensorType::f32 &&
            slice.stride == parent.stride && slice.rows == parent.rows &&
            slice.offset >= parent.offset &&
            slice.offset + slice.row_bytes() <= parent.offset + parent.row_bytes();
-}
-
-// Two slices of one row that share no element.
-bool disjoint_columns(const TensorPlace& a, const TensorPlace& b) {
-    if (a.stride != b.stride || a.rows != b.rows) return false;
-    const int64_t apart = b.offset > a.offset ? b.offset - a.offset : a.offset - b.offset;
-    const TensorPlace& first = b.offset > a.offset ? a : b;
-    const TensorPlace& second = b.offset > a.offset ? b : a;
-    return apart < a.stride && first.row_bytes() <= apart && apart + second.row_bytes() <= a.stride;
 }
 
 }  // namespace
@@ -56,16 +44,16 @@ void Arena::declare(TensorPlace place) {
     if (place.rows < 1 || place.rows > (1 << 20)) refuse("rows must be 1 to 2^20");
     if (place.choices < 1 || place.rows % place.choices != 0)
         refuse("choices must be at least 1, and rows a multiple of it");
-    if (place.heads < 1 || place.width < 1 || place.heads > kMostBytes / place.width / 4)
+    if (place.heads < 1 || place.width < 1 ||
+        size_product(place.heads, place.width, 4) > kMostBytes)
         refuse("heads and width must be positive, and not absurd");
-    if (place.stride < place.row_bytes() || place.stride > kMostBytes / place.rows)
+    if (place.stride < place.row_bytes() || size_product(place.stride, place.rows) > kMostBytes)
         refuse("the stride is less than a row, or absurd");
     if (place.stride % 4 != 0 || place.offset % 4 != 0 ||
         (place.type == TensorType::q8 &&
          (place.stride % kAlignment != 0 || place.offset % kAlignment != 0)))
         refuse("stride and offset are not aligned");
-    if (place.offset < 0 || place.offset > static_cast<int64_t>(memory_.size()) - place.span())
-        refuse("it lies outside the arena");
+    if (size_sum(place.offset, place.span()) > bytes()) refuse("it lies outside the arena");
     if (place.slice_of) {
         const TensorPlace* parent = find(*place.slice_of);
         if (!parent || !is_slice(place, *parent))
@@ -75,6 +63,7 @@ void Arena::declare(TensorPlace place) {
     const auto index = static_cast<size_t>(declared.id);
     if (index >= known_.size()) known_.resize(index + 1);
     known_[index].place = &declared;
+    order_.push_back(declared.id);
     if (declared.slice_of)
         known_[static_cast<size_t>(*declared.slice_of)].slices.push_back(&declared);
 }
@@ -88,6 +77,18 @@ const TensorPlace& Arena::place(int64_t id) const {
     const TensorPlace* found = find(id);
     if (!found) fail("there is no tensor {}", id);
     return *found;
+}
+
+void Arena::undeclare(size_t count) {
+    for (; order_.size() > count; order_.pop_back()) {
+        const int64_t id = order_.back();
+        forget(id);
+        Known& known = known_[static_cast<size_t>(id)];
+        if (known.place->slice_of)  // declared before it, and still there
+            std::erase(known_[static_cast<size_t>(*known.place->slice_of)].slices, known.place);
+        known = {};
+        taken_back_.push_back(places_.extract(id));
+    }
 }
 
 int64_t Arena::rows_held(int64_t id) const {
@@ -105,17 +106,19 @@ void Arena::hold(const TensorPlace& place, int64_t rows) {
     Known& known = known_[static_cast<size_t>(place.id)];
     known.rows = rows;
     known.of_forward |= !in_logits_;
+    known.written = writes_;
     held_[std::bit_width(static_cast<uint64_t>(place.span()))].emplace(place.offset, place.id);
 }
 
 void Arena::note_written(int64_t id, int64_t rows) {
     const TensorPlace& written = place(id);
+    ++writes_;
     for (size_t bits = 0; bits < held_.size(); ++bits) {
         auto& held = held_[bits];
         auto at = held.lower_bound({written.offset - (int64_t{1} << bits), 0});
         while (at != held.end() && at->first < written.offset + written.span()) {
             Known& other = known_[static_cast<size_t>(at->second)];
-            if (overlap(written, *other.place) && !disjoint_columns(written, *other.place)) {
+            if (share_bytes(written.bytes(), other.place->bytes())) {
                 other.rows = -1;
                 at = held.erase(at);
             } else {
@@ -128,6 +131,18 @@ void Arena::note_written(int64_t id, int64_t rows) {
     }
     hold(written, rows);
     for (const TensorPlace* slice : known_[static_cast<size_t>(id)].slices) hold(*slice, rows);
+}
+
+void Arena::forget(int64_t id) {
+    Known& known = known_[static_cast<size_t>(id)];
+    known.rows = -1;
+    const TensorPlace& place = *known.place;
+    held_[std::bit_width(static_cast<uint64_t>(place.span()))].erase({place.offset, place.id});
+}
+
+void Arena::forget_since(uint64_t writes) {
+    for (const int64_t id : order_)
+        if (known_[static_cast<size_t>(id)].written > writes) forget(id);
 }
 
 void Arena::begin_pass() {

@@ -13,6 +13,7 @@
 
 #include "common/types.h"
 #include "runtime/storage/anonymous_memory.h"
+#include "runtime/storage/strided.h"
 
 namespace llmsql {
 
@@ -33,6 +34,8 @@ struct TensorPlace {
     int64_t tokens() const { return rows / choices; }  // that it can hold
     /// Bytes of one token's elements.
     int64_t row_bytes() const;
+    /// What it takes of the arena with all of its rows.
+    Strided bytes() const { return {offset, rows, row_bytes(), stride}; }
     /// Bytes from the first token's first to the last token's last.
     int64_t span() const { return (rows - 1) * stride + row_bytes(); }
 };
@@ -46,6 +49,10 @@ class Arena {
 
     /// Adds a tensor; fails on a used id or a place that does not fit or is not aligned.
     void declare(TensorPlace place);
+
+    /// Takes back all but the first `count` tensors declared. What refers to one may go on doing so
+    /// as long as the arena lives.
+    void undeclare(size_t count);
 
     const std::map<int64_t, TensorPlace>& places() const { return places_; }
     const TensorPlace& place(int64_t id) const;  // fails on an unknown id
@@ -72,22 +79,32 @@ class Arena {
     /// Fails if writing tensor `id` would change what begin_logits() said is to stay.
     void require_writable(int64_t id) const;
 
+    /// How often note_written() has been called.
+    uint64_t writes() const { return writes_; }
+    /// Forgets what has been written since writes() was that.
+    void forget_since(uint64_t writes);
+
   private:
+    void forget(int64_t id);
     void hold(const TensorPlace& place, int64_t rows);
 
     AnonymousMemory memory_;
     std::map<int64_t, TensorPlace> places_;
+    std::vector<int64_t> order_;  // ids, as they were declared
+    std::vector<std::map<int64_t, TensorPlace>::node_type> taken_back_;
     // By id: a lookup touches one place in memory, however many tensors there are.
     struct Known {
         const TensorPlace* place = nullptr;
         std::vector<const TensorPlace*> slices;
         int64_t rows = -1;        // held now; -1: nothing
         bool of_forward = false;  // written by this pass before its logits
+        uint64_t written = 0;     // writes() when that was
     };
     std::vector<Known> known_;
     // Tensors that hold something, as (offset, id), by how long they are (the bits of their span):
     // those that overlap a place begin in it, or at most their own length before it.
     std::array<std::set<std::pair<int64_t, int64_t>>, 48> held_;
+    uint64_t writes_ = 0;
     bool in_logits_ = false;
     int64_t passed_over_ = 0;  // looked at by note_written() and left, since the pass began
 };

@@ -5,14 +5,17 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "common/error.h"
 #include "common/half.h"
+#include "common/sizes.h"
 
 namespace llmsql {
 namespace {
 
 constexpr int64_t kMostBytes = int64_t{1} << 50;  // sums of sizes cannot overflow
+constexpr int64_t kMostLayers = 1 << 12;
 
 /// A q8 group of `count` columns, 32 at most.
 struct Group {
@@ -55,10 +58,36 @@ void KvCache::declare(int64_t layer, KvLayer shape) {
         shape.window < 0)
         fail("kv_layer {}: heads and width must be 1 to 2^20, the window not negative", layer);
     if (shape.window > (int64_t{1} << 40)) fail("kv_layer {}: the window is absurd", layer);
+    if (layer >= kMostLayers) fail("kv_layer {}: there may be {} layers", layer, kMostLayers);
     if (!sequences_.empty()) fail("kv_layer {}: the cache is already in use", layer);
     layers_.push_back(shape);
-    if (bytes_per_sequence() > kMostBytes / config_.sequences)
-        fail("kv_layer {}: the cache would take more than {} bytes", layer, kMostBytes);
+    if (bytes() <= kMostBytes) return;
+    layers_.pop_back();
+    fail("kv_layer {}: the cache would take more than {} bytes", layer, kMostBytes);
+}
+
+void KvCache::set_chunk(int64_t chunk) {
+    if (chunk < 1) fail("a pass must have room for 1 position at least, not {}", chunk);
+    // A ring that is there serves shorter passes as well; longer ones, where it has blocks enough.
+    if (!sequences_.empty() && chunk <= config_.chunk) return;
+    Config longer = config_;
+    longer.chunk = chunk;
+    if (!sequences_.empty())
+        for (const KvLayer& layer : layers_)
+            if (kv_blocks_kept(longer.context, chunk, layer.window) != blocks_kept(layer))
+                fail(
+                    "the cache is in use, by passes of {} positions at most, and has no room for "
+                    "those of {}: DROP TABLE kv and create it again",
+                    config_.chunk, chunk);
+    if (bytes_of(layers_, longer) > kMostBytes)
+        fail("the cache would take more than {} bytes", kMostBytes);
+    config_ = longer;
+}
+
+void KvCache::undeclare(size_t count) {
+    if (count >= layers_.size()) return;
+    layers_.resize(count);
+    taken_back_.push_back(std::exchange(sequences_, {}));
 }
 
 int64_t KvCache::blocks_kept(const KvLayer& layer) const {
@@ -73,10 +102,22 @@ int64_t KvCache::head_stride(const KvLayer& layer) const {
     return blocks_kept(layer) * kv_head_layout(config_.type, layer.width).bytes;
 }
 
-int64_t KvCache::bytes_per_sequence() const {
+int64_t KvCache::bytes_of(const std::vector<KvLayer>& layers, const Config& config) {
     int64_t bytes = 0;
-    for (const KvLayer& layer : layers_) bytes += blocks_kept(layer) * block_bytes(layer);
+    for (const KvLayer& layer : layers)
+        bytes = size_sum(
+            bytes,
+            size_product(kv_blocks_kept(config.context, config.chunk, layer.window), layer.heads,
+                         kv_head_layout(config.type, layer.width).bytes, config.sequences));
     return bytes;
+}
+
+int64_t KvCache::bytes() const {
+    return bytes_of(layers_, config_);
+}
+
+int64_t KvCache::bytes_per_sequence() const {
+    return bytes() / config_.sequences;
 }
 
 const KvCache::Stored* KvCache::find(int64_t sequence, int64_t layer) const {
@@ -104,9 +145,9 @@ int64_t KvCache::first_held(int64_t sequence, int64_t layer) const {
 
 // Memory for a sequence that has none yet; pages cost nothing until they are touched.
 void KvCache::make_room(int64_t sequence) {
+    if (sequences_.contains(sequence)) return;
     if (sequence < 0 || sequence >= config_.sequences)
         fail("there is no sequence {}: the plan has room for {}", sequence, config_.sequences);
-    if (sequences_.contains(sequence)) return;
     std::vector<Stored> fresh(layers_.size());
     for (size_t i = 0; i < layers_.size(); ++i) {
         const int64_t bytes = blocks_kept(layers_[i]) * block_bytes(layers_[i]);
@@ -118,6 +159,8 @@ void KvCache::make_room(int64_t sequence) {
 void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t count) {
     const Stored* held = find(sequence, layer);
     const int64_t length = held ? held->length : 0;
+    if (sequence < 0 || sequence >= config_.sequences)
+        fail("there is no sequence {}: the plan has room for {}", sequence, config_.sequences);
     if (position < 0 || position > length)
         fail("cache layer {} holds {} positions, so the next cannot be {}", layer, length,
              position);
@@ -136,6 +179,7 @@ void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t 
     if (window > 0 && std::max<int64_t>(0, position - window + 1) < first && position != 0)
         fail("cache layer {} has let go of the positions before {}, which position {} needs", layer,
              first, position);
+    target.written = ++writes_;
     target.length = position + count;
     target.end = position == 0 ? target.length : std::max(target.end, target.length);
 }
@@ -212,6 +256,8 @@ KvHead KvBlock::head(int64_t head) const {
 
 KvBlock KvCache::block(int64_t sequence, int64_t layer, int64_t position) const {
     const Stored* held = find(sequence, layer);
+    if (!held || position < first_held(sequence, layer) || position >= held->length)
+        fail("cache layer {} no longer holds the block at position {}", layer, position);
     const KvLayer& shape = layers_[static_cast<size_t>(layer)];
     return {.sequence = sequence,
             .layer = layer,
@@ -264,6 +310,12 @@ void KvCache::restore_block(int64_t sequence, int64_t layer, int64_t position,
     for (int64_t head = 0; head < shape.heads; ++head)
         std::memcpy(head_data(sequence, layer, position, head),
                     bytes.data() + static_cast<size_t>(head) * head_bytes, head_bytes);
+}
+
+void KvCache::forget_since(uint64_t writes) {
+    for (auto& [sequence, layers] : sequences_)
+        for (Stored& layer : layers)
+            if (layer.written > writes) layer.length = layer.end = 0;
 }
 
 void KvCache::truncate(int64_t sequence, int64_t length) {

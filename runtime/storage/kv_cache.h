@@ -50,11 +50,19 @@ class KvCache {
     explicit KvCache(Config config) : config_(config) {}
 
     const Config& config() const { return config_; }
-    void set_chunk(int64_t chunk) { config_.chunk = chunk; }
+
+    /// Makes it a cache for passes of `chunk` rows at most: of windows, more blocks are kept for
+    /// longer passes. Fails where that is more than can be, or where something is stored already
+    /// and there is no room for such passes beside it.
+    void set_chunk(int64_t chunk);
 
     /// Layers are declared in order, before anything is stored.
     void declare(int64_t layer, KvLayer shape);
     const std::vector<KvLayer>& layers() const { return layers_; }
+
+    /// Takes back all but the first `count` layers, and with them all that is stored. Blocks that
+    /// were given out may be read as long as the cache lives.
+    void undeclare(size_t count);
 
     /// Positions held: [first_held, length). first_held is 0 but in a windowed layer.
     int64_t length(int64_t sequence, int64_t layer) const;
@@ -71,7 +79,12 @@ class KvCache {
     void store_value(int64_t sequence, int64_t layer, int64_t position, int64_t head,
                      const float* value);
 
-    /// The block that starts at `position` (a multiple of 32 in [first_held, length)).
+    /// How often append() has made room.
+    uint64_t writes() const { return writes_; }
+    /// Forgets what the sequences hold that have been written to since writes() was that.
+    void forget_since(uint64_t writes);
+
+    /// The block that starts at `position`; fails where it is no longer held.
     KvBlock block(int64_t sequence, int64_t layer, int64_t position) const;
 
     /// Cuts every layer of a sequence to `length` positions at most.
@@ -99,17 +112,20 @@ class KvCache {
     void restore_block(int64_t sequence, int64_t layer, int64_t position,
                        std::span<const std::byte> bytes);
 
-    /// Bytes that one sequence takes when its context is full.
+    /// Bytes that one sequence takes when its context is full; and all of them.
     int64_t bytes_per_sequence() const;
+    int64_t bytes() const;
 
   private:
     struct Stored {
         AnonymousMemory memory;
-        int64_t length = 0;  // positions [0, length) have been stored
-        int64_t end = 0;     // the largest length ever: what the ring has overwritten follows
+        int64_t length = 0;    // positions [0, length) have been stored
+        int64_t end = 0;       // the largest length ever: what the ring has overwritten follows
+        uint64_t written = 0;  // writes() when that was
     };
     int64_t block_bytes(const KvLayer& layer) const;
     int64_t blocks_kept(const KvLayer& layer) const;
+    static int64_t bytes_of(const std::vector<KvLayer>& layers, const Config& config);
     int64_t head_stride(const KvLayer& layer) const;
     std::byte* block_data(const Stored& stored, int64_t layer, int64_t position) const;
     std::byte* head_data(int64_t sequence, int64_t layer, int64_t position, int64_t head);
@@ -121,6 +137,8 @@ class KvCache {
     Config config_;
     std::vector<KvLayer> layers_;
     std::map<int64_t, std::vector<Stored>> sequences_;
+    std::vector<std::map<int64_t, std::vector<Stored>>> taken_back_;
+    uint64_t writes_ = 0;
 };
 
 }  // namespace llmsql

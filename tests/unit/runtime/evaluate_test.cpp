@@ -16,10 +16,13 @@ namespace {
 // often each is computed.
 class Counted final : public Expr {
   public:
-    Counted(int64_t rows, int64_t cols, int64_t first)
-        : Expr(rows, 1, cols), first_(first), times_(static_cast<size_t>(rows * cols)) {}
+    Counted(int64_t rows, int64_t cols, int64_t first, int64_t granule)
+        : Expr(rows, 1, cols),
+          first_(first),
+          granule_(granule),
+          times_(static_cast<size_t>(rows * cols)) {}
 
-    int64_t granule() const override { return 16; }
+    int64_t granule() const override { return granule_; }
     bool scans_matrix() const override { return true; }
     uint64_t weight_bytes() const override { return static_cast<uint64_t>(elements()) * 612; }
     void eval(const Block& block, Scratch&, float* out, int64_t out_stride) const override {
@@ -45,16 +48,18 @@ class Counted final : public Expr {
 
   private:
     const int64_t first_;  // the column where it begins
+    const int64_t granule_;
     mutable std::vector<std::atomic<int>> times_;
 };
 
-void expect_all_once(int threads, bool in_memory, int64_t rows,
-                     const std::vector<int64_t>& widths) {
+// `heads`: each is one head, computed whole.
+void expect_all_once(int threads, bool in_memory, int64_t rows, const std::vector<int64_t>& widths,
+                     bool heads = false) {
     std::vector<std::shared_ptr<const Counted>> counted;
     std::vector<ExprPtr> parts;
     int64_t cols = 0;
     for (const int64_t width : widths) {
-        counted.push_back(std::make_shared<Counted>(rows, width, cols));
+        counted.push_back(std::make_shared<Counted>(rows, width, cols, heads ? width : 16));
         parts.push_back(counted.back());
         cols += width;
     }
@@ -93,6 +98,16 @@ TEST(Evaluate, EveryElementOfMatricesIsComputedOnceWhereverTheyAreCut) {
                                              threads, in_memory, rows, widths[0]));
                     expect_all_once(threads, in_memory, rows, widths);
                 }
+}
+
+// The least common multiple of these widths is beyond 64 bits, and 1 if it wraps around.
+TEST(Evaluate, HeadsWhoseWidthsHaveNoCommonMultipleStayWhole) {
+    const std::vector<int64_t> primes{101, 103, 107, 109, 131, 149, 157, 163, 173, 191, 193,
+                                      197, 211, 223, 227, 239, 251, 263, 271, 283, 293, 317,
+                                      349, 359, 383, 397, 409, 419, 421, 431, 443, 463, 467,
+                                      487, 491, 503, 521, 523, 541, 547, 563, 569};
+    for (const int64_t rows : {1, 7})
+        for (const int threads : {1, 2}) expect_all_once(threads, true, rows, primes, true);
 }
 
 }  // namespace
