@@ -21,6 +21,7 @@ target_sources(llmsql_runtime PRIVATE
   ops/place.cpp
   ops/shares.cpp
   profile/profiler.cpp
+  program/engine.cpp
   program/installed_plans.cpp
   program/program.cpp
   program/sandbox.cpp

@@ -199,20 +199,7 @@ Host::Host(sqlite3* db) : db_(db) {
     by_hand_.operators.pulse = [db] {
         if (Poll poll(db); poll()) throw Interrupted();
     };
-    by_hand_.open = [this] {
-        by_hand_db_.reset();
-        by_hand_db_.emplace(resolve({}).model);
-        by_hand_.db = &*by_hand_db_;
-    };
-    by_hand_.begin = [this] {
-        if (!by_hand_.db || by_hand_.declared.empty())
-            fail("nothing can be computed before the plan's init has declared its parameters");
-        if (by_hand_.cache && by_hand_.arena)
-            by_hand_.cache->set_chunk(std::max<int64_t>(1, chunk_of(*by_hand_.arena)));
-        PoolOptions pool;
-        pool.io.reset();
-        by_hand_.executor = make_executor(by_hand_, 0, pool);
-    };
+    by_hand_.open = [this] { return std::make_shared<const ModelDb>(resolve({}).model); };
 }
 
 // In a child, what the parent has open stays as it is: closing it would wait for threads, and for

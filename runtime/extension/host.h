@@ -136,7 +136,6 @@ class Host {
     std::optional<ModelChoice> chosen_;
     const uint32_t generation_ = fork_generation();
     std::vector<std::pair<ModelChoice, std::unique_ptr<OpenModel>>> idle_;  // used last: at the end
-    std::optional<ModelDb> by_hand_db_;
     Engine by_hand_;
 };
 

@@ -116,6 +116,10 @@ void register_operator(sqlite3* db, const Operator& op, const Implementation& im
 OperatorState::OperatorState() : rope_(std::make_unique<RopeTables>()) {}
 OperatorState::~OperatorState() = default;
 
+void OperatorState::forget() {
+    *rope_ = {};
+}
+
 void register_operators(sqlite3* db, OperatorState& state) {
     for (const Operator& op : operators()) {
         if (op.sql.empty()) continue;  // a view: never reaches the SQL

@@ -19,6 +19,8 @@ class OperatorState {
     OperatorState();
     ~OperatorState();
     RopeTables& rope() { return *rope_; }
+    /// Forgets what it keeps: for weights that are not those before.
+    void forget();
 
     /// Waits until what has been stored in tensors is computed; called before values are looked at.
     std::function<void()> settle = [] {};

@@ -24,8 +24,6 @@ struct Budget {
     int64_t pool = 0;     // the most bytes of tiles that are held
     int64_t workers = 0;  // the most threads that compute
     int64_t windows = 0;  // bytes for reading: of the file, mapped, or of a ring
-    int64_t covered = 0;  // parameters whose tiles the residency rows cover
-    uint64_t held = 0;    // bytes of the tiles that they hold
 };
 
 /// The rows of a pass that the tables show while a statement runs for one sequence of several.
@@ -35,30 +33,85 @@ struct RowWindow {
     bool last() const { return first + rows == of; }
 };
 
+/// What `param` declares: the plan's catalogue.
+struct Catalogue {
+    std::shared_ptr<const ModelDb> db;   // whose parameters they are
+    std::string model;                   // the plan's name of the model
+    std::string checksum;                // and of its catalogue
+    std::vector<ParamEntry> entries;     // the rows
+    std::shared_ptr<Executor> executor;  // by hand: what its rows' data belong to, once made
+};
+
+/// What `residency` declares, of the parameters of one catalogue.
+struct ResidencyPlan {
+    Budget budget;
+    std::shared_ptr<const Catalogue> of;  // that the rows were checked against; null: none yet
+    std::vector<Residency> rows;
+    int64_t covered = 0;     // parameters whose tiles the rows cover
+    int64_t held = 0;        // bytes of the tiles that they hold
+    std::vector<bool> seen;  // by parameter: it has a row
+    int64_t next_tile = 0;   // of the last row's parameter; 0: all its tiles are covered
+
+    /// Adds a row. Each parameter's come together, from the first tile to the last, without a gap;
+    /// parameters in the order in which a pass reads them, as reading goes ahead by it.
+    void add(const Residency& row);
+    /// Takes back all but the first `count` rows.
+    void keep(size_t count);
+    /// Fails unless all tiles of `parameters` parameters are covered.
+    void require_covered(size_t parameters, const std::string& where) const;
+};
+
+/// Where a table stands in its connection's schema.
+struct TableName {
+    std::string schema, table;
+    bool operator==(const TableName&) const = default;
+};
+
+/// What a table of a plan has declared, shared with the tables and cursors that show it: it is
+/// what a statement that begins now works with.
+template<class State>
+struct Current : std::shared_ptr<State> {
+    TableName owner;        // the table
+    std::string arguments;  // that it was created with
+    uint64_t number = 0;    // differs from every other state's, those before it too
+    bool lost = false;      // the table stands in a schema, but its rows were another's
+};
+
 /// One plan over one model. Used by one thread at a time; evaluation shares work out by itself.
 struct Engine {
-    const ModelDb* db = nullptr;
+    std::shared_ptr<const ModelDb> db;   // of a program
     std::shared_ptr<Executor> executor;  // once the plan has been found to match the database
     OperatorState operators;
-    std::optional<Arena> arena;           // made by llm_tensor
-    std::optional<KvCache> cache;         // made by llm_kv
-    std::string model;                    // the plan's name of the model, from llm_param
-    std::string catalogue;                // and its catalogue checksum
-    std::optional<Budget> budget;         // made by llm_residency
-    std::vector<Residency> residency;     // its rows
-    std::vector<ParamEntry> declared;     // rows inserted into `param`: the plan's catalogue
+    Current<Catalogue> params;            // made by llm_param
+    Current<ResidencyPlan> residency;     // made by llm_residency
+    Current<Arena> arena;                 // made by llm_tensor
+    Current<KvCache> cache;               // made by llm_kv
     std::optional<RowWindow> window;      // absent: all rows
     uint64_t writes = 0;                  // rows that `slot` and `kv` have taken
     std::optional<uint64_t> most_writes;  // once the statement that runs has stored its share
     bool declaring = false;               // a virtual table is telling SQLite its columns
     bool shapes_only = false;             // reading `tensor.data` yields shapes, nothing computed
+    uint64_t states = 0;                  // that tables have made so far
 
     /// Where a person runs the plan, statement by statement, on a connection of their own: open()
-    /// opens the database when `param` is made, begin() makes the executor when it is first needed,
-    /// and what a statement stores is computed when it ends. Empty on a program's own connection.
-    std::function<void()> open, begin;
-    bool by_hand() const { return static_cast<bool>(begin); }
+    /// opens the database when `param` is made, and what a statement stores is computed when it
+    /// ends. Tables may come and go there: ask by current() for what they have declared. Empty on a
+    /// program's own connection.
+    std::function<std::shared_ptr<const ModelDb>()> open;
+    sqlite3* connection = nullptr;  // that the tables are registered on
+    bool by_hand() const { return static_cast<bool>(open); }
 };
+
+/// Whether a table of that name is in the schema: it may have gone with a ROLLBACK, of which tables
+/// are not told.
+bool stands(const Engine& engine, const TableName& name);
+
+/// What the tables have declared, as far as they are still there.
+template<class State>
+Current<State>& current(const Engine& engine, Current<State>& state) {
+    if (state && engine.by_hand() && !stands(engine, state.owner)) state = {};
+    return state;
+}
 
 /// The most tokens that a tensor of the plan, which declares one at least, has room for: a pass's.
 inline int64_t chunk_of(const Arena& arena) {
@@ -76,10 +129,15 @@ inline void count_write(Engine& engine) {
 }
 
 /// The workers that a plan's budget leaves of those that are asked for.
-inline int workers_of(const Engine& engine, int threads) {
-    if (threads <= 0) threads = usable_cores();
-    return engine.budget ? std::min(threads, static_cast<int>(engine.budget->workers)) : threads;
-}
+int workers_of(const Engine& engine, int threads);
+
+/// Fails where what the tables have declared takes more than the budget that they name, as far as
+/// that can be told from them: `where` is what the message begins with. The compiler counts more
+/// (docs/memory.md); this holds for every process.
+void check_budget(const Engine& engine, const std::string& where);
+
+/// Tells the cache how long the passes are that the tensors have room for.
+void fit_cache(Engine& engine);
 
 /// The executor of what a plan's init has declared: its model, its residency, within its budget.
 /// `threads` 0: as many as the process may use physical cores. Of `pool`, what the budget leaves
@@ -87,23 +145,9 @@ inline int workers_of(const Engine& engine, int threads) {
 ///
 /// A process forked from this one never takes it apart: locks and conditions of threads that are
 /// missing there cannot be.
-inline std::shared_ptr<Executor> make_executor(const Engine& engine, int threads,
-                                               PoolOptions pool) {
-    if (engine.budget) pool.windows = static_cast<uint64_t>(engine.budget->windows);
-    auto made =
-        std::make_unique<Executor>(*engine.db, engine.residency, pool, workers_of(engine, threads));
-    const auto end = [generation = fork_generation()](Executor* executor) {
-        if (generation == fork_generation()) delete executor;
-    };
-    Executor* raw = made.release();
-    return std::shared_ptr<Executor>(raw, end);
-}
+std::shared_ptr<Executor> make_executor(const Engine& engine, int threads, PoolOptions pool);
 
-/// The engine's executor; fails where there is none yet.
-inline Executor& executor_of(Engine& engine) {
-    if (!engine.executor && engine.begin) engine.begin();
-    if (!engine.executor) fail("nothing can be computed in init");
-    return *engine.executor;
-}
+/// The engine's executor, made now where the plan is run by hand; fails where there is none.
+Executor& executor_of(Engine& engine);
 
 }  // namespace llmsql

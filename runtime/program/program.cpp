@@ -7,7 +7,6 @@
 
 #include "common/error.h"
 #include "common/hash.h"
-#include "common/process_memory.h"
 #include "plan/plan_file.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/profile/profiler.h"
@@ -65,7 +64,9 @@ int64_t token_count(const ModelDb& db) {
 }  // namespace
 
 struct Program::State {
-    State(PlanFile file, const ModelDb& db) : plan(std::move(file)) { engine.db = &db; }
+    State(PlanFile file, const ModelDb& db) : plan(std::move(file)) {
+        engine.db = {std::shared_ptr<void>(), &db};  // it outlives the program
+    }
 
     // Declared so that the statements go first, then the connection, then what its tables point to.
     PlanFile plan;
@@ -93,7 +94,6 @@ struct Program::State {
     void open_connection();
     Prepared prepare_statement(const PlanStatement& statement, Sandbox::Phase phase);
     void run_init();
-    void check_budget(const std::string& where) const;
     void check_tables();
     std::vector<Prepared> prepare_section(const char* name, Sandbox::Phase phase);
     bool next_row(const Prepared& prepared);
@@ -172,7 +172,7 @@ void Program::State::run_init() {
         sandbox->begin(Sandbox::Phase::init);
         while (next_row(prepared)) {
         }
-        check_budget(prepared.where);
+        check_budget(engine, prepared.where);
     }
 }
 
@@ -187,50 +187,34 @@ bool Program::State::next_row(const Prepared& prepared) {
     fail("{}: {}", prepared.where, refusal.empty() ? error : refusal);
 }
 
-// What the plan has declared so far must fit in the budget that it names. The compiler counts more
-// (docs/memory.md); this is what can be told from the tables and holds for every process.
-void Program::State::check_budget(const std::string& where) const {
-    if (!engine.budget) return;
-    const Budget& budget = *engine.budget;
-    const int64_t process = process_bytes(budget.workers);
-    const int64_t arena = engine.arena ? engine.arena->bytes() : 0;
-    const int64_t cache =
-        engine.cache ? engine.cache->config().sequences * engine.cache->bytes_per_sequence() : 0;
-    const int64_t sum = process + budget.pool + budget.windows + arena + cache;
-    if (sum > budget.bytes)
-        fail(
-            "{}: the plan takes {} bytes at least, more than its budget of {}: process {}, held "
-            "weights {}, windows {}, activations {}, cache {}",
-            where, sum, budget.bytes, process, budget.pool, budget.windows, arena, cache);
-}
-
 // What init must have made, and whether it is the database's.
 void Program::State::check_tables() {
     const std::string name = plan.path.string();
     if (!engine.arena || engine.arena->places().empty()) fail("{}: init declares no tensors", name);
-    if (engine.model.empty()) fail("{}: init declares no parameters", name);
-    const std::string declared = catalogue_checksum(engine.declared);
+    if (!engine.params) fail("{}: init declares no parameters", name);
+    const Catalogue& params = *engine.params;
+    const std::string declared = catalogue_checksum(params.entries);
     const std::string stored = engine.db->meta("catalogue").value_or("?");
-    if (declared != stored || engine.catalogue != stored)
+    if (declared != stored || params.checksum != stored)
         fail(
             "{}: its {} parameters have the catalogue checksum {} (it says {}), but {} holds the "
             "model '{}' with {}: compile the plan for this model",
-            name, engine.declared.size(), declared, engine.catalogue, engine.db->path().string(),
+            name, params.entries.size(), declared, params.checksum, engine.db->path().string(),
             engine.db->meta("model").value_or("?"), stored);
     if (const auto actual = catalogue_checksum(engine.db->catalogue()); actual != stored)
         fail("{}: its catalogue has the checksum {}, but it says {}: import the model again",
              engine.db->path().string(), actual, stored);
 
-    if (engine.budget && engine.budget->covered != static_cast<int64_t>(engine.declared.size()))
-        fail("{}: the residency rows cover {} of its {} parameters", name, engine.budget->covered,
-             engine.declared.size());
+    if (engine.residency) engine.residency->require_covered(params.entries.size(), name);
 
     // Tensors of a pass hold a chunk; those of the logits section, fewer rows.
     const auto tokens = [](const auto& entry) { return entry.second.tokens(); };
     const auto& places = engine.arena->places();
     chunk = static_cast<int>(chunk_of(*engine.arena));
     logits_rows = static_cast<int>(tokens(*std::ranges::min_element(places, {}, tokens)));
-    if (engine.cache) engine.cache->set_chunk(chunk);
+    // How many blocks of a window are kept is known only now.
+    fit_cache(engine);
+    check_budget(engine, name);
 }
 
 std::vector<Prepared> Program::State::prepare_section(const char* name, Sandbox::Phase phase) {
@@ -581,7 +565,7 @@ ProgramIdentity Program::identity() const {
     if (engine.cache)
         for (const KvLayer& layer : engine.cache->layers())
             text += fmt::format("{} {} {}\n", layer.heads, layer.width, layer.window);
-    return {.model = engine.model,
+    return {.model = engine.params->model,
             .weights = hex(engine.executor->weights.identity()),
             .forward = hex(hash128(text.data(), text.size())),
             .kv = engine.cache ? std::string(name_of(engine.cache->config().type)) : "none",
@@ -593,7 +577,7 @@ std::string Program::ignored_keys() const {
 }
 
 const std::string& Program::model() const {
-    return state_->engine.model;
+    return state_->engine.params->model;
 }
 
 std::shared_ptr<Executor> Program::executor() const {

@@ -14,17 +14,19 @@ class ChosenTable final : public Table {
     const char* declaration() const override { return "CREATE TABLE x(id INTEGER, item INTEGER)"; }
     int integer_columns() const override { return 2; }
 
-    std::vector<int64_t> select(const Ranges& ranges) const override {
-        if (!engine_.arena)
-            fail("there is no `tensor` table: the plan's init must create it first");
+    Selected select(const Ranges& ranges) const override {
+        const Current<Arena> held = current(engine_, engine_.arena);
+        if (!held) fail("there is no `tensor` table: the plan's init must create it first");
         const int64_t id = ranges[0].low;
         if (id != ranges[0].high) fail("chosen: say of which tensor: WHERE chosen.id = …");
         engine_.operators.settle();
-        const Arena& arena = *engine_.arena;
+        const Arena& arena = *held;
         const TensorPlace& place = arena.place(id);
         if (place.type != TensorType::f32)
             fail("chosen: tensor {} '{}' must be f32", id, place.name);
         const int64_t rows = arena.rows_held(id), columns = place.elements();
+        if (columns > kMostItems)
+            fail("chosen: tensor {} '{}' has more than {} columns", id, place.name, kMostItems);
         std::vector<bool> found(static_cast<size_t>(columns));
         for (int64_t r = 0; r < rows; ++r) {
             const auto* row = reinterpret_cast<const float*>(arena.data(place) + r * place.stride);
@@ -35,10 +37,10 @@ class ChosenTable final : public Table {
         for (int64_t c = 0; c < columns; ++c)
             if (found[static_cast<size_t>(c)] && ranges[1].contains(c))
                 keys.push_back(id << kItemBits | c);
-        return keys;
+        return {std::move(keys), nullptr};
     }
 
-    void column(int64_t row, int column, sqlite3_context* context) const override {
+    void column(const Selected&, int64_t row, int column, sqlite3_context* context) const override {
         sqlite3_result_int64(
             context, column == 0 ? row >> kItemBits : row & ((int64_t{1} << kItemBits) - 1));
     }
@@ -49,6 +51,7 @@ class ChosenTable final : public Table {
 
   private:
     static constexpr int kItemBits = 32;
+    static constexpr int64_t kMostItems = 1 << 20;
     Engine& engine_;
 };
 

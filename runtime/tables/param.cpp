@@ -8,30 +8,27 @@ namespace {
 
 class ParamTable final : public Table {
   public:
-    explicit ParamTable(Engine& engine) : engine_(engine), stored_(engine.db->catalogue()) {}
-    // By hand, a table that is dropped can be made again.
-    ~ParamTable() override {
-        if (!engine_.by_hand()) return;
-        engine_.model.clear();
-        engine_.declared.clear();
-        engine_.executor.reset();
-    }
+    ParamTable(Engine& engine, std::shared_ptr<Catalogue> catalogue)
+        : engine_(engine), catalogue_(std::move(catalogue)), stored_(catalogue_->db->catalogue()) {}
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, cols INTEGER, data)";
     }
 
-    std::vector<int64_t> select(const Ranges& ranges) const override {
+    Selected select(const Ranges& ranges) const override {
+        require_not_lost(engine_.params, catalogue_);
         std::vector<int64_t> ids;
         const int64_t low = std::max<int64_t>(1, ranges[0].low);
         const int64_t high =
-            std::min(static_cast<int64_t>(engine_.declared.size()), ranges[0].high);
+            std::min(static_cast<int64_t>(catalogue_->entries.size()), ranges[0].high);
         for (int64_t id = low; id <= high; ++id) ids.push_back(id);
-        return ids;
+        return {std::move(ids), nullptr};
     }
 
-    void column(int64_t row, int column, sqlite3_context* context) const override {
-        const ParamEntry& entry = engine_.declared[static_cast<size_t>(row - 1)];
+    void column(const Selected&, int64_t row, int column, sqlite3_context* context) const override {
+        if (row > static_cast<int64_t>(catalogue_->entries.size()))
+            fail("the row of parameter {} has been rolled back", row);
+        const ParamEntry& entry = catalogue_->entries[static_cast<size_t>(row - 1)];
         switch (column) {
             case 0:
                 return sqlite3_result_int64(context, row);
@@ -46,6 +43,7 @@ class ParamTable final : public Table {
                 return sqlite3_result_int64(context, entry.shape.cols);
             default:
                 if (!engine_.executor && !engine_.by_hand()) return;  // init: nothing is loaded yet
+                require_current();
                 sqlite3_result_pointer(context,
                                        const_cast<Weight*>(&executor_of(engine_).weights.weight(
                                            static_cast<int>(row))),
@@ -54,7 +52,8 @@ class ParamTable final : public Table {
     }
 
     void insert(std::span<sqlite3_value*> values) override {
-        if (engine_.executor) fail("parameters are declared in init alone");
+        if (engine_.executor && !engine_.by_hand()) fail("parameters are declared in init alone");
+        require_current();
         const int64_t id = integer_value(values[0], "param.id");
         ParamEntry entry;
         entry.name = text_value(values[1], "param.name");
@@ -65,16 +64,31 @@ class ParamTable final : public Table {
         if (sqlite3_value_type(values[3]) != SQLITE_NULL)
             entry.shape.rows = integer_value(values[3], "param.rows");
         entry.shape.cols = integer_value(values[4], "param.cols");
-        if (id != static_cast<int64_t>(engine_.declared.size()) + 1)
-            fail("param.id must count from 1 without a gap: {} follows {}", id,
-                 engine_.declared.size());
+        auto& entries = catalogue_->entries;
+        if (id != static_cast<int64_t>(entries.size()) + 1)
+            fail("param.id must count from 1 without a gap: {} follows {}", id, entries.size());
         require_same(id, entry);
-        engine_.declared.push_back(std::move(entry));
+        entries.push_back(std::move(entry));
+        engine_.params.lost = false;
+    }
+
+    void dropped() override {
+        if (engine_.params != catalogue_) return;
+        engine_.params = {};
+        engine_.executor.reset();
+    }
+    Mark mark() const override { return {0, catalogue_->entries.size()}; }
+    void undo(const Mark& mark) override {
+        if (mark.rows < catalogue_->entries.size()) catalogue_->entries.resize(mark.rows);
     }
 
   private:
+    void require_current() const {
+        if (current(engine_, engine_.params) != catalogue_)
+            fail("this table `param` is no longer the plan's");
+    }
     void require_same(int64_t id, const ParamEntry& entry) const {
-        const std::string path = engine_.db->path().string();
+        const std::string path = catalogue_->db->path().string();
         if (id > static_cast<int64_t>(stored_.size()))
             fail("the plan has a parameter {} {}, which {} lacks", entry.name, describe(entry),
                  path);
@@ -87,25 +101,34 @@ class ParamTable final : public Table {
     }
 
     Engine& engine_;
+    const std::shared_ptr<Catalogue> catalogue_;
     const std::vector<ParamEntry> stored_;
 };
 
 }  // namespace
 
 std::unique_ptr<Table> make_param_table(Engine& engine, const ModuleArguments& arguments) {
-    if (!engine.model.empty()) fail("the plan declares its parameters twice");
-    if (engine.open) engine.open();
-    engine.model = arguments.text("model");
-    engine.catalogue = arguments.text("catalogue");
-    const std::string model = engine.db->meta("model").value_or("?");
-    const std::string catalogue = engine.db->meta("catalogue").value_or("?");
-    // A plan for another model gets this answer; one for the same model stored otherwise is told
-    // which parameter differs, when that row is inserted. With equal catalogues a plan can be run,
-    // whatever the models are called.
-    if (engine.model != model && engine.catalogue != catalogue)
-        fail("the plan is for the model '{}' (catalogue {}), but {} holds '{}' (catalogue {})",
-             engine.model, engine.catalogue, engine.db->path().string(), model, catalogue);
-    return std::make_unique<ParamTable>(engine);
+    auto made = claim(engine, engine.params, arguments, "parameters");
+    Catalogue catalogue;
+    catalogue.model = arguments.text("model");
+    catalogue.checksum = arguments.text("catalogue");
+    if (!made) {
+        catalogue.db = engine.open ? engine.open() : engine.db;
+        const std::string model = catalogue.db->meta("model").value_or("?");
+        const std::string checksum = catalogue.db->meta("catalogue").value_or("?");
+        // A plan for another model gets this answer; one for the same model stored otherwise is
+        // told which parameter differs, when that row is inserted. With equal catalogues a plan can
+        // be run, whatever the models are called.
+        if (catalogue.model != model && catalogue.checksum != checksum)
+            fail("the plan is for the model '{}' (catalogue {}), but {} holds '{}' (catalogue {})",
+                 catalogue.model, catalogue.checksum, catalogue.db->path().string(), model,
+                 checksum);
+        made = std::make_shared<Catalogue>(std::move(catalogue));
+        auto table = std::make_unique<ParamTable>(engine, made);
+        install(engine, engine.params, made, arguments);
+        return table;
+    }
+    return std::make_unique<ParamTable>(engine, std::move(made));
 }
 
 }  // namespace llmsql

@@ -23,11 +23,15 @@ struct Module {
 };
 
 struct VirtualTable : sqlite3_vtab {
+    Engine* engine = nullptr;
+    TableName name;
     std::unique_ptr<Table> table;
+    Mark begun;                // at the start of the transaction
+    std::vector<Mark> points;  // at each savepoint, by its number
 };
 
 struct Cursor : sqlite3_vtab_cursor {
-    std::vector<int64_t> rows;
+    Selected rows;
     size_t next = 0;
 };
 
@@ -38,12 +42,15 @@ Cursor& cursor_of(sqlite3_vtab_cursor* cursor) {
     return *static_cast<Cursor*>(cursor);
 }
 
-int connect(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** result,
-            char** message) {
+template<bool created>
+int make(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab** result,
+         char** message) {
     return guard_method(message, [&] {
         const Module& module = *static_cast<Module*>(aux);
-        const ModuleArguments arguments(argc, argv);
+        const ModuleArguments arguments(argc, argv, created);
         auto made = std::make_unique<VirtualTable>();
+        made->engine = module.engine;
+        made->name = arguments.table();
         made->table = module.make(*module.engine, arguments);
         arguments.require_all_used();
         module.engine->declaring = true;
@@ -58,6 +65,66 @@ int connect(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_v
 int disconnect(sqlite3_vtab* vtab) {
     delete static_cast<VirtualTable*>(vtab);
     return SQLITE_OK;
+}
+
+int destroy(sqlite3_vtab* vtab) {
+    table_of(vtab).dropped();
+    return disconnect(vtab);
+}
+
+// Before it is connected anew under its new name, which is when it is next used.
+int rename(sqlite3_vtab* vtab, const char* name) {
+    return guard_method(&vtab->zErrMsg, [&] {
+        auto& self = *static_cast<VirtualTable*>(vtab);
+        const TableName before = self.name;
+        self.name.table = name;
+        Engine& engine = *self.engine;
+        for (TableName* owner : {&engine.params.owner, &engine.residency.owner, &engine.arena.owner,
+                                 &engine.cache.owner})
+            if (*owner == before) *owner = self.name;
+        return SQLITE_OK;
+    });
+}
+
+int begin(sqlite3_vtab* vtab) {
+    return guard_method(&vtab->zErrMsg, [&] {
+        auto& self = *static_cast<VirtualTable*>(vtab);
+        self.begun = self.table->mark();
+        self.points.clear();
+        return SQLITE_OK;
+    });
+}
+
+int save(sqlite3_vtab* vtab, int point) {
+    return guard_method(&vtab->zErrMsg, [&] {
+        auto& self = *static_cast<VirtualTable*>(vtab);
+        self.points.resize(static_cast<size_t>(point), self.begun);
+        self.points.push_back(self.table->mark());
+        return SQLITE_OK;
+    });
+}
+
+int release(sqlite3_vtab* vtab, int point) {
+    auto& points = static_cast<VirtualTable*>(vtab)->points;
+    if (points.size() > static_cast<size_t>(point)) points.resize(static_cast<size_t>(point));
+    return SQLITE_OK;
+}
+
+int roll_back_to(sqlite3_vtab* vtab, int point) {
+    return guard_method(&vtab->zErrMsg, [&] {
+        auto& self = *static_cast<VirtualTable*>(vtab);
+        const auto at = static_cast<size_t>(point);
+        self.table->undo(at < self.points.size() ? self.points[at] : self.begun);
+        return SQLITE_OK;
+    });
+}
+
+int roll_back(sqlite3_vtab* vtab) {
+    return guard_method(&vtab->zErrMsg, [&] {
+        auto& self = *static_cast<VirtualTable*>(vtab);
+        self.table->undo(self.begun);
+        return SQLITE_OK;
+    });
 }
 
 // Every constraint on an integer column is taken: it becomes two characters of idxStr, the column
@@ -174,20 +241,20 @@ int next_row(sqlite3_vtab_cursor* cursor) {
 
 int at_end(sqlite3_vtab_cursor* base) {
     const Cursor& cursor = cursor_of(base);
-    return cursor.next >= cursor.rows.size();
+    return cursor.next >= cursor.rows.keys.size();
 }
 
 int read_column(sqlite3_vtab_cursor* base, sqlite3_context* context, int column) {
     return guard_method(&base->pVtab->zErrMsg, [&] {
         const Cursor& cursor = cursor_of(base);
-        table_of(base->pVtab).column(cursor.rows[cursor.next], column, context);
+        table_of(base->pVtab).column(cursor.rows, cursor.rows.keys[cursor.next], column, context);
         return SQLITE_OK;
     });
 }
 
 int read_rowid(sqlite3_vtab_cursor* base, sqlite3_int64* rowid) {
     const Cursor& cursor = cursor_of(base);
-    *rowid = cursor.rows[cursor.next];
+    *rowid = cursor.rows.keys[cursor.next];
     return SQLITE_OK;
 }
 
@@ -202,14 +269,16 @@ int update(sqlite3_vtab* vtab, int argc, sqlite3_value** argv, sqlite3_int64* ro
     });
 }
 
-constexpr sqlite3_module kModule = [] {
+// A program's tables are made once, by its init, and what fails there ends it: its statements are
+// spared the calls for transactions.
+constexpr sqlite3_module module_for(bool by_hand) {
     sqlite3_module module{};
-    module.iVersion = 1;
-    module.xCreate = connect;
-    module.xConnect = connect;
+    module.iVersion = 2;
+    module.xCreate = make<true>;
+    module.xConnect = make<false>;
     module.xBestIndex = best_index;
     module.xDisconnect = disconnect;
-    module.xDestroy = disconnect;
+    module.xDestroy = destroy;
     module.xOpen = open_cursor;
     module.xClose = close_cursor;
     module.xFilter = filter;
@@ -218,8 +287,17 @@ constexpr sqlite3_module kModule = [] {
     module.xColumn = read_column;
     module.xRowid = read_rowid;
     module.xUpdate = update;
+    if (!by_hand) return module;
+    module.xBegin = begin;
+    module.xRollback = roll_back;
+    module.xRename = rename;
+    module.xSavepoint = save;
+    module.xRelease = release;
+    module.xRollbackTo = roll_back_to;
     return module;
-}();
+}
+
+constexpr sqlite3_module kModule = module_for(false), kModuleByHand = module_for(true);
 
 std::string unquote(std::string_view text) {
     if (text.size() < 2 || text.front() != '\'' || text.back() != '\'') return std::string(text);
@@ -247,9 +325,11 @@ std::string_view trim(std::string_view text) {
 
 }  // namespace
 
-ModuleArguments::ModuleArguments(int argc, const char* const* argv) : module_(argv[0]) {
+ModuleArguments::ModuleArguments(int argc, const char* const* argv, bool created)
+    : module_(argv[0]), table_{argv[1], argv[2]}, created_(created) {
     for (int i = 3; i < argc; ++i) {  // after module, database and table names
         const std::string_view argument = argv[i];
+        all_ += std::string(argument) + ',';
         const size_t equals = argument.find('=');
         if (trim(argument).empty()) continue;
         if (equals == std::string_view::npos)
@@ -306,10 +386,11 @@ void register_tables(sqlite3* db, Engine& engine) {
         {"llm_kv_layer", make_kv_layer_table}, {"llm_kv", make_kv_table},
         {"llm_chosen", make_chosen_table},
     };
+    engine.connection = db;
     for (const auto& [name, make] : kTables) {
-        const int code =
-            sqlite3_create_module_v2(db, name, &kModule, new Module{&engine, make},
-                                     [](void* module) { delete static_cast<Module*>(module); });
+        const int code = sqlite3_create_module_v2(
+            db, name, engine.by_hand() ? &kModuleByHand : &kModule, new Module{&engine, make},
+            [](void* module) { delete static_cast<Module*>(module); });
         if (code != SQLITE_OK) fail("cannot register {}: {}", name, sqlite3_errmsg(db));
     }
 }

@@ -6,9 +6,11 @@
 namespace llmsql {
 namespace {
 
+// In the engine: the present one.
 Arena& arena_of(Engine& engine) {
-    if (!engine.arena) fail("there is no `tensor` table: the plan's init must create it first");
-    return *engine.arena;
+    const Current<Arena>& arena = current(engine, engine.arena);
+    if (!arena) fail("there is no `tensor` table: the plan's init must create it first");
+    return *arena;
 }
 
 struct Rows {
@@ -27,10 +29,8 @@ Rows rows_of(const Engine& engine, const TensorPlace& place, int64_t held) {
 
 class TensorTable final : public Table {
   public:
-    explicit TensorTable(Engine& engine) : engine_(engine) {}
-    ~TensorTable() override {
-        if (engine_.by_hand()) engine_.arena.reset();
-    }
+    TensorTable(Engine& engine, std::shared_ptr<Arena> arena)
+        : engine_(engine), arena_(std::move(arena)) {}
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, heads INTEGER, "
@@ -38,21 +38,22 @@ class TensorTable final : public Table {
                "data)";
     }
 
-    std::vector<int64_t> select(const Ranges& ranges) const override {
+    Selected select(const Ranges& ranges) const override {
+        require_not_lost(engine_.arena, arena_);
         std::vector<int64_t> ids;
         if (ranges[0].low == ranges[0].high) {
-            if (engine_.arena->find(ranges[0].low)) ids.push_back(ranges[0].low);
-            return ids;
+            if (arena_->find(ranges[0].low)) ids.push_back(ranges[0].low);
+            return {std::move(ids), nullptr};
         }
-        const auto& places = engine_.arena->places();
+        const auto& places = arena_->places();
         for (auto at = places.lower_bound(ranges[0].low);
              at != places.end() && at->first <= ranges[0].high; ++at)
             ids.push_back(at->first);
-        return ids;
+        return {std::move(ids), nullptr};
     }
 
-    void column(int64_t row, int column, sqlite3_context* context) const override {
-        const Arena& arena = *engine_.arena;
+    void column(const Selected&, int64_t row, int column, sqlite3_context* context) const override {
+        const Arena& arena = *arena_;
         const TensorPlace& place = arena.place(row);
         switch (column) {
             case 0:
@@ -105,11 +106,20 @@ class TensorTable final : public Table {
             place.slice_of = integer_value(values[8], "tensor.slice_of");
         if (sqlite3_value_type(values[9]) != SQLITE_NULL)
             place.choices = integer_value(values[9], "tensor.choices");
-        arena_of(engine_).declare(std::move(place));
+        if (&arena_of(engine_) != arena_.get()) fail("this table `tensor` is no longer the plan's");
+        arena_->declare(std::move(place));
+        engine_.arena.lost = false;
     }
+
+    void dropped() override {
+        if (engine_.arena == arena_) engine_.arena = {};
+    }
+    Mark mark() const override { return {0, arena_->places().size()}; }
+    void undo(const Mark& mark) override { arena_->undeclare(mark.rows); }
 
   private:
     Engine& engine_;
+    const std::shared_ptr<Arena> arena_;
 };
 
 class SlotTable final : public Table {
@@ -117,8 +127,8 @@ class SlotTable final : public Table {
     explicit SlotTable(Engine& engine) : engine_(engine) {}
 
     const char* declaration() const override { return "CREATE TABLE x(id INTEGER, data)"; }
-    std::vector<int64_t> select(const Ranges&) const override { return {}; }  // write only
-    void column(int64_t, int, sqlite3_context*) const override {}
+    Selected select(const Ranges&) const override { return {}; }  // write only
+    void column(const Selected&, int64_t, int, sqlite3_context*) const override {}
 
     void insert(std::span<sqlite3_value*> values) override {
         const int64_t id = integer_value(values[0], "slot.id");
@@ -139,11 +149,21 @@ class SlotTable final : public Table {
         arena.require_writable(id);
         count_write(engine_);
         Executor& executor = executor_of(engine_);
+        RowsAround around;
+        if (window) around = {window->first, window->of - window->first - window->rows};
         evaluate_into(executor.evaluator, expr, place,
-                      arena.data(place) + rows.first * place.stride);
+                      arena.data(place) + rows.first * place.stride, around);
         if (engine_.by_hand()) executor.evaluator.workers.finish();
         // Until its last rows are written the places that it overwrites still hold the others'.
         if (!window || window->last()) arena.note_written(id, held);
+    }
+
+    Mark mark() const override {
+        return {engine_.arena.number, engine_.arena ? engine_.arena->writes() : 0};
+    }
+    void undo(const Mark& mark) override {
+        if (engine_.arena)
+            engine_.arena->forget_since(engine_.arena.number == mark.state ? mark.rows : 0);
     }
 
   private:
@@ -153,11 +173,14 @@ class SlotTable final : public Table {
 }  // namespace
 
 std::unique_ptr<Table> make_tensor_table(Engine& engine, const ModuleArguments& arguments) {
-    if (engine.arena) fail("the plan declares its tensors twice");
+    auto arena = claim(engine, engine.arena, arguments, "tensors");
     const int64_t bytes = arguments.integer("arena");
     if (bytes < 0 || bytes > (int64_t{1} << 40)) fail("llm_tensor: arena={} is absurd", bytes);
-    engine.arena.emplace(bytes);
-    return std::make_unique<TensorTable>(engine);
+    if (!arena) {
+        arena = std::make_shared<Arena>(bytes);
+        install(engine, engine.arena, arena, arguments);
+    }
+    return std::make_unique<TensorTable>(engine, std::move(arena));
 }
 
 std::unique_ptr<Table> make_slot_table(Engine& engine, const ModuleArguments&) {

@@ -96,4 +96,11 @@ SELECT '<' || role || '>', trim(content, ' ' || char(9, 10, 13)), '</' || role |
 VALUES ('<end>'), ('<bye>');
 )";
 
+/// A plan made of these, with its last line: each statement ends with its line.
+inline std::string with_end(const std::string& plan) {
+    size_t statements = 0;
+    for (size_t at = 0; (at = plan.find(";\n", at)) != std::string::npos; ++at) ++statements;
+    return plan + "--@ end " + std::to_string(statements) + "\n";
+}
+
 }  // namespace llmsql::testing

@@ -1,0 +1,65 @@
+// What a plan takes is compared with its budget once all of it is known.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "common/error.h"
+#include "plan/plan_file.h"
+#include "runtime/program/program.h"
+#include "runtime/storage/model_db.h"
+#include "tests/unit/runtime/tiny_plan.h"
+
+namespace llmsql {
+namespace {
+
+// The tiny plan within a budget, with 100 more layers in its cache, of windows of 1 position, and
+// room for passes of `chunk` tokens.
+std::string plan(int64_t budget, int64_t chunk) {
+    std::string text = testing::plan_start() + std::string(testing::kPlanEnd);
+    const auto replace = [&](const std::string& old, const std::string& with) {
+        text.replace(text.find(old), old.size(), with);
+    };
+    std::string residency =
+        fmt::format(
+            "CREATE VIRTUAL TABLE temp.residency USING llm_residency(budget={}, "
+            "pool=200000, windows=0, workers=1);\n",
+            budget) +
+        "INSERT INTO residency(param, first_tile, last_tile, held) VALUES ";
+    for (int param = 1; param <= 19; ++param)
+        residency += fmt::format("{}({}, 0, 0, 1)", param > 1 ? ", " : "", param);
+    replace("CREATE VIRTUAL TABLE temp.tensor", residency + ";\nCREATE VIRTUAL TABLE temp.tensor");
+    replace("arena=65536", "arena=1048576");
+    replace("(1, 'x',",
+            fmt::format("(20, 'long', 'f32', {}, 1, 24, 128, 65536, NULL, 1),\n  (1, 'x',", chunk));
+    replace("context=100", "context=4096");
+    std::string layers = "(0, 2, 6, 5)";
+    for (int layer = 1; layer <= 100; ++layer) layers += fmt::format(", ({}, 8, 128, 1)", layer);
+    replace("(0, 2, 6, 5)", layers);
+    return text;
+}
+
+TEST(PlanBudget, CountsWindowsForThePassesThatThereAre) {
+    const testing::TemporaryFolder folder;
+    testing::tiny_model().write(folder / "m.db");
+    const ModelDb db(folder / "m.db");
+    const auto opens = [&](int64_t budget, int64_t chunk) -> std::string {
+        testing::write_text(folder / "p.sql", testing::with_end(plan(budget, chunk)));
+        try {
+            const Program program(read_plan(folder / "p.sql"), db, {.threads = 1});
+            return "";
+        } catch (const Error& error) {
+            return error.what();
+        }
+    };
+    // A block of a layer is 128 KiB in each of two sequences; passes of 1024 touch 33 of them,
+    // short ones one or two.
+    const int64_t others = 13 << 20, block = int64_t{100} * 2 * 128 << 10;
+    EXPECT_EQ(opens(others + 2 * block, 16), "");
+    EXPECT_NE(opens(others + 2 * block, 1024).find("more than its budget"), std::string::npos);
+    EXPECT_NE(opens(others + 32 * block, 1024).find("more than its budget"), std::string::npos);
+    EXPECT_EQ(opens(others + 33 * block, 1024), "");
+    EXPECT_EQ(opens(std::numeric_limits<int64_t>::max(), 1024), "");
+}
+
+}  // namespace
+}  // namespace llmsql
