@@ -57,18 +57,23 @@ void BlockStore::attach(int64_t session) {
                 "ON b.id = r.block WHERE r.session = ? ORDER BY r.n",
                 session_);
     while (query.next()) {
-        Block block{{}, query.integer(1)};
-        const auto key = query.blob(2);
-        // What a file that was changed says otherwise is no block of ours: it will be replaced.
-        if (query.integer(0) != static_cast<int64_t>(kept_.size())) break;
-        if (key.size() == sizeof block.key) std::memcpy(&block.key, key.data(), key.size());
+        // What a file that was changed says otherwise is no block of ours, and what has been
+        // deleted is none: it will be replaced, once it is computed anew.
+        if (query.find_integer(0) != static_cast<int64_t>(kept_.size())) break;
+        Block block;
+        const auto key = query.find_blob(2);
+        if (key && key->size() == sizeof(Hash128)) {
+            std::memcpy(&block.key.emplace(), key->data(), sizeof(Hash128));
+            block.id = query.integer(1);  // the block's own: it has been found by it
+        }
         kept_.push_back(block);
     }
 }
 
-int64_t BlockStore::find(const Hash128& key) {
+std::optional<int64_t> BlockStore::find(const Hash128& key) {
     Query query(file_, "SELECT id FROM block WHERE key = ?", bytes_of(key));
-    return query.next() ? query.integer(0) : 0;
+    if (!query.next()) return std::nullopt;
+    return query.integer(0);
 }
 
 // The leading blocks that the file has.
@@ -76,9 +81,10 @@ std::vector<BlockStore::Block> BlockStore::known(std::span<const Hash128> keys) 
     std::vector<Block> blocks;
     for (const Hash128& key : keys) {
         const size_t n = blocks.size();
-        const int64_t id = n < kept_.size() && kept_[n].key == key ? kept_[n].id : find(key);
-        if (id == 0 || damaged_.contains(id)) break;
-        blocks.push_back({key, id});
+        const std::optional<int64_t> id =
+            n < kept_.size() && kept_[n].key == key ? kept_[n].id : find(key);
+        if (!id || damaged_.contains(*id)) break;
+        blocks.push_back({key, *id});
     }
     return blocks;
 }
@@ -93,7 +99,8 @@ size_t BlockStore::already_kept(std::span<const Hash128> keys) const {
 }
 
 // A layer after the other. False where one no longer holds the block.
-bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& key, int64_t& id) {
+bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& key,
+                       std::optional<int64_t>& id) {
     std::vector<std::byte> part;  // a layer's
     std::vector<uint64_t> checksums;
     for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
@@ -102,18 +109,18 @@ bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& ke
     }
     const int64_t bytes = row_bytes(cache);
     file_.begin();
-    if (id == 0) {
+    if (!id) {
         Query(file_, "INSERT INTO block(key, checksums, data) VALUES (?, ?, zeroblob(?))",
               bytes_of(key), std::as_bytes(std::span(checksums)), bytes)
             .run();
         id = file_.inserted();
     } else {
         Query(file_, "UPDATE block SET checksums = ?, data = zeroblob(?) WHERE id = ?",
-              std::as_bytes(std::span(checksums)), bytes, id)
+              std::as_bytes(std::span(checksums)), bytes, *id)
             .run();
     }
     sqlite3_blob* raw = nullptr;
-    const int opened = sqlite3_blob_open(file_.handle(), "main", "block", "data", id, 1, &raw);
+    const int opened = sqlite3_blob_open(file_.handle(), "main", "block", "data", *id, 1, &raw);
     const Blob blob(raw);
     if (opened != SQLITE_OK) file_.fail_by_sqlite();
     int at = 0;
@@ -137,15 +144,15 @@ void BlockStore::keep(Program& program, std::span<const int32_t> held,
     const size_t n = already_kept(keys);
     std::vector<Block> more;
     for (size_t i = n; i < keys.size(); ++i) {
-        int64_t id = find(keys[i]);
-        if (id == 0 || damaged_.contains(id)) {
-            const int64_t before = id;
+        std::optional<int64_t> id = find(keys[i]);
+        if (!id || damaged_.contains(*id)) {
+            const std::optional<int64_t> before = id;
             if ((i + 1) * kPositions > there ||
                 !write(*cache, static_cast<int64_t>(i * kPositions), keys[i], id))
                 break;
-            damaged_.erase(before);
+            if (before) damaged_.erase(*before);
         }
-        more.push_back({keys[i], id});
+        more.push_back({keys[i], *id});
     }
     if (more.empty() && n == kept_.size()) return;
     file_.begin();
@@ -159,11 +166,12 @@ void BlockStore::keep(Program& program, std::span<const int32_t> held,
         .run();
     // What REPLACE removes fires no trigger.
     for (size_t i = n; i < kept_.size(); ++i)
-        Query(file_,
-              "DELETE FROM block WHERE id = ? "
-              "AND NOT EXISTS (SELECT 1 FROM session_block WHERE block = block.id)",
-              kept_[i].id)
-            .run();
+        if (kept_[i].key)
+            Query(file_,
+                  "DELETE FROM block WHERE id = ? "
+                  "AND NOT EXISTS (SELECT 1 FROM session_block WHERE block = block.id)",
+                  kept_[i].id)
+                .run();
     kept_.resize(n);
     kept_.insert(kept_.end(), more.begin(), more.end());
 }
@@ -193,9 +201,9 @@ bool BlockStore::load(KvCache& cache, const Block& block, int64_t position, size
     {
         Query query(file_, "SELECT checksums FROM block WHERE id = ?", block.id);
         if (!query.next()) return false;
-        const auto stored = query.blob(0);
-        if (stored.size() != checksums.size() * sizeof(uint64_t)) return false;
-        std::memcpy(checksums.data(), stored.data(), stored.size());
+        const auto stored = query.find_blob(0);
+        if (!stored || stored->size() != checksums.size() * sizeof(uint64_t)) return false;
+        std::memcpy(checksums.data(), stored->data(), stored->size());
     }
     sqlite3_blob* raw = nullptr;
     const int opened =

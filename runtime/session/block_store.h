@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -41,12 +42,13 @@ class BlockStore : public CacheStore {
 
   private:
     struct Block {
-        Hash128 key;
+        std::optional<Hash128> key;  // absent: what the session refers to is no block
         int64_t id = 0;
     };
-    int64_t find(const Hash128& key);
+    std::optional<int64_t> find(const Hash128& key);
     size_t already_kept(std::span<const Hash128> keys) const;
-    bool write(const KvCache& cache, int64_t position, const Hash128& key, int64_t& id);
+    bool write(const KvCache& cache, int64_t position, const Hash128& key,
+               std::optional<int64_t>& id);
     bool load(KvCache& cache, const Block& block, int64_t position, size_t held);
     std::vector<Block> known(std::span<const Hash128> keys);
 

@@ -71,7 +71,7 @@ Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind, P
     read();
     const std::string origin = identity.weights + identity.forward + identity.kv + identity.kernels;
     blocks_.emplace(file_, hash128(origin.data(), origin.size()), choice_.notice);
-    if (id_ > 0) blocks_->attach(id_);
+    if (id_) blocks_->attach(*id_);
     generator_.set_store(store_.get());
 }
 
@@ -232,7 +232,7 @@ void Session::leave_out_stop() {
 
 void Session::commit() {
     file_.begin();
-    if (id_ == 0) create();
+    if (!id_) create();
     write_messages();
     write_answer();
     const auto& held = store_->prefilling ? store_->held : std::span(generator_.held());

@@ -99,7 +99,7 @@ class Session {
     Generator& generator_;
     SessionFile file_;
     std::string name_;
-    int64_t id_ = 0;  // 0: not in the file yet
+    std::optional<int64_t> id_;  // absent: not in the file yet
     int64_t revision_ = 0;
     SessionKind kind_ = SessionKind::chat;
     std::optional<BlockStore> blocks_;

@@ -185,6 +185,16 @@ void Query::require_type(int column, int type) const {
          file_.name(), sqlite3_column_name(statement_, column));
 }
 
+std::optional<int64_t> Query::find_integer(int column) const {
+    if (sqlite3_column_type(statement_, column) != SQLITE_INTEGER) return std::nullopt;
+    return integer(column);
+}
+
+std::optional<std::span<const std::byte>> Query::find_blob(int column) const {
+    if (sqlite3_column_type(statement_, column) != SQLITE_BLOB) return std::nullopt;
+    return blob(column);
+}
+
 int64_t Query::integer(int column) const {
     require_type(column, SQLITE_INTEGER);
     return sqlite3_column_int64(statement_, column);

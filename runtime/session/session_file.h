@@ -78,9 +78,11 @@ class Query {
         }
     }
 
-    // Of the row, columns counted from 0. All but is_null() fail, naming the file and the column,
-    // where the value is of another type.
+    // Of the row, columns counted from 0. All but is_null() and those that begin with `find` fail,
+    // naming the file and the column, where the value is of another type.
     bool is_null(int column) const;
+    std::optional<int64_t> find_integer(int column) const;
+    std::optional<std::span<const std::byte>> find_blob(int column) const;
     int64_t integer(int column) const;
     double real(int column) const;
     std::string text(int column) const;

@@ -39,7 +39,7 @@ int to_int(int64_t value) {
 
 }  // namespace
 
-// Finds the session, or leaves id_ at 0 for create().
+// Finds the session, or leaves id_ absent for create().
 void Session::find(std::optional<SessionKind> kind, const ProgramIdentity& identity) {
     Query query(file_,
                 "SELECT id, kind, model, weights, forward, kv, revision FROM session "
@@ -92,7 +92,7 @@ void Session::create() {
     if (file_.changed() != 1)
         fail("{}: another program has made the session '{}' meanwhile", file_.name(), name_);
     id_ = file_.inserted();
-    blocks_->attach(id_);
+    blocks_->attach(*id_);
 }
 
 // A copy whose blocks are those of the first: rows that refer to them.
@@ -125,7 +125,7 @@ void Session::fork(const std::string& name) {
 }
 
 void Session::read() {
-    if (id_ == 0) return;
+    if (!id_) return;
     Query query(file_, "SELECT n, role, content FROM message WHERE session = ? ORDER BY n", id_);
     while (query.next()) {
         if (query.integer(0) != static_cast<int64_t>(messages_.size()))
@@ -143,6 +143,9 @@ void Session::read() {
         Query(file_, "SELECT n, token FROM answer_token WHERE session = ? ORDER BY n", id_),
         vocabulary, file_, name_);
     read_answer();
+    // A conversation's are made of its messages; a text goes on behind them.
+    if (kind_ == SessionKind::text && !messages_.empty() && state_.tokens.empty())
+        damaged(file_, name_, "its tokens are missing");
     written_tokens_ = state_.tokens;
     written_answer_ = state_.answer.size();
     written_messages_ = messages_.empty() ? 0 : messages_.size() - 1;
@@ -190,17 +193,19 @@ void Session::write_messages() {
 }
 
 void Session::write_answer() {
+    // Only that it differs matters: the largest number is followed by the least.
+    const int64_t next = revision_ == std::numeric_limits<int64_t>::max() ? 0 : revision_ + 1;
     Query(file_,
-          "UPDATE session SET revision = revision + 1, "
+          "UPDATE session SET revision = ?, "
           "changed = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = ? AND revision = ?",
-          id_, revision_)
+          next, id_, revision_)
         .run();
     if (file_.changed() != 1)
         fail(
             "{}: another program goes on with the session '{}', or has deleted it: what came "
             "since is not kept here",
             file_.name(), name_);
-    ++revision_;
+    revision_ = next;
 
     const auto [written, now] = std::ranges::mismatch(written_tokens_, state_.tokens);
     const auto same = static_cast<size_t>(now - state_.tokens.begin());

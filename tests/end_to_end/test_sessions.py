@@ -261,6 +261,7 @@ class Sessions(RunTest):
                 ("UPDATE token SET token = 'five' WHERE position = 3", "'token' is of another type"),
                 ("UPDATE answer SET top_k = 'forty'", "'top_k' is of another type"),
                 ("UPDATE session SET weights = 7.5", "other weights"),
+                ("DELETE FROM token", "its tokens are missing"),
                 ("UPDATE session SET kind = 'song'", "no known kind")):
             self.setUp()
             self.well("-p", LONG, "-n", 4)
@@ -271,7 +272,8 @@ class Sessions(RunTest):
                 ("UPDATE answer SET temperature = -1", "--temp"),
                 ("UPDATE answer SET context = 100000", "the plan's context is 128"),
                 ("UPDATE answer SET context = 3", "the context of 3"),
-                ("DELETE FROM token", "cannot be gone on with")):
+                ("DELETE FROM token", "its tokens are missing"),
+                ("UPDATE session SET revision = 'x'", "'revision' is of another type")):
             self.setUp()
             self.well("-p", LONG, "-n", 4)
             self.query("UPDATE answer SET ending = NULL")
@@ -297,6 +299,77 @@ class Sessions(RunTest):
                 _, err = self.well("-p", " on", "-n", 4, "--temp", 0, id="copy", model=model)
                 self.assertNotIn("damaged", err)
                 self.check_file()
+
+    def test_blocks_that_are_missing_or_no_blocks_cost_no_session(self):
+        for change in ("DELETE FROM block", "DELETE FROM block WHERE id = 2",
+                       "DELETE FROM session_block", "DELETE FROM session_block WHERE n = 1",
+                       "UPDATE session_block SET n = -1 WHERE n = 1",
+                       "UPDATE session_block SET n = 9223372036854775807 WHERE n = 1",
+                       "UPDATE session_block SET n = 'x' WHERE n = 1",
+                       "UPDATE session_block SET block = 9223372036854775807",
+                       "UPDATE session_block SET block = 'x' WHERE n = 0",
+                       "UPDATE session_block SET block = x'00'",
+                       "UPDATE session_block SET block = 2.5",
+                       "UPDATE block SET key = 'x' || id", "UPDATE block SET key = -id",
+                       "UPDATE block SET checksums = 'x'", "UPDATE block SET checksums = 7",
+                       "UPDATE block SET id = 0 WHERE id = 1; UPDATE session_block SET block = 0 WHERE block = 1",
+                       "UPDATE block SET id = -5 WHERE id = 1; UPDATE session_block SET block = -5 WHERE block = 1",
+                       "UPDATE block SET id = 0 WHERE id = 1", "UPDATE block SET id = -id",
+                       "UPDATE block SET id = 9223372036854775807 WHERE id = 1"):
+            with self.subTest(change):
+                self.setUp()
+                self.well("-p", LONG, "-n", 4, "--temp", 0, id="work")
+                self.well("-p", " on", "-n", 4, "--temp", 0, "--fork", "copy", id="work")
+                expected, _ = self.well("-p", " on", "-n", 4, "--temp", 0, "--fork", "other", id="work")
+                for each in change.split("; "):
+                    self.query(each)
+                for name in ("work", "copy"):
+                    self.assertEqual(self.well("-p", " on", "-n", 4, "--temp", 0, id=name)[0],
+                                     expected if name == "work" else self.of_copy(expected))
+                self.assertEqual(self.query("PRAGMA integrity_check"), [("ok",)])
+
+    def of_copy(self, expected):
+        """What a copy that is one answer further says; computed once, of a file of its own."""
+        if not hasattr(self, "copy_says"):
+            kept, self.file = self.file, self.sessions / f"{self.id()}.reference.db"
+            self.begin_anew()
+            self.well("-p", LONG, "-n", 4, "--temp", 0)
+            self.assertEqual(self.well("-p", " on", "-n", 4, "--temp", 0)[0], expected)
+            self.copy_says, _ = self.well("-p", " on", "-n", 4, "--temp", 0)
+            self.file.unlink()
+            self.file = kept
+        return self.copy_says
+
+    def test_numbers_at_their_edges(self):
+        least, most = -(1 << 63), (1 << 63) - 1
+        expected = self.run_well("-p", LONG, "-n", 9, "--temp", 0, "--ignore-eos")[0]
+        first = None
+        for sql in ("UPDATE session SET revision = ?", "UPDATE session SET id = ?1"):
+            for edge in (least, -1, 0, most):
+                with self.subTest(sql, edge=edge):
+                    self.setUp()
+                    first, _ = self.well("-p", LONG, "-n", 4, "--temp", 0, "--ignore-eos")
+                    if "id" in sql.split("=")[0]:
+                        for table in ("message", "token", "answer", "answer_stop", "answer_token",
+                                      "session_block"):
+                            self.query(f"UPDATE {table} SET session = ?", edge)
+                    self.query(sql, edge)
+                    for _ in range(2):
+                        self.well("-p", " on", "-n", 4, "--temp", 0)
+                    self.assertEqual(self.query("SELECT count(*) FROM session"), [(1,)])
+                    self.check_file()
+        self.assertTrue(expected.startswith(first))
+        for column in ("keep", "predict", "context", "keep_option", "top_k", "ignore_end"):
+            for edge in (least, -1, 0, most):
+                with self.subTest(column, edge=edge):
+                    self.setUp()
+                    self.well("-p", LONG, "-n", 4, "--temp", 0)
+                    self.query("UPDATE answer SET ending = NULL, predict = 6")
+                    self.query(f"UPDATE answer SET {column} = ?", edge)
+                    status, _, err = self.session("--continue")
+                    self.assertIn(status, (0, 1), err)
+                    if status:
+                        self.assertRegex(err, r"\Allmsql-run: [^\n]+\n\Z")
 
     def test_changed_bytes_and_cut_files_end_in_a_line_or_do_no_harm(self):
         for message in ("Why?", "And then?"):
