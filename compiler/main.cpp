@@ -42,8 +42,8 @@ struct Options {
     std::string kv{name_of(KvType::f16)};
     std::string budget;  // as it was written; empty for none
     int threads = kDefaultWorkers;
-    bool chunk_given = false, logits_rows_given = false, threads_given = false, name_given = false,
-         step_given = false;
+    bool context_given = false, chunk_given = false, logits_rows_given = false,
+         threads_given = false, name_given = false, step_given = false;
 };
 
 constexpr char kFooter[] = R"(examples:
@@ -182,7 +182,9 @@ bool has_position(std::string_view message) {
     return true;
 }
 
-std::string produce(const Options& options, PlanIdentity& identity) {
+/// What was asked for as text. Of a model also who its plan is for, and the longest text that the
+/// model was trained with, in tokens; 0 where that is not known.
+std::string produce(const Options& options, PlanIdentity& identity, int64_t& trained) {
     if (!options.explain.empty())
         return explain_page(outline_of(read_plan(options.explain)), options.step);
     if (options.emit == "operators") return operators_page();
@@ -191,11 +193,7 @@ std::string produce(const Options& options, PlanIdentity& identity) {
     const Model model = load_model(options.input, dirs);
     const std::vector<ParamEntry> entries(model.params.begin(), model.params.end());
     identity = {model.name, catalogue_checksum(entries)};
-    if (model.origin.context > 0 && options.sizes.context > model.origin.context)
-        report(
-            fmt::format("llmsqlc: note: --context {} is beyond the {} positions that the model "
-                        "was trained for: text may degrade from there on\n",
-                        options.sizes.context, model.origin.context));
+    trained = model.origin.context;
     const OpGraph graph = lower_model(options.input, dirs, model);
     if (options.emit == "graph") return to_text(graph, model.params);
     std::optional<Budget> budget;
@@ -267,6 +265,7 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
         options.sizes.kv = *kv_type_named(options.kv);
+        options.context_given = app.count("--context") > 0;
         options.chunk_given = app.count("--chunk") > 0;
         options.logits_rows_given = app.count("--logits-rows") > 0;
         options.threads_given = app.count("--threads") > 0;
@@ -299,10 +298,15 @@ int main(int argc, char** argv) {
                                         : "",
                                  page ? "a page" : "a plan");
         PlanIdentity identity;
-        const std::string text = produce(options, identity);
+        int64_t trained = 0;
+        const std::string text = produce(options, identity, trained);
         if (!options.install.empty()) install_plan(options.install, options.name, text, identity);
-        if (options.output.empty() && !options.install.empty()) return 0;
-        write_file_atomically(output, text);
+        if (!options.output.empty() || options.install.empty()) write_file_atomically(output, text);
+        if (options.context_given && trained > 0 && options.sizes.context > trained)
+            report(
+                fmt::format("llmsqlc: note: --context {} is beyond the {} positions that the "
+                            "model was trained for: text may degrade from there on\n",
+                            options.sizes.context, trained));
         return 0;
     } catch (const std::exception& e) {
         report(fmt::format("{}{}\n", has_position(e.what()) ? "" : "llmsqlc: ", e.what()));

@@ -15,6 +15,8 @@
 #include "importer/special_tokens.h"
 
 namespace llmsql {
+
+using compiler::Model;
 namespace {
 
 /// What Python's str.strip takes away, and Jinja's trim with it.
@@ -365,7 +367,7 @@ std::vector<std::filesystem::path> model_files_like(
                 candidates.insert(entry.path().lexically_normal());
     std::vector<fs::path> like;
     for (const fs::path& path : candidates) try {
-            const Model model = load_model(path, graph_dirs);
+            const Model model = compiler::load_model(path, graph_dirs);
             if (model.graph != graph || model.chat.query.empty() ||
                 model.tokenizer != tokenizer.spec)
                 continue;

@@ -233,7 +233,7 @@ class Models(WithModel):
         info = json.loads(value(db, "SELECT llm_load(?, NULL, '{\"threads\": 256}')",
                                 str(self.model)))
         self.assertEqual(info["threads"], cores)
-        self.assertIn("option 'threads': from 0 to 256",
+        self.assertIn("option 'threads': a whole number from 0 to 256",
                       codes(db, "SELECT llm_generate('a', '{\"threads\": 257}')")[1])
 
     def test_models_that_are_not_used_are_let_go(self):

@@ -65,8 +65,12 @@ class Llmsqlc(unittest.TestCase):
         self.assertEqual(self.succeed(MODELS[0], "--emit=sql", "--kv", "f16").decode(), f16)
         q8 = self.succeed(MODELS[0], "--emit=sql", "--kv=q8").decode()
         changed = [(a, b) for a, b in zip(f16.splitlines(), q8.splitlines()) if a != b]
-        self.assertEqual(len(changed), 2)  # the header's bytes, and:
+        # The header's bytes, the table, and the captions of what is stored in it.
         self.assertEqual(changed[1][0].replace("type='f16'", "type='q8'"), changed[1][1])
+        for before, after in changed[2:]:
+            self.assertTrue(before.startswith("-- cache "), before)
+            self.assertEqual(before.replace("  f16[", "  q8["), after)
+        self.assertGreater(len(changed), 2)
         for wrong in ("q9", "Q8", "f32", ""):
             message = self.refuse(2, MODELS[0], "--emit=sql", f"--kv={wrong}")
             self.assertIn("--kv", message)
@@ -116,9 +120,10 @@ class Llmsqlc(unittest.TestCase):
         bad.write_text('name = "x"\nname = "y"\n')
         plan = self.folder / "plan.sql"
         self.assertRegex(self.refuse(1, bad, "-o", plan), rf"^{bad}:2:\d+: error: ")
-        plan.write_text("before")
+        before = "-- llmsql plan 1 · before\n"
+        plan.write_text(before)
         self.refuse(1, bad, "-o", plan)
-        self.assertEqual(plan.read_text(), "before")
+        self.assertEqual(plan.read_text(), before)
         self.assertEqual(sorted(p.name for p in self.folder.iterdir()), ["bad.toml", "plan.sql"])
 
         missing = self.folder / "missing.toml"

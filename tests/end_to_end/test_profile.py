@@ -160,7 +160,7 @@ class ProfileTest(RunTest):
             db.execute("CREATE TABLE dear(x)")
         db.close()
         before = other.read_bytes()
-        for option, file, message in (("--profile-db", other, "not a profile"), ("--profile-db", self.plan, "a profile"),
+        for option, file, message in (("--profile-db", other, "not a profile"), ("--profile-db", self.plan, "is not a database"),
                                       ("--profile-html", other, "a page"), ("--profile-db", self.folder, "directory")):
             status, out, err = attempt(self.plan, self.db, *self.options, option, file)
             self.assertEqual((status, out), (1, b""), err)  # before the run

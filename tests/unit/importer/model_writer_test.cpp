@@ -86,21 +86,31 @@ TEST_F(ModelWriterTest, TilesAreAsManyStripsAsFit) {
 }
 
 TEST_F(ModelWriterTest, ReplacesAnOutputOnlyWhenDone) {
-    folder_.write("x.db", "SQLite format 3 older");
+    {
+        ModelWriter earlier(output(), cancelled_);
+        fill(earlier);
+        earlier.meta("source", "earlier");
+        earlier.finish();
+        earlier.publish();
+    }
+    const auto is_earlier = [&] {
+        return Sql(output()).text("SELECT count(*) FROM llm_meta WHERE value = 'earlier'") == "1";
+    };
     {
         ModelWriter writer(output(), cancelled_);
         fill(writer);
-        EXPECT_EQ(std::filesystem::file_size(output()), 21u);
+        EXPECT_TRUE(is_earlier());
         EXPECT_EQ(folder_.files().size(), 2u);
     }
     EXPECT_EQ(folder_.files(), Files{"x.db"});
-    EXPECT_EQ(std::filesystem::file_size(output()), 21u);
+    EXPECT_TRUE(is_earlier());
     ModelWriter writer(output(), cancelled_);
     fill(writer);
     writer.finish();
     writer.publish();
     EXPECT_EQ(folder_.files(), Files{"x.db"});
     EXPECT_EQ(Sql(output()).text("SELECT count(*) FROM llm_token"), "2");
+    EXPECT_FALSE(is_earlier());
     struct stat info {};
     ::stat(output().c_str(), &info);
     const mode_t mask = ::umask(0);

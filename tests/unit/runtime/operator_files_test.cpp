@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "operators/operators.h"
 #include "runtime/program/engine.h"
 #include "runtime/storage/model_db.h"
 #include "runtime/storage/sqlite.h"
@@ -164,8 +165,7 @@ class OperatorFile : public ::testing::Test {
         if (engine_.db) return;
         model_.add_vector("unused", {0});  // a model has a parameter at least
         model_.write(folder_ / "model.db");
-        model_db_.emplace(folder_ / "model.db");
-        engine_.db = &*model_db_;
+        engine_.db = std::make_shared<const ModelDb>(folder_ / "model.db");
         sqlite3* raw = nullptr;
         if (sqlite3_open(":memory:", &raw) != SQLITE_OK) fail("sqlite3_open");
         db_.reset(raw);
@@ -177,7 +177,7 @@ class OperatorFile : public ::testing::Test {
             ")");
         run("CREATE VIRTUAL TABLE temp.slot USING llm_slot()");
         run("CREATE VIRTUAL TABLE temp.chosen USING llm_chosen()");
-        engine_.executor = make_executor(engine_, 2, std::nullopt, false);
+        engine_.executor = make_executor(engine_, 2, {});
     }
 
     // tensor NAME TYPE ROWSx[HEADSx]WIDTH [choices N]; one without values is to be stored by a
@@ -210,6 +210,7 @@ class OperatorFile : public ::testing::Test {
         const Statement statement = prepare(db_.get(), sql.c_str(), "statement");
         while (step(statement.get(), "statement")) {
         }
+        fit_cache(engine_);  // as a program does when init has ended
         if (engine_.executor) engine_.executor->evaluator.workers.finish();
     }
 
@@ -284,7 +285,6 @@ class OperatorFile : public ::testing::Test {
     const fs::path path_;
     TemporaryFolder folder_;
     TinyModel model_;
-    std::optional<ModelDb> model_db_;
     Engine engine_;
     Connection db_;
     int64_t tensors_ = 0, used_ = 0;
@@ -299,9 +299,10 @@ TEST(OperatorFilesTest, EachOperatorHasOne) {
         text << std::ifstream(entry.path()).rdbuf();
         if (entry.path().extension() == ".test") all += text.str();
     }
-    for (const Operator& op : operators())
-        if (!op.sql.empty())
-            EXPECT_NE(all.find(std::string(op.sql) + "("), std::string::npos) << op.sql;
+    for (const Operator& op : operators()) {
+        if (op.sql.empty()) continue;
+        EXPECT_NE(all.find(std::string(op.sql) + "("), std::string::npos) << op.sql;
+    }
 }
 
 const bool registered = [] {
