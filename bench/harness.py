@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the measurements of bench/ share: making databases, plans and llama.cpp's files, running a
 program once with its peak memory and device bytes, and reading what it prints."""
 

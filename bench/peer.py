@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """llama.cpp, the peer: fetched from PyPI and built, what its files hold, and what it says of a text."""
 
 import pathlib

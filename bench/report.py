@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The tables of bench/compare, from its JSON."""
 
 from harness import MIB, median, ratio, table

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The machine's own read bandwidth: a large buffer on huge pages, read by some threads over and
 // over.
 //

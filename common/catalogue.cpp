@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Catalogue checksums. See catalogue.h.
 #include "common/catalogue.h"
 

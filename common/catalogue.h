@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The catalogue of a model's parameters: what a plan and a model.db must agree on.
 #pragma once
 

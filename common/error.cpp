@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What messages quote, made fit for a terminal. See error.h.
 #include "common/error.h"
 

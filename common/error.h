@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Error: the one way this project reports a failure.
 //
 // An Error's text is one line that says what is wrong, where, and what to do about it; a program's

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Files: open ones, names, and whole ones in and out: text read at once, output that is there
 // entirely or not at all.
 #pragma once

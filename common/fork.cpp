@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Handlers that run around fork(). See fork.h.
 #include "common/fork.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What fork() does to a process with threads: the child has none of them, and whatever lock one of
 // them held stays held for good.
 #pragma once

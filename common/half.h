@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Conversions between f32 and the 16-bit formats, exact and portable (no F16C needed).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Hashes of 128 bits. See hash.h.
 #include "common/hash.h"
 

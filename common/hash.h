@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Hashes by XXH3, of bytes as they lie in memory on a little-endian machine: against damage and
 // mistakes, not against an enemy.
 #pragma once

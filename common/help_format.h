@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What --help looks like, the same in all programs: no longer lines than a terminal's, and what
 // help2man makes a manual page of.
 #pragma once

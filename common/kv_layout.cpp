@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The key-value cache's layout. See kv_layout.h.
 #include "common/kv_layout.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How the key-value cache is laid out: its types, its blocks, and how many of them a layer keeps.
 //
 // The compiler counts the cache's bytes and the runtime allocates them: both by these functions.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading /proc and the cgroup file systems. See machine.h.
 //
 // Where groups are, two files tell. /proc/self/cgroup has a line a hierarchy: "4:memory:/a/b" in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the system leaves this process: memory and processors, within the control groups that it is
 // in, cgroup v1 or v2, its own and those around it. Nothing is cached: limits may change.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What identifies a model database file, for the program that writes it and the one that reads it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Filling the page cache and looking at it. See page_cache.h.
 #include "common/page_cache.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the page cache holds of a file, and in which pages: streaming through a mapping is as
 // fast as memory where the cache is made of huge pages, and half as fast where it is made of small
 // ones.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What llmsql-run takes whatever its plan says: counted by the compiler within a budget, and by the
 // runtime when it checks that a plan's parts come to no more than the budget it names.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A running hash of typed values. See row_digest.h.
 #include "common/row_digest.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What rows of a database hash to, so that whoever reads them can tell whether they are those that
 // were written.
 #pragma once

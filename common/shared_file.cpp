@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The registry of descriptors. See shared_file.h.
 #include "common/shared_file.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // SharedFile: a file that is read as plain bytes while SQLite may have it open as well.
 //
 // POSIX drops all locks that a process has on a file, SQLite's among them, when *any* descriptor of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Sums, products and multiples of sizes that come from files, plans and SQL: none wraps around.
 //
 // What does not fit in 63 bits, and what is computed from a negative number, is kTooLarge, and so

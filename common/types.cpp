@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The number types: names and sizes. See types.h.
 #include "common/types.h"
 

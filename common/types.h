@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The number types of weights and activations, and how their bytes are laid out.
 //
 // Both sides of the project need these sizes: the importer packs weights and the compiler plans

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // UTF-8 decoding by the standard's table of well-formed byte sequences.
 #include "common/utf8.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // UTF-8, one character at a time, and a stream that never prints half of one.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # The back half of the compiler: statements, memory, SQL text; and the llmsqlc program.
 target_sources(llmsql_compiler PRIVATE
   ir/op_graph.cpp ir/plan.cpp ir/text.cpp

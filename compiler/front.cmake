@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # The front: from a graph file and a model file to an OpGraph.
 find_program(ANTLR4 antlr4 REQUIRED)
 find_path(ANTLR4_INCLUDE antlr4-runtime.h PATH_SUFFIXES antlr4-runtime REQUIRED)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // llmsqlc: compiles a model file and its graph into plan.sql.
 #include <CLI/CLI.hpp>
 #include <csignal>

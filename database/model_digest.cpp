@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Hashing tables row by row. See model_digest.h.
 #include "database/model_digest.h"
 

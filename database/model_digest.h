@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the tables of a model database hash to, for the program that writes them and the one that
 // verifies them.
 #pragma once

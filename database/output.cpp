@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Looking at what is to be replaced. See output.h.
 #include "database/output.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Databases that are written beside their place and then take its name: what may be replaced.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The graph language: one file an architecture. docs/graph-language.md is its reference.
 //
 // The parser made from this grammar is used in compiler/parse/parser.cpp alone. Words that open a

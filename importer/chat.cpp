@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Recognises chat templates. See chat.h.
 #include "importer/chat.h"
 

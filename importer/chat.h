@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The chat template of a source, as SQL.
 //
 // GGUF and Hugging Face carry a Jinja program. llmsql has no Jinja: a template is a query over

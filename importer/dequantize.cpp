@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reads the rows of GGUF tensors. See dequantize.h.
 //
 // The block layouts are those of GGUF's types, little-endian, written here from their description:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Rows of GGUF tensors, as numbers and as the blocks that model.db stores.
 //
 // A row keeps its codes and scales where the target type can hold them (Q4_0, Q4_1 and Q4_K in q4;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The table of GGUF's tensor types. See ggml_types.h.
 #include "importer/ggml_types.h"
 

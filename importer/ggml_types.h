@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The tensor types of GGUF files: names, block sizes, and which of them the importer can read.
 //
 // Numbers and sizes are those of the GGUF specification (ggml's docs/gguf.md and enum ggml_type).

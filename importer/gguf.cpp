@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reads GGUF files. See gguf.h.
 #include "importer/gguf.h"
 

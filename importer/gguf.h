@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Gguf: a reader of GGUF files, versions 2 and 3, in bounded memory.
 //
 // A GGUF file is a header, key-value metadata, a directory of tensors and, aligned, their data (the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reads Hugging Face folders. See hf_folder.h.
 #include "importer/hf_folder.h"
 

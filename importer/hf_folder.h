@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // HfFolder: a model as Hugging Face's transformers saves it, a folder with config.json, one
 // safetensors file or several with an index, and the tokenizer's files (hf_tokenizer.h).
 #pragma once

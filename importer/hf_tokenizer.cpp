@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reads tokenizer.json. See hf_tokenizer.h.
 #include "importer/hf_tokenizer.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The tokenizer of a Hugging Face folder: tokenizer.json, and what tokenizer_config.json and
 // generation_config.json say about its special tokens.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Imports a GGUF or a Hugging Face folder. See import.h.
 #include "importer/import.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A whole import: a GGUF or a Hugging Face folder, and a graph or model file in, a model database
 // out.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Lexes Jinja as jinja2's lexer does by default: blocks {% %}, expressions {{ }}, comments {# #}.
 #include "importer/jinja.h"
 

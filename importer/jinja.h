@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Enough of Jinja to tell whether two templates are the same: a lexer, no interpreter.
 #pragma once
 

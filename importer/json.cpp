@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Parses JSON with limits. See json.h.
 #include "importer/json.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // JSON that nobody vouches for: parsed in bounded memory, with errors of one line.
 //
 // Beyond what a JSON parser refuses anyway, a name that an object has twice, nesting deeper than

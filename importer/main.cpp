@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // llmsql-import: makes a model database from a GGUF file or a Hugging Face folder.
 //
 //   llmsql-import SRC -o x.db [--weights auto|q8|q4|f16|f32] [--write-model x.toml]

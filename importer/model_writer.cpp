@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writes model databases. See model_writer.h; docs/model-db.md is the format.
 //
 // The database is written without a journal and without flushing, as fast as SQLite can append,

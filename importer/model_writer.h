@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ModelWriter: writes a model database (docs/model-db.md) that is there entirely or not at all.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Packs rows into strips. See pack.h; docs/model-db.md draws the layouts.
 #include "importer/pack.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Strips: how a matrix lies in model.db (docs/model-db.md), one row at a time, in and out.
 //
 // A strip holds 16 rows interleaved. Packing writes one row's share of a strip and leaves the other

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Quantises blocks of 32. See quantize.h.
 #include "importer/quantize.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Up to 32 numbers to one block of q8 or q4.
 #pragma once
 

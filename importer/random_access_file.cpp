@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading at any offset. See random_access_file.h.
 #include "importer/random_access_file.h"
 

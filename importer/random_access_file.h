@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading files that nobody vouches for: at any offset, or front to back, never past their end.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reads safetensors headers. See safetensors.h.
 #include "importer/safetensors.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A reader of safetensors files: where each tensor lies, after checking that it can lie there.
 //
 // A file is the length of a header (u64, little-endian), the header, and the tensors' data. The

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Source: what an import reads its parameters and numbers from, a GGUF file or a Hugging Face
 // folder.
 #pragma once

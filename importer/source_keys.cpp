@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which keys change nothing. See source_keys.h.
 #include "importer/source_keys.h"
 

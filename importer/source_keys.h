@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a source's metadata says and a graph does not read: does it change what the model computes?
 //
 // A key passes that the graph reads, that the graph says to ignore, that never bears on what is

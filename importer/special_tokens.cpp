@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Ends and marks of turns. See special_tokens.h.
 #include "importer/special_tokens.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which tokens end generation, and which no text may become.
 //
 // A source says how its model ends in several places (the end of text, of a turn, of a message, a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Converts and stores parameters. See store.h.
 #include "importer/store.h"
 

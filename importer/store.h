@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Parameters on their way from a source to model.db: rows in the graph's order, converted, packed.
 #pragma once
 

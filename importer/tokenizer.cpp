@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Tokenizers from GGUF, and any source's into model.db. See tokenizer.h.
 #include "importer/tokenizer.h"
 

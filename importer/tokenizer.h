@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Tokenizers: read from a GGUF (hf_tokenizer.h reads the other kind), checked, and written into
 // model.db's tables.
 #pragma once

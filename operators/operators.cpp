@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The operator table. See operators.h for what each field means.
 #include "operators/operators.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The operator table: every operator, declared once.
 //
 // The compiler's checker reads the shape rules, the emitter the SQL names and argument counts, the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Read by cpack before it packages anything. A package of an earlier run is removed first, so that what lies there
 # afterwards is of this run or not at all; then what CPack's DEB generator needs must be there.
 if(CPACK_GENERATOR STREQUAL "DEB")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Writes OUTPUT: a C++ source with each file of FOLDER as a string, cut into pieces that every
 # compiler takes.
 file(GLOB files ${FOLDER}/*)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Putting the page together. See page.h.
 #include "page/page.h"
 

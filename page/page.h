@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A plan, and what was measured of a run of it, as one page that a browser opens from disk.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A plan's outline as JSON. See page.h; template/ reads it.
 #include <algorithm>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The files of template/, as they are in the tree.
 #pragma once
 

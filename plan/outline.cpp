@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // From a plan's text to its outline. See outline.h.
 #include "plan/outline.h"
 

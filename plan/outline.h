@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Outline: what a plan says of itself, read from its text alone: the catalogue, the places of
 // tensors, which tiles are held, and of each statement what it reads and writes.
 //

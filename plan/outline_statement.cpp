@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading one statement of forward or logits. See outline_statement.h.
 //
 // The form is that of compiler/emit/statements.cpp:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What one statement of a pass names: see OutlineStep.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Cutting a plan into sections and statements. See plan_file.h.
 #include "plan/plan_file.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // PlanFile: a plan.sql cut into sections and statements, before any of it runs.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Finding statements by what people call them. See select.h.
 #include "plan/select.h"
 

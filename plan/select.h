@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Naming statements of a plan, as people do: by number, by line, by name.
 #pragma once
 

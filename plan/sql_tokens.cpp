@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Cutting SQL into words. See sql_tokens.h.
 #include "plan/sql_tokens.h"
 

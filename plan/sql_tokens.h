@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // SQL cut into words: what is needed to see which tables, ids and operators a statement names.
 #pragma once
 

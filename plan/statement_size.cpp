@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Measuring a statement. See statement_size.h.
 #include "plan/statement_size.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What one statement of a plan may be, told from its text: before SQLite sees it, since preparing
 // it cannot be interrupted in every version of SQLite, nor bounded in any.
 //

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # What runs a plan: program/ storage/ tables/ ops/ kernels/ workers/
 target_sources(llmsql_runtime PRIVATE
   kernels/avx2/exponentials.cpp

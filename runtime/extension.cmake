@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # libllmsql, the loadable extension: the same runtime, calling the SQLite that has loaded it.
 get_target_property(runtime_sources llmsql_runtime SOURCES)
 add_library(llmsql_extension_runtime STATIC ${runtime_sources})

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # What llmsql-run shows of a run: profile/ (but the profiler, which counts) and trace/.
 add_library(llmsql_profile STATIC
   profile/profile_db.cpp

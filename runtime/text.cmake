@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # The text side of the runtime, and the program llmsql-run.
 target_sources(llmsql_runtime PRIVATE
   generate/batch.cpp

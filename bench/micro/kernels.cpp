@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the kernels reach out of the caches: multiplications a second of `linear` by type, matrix
 // and number of tokens, and cache positions a second of attention, for each instruction set that
 // the processor has. Built with -DLLMSQL_BENCHMARKS=ON; build/bin/bench_kernels

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What picking a token takes: milliseconds by options, vocabulary and shape of the logits, beside
 // what it takes to read the logits once. build/bin/bench_sampler
 #include "runtime/text/sampler.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The checker's order of work. See check.h.
 #include "compiler/check/check.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The checker: is a graph file sound whatever numbers a model puts in?
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Checking declarations. See declarations.h.
 #include "compiler/check/declarations.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Checking what stands outside forward: numbers, parameters, blocks, annotations.
 #pragma once
 

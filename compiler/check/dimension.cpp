@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Arithmetic on symbolic dimensions. See dimension.h.
 #include "compiler/check/dimension.h"
 

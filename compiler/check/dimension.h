@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A dimension known by name: a polynomial over the graph's dims, so that n_head * d_head is equal
 // to itself however it is written, and a width can be divided into heads without knowing either.
 #pragma once

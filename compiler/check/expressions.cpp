@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Checking expressions. See expressions.h.
 #include "compiler/check/expressions.h"
 

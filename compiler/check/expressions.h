@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Types of expressions: what the declarations' and the forward pass's checks have in common.
 #pragma once
 

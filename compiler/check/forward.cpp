@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Checking the forward pass: statements in order, with what is assigned where.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Compile-time arithmetic. See scalar.h.
 #include "compiler/check/scalar.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Numbers and truth values known at compile time: dims, constants, `let`s, conditions. Shared by
 // the model loader (which decides them) and the lowering (which unrolls by them).
 #pragma once

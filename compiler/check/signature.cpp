@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Shape rules of operators. See signature.h.
 #include "compiler/check/signature.h"
 

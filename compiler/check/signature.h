@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The operator table's shape rules, parsed, and their use: arguments matched with parameters, and
 // the shape of a result inferred. The checker does it with named dimensions, the lowering with
 // numbers.

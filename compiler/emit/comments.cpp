@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The comment above each statement. See statements.h.
 #include <fmt/format.h>
 

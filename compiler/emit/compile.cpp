@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Putting plan.sql together. See compile.h.
 #include "compiler/emit/compile.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The back of the compiler as one call: a model and its operators in, the text of plan.sql out.
 #pragma once
 

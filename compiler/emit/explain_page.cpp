@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A plan explained, statement by statement. See explain_page.h.
 #include "compiler/emit/explain_page.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What each statement of a plan reads and writes, in words: llmsqlc --explain.
 #pragma once
 

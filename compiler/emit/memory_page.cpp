@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Tables of memory and reading. See memory_page.h.
 #include "compiler/emit/memory_page.h"
 

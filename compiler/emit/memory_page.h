@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a plan takes and reads, for people: --emit=memory and --emit=schedule.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Printing the operator table as a page. See operators_page.h.
 #include "compiler/emit/operators_page.h"
 

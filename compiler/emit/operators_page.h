@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // docs/operators.md, made from the operator table.
 #pragma once
 

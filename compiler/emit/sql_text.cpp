@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Strings, names and sizes in SQL. See sql_text.h.
 #include "compiler/emit/sql_text.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // SQL's small print: strings, names and sizes as a plan writes them.
 #pragma once
 

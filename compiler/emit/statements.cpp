@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The SQL of one statement. See statements.h.
 #include "compiler/emit/statements.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One statement of a plan as SQL, and as the comment above it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writing the statements of a graph whose storage has been decided. See fuse.h.
 #include "compiler/fuse/fuse.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // From operators to statements: what is stored, what nests in what, what shares a scan.
 #pragma once
 

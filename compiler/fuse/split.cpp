@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Cutting the graph in a part for every token and a part for wanted rows. See split.h.
 #include "compiler/fuse/split.h"
 

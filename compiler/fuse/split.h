@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which operators run for every token of a pass, and which only for rows whose logits are wanted.
 #pragma once
 

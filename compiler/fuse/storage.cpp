@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Deciding which values are stored. See storage.h.
 #include "compiler/fuse/storage.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which values of a graph are stored, and in which form: the decisions behind the statements.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writing a plan into a model database. See install.h. The one place in compiler/ that knows
 // SQLite.
 #include "compiler/install/install.h"

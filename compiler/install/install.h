@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Installing a plan in the database of its model, so that one file is the whole of it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The text form of an OpGraph. See op_graph.h.
 #include "compiler/ir/op_graph.h"
 

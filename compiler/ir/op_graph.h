@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // OpGraph: the forward pass of one model as operators over values, loops unrolled, dims concrete.
 //
 // Made by compiler/lower from the checked graph; rewritten by compiler/fuse; turned into statements

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Expressions and tensors of a plan. See plan.h.
 #include "compiler/ir/plan.h"
 

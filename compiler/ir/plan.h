@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Plan: the SQL program before it is text: statements over stored tensors, and where those lie.
 //
 // Made by compiler/fuse (what each statement computes), completed by compiler/memory (strides and

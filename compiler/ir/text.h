@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Small pieces of text that several passes print alike.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Running forward on paper: statements in, operators out. See lower.h.
 #include "compiler/lower/lower.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Lowering: from a checked graph and a model's numbers to an OpGraph.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The arena planner. See arena.h.
 #include "compiler/memory/arena.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Where every tensor of a plan lies: lifetimes, reuse in place, and offsets into one arena.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Counting memory, and choosing sizes within a budget. See budget.h and docs/memory.md.
 #include "compiler/memory/budget.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The whole process's memory, part by part, and the plan that spends a budget best.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading and writing sizes of memory. See byte_size.h.
 #include "compiler/memory/byte_size.h"
 

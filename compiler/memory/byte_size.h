@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Sizes of memory as people write them: "96MiB" in, "31.2 MiB" out.
 #pragma once
 

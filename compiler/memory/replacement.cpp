@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Simulating replacement policies. See replacement.h.
 #include "compiler/memory/replacement.h"
 

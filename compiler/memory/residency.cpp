@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // From a plan to its trace, and from the choice back to rows of the plan. See residency.h.
 #include "compiler/memory/residency.h"
 

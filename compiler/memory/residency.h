@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which tiles of a plan's weights are held in memory: the schedule, applied to a plan.
 #pragma once
 

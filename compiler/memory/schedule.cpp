@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The best fill of a budget, and how it is spread over the pass. See schedule.h.
 #include "compiler/memory/schedule.h"
 

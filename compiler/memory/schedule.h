@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which tiles of a cyclic pass to hold in memory so that the rest, which is read anew each pass, is
 // as small as can be. Pure functions on traces: no plan, no model, no SQLite. docs/memory.md has
 // the proofs.

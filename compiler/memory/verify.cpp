@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The arena's verifier. See verify.h.
 #include "compiler/memory/verify.h"
 

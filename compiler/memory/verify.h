@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A second opinion on a plan's memory: no code shared with the planner, no cleverness.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The residency's verifier. See verify_residency.h; docs/model-db.md has the sizes.
 #include "compiler/memory/verify_residency.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A second opinion on a plan's residency: no code shared with the planner.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A graph file read, parsed and checked.
 #pragma once
 

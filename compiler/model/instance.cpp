@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Graph plus numbers. See instance.h.
 #include "compiler/model/instance.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A graph with numbers put in: its catalogue of parameters and everything a condition can ask for.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The front's entry points. See load.h.
 #include "compiler/model/load.h"
 

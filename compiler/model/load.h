@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The front of the compiler as one call: a graph file and a model file in, a Model and its OpGraph
 // out. llmsqlc and llmsql-import both start here.
 #pragma once

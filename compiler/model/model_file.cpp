@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading a model file: the only file that includes toml++. See model_file.h.
 #include "compiler/model/model_file.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The model file (TOML) as it stands: keys and values with their places, not yet held against a
 // graph.
 #pragma once

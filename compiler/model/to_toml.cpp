@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writing a Model as a model file. See load.h.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Plans for a range of budgets, as numbers. See compiled_json.h.
 #include "compiler/page/compiled_json.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What only the compiler can say of a plan, for the page: see page/page.h.
 #pragma once
 

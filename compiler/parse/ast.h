@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The graph file as a tree: what the parser makes and the checker, the model loader and the
 // lowering read. Plain values; each carries its place in the file.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The text form of a parsed graph file (--emit=ast). See ast.h.
 #include <fmt/format.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The parser: the only file that includes ANTLR. It runs the generated lexer and parser, words
 // their errors, and turns the parse tree into ast::Graph.
 #include "compiler/parse/parser.h"

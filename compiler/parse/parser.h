@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // From graph-language text to its tree.
 #pragma once
 

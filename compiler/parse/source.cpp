@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Source texts and their errors. See source.h.
 #include "compiler/parse/source.h"
 

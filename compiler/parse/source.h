@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A source text with its name, and the errors found in it: what every pass of the front reports to.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The page of a plan. What it draws is the JSON in #data: see page/plan_json.cpp,
 // compiler/page/compiled_json.cpp and runtime/profile/profile_json.cpp for what is in it.
 'use strict';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 
 // The head of the page: what the plan is, and its few numbers.
 (function overview() {

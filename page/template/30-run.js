@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 
 // What a run took: by operator, by layer. Only on pages of llmsql-run --profile-html.
 const timeParts = [['computing', 'computing'], ['reading', 'reading weights'], ['sql', 'SQL']];

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 
 // Memory and reading: the budget's parts, other budgets, and which weights are held.
 const partGroups = [

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 
 // The arena: where each tensor of activations lies, and from which statement to which.
 (function arena() {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 
 // The program: every statement, by layer.
 const stepElements = new Map();

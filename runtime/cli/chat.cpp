@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Conversations through the plan's chat section.
 #include "runtime/cli/chat.h"
 

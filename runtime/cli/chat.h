@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One answer, or a conversation.
 #pragma once
 

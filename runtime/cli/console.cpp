@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Signals, standard streams and /proc.
 #include "runtime/cli/console.h"
 

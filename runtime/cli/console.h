@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What llmsql-run needs of the operating system: signals, standard output, lines, memory.
 #pragma once
 

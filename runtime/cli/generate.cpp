@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Printing generated text. See generate.h.
 #include "runtime/cli/generate.h"
 

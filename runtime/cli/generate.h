@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Printing what a model generates, and the figures at the end.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Logits to a .npy file; the format is NumPy's NEP 1.
 #include "runtime/cli/logits.h"
 

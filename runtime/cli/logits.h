@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Token ids in, logits out: to check a graph against another implementation.
 #pragma once
 

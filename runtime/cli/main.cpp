@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // llmsql-run: runs a plan over a model database. What it can do is in options.cpp; each mode has a
 // file beside this one.
 #include <exception>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The command line by CLI11: names and meanings as llama.cpp's users know them.
 #include "runtime/cli/options.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // llmsql-run's command line.
 #pragma once
 

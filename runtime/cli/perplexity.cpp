@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Perplexity over windows of a text.
 #include "runtime/cli/perplexity.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How well a model predicts a text.
 #pragma once
 

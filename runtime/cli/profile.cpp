@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Collecting a run's profile. See profile.h.
 #include "runtime/cli/profile.h"
 

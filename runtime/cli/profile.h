@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What --timing and the --profile options say of a run when it has ended.
 #pragma once
 

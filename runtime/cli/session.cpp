@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // One turn of a session, or the rest of one.
 #include "common/error.h"
 #include "runtime/cli/console.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The block of --timing. See timing.h.
 #include "runtime/cli/timing.h"
 

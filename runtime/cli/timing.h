@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What --timing prints: where the time of a token went.
 #pragma once
 

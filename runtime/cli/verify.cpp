@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Comparing a model database with its digests and checksums. See verify.h.
 #include "runtime/cli/verify.h"
 

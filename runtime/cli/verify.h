@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // --verify: whether a model database is what was imported.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Observers of a run. See watch.h.
 #include "runtime/cli/watch.h"
 

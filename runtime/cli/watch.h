@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What --trace, --trace-db and --compare look at while a run runs.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // llm_batch(query, options): the answers to the prompts that a query yields, several at a time.
 #include <deque>
 #include <exception>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The operators and the tables of plans on the host's own connection, so that a person can run a
 // plan statement by statement and look at what each has stored.
 #include "common/error.h"

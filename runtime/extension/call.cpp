@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Arguments and options of calls. See call.h.
 #include "runtime/extension/call.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the extension's functions and tables have in common: arguments, options, errors.
 #pragma once
 

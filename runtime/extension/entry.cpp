@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // libllmsql: the entry point that SQLite calls when the library is loaded.
 #include <cstring>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The scalar functions of the extension. reference.cpp documents each.
 #include <array>
 #include <nlohmann/json.hpp>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Models of a connection, and of the process. See host.h.
 #include "runtime/extension/host.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Host: what the extension keeps for one connection of a program that has loaded it: which model
 // its functions use, the models that are open, and how the host's interrupts reach them.
 #pragma once

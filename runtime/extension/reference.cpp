@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What each function of the extension takes and does, with an example; and llm_functions, the table
 // of it, which docs/sql-reference.md is made from.
 #include "runtime/extension/table_function.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Taking SQLite's functions, and doing without some. See sqlite_library.h.
 #include "runtime/extension/sqlite_library.h"
 

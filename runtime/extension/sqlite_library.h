@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The SQLite library that has loaded the extension: its table of functions, checked once, and what
 // stands in for functions that it was built without.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // llm_stream(prompt, options): the tokens of an answer, a row each, as they are made.
 #include "runtime/extension/table_function.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The bridge between SQLite's virtual tables and Rows. See table_function.h.
 #include "runtime/extension/table_function.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Table-valued functions: what SQLite's interface for them is reduced to here.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // AnswerText: the text of picked tokens on its way out: stop texts are cut off, characters stay
 // whole.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Passes over several texts. See batch.h.
 #include "runtime/generate/batch.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Batch: several texts at once, each pass over the weights a step of all of them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Prefill, decode, and shifting a full context. See generator.h.
 #include "runtime/generate/generator.h"
 

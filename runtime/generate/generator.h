@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Generator: one text at a time, token by token: prefill with reuse of what the cache holds,
 // decode, and what ends it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What options may be. See options.h.
 #include "runtime/generate/options.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // GenerateOptions: how a text is to be gone on with. Names and meanings are llama.cpp's.
 #pragma once
 

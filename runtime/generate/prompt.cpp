@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Making prompts. See prompt.h.
 #include "runtime/generate/prompt.h"
 

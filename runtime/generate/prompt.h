@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Prompts: a text or a conversation as the tokens that a model reads.
 #pragma once
 

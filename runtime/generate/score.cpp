@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Probabilities of tokens. See score.h.
 #include "runtime/generate/score.h"
 

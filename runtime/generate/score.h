@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How likely a model finds a text.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The one place where an instruction set is chosen.
 #include <atomic>
 #include <string>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The loop of Kernels::exponentials, which each instruction set's exponentials.cpp compiles for
 // itself: with -ffp-contract=off, so that the results are those of all others.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The arithmetic that takes the time, one implementation an instruction set.
 //
 // kernels/portable is plain C++ and the reference; the others are tested against it, to rounding.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Elementary functions written so that compilers vectorise loops over them.
 #pragma once
 

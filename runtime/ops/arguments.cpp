@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Checking what SQL hands to operators. See arguments.h.
 #include "runtime/ops/arguments.h"
 

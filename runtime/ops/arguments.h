@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The arguments of an operator's SQL function, checked and typed.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Attention over the cache blocks that a statement selects.
 #include <algorithm>
 #include <limits>

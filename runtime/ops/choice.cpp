@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Matrices that are chosen row by row: linear_each and linear_sum over a table of them.
 //
 // A statement joins `chosen`, the columns of a tensor of shares that are not all 0, with `param`,

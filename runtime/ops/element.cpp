@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Element operators: add, mul, scale, silu, gelu, tanh. They hold anything and stand anywhere.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Cutting an expression into pieces and evaluating them. See evaluate.h.
 #include "runtime/ops/evaluate.h"
 

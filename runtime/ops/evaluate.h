@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Evaluating deferred values into their places, shared out among the workers.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The nodes that every operator family shares. See expr.h.
 #include "runtime/ops/expr.h"
 

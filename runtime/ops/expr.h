@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Expr: a deferred value, what an operator returns instead of numbers.
 //
 // An operator's SQL function only builds a node; `slot` and `kv` evaluate the whole expression, in

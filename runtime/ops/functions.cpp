@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Registering the operators with SQLite: the operator table's names, this folder's functions.
 #include "runtime/ops/functions.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The operators' SQL functions: what each family provides, and their registration.
 #pragma once
 

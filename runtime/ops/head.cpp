@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Head operators: rms_norm and rope, over the last dimension of each token and head.
 #include <algorithm>
 #include <cmath>

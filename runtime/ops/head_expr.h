@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What head operators have in common: they go by the last dimension of each token and head.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Operators for people: llm_shape and llm_stats over tensors and parameters.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Matrix operators: embed picks rows of a parameter, linear multiplies by one.
 #include <algorithm>
 #include <atomic>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Operators about where values lie: quantize, concat, rows. The compiler writes them.
 #include "runtime/ops/functions.h"
 

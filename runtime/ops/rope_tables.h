@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Cosines and sines for rotary embeddings, shared by the layers of a pass.
 #pragma once
 

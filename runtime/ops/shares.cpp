@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Head operators that make shares of scores: softmax, top, normalize. A router is made of them.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The database of --profile-db. See run_profile.h and docs/seeing.md.
 #include <optional>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The page's "run". See profile_page.h; page/template/30-run.js reads it.
 #include "runtime/profile/profile_page.h"
 

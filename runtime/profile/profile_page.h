@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A run's profile as the page of its plan, with the times laid over it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The tables of --profile. See run_profile.h.
 #include <fmt/format.h>
 

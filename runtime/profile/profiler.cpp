@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Counting by statement. See profiler.h.
 #include "runtime/profile/profiler.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Profiler: what each statement of a pass takes.
 #pragma once
 

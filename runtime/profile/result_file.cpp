@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writing a database beside its place. See result_file.h.
 #include "runtime/profile/result_file.h"
 

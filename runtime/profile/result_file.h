@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ResultFile: an SQLite database that a run writes: there whole, or not at all.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a run took, statement by statement: as a table to read, and as a database to query.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the tables have declared, taken together. See engine.h.
 #include "runtime/program/engine.h"
 

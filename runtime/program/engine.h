@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Engine: the state behind a running plan's tables.
 #pragma once
 

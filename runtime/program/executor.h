@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Executor: what computes. The weights of one plan over one model, and the threads that use them,
 // shared by all programs that run it in this process.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading plans out of a model database. See installed_plans.h.
 #include "runtime/program/installed_plans.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Plans that were installed in a model database (llmsqlc --install).
 #pragma once
 

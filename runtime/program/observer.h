@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // PassObserver: somebody who looks at what a pass stores, statement by statement.
 #pragma once
 

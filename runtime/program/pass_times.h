@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // PassTimes: where the time of passes went.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Opening and running a plan. See program.h.
 #include "runtime/program/program.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Program: a plan.sql opened over a model.db, ready to run. The runtime's front door.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The authorizer of a plan's connection. See sandbox.h.
 #include "runtime/program/sandbox.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Sandbox: what a plan's statements may do, by section. A plan is a program from somebody else.
 #pragma once
 

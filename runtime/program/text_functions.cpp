@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The functions, as SQLite documents them for text (sqlite.org/lang_corefunc.html). See
 // text_functions.h.
 #include "runtime/program/text_functions.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // SQLite's text functions whose time grows with the product of their arguments' lengths, made anew
 // for a plan's connection: what is searched for may be short only, and a call can be ended.
 #pragma once

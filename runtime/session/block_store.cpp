@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writing blocks of keys and values, and bringing them back. See block_store.h.
 #include "runtime/session/block_store.h"
 

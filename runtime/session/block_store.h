@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // BlockStore: the blocks of a key-value cache in a session file, found by what they were computed
 // from. A prefix that any session of the file has read is thereby there for all.
 #pragma once

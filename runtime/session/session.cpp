@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What is said and picked, on its way to the file. See session.h; session_rows.cpp reads and writes
 // it.
 #include "runtime/session/session.h"

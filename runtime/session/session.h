@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Session: a conversation, or a text, that lives in a file: what was said, what the model has read,
 // and an answer that was begun, so that another process goes on where this one ended, however it
 // ended.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Opening a session file, and its statements. See session_file.h.
 #include "runtime/session/session_file.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // SessionFile: an SQLite database of sessions, opened to be written. docs/sessions.md has the
 // format.
 #pragma once

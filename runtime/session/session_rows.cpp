@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A session's rows, read and written. See session.h; docs/sessions.md describes them.
 #include <algorithm>
 #include <limits>

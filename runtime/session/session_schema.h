@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The tables of a session file, as docs/sessions.md describes them.
 #pragma once
 

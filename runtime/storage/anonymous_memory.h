@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Page-aligned zeroed memory from the kernel: pages cost nothing until they are touched.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The arena of activations. See arena.h.
 #include "runtime/storage/arena.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Arena: the activations of a pass, each tensor at the place that the plan gave it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Finding BLOBs in the file, after SQLite's file format (sqlite.org/fileformat2.html, sections 1.6
 // and 2): a table b-tree's leaf cell holds the payload's size, the rowid, the first bytes of the
 // payload and, where it is longer, the first page of a chain; each page of a chain starts with the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // BlobPages: where in the file the BLOBs of llm_tile lie, found in its b-tree.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The ring of slots, and O_DIRECT's whole pages. See direct_reader.h.
 #include "runtime/storage/direct_reader.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // DirectReader: tiles read past the page cache (O_DIRECT), ahead of their use, in the order in
 // which passes use them. See tile_reader.h.
 #pragma once

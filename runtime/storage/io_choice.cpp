@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Choosing by trying. See io_choice.h.
 #include "runtime/storage/io_choice.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which way of reading tiles is the faster one on this machine.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The key-value cache. See kv_cache.h.
 #include "runtime/storage/kv_cache.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // KvCache: keys and values of past positions, as f16 or q8, in blocks of 32 positions.
 //
 // common/kv_layout.h has the layout of a head's block; a layer has all blocks of its first head one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Windows of a mapping. See map_reader.h.
 #include "runtime/storage/map_reader.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // MapReader: tiles used in place, in a mapping of the file. See tile_reader.h.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Opening a model.db. See model_db.h; the format is docs/model-db.md.
 #include "runtime/storage/model_db.h"
 

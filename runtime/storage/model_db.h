@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ModelDb: a model.db opened for reading, with one read transaction held for its life.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading and mapping a model file, and the guard of their mappings. See model_file.h.
 #include "runtime/storage/model_file.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ModelFile: a model.db as plain bytes, beside the connections that SQLite has on it. Its
 // descriptors are those of common/shared_file.h: one a file and process, which stays open, and a
 // second where it is read past the page cache.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading tiles by preadv. See page_reader.h.
 #include "runtime/storage/page_reader.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // PageReader: tiles by preadv over the pages that hold them. See tile_reader.h.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // RAII for the SQLite C API, and its errors as Errors.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // SQLite's interface, as what includes it is built: for our own programs, which link the library,
 // or for the loadable extension, which calls the SQLite that has loaded it and no other: two in one
 // process would lose each other's locks on a file.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What SQLite calls of ours: no exception may pass through its frames, so each callback runs its
 // body in one of these guards; and the texts that values hold.
 #pragma once

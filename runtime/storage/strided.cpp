@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whether rows share bytes. See strided.h.
 #include "runtime/storage/strided.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Strided: the bytes of some rows, each as far from the one before as the next is from it, and
 // whether two such share any. What is written in place, and what writing takes the place of, is
 // decided by this alone.

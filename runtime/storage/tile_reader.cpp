@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The portable reader, and making each. See tile_reader.h.
 #include "runtime/storage/tile_reader.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading parts of tiles from model.db, four ways that give the same bytes:
 //   blob   SQLite's incremental BLOB interface: portable, the reference
 //   read   preadv over the BLOB's pages, found in the file's b-tree

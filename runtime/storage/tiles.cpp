@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading the tile map. See tiles.h.
 #include "runtime/storage/tiles.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // TileMap: where a model's tiles are, and the checksums of their strips. Read once, at opening,
 // without reading any weights.
 #pragma once

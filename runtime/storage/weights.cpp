@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Holding and streaming weights. See weights.h.
 #include "runtime/storage/weights.h"
 

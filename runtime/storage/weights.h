@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // WeightPool: the weights of an open model, as the kernels read them. It follows the plan's
 // residency rows and decides nothing itself: tiles that are held are read when they are first used
 // and stay in memory, the others are read each time, by the worker that uses them.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // `chosen`: of each tensor, the columns in which some row is not 0. Joined with `param` by number,
 // it finds the matrices that a pass needs, without a sorter, in rising order.
 #include "common/error.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // `kv_layer` and `kv`: the shape of the key-value cache, and its blocks.
 #include "common/error.h"
 #include "runtime/program/engine.h"

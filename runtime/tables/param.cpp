@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // `param`: the catalogue that a plan expects, checked against the database's, and its weights.
 #include "common/error.h"
 #include "runtime/program/engine.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // `residency`: which tiles the plan holds in memory and which it streams. Rows of a plan compiled
 // for a budget; without the table everything is held.
 #include "common/error.h"

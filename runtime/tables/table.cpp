@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The bridge between SQLite's virtual table interface and Table. See table.h.
 #include "runtime/tables/table.h"
 

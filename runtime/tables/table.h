@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Table: what SQLite's virtual table interface is reduced to here, and its registration.
 //
 // Every table of a plan is a set of rows with integer keys, read by equality or range on integer

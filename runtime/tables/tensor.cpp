@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // `tensor` and `slot`: the activations, and the way to write them.
 #include "common/error.h"
 #include "runtime/program/engine.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A piece of text on its way to the tokenizer.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The merge loop: a linked list of symbols and a queue of the merges that are possible.
 #include "runtime/text/merge.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Merging neighbouring symbols, best first: the loop that byte-level BPE and SentencePiece share.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Pre-tokenisation by PCRE2, in its UTF and Unicode-property modes.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "runtime/text/pre_tokenizer.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Cutting a text into words before byte-level BPE merges within each of them.
 //
 // The rules are regular expressions over Unicode classes that each model family fixed when it was

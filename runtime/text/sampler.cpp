@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Places in the order of likelihood, found without sorting. See sampler.h.
 #include "runtime/text/sampler.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Sampler: picks the next token from a row of logits.
 //
 // Names, meanings, defaults and order are llama.cpp's: penalties, then top-k, top-p, min-p, and the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Searching a growing text for stop texts.
 #include "runtime/text/stop_filter.h"
 

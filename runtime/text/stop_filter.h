@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // StopFilter: lets generated text through until one of the stop texts appears.
 #pragma once
 

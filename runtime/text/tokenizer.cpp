@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Encoding: special tokens out, then words or scored pieces; decoding: a piece at a time.
 #include "runtime/text/tokenizer.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Tokenizer: text to token ids and back, over a model.db's tables.
 //
 // Two kinds (llm_meta's tokenizer.kind):

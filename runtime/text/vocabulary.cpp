@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Prepared statements over llm_token and llm_merge.
 #include "runtime/text/vocabulary.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The tokenizer's tables in a model.db, looked up by index: nothing of them is loaded but the
 // special tokens, which have to be searched for in every text.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The lines of --trace. See trace.h.
 #include <algorithm>
 

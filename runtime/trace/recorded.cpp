@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Names and values of what a statement has stored. See recorded.h.
 #include "runtime/trace/recorded.h"
 

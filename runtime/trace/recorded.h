@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What of a statement's result a trace holds: values under names.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Looking at a run while it runs: what a statement reads and writes, every step's values in a
 // database, and the first step at which two runs part. docs/seeing.md says how to use them.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writing and comparing values of every step. See trace.h and docs/seeing.md.
 #include <algorithm>
 #include <cmath>

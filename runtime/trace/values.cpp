@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Reading what is stored. See values.h; common/types.h and common/kv_layout.h have the layouts.
 #include "runtime/trace/values.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Stored values as plain f32, for people to look at.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Stopwatch: adds the time that a scope takes to a sum.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The worker threads. See workers.h.
 #include "runtime/workers/workers.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Workers: the threads that compute a pass, made once.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A headless Chromium, spoken to over a pipe by its DevTools protocol: opens a page from disk at a width,
 in light or dark, and tells what went wrong in it."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the tests of the loadable extension share: connections that have loaded it.
 
 Under AddressSanitizer the library needs ASan's runtime first in the process: tests that load it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the end-to-end tests share: the programs under test, and models made with them.
 
 Where the programs are is told by CTest through LLMSQL_IMPORT, LLMSQLC and LLMSQL_RUN, the source by

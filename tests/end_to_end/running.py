@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the tests of llmsql-run share: starting it, the tiny models, and the slow way of generating,
 one process a token, that its output is compared with."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Every architecture beyond those of the fixtures' GGUFs, by a tiny random model each: found by its
 name alone, imported, compiled, run; logits against transformers' (tests/reference), and against
 themselves in passes of other lengths, on other threads, within budgets."""

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """bench/compare, as far as it can be told without measuring: what it counts as read by a pass on both
 sides, the model files that it makes, and the tables of a run."""
 

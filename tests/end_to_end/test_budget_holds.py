@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Real SmolLM2 at its smallest budget, at two between and without one: bitwise the same logits for
 prompts of 1, 130 and 900 tokens, the whole process within the budget, and per token exactly the bytes
 read that the plan predicts."""

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """What an import makes of a source's chat template and of its special tokens.
 
 The templates of tests/fixtures/chat-templates are our own writing of what published models' do, and

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The SQL chat templates of models/ against the Jinja templates that the models come with: a plan's
 chat section, run by the sqlite3 module, must give what jinja2 gave (tests/fixtures/reference)."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """libllmsql in SQLite's clients: what its functions give, what they refuse, how they end."""
 
 import contextlib

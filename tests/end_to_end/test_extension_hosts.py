@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """libllmsql and what its hosts do: fork, recursion, other SQLites, many models; what it leaves alone."""
 
 import contextlib

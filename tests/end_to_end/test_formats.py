@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """What earlier versions wrote: each plan, model database and session of tests/fixtures/formats either gives
 what it gave then, or is refused in one line that names the command which renews it."""
 

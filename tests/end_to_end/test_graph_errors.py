@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """What someone who writes a graph file is told: of slips that show in the file itself, of those that
 show when a model is read by it, and of those that only the run shows. Each message says what is wrong,
 where, and what to do."""

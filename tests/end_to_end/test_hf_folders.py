@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Hugging Face folders from outside: the tiny models of tests/reference/tiny_models.py as transformers
 saves them are imported to what their GGUFs are imported to, so that what is recorded from transformers
 holds for them; what their tokenizers make of texts; what is said to folders that don't hold together;

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """llmsql-import from outside: what it writes from the tiny models, what it says to bad input, and
 that nothing is left of an import that failed or was interrupted.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """llmsqlc --install: the plan inside the model's database, and llmsql-run on that one file."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """llmsqlc from the outside: what it writes and where, what it refuses and how."""
 
 import os

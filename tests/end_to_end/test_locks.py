@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A process's locks on a database outlive whatever llmsql does with the file, in a program and in a
 host that has loaded the extension; and descriptors are not used up. Seen by a second process: POSIX
 drops a process's locks when it closes any descriptor of the file, and SQLite does not notice."""

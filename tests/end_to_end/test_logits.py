@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The tiny models of tests/fixtures through importer, compiler and runtime: their logits against
 the NumPy reference, and against themselves in other passes and on other threads."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """llmsqlc --budget from the outside: options, messages, and plans that add up, for every model."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """No output of ours replaces a file of somebody else's; what an earlier run of ours has left may be
 replaced."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """What cmake --install and cpack make: everything in its place, programs that find their graphs wherever
 they are put, manual pages and completions that say what the programs do."""
 

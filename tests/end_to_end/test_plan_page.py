@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The pages of llmsqlc --emit=html and llmsql-run --profile-html in headless Chromium: nothing is
 complained of, nothing is fetched, the numbers are those of the plan and of the compiler's own listings,
 and all is legible and within the page, narrow and wide, light and dark.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """llmsql-run --profile, --profile-db and --profile-html: the same figures three times, and those that
 can be known beforehand are exactly the plan's."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The README's console session does what it shows: each command is run, and prints what stands
 below it. The plan's pieces that it quotes are in the plan."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Real models against recordings of llama.cpp (tests/fixtures/reference, made as
 tests/reference/README.md says). A model that scripts/fetch-models has not brought is skipped.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """llmsql-run's conversations: the template, turns that reuse each other, a terminal."""
 
 import os

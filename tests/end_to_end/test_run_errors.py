@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Bad input to llmsql-run: one clear line, the right exit status, no file left behind."""
 
 import os

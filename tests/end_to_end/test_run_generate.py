@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """llmsql-run -p: what it prints, when it stops, and that it does what --logits says."""
 
 import re

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """llmsql-run --perplexity against the same sum over --logits."""
 
 import math

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """What scripts/demo, scripts/test and scripts/install-dependencies say and do where packages are missing, apt fails,
 or there is no network: with programs that only note how they were called in place of apt, sudo, cmake and ctest."""
 

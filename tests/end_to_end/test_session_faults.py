@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Sessions while disks are full, files cannot be written and memory runs out: at one point after
 another, until none is left (tests/faults/session_faults.cpp)."""
 

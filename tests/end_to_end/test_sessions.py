@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """llmsql-run --session: what a file keeps is what an undisturbed process would have known."""
 
 import os

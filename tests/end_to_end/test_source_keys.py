@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """What a source says beyond what a graph reads: keys that change nothing pass, every other ends the
 import and is named, --ignore-key passes over one and is remembered. And that import stores no model
 of which no plan can be made, whatever numbers the source has."""

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Weights that are read anew each pass: every way of reading gives the same, exactly as many bytes
 are read as the plan says, and a file that cannot be read or is damaged ends in one clear line."""
 

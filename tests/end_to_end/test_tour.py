@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """docs/tour.md: its session in the sqlite3 shell is typed in, and gives what stands there; its
 statements are the plan's. With LLMSQL_WRITE=1 the results are written into it."""
 

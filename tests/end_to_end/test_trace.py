@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """llmsqlc --explain, llmsql-run --trace, --trace-db and --compare."""
 
 import json

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Makes one thing after another fail while an answer is generated into a session file, until there
 // is nothing left to fail: writes, syncs, truncations, opens and deletes of its files, or
 // allocations.

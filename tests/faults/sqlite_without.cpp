@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A host of the extension whose SQLite lacks one function after the other, as if it had been built
 // without: each must make it work, or say in one line why it does not.
 //

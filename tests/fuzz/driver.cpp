@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Runs a fuzz target without libFuzzer, so that any compiler will do: first every file of the
 // corpus, then mutations of them until the time is over. It is blind to coverage; what it is for is
 // CI. It takes libFuzzer's arguments of the same names:

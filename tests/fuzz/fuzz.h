@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What the fuzz targets share: where their inputs become files, and what may come of an input.
 #pragma once
 

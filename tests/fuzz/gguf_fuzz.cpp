@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Fuzz target: a GGUF file. Its metadata, directory and rows are read, and a tokenizer that it has
 // is brought into a model.db and used.
 #include "importer/gguf.h"

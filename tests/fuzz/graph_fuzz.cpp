@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Fuzz target: a graph file, parsed and checked; and what is made of it for a model's metadata.
 #include "compiler/model/load.h"
 

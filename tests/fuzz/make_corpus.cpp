@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Writes the first files of the corpora that are not written by hand: small files of each format,
 // from which fuzzing starts. Run it where a format has changed: make_corpus tests/fuzz/corpus
 #include <filesystem>

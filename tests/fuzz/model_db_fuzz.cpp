@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Fuzz target: a model.db, damaged. It is opened, its tokenizer used, its weights verified by both
 // ways of reading, and a plan run over it.
 #include <array>

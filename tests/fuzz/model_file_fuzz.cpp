@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Fuzz target: a model file (TOML), loaded with the graph that it names, compiled into a plan, and
 // written back.
 #include "compiler/emit/compile.h"

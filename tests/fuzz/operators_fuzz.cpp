@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Fuzz target: operators given any SQL values. The input's bytes choose statements, which stand in
 // a plan whose tensors, weights and cache they can name; about half of them fit.
 #include <array>

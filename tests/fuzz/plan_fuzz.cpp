@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Fuzz target: plan.sql, edited, run over a tiny model, and read as what shows plans reads it: from
 // its text alone, whether SQLite would take it or not. The number of statements that it must end in
 // is put right first.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Fuzz target: a safetensors file.
 #include "importer/safetensors.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A mutator for texts of words, numbers and signs, SQL and TOML alike: it changes tokens and lines
 // rather than bytes, so that what it makes is still read. Part of the targets that take texts.
 #include <algorithm>

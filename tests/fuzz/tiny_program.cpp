@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Running a plan over the tiny model. See tiny_program.h.
 #include "tests/fuzz/tiny_program.h"
 

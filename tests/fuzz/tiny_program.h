@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Running a plan over the tiny model of tests/unit/runtime/tiny_plan.h, through all that llmsql-run
 // does with one.
 #pragma once

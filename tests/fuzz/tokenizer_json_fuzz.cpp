@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Fuzz target: the tokenizer.json of a Hugging Face folder, brought into a model.db and used.
 #include "importer/hf_tokenizer.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Bringing a tokenizer that was read from a source into a model.db, and using it there.
 #pragma once
 

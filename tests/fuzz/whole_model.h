@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The model that the corpus of model_db_fuzz holds, with a tokenizer, and a plan for it.
 #pragma once
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Which of the chat templates in a folder llmsql-import takes, and whether what it takes gives what
 Jinja gives: *.jinja, each put into a tiny GGUF, imported, its query run by the sqlite3 module over
 conversations and compared with jinja2's text, in the environment of transformers (trim_blocks,

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """What transformers computes of a Hugging Face folder, beside what llmsql does.
 
     compare_transformers.py FOLDER IDS [--logits logits.npy] [--trace other.db]

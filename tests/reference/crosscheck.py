@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Checks numpy_model.py on the tiny models against two other implementations, whichever are there:
 
     transformers   LlamaForCausalLM, Qwen2ForCausalLM, Gemma3ForCausalLM in float64

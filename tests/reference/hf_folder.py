@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Writes models as Hugging Face folders: config.json, safetensors, tokenizer.json and the rest.
 
     hf_folder.py MODEL.gguf OUT_FOLDER [--type F32|F16|BF16] [--shards N]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Makes a folder of tests/fixtures/formats: a model database, plans and a session file as the programs of one
 version write them, and what that version answers with them.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Records what GGUF's block types mean, for tests/unit/importer/dequantize_test.cpp.
 
 Random blocks of each type that llmsql-import reads, with the values that the Python package gguf

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Makes the tiny random-weight models of tests/fixtures, small enough to be kept in the repository.
 
 Their numbers are awkward on purpose: vocabularies and feed-forwards that fill no block of 32 or

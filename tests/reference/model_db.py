@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reads the weights out of a model.db by docs/model-db.md alone, independently of llmsql.
 
 Needs NumPy."""

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """An independent NumPy implementation of the llama, qwen2 and gemma3 architectures.
 
 It is what llmsql is tested against, so it shares nothing with it: written from the papers and model

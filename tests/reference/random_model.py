@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """A tiny random model of any architecture that transformers has, as a Hugging Face folder with a
 byte-level tokenizer: what docs/adding-an-architecture.md tries a new graph with.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Records what the PyPI package tokenizers makes of the texts of tests/fixtures/tokens/texts.txt with a
 SentencePiece vocabulary as transformers converts it: that of tests/fixtures/tiny-gemma3.gguf, without
 and with a space put in front of a text.

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Records what llama.cpp makes of a real model: tests/fixtures/reference/NAME.json with greedy
 continuations, chat prompts and the perplexity of tests/fixtures/perplexity.txt.
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Records the logits of the tiny models by numpy_model.py: tests/fixtures/tiny-*.npz, each with
 
     config           numpy_model.Config as JSON

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Records how two other tokenizers cut the texts of tests/fixtures/tokens/texts.txt.
 
   record_tokens.py LLAMA_TOKENIZE MODEL.gguf OUT.txt

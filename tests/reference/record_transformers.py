@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Records the logits of tiny_models.py's models by transformers in float64:
 tests/fixtures/architectures/NAME.npz, each with
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Tiny random models of further architectures, made where they are needed rather than kept as files:
 their weights come from a generator that is the same everywhere, so that tests can write them as GGUF
 files and record_transformers.py can give them to transformers.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Kernels::exponentials for AVX2.
 #include "runtime/kernels/exponentials.h"
 

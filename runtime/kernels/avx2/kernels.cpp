@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The kernels for x86-64 with AVX2, FMA and F16C. Same results as the portable ones to rounding.
 //
 // This file alone is compiled with those instruction sets enabled, so it must not define or

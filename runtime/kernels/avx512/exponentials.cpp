@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Kernels::exponentials for AVX-512.
 #include "runtime/kernels/exponentials.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The kernels for x86-64 with AVX-512 F, BW, DQ, VL and VNNI. Same results as the portable ones to
 // rounding.
 //

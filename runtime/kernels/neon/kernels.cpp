@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The kernels for 64-bit Arm with NEON and its dot product (Armv8.2-A FEAT_DotProd). Same results
 // as the portable ones to rounding.
 //

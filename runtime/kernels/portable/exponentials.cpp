@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Kernels::exponentials for any processor.
 #include "runtime/kernels/exponentials.h"
 

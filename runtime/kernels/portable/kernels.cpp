@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The portable kernels: plain C++, the reference that the others are compared with.
 #include "runtime/kernels/kernels.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Catalogue checksums and how entries are written.
 #include "common/catalogue.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Errors are of one line, whatever they quote.
 #include "common/error.h"
 

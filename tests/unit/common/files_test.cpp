@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whole files in and out, and what is left after a failure.
 #include "common/files.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The 16-bit float conversions, over all their values.
 #include "common/half.h"
 

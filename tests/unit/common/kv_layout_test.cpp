@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The key-value cache's types, and the sizes that the compiler counts and the runtime allocates.
 #include "common/kv_layout.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Limits of control groups, in trees of files like those that systems show.
 #include "common/machine.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Locks outlive whatever else of this process reads the file: asked by another process, as a
 // process cannot see its own.
 #include "common/shared_file.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Arithmetic over sizes: what fits is right, what does not is kTooLarge and stays so.
 #include "common/sizes.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Names and sizes of the number types: what importer, compiler and runtime agree on.
 #include "common/types.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // UTF-8 decoding and the stream that keeps characters whole.
 #include "common/utf8.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Symbolic dimensions, and shape rules unified over them.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The checker: what it says of each kind of mistake, and what it accepts.
 #include "check_support.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What tests of the front share: graphs given as text, and files in a folder of their own.
 #pragma once
 

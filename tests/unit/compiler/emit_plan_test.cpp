@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whole plans, byte for byte, against tests/golden/plans. LLMSQL_UPDATE_GOLDEN=1 writes those anew.
 #include <gtest/gtest.h>
 

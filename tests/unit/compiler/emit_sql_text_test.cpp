@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // SQL's small print: strings, numbers, aliases, sizes, the chat query.
 #include "compiler/emit/sql_text.h"
 

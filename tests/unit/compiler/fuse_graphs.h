@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Graphs for the tests of the compiler's back half: a builder, three small decoders in the manner
 // of real architectures, and random graphs.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Two evaluators over hashes instead of numbers: one of an OpGraph, straight from its definition,
 // one of a Plan, statement by statement in a simulated arena. An element's hash depends on all that
 // its value may depend on and on nothing else, so the two agree exactly if the plan computes what

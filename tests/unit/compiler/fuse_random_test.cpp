@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Does a plan compute what its graph says? Real shapes of graphs and random ones, run both ways.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What becomes a statement of its own, what nests, what shares a scan: one case a rule.
 #include <gtest/gtest.h>
 

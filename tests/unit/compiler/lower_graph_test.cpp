@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Lowering: the operators that a graph and a model's numbers come to, as text.
 #include "check_support.h"
 #include "compiler/model/load.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The arena planner against its verifier, and the verifier against damaged plans.
 #include <gtest/gtest.h>
 

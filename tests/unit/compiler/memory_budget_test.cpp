@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Plans with a budget: what is counted, what is chosen, what stands in the SQL; and the residency's
 // verifier against damaged plans.
 #include "compiler/memory/budget.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Sizes of memory, in and out.
 #include "compiler/memory/byte_size.h"
 

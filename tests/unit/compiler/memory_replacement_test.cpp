@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Bélády against everything that any policy could do; LRU and FIFO on cycles and by hand.
 #include "compiler/memory/replacement.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The schedule against everything that any policy could do, against a plain knapsack, and in its
 // layout.
 #include "compiler/memory/schedule.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Traces for the tests of the schedule: random passes, and the best that any policy can do with
 // them, by trying everything.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Model files held against graphs: what is read, what is refused and where, and the way back to
 // text.
 #include "check_support.h"

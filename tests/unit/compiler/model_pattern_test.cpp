@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Glob patterns of [weights] and [parameters].
 #include <gtest/gtest.h>
 

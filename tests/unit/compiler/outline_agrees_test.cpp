@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The outline of a plan, read from its text, against the plan that the text was printed from.
 #include <fmt/format.h>
 #include <gtest/gtest.h>

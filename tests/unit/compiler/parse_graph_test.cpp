@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The graph language's syntax: its tree as text, and the wording and place of syntax errors.
 #include "check_support.h"
 #include "common/files.h"

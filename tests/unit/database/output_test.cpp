@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a database may replace.
 #include "database/output.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Chat templates: what is recognised, and what is said of what isn't. That the queries give what
 // Jinja gives is tests/end_to_end/test_chat_imports.py's.
 #include "importer/chat.h"

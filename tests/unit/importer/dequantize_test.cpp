@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // GGUF's types read as numbers and stored as model.db's: exact where that is promised, within the
 // bounds that docs/model-db.md states elsewhere.
 #include "importer/dequantize.h"

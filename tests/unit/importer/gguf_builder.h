@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Builds GGUF files byte by byte for the importer's tests, well-formed unless told otherwise.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What has gone wrong in other readers of GGUF files, one test for each class of published
 // vulnerability: a file that showed it elsewhere must be refused here, in one line. CVE numbers are
 // those of ggml's and llama.cpp's readers (and Ollama's, where said) that the class is known by.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The GGUF reader: what it reads, and that nothing in a damaged file gets past it.
 #include "importer/gguf.h"
 

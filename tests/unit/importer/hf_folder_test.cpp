@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Hugging Face folders: configuration, shards, and that what does not fit together is refused.
 #include "importer/hf_folder.h"
 

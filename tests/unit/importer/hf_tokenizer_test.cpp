@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Hugging Face's tokenizers into tables: which are taken for what, and which are refused.
 #include "importer/hf_tokenizer.h"
 

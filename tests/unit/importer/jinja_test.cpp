@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Which ways of writing a template are one template.
 #include "importer/jinja.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // JSON within limits: what is kept, what is taken, what is refused.
 #include "importer/json.h"
 

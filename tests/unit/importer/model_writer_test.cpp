@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The model database as a file: what it holds, and that a failure leaves nothing of it.
 #include "importer/model_writer.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Strips: every byte where docs/model-db.md says, and rows come back as they went in.
 #include "importer/pack.h"
 

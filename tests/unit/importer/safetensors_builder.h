@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Builds safetensors files and Hugging Face folders for the importer's tests.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The safetensors reader: what it reads, and that nothing in a damaged file gets past it.
 #include "importer/safetensors.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Ends and marks of turns: by what the source says, by name, by the template.
 #include "importer/special_tokens.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Query results as text, for tests.
 #pragma once
 

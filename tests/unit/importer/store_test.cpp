@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Parameters from tensors to tiles: order of rows, shapes, types.
 #include "importer/store.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Tokenizers from GGUF metadata into tables.
 #include "importer/tokenizer.h"
 

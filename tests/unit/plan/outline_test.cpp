@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What is read from a plan's text, of plans edited by hand.
 #include "plan/outline.h"
 

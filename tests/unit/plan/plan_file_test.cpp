@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Cutting plans into sections and statements, and refusing what is no plan.
 #include "plan/plan_file.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How large a statement of a plan may be, told from its text.
 #include "plan/statement_size.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Stored values read back as f32, and the files that runs write.
 #include "runtime/trace/values.h"
 

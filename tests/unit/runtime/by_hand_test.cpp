@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Plans run by hand: tables that are made, dropped, rolled back, renamed and shown by statements
 // that are still open, in any order. What comes is the right value or an error.
 #include <gtest/gtest.h>

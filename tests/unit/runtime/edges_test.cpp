@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Numbers at the edges of what 64 bits hold, in each numeric column of init's tables and each
 // numeric argument of an operator: a plan that has one is refused, or does what it did before.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How values are shared out among workers: every element is computed once, in pieces that begin
 // where the expression lets them.
 #include "runtime/ops/evaluate.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A plan is a program from somebody else: what it may not do, and that it ends, whatever it says.
 // tests/fuzz looks for what is missing here.
 #include <gtest/gtest.h>

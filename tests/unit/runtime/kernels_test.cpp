@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Every instruction set's kernels against the portable ones, and those against arithmetic in f64.
 #include "runtime/kernels/kernels.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The files of tests/operators: statements over a few values, and what they yield. README.md there
 // says how one is written; each file is a test by its name.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Operators by their SQL functions, over tensors that a statement fills: values against double
 // precision. The heavier ones are tested through whole plans, in program_test.cpp.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Matrices packed into strips, for tests: restates docs/model-db.md on its own.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a plan takes is compared with its budget once all of it is known.
 #include <gtest/gtest.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A whole tiny plan, written by hand: its results against f64, its independence of chunks and
 // threads, what editing it does, and what it may not do.
 #include "runtime/program/program.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Blocks of the key-value cache that are kept and brought back, and the keys that they are found
 // by.
 #include <gtest/gtest.h>

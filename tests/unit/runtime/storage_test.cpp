@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The arena's bookkeeping, the cache's ring of blocks, and the workers.
 #include <gtest/gtest.h>
 #include <sys/resource.h>

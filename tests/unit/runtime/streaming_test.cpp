@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Weights that are streamed: the ways of reading agree, the pool reads exactly what the residency
 // rows leave out, and damage is found when a strip is first read; filling the page cache.
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Whether two tensors share bytes, and what follows for storing in place: against marking each
 // byte.
 #include "runtime/storage/strided.h"

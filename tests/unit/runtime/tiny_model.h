@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A tiny model.db and plan for the runtime's tests, made without the importer and the compiler.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A tiny model with parameters of every kind, and a plan over it in which every table and most
 // operators appear: what tests of edited plans edit, and fuzzing starts from.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Agreement with other tokenizers on the real models' vocabularies: what they made of
 // tests/fixtures/tokens/texts.txt was recorded by tests/reference/record_tokens.py. Each test needs
 // an imported model.db, named by an environment variable, and is skipped without.

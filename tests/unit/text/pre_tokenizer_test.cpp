@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // How each model family's rules cut a text.
 #include "runtime/text/pre_tokenizer.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // What a Sampler is to pick, by sorting all tokens and adding up their probabilities.
 #pragma once
 

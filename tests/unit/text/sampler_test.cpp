@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Each sampling step by itself, on logits whose outcome can be told.
 #include "runtime/text/sampler.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // Stop texts are found wherever they begin and never seen.
 #include "runtime/text/stop_filter.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // The tokenizer on vocabularies small enough to check by hand.
 #include "runtime/text/tokenizer.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A model.db with nothing in it but a small tokenizer, for the tests of this folder.
 #pragma once
 
