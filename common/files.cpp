@@ -82,8 +82,21 @@ std::optional<std::filesystem::path> unfinished_log(const std::filesystem::path&
     return std::nullopt;
 }
 
+void require_no_log_name(const std::filesystem::path& path) {
+    const std::string name = path.string();
+    for (const std::string_view suffix : {"-journal", "-wal", "-shm"}) {
+        if (!name.ends_with(suffix)) continue;
+        std::error_code ignored;
+        const std::string database = name.substr(0, name.size() - suffix.size());
+        if (std::filesystem::is_regular_file(database, ignored))
+            fail("{}: SQLite takes a file of this name for a log of {}: choose another name", name,
+                 database);
+    }
+}
+
 std::filesystem::path output_path(const std::filesystem::path& path, std::string_view magic,
                                   std::string_view kind) {
+    require_no_log_name(path);
     std::error_code ignored;
     const std::filesystem::file_status status = std::filesystem::status(path, ignored);
     if (std::filesystem::is_directory(status))

@@ -46,6 +46,10 @@ void require_readable_file(const std::filesystem::path& path);
 /// has ended, is none. Looked for where SQLite does, beside a symbolic link's target.
 std::optional<std::filesystem::path> unfinished_log(const std::filesystem::path& database);
 
+/// Fails where SQLite would take a file of this name for its own, and delete it: NAME-journal,
+/// NAME-wal and NAME-shm beside a file NAME.
+void require_no_log_name(const std::filesystem::path& path);
+
 /// Where output to `path` goes: a symbolic link's target. Fails where a file is already that is
 /// neither empty nor starts with `magic`, for that is no earlier output but something else, an
 /// input perhaps (without a magic: at any that is not empty); and at a directory. `kind` says what

@@ -96,6 +96,7 @@ void require_kind(const fs::path& path, const DatabaseKind& kind) {
 const DatabaseKind kModelDatabase{kModelApplicationId, "a model database", kModelObjects};
 
 fs::path database_output_path(const fs::path& path, const DatabaseKind& kind) {
+    require_no_log_name(path);
     std::error_code ignored;
     const fs::file_status status = fs::status(path, ignored);
     if (fs::is_directory(status))

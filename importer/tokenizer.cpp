@@ -27,7 +27,7 @@ struct Pre {
     bool adds_bos = false;
 };
 constexpr std::array kPre{
-    Pre{"default", "gpt2"},
+    Pre{"default", "default"},
     Pre{"gpt-2", "gpt2"},
     Pre{"phi-2", "gpt2"},
     Pre{"jina-es", "gpt2"},
@@ -76,7 +76,8 @@ constexpr std::array kPre{
 };
 
 const Pre& pre_of(const Gguf& gguf, const Note& note) {
-    const std::string name = gguf.text("tokenizer.ggml.pre").value_or("default");
+    const std::optional<std::string> said = gguf.text("tokenizer.ggml.pre");
+    const std::string name = said.value_or("default");
     const auto* pre = std::ranges::find(kPre, name, &Pre::theirs);
     if (pre == kPre.end()) {
         std::vector<std::string_view> names;
@@ -87,9 +88,12 @@ const Pre& pre_of(const Gguf& gguf, const Note& note) {
             "does not have; it has {}",
             gguf.name(), printable(name), fmt::join(names, ", "));
     }
-    if (name == "default")
-        note(fmt::format("{}: does not say how its tokenizer splits text; taking GPT-2's way",
-                         gguf.name()));
+    if (!said)
+        note(
+            fmt::format("{}: does not say how its tokenizer splits text (tokenizer.ggml.pre): "
+                        "splitting it as llama.cpp does then; a file made by a newer converter "
+                        "would say",
+                        gguf.name()));
     return *pre;
 }
 

@@ -29,6 +29,7 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     if (is_directory(name)) fail("{}: is a directory, not a session file", name);
     // To SQLite ":memory:" is no file, and what it held would be lost.
     if (name.starts_with(':')) fail("{}: is no name of a file; put ./ before it", name);
+    require_no_log_name(path);
     const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
     if (make && !is_directory(folder.string()))
         fail("{}: there is no folder {}", name, folder.string());
@@ -59,8 +60,10 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
         fail("{}: not a session file (llmsql-run --session and llm_chat make them)", name);
     const int64_t version = pragma("PRAGMA user_version");
     if (version != kSessionFormatVersion)
-        fail("{}: session file format {}, this program reads and writes format {}", name, version,
-             kSessionFormatVersion);
+        fail(
+            "{}: session file format {}, this program reads and writes format {}: begin a new "
+            "session in another file, or go on with the version that made it",
+            name, version, kSessionFormatVersion);
     check_tables();
     // Deleted once a commit is on the disk, and its folder synchronised: docs/sessions.md says why
     // no write-ahead log.

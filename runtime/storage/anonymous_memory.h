@@ -19,8 +19,10 @@ class AnonymousMemory {
         void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (mapped == MAP_FAILED)
-            fail("out of memory: {} needs {} MiB; use a smaller context or model", purpose,
-                 (bytes + (1 << 20) - 1) >> 20);
+            fail(
+                "out of memory: there are no {} MiB for {}: compile a plan with a --budget, or a "
+                "smaller --context",
+                (bytes + (1 << 20) - 1) >> 20, purpose);
         data_ = static_cast<std::byte*>(mapped);
     }
     AnonymousMemory(AnonymousMemory&& other) noexcept

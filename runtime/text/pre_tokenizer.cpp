@@ -32,13 +32,19 @@ constexpr const char* kCl100k =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?" SYMBOL
     "+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE "+(?!" NOT_SPACE ")|" SPACE "+";
 constexpr const char* kDigit = "\\p{N}";
+// llama.cpp's way where a file says none: runs of punctuation, GPT-2's words, runs of digits, and
+// digits three at a time (llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_DEFAULT).
+constexpr const char* kPunctuation = "[\\p{P}$+<=>^~|]+";
+constexpr const char* kDigits = "\\p{N}+";
+constexpr const char* kThreeDigits = "[0-9][0-9][0-9]";
 
 std::vector<const char*> expressions_of(std::string_view name) {
     if (name == "gpt2") return {kGpt2};
     if (name == "qwen2") return {kQwen2};
     if (name == "smollm") return {kDigit, kGpt2};
     if (name == "llama3" || name == "cl100k") return {kCl100k};
-    fail("unknown pre-tokenizer '{}' (known: gpt2, qwen2, smollm, llama3, cl100k)", name);
+    if (name == "default") return {kPunctuation, kGpt2, kDigits, kThreeDigits};
+    fail("unknown pre-tokenizer '{}' (known: gpt2, qwen2, smollm, llama3, cl100k, default)", name);
 }
 
 std::string pcre_message(int code) {

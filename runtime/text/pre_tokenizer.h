@@ -18,7 +18,7 @@ namespace llmsql {
 /// Not thread-safe: a match needs scratch space, which is kept.
 class PreTokenizer {
   public:
-    /// `name` is model.db's tokenizer.pre: gpt2, qwen2, smollm, llama3 or cl100k. Fails for any
+    /// `name` is model.db's tokenizer.pre: gpt2, qwen2, smollm, llama3, cl100k or default. Fails for any
     /// other.
     explicit PreTokenizer(std::string_view name);
     ~PreTokenizer();

@@ -14,7 +14,7 @@ from running import attempt
 
 FORMATS = FIXTURES / "formats"
 # What makes each of the three anew.
-RENEWS = re.compile(r"llmsql-import|llmsqlc|import the model again|compile (it|the plan) again|new session")
+RENEWS = re.compile(r"llmsql-import|llmsqlc|import the model again|compile the plan again|begin a new session")
 
 
 class EarlierVersions(TemporaryFolder):

@@ -73,6 +73,17 @@ TEST_F(FilesTest, ErrorsNameThePath) {
               nowhere.string() + ": cannot create: No such file or directory");
 }
 
+TEST_F(FilesTest, NoOutputTakesTheNameOfADatabasesLog) {
+    // SQLite deletes what it takes for the journal of a database that it writes to.
+    std::ofstream(folder_ / "m.db") << "SQLite format 3";
+    for (const char* name : {"m.db-journal", "m.db-wal", "m.db-shm"})
+        EXPECT_NE(error_of([&] { output_path(folder_ / name, "x", "an x"); }).find("a log of"),
+                  std::string::npos)
+            << name;
+    for (const char* name : {"other.db-journal", "journal", "-wal", "m.db-log"})
+        EXPECT_EQ(error_of([&] { output_path(folder_ / name, "x", "an x"); }), "") << name;
+}
+
 TEST_F(FilesTest, AFailedWriteLeavesWhatWasThere) {
     write_file_atomically(folder_ / "a", "before");
     struct rlimit old {};

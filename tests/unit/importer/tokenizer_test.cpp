@@ -132,7 +132,7 @@ TEST_F(TokenizerTest, NamesWhatItTakesForTheUnnamed) {
     import(unnamed);
     EXPECT_EQ(query("SELECT value FROM llm_meta WHERE key = 'tokenizer.pre'"), "gpt2");
     ASSERT_EQ(notes_.size(), 1u);
-    EXPECT_CONTAINS(notes_[0], "taking GPT-2's way");
+    EXPECT_CONTAINS(notes_[0], "as llama.cpp does then");
 }
 
 TEST_F(TokenizerTest, RefusesKindsThatItDoesNotHave) {

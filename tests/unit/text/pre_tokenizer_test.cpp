@@ -41,6 +41,13 @@ TEST(PreTokenizer, Llama3TakesDigitsByThrees) {
     }
 }
 
+// llama.cpp's tokens of "a1234 !! 1234!!" and "it's $100", where a file says `default`.
+TEST(PreTokenizer, DefaultSetsPunctuationAndThreeDigitsApart) {
+    EXPECT_EQ(words("default", "a1234 !! 1234!!"),
+              (Words{"a", "123", "4", " ", "!!", " ", "123", "4", "!!"}));
+    EXPECT_EQ(words("default", "x $100, y"), (Words{"x", " ", "$", "100", ",", " y"}));
+}
+
 TEST(PreTokenizer, SmolLmSetsDigitsApartFirst) {
     EXPECT_EQ(words("smollm", "a 12"), (Words{"a", " ", "1", "2"}));
     // The spaces end where the digit begins, so none of them joins it.
@@ -71,7 +78,7 @@ TEST(PreTokenizer, InvalidBytesAreSymbols) {
 
 TEST(PreTokenizer, LongRuns) {
     const std::string spaces(300'000, ' ');
-    for (const char* name : {"gpt2", "qwen2", "smollm", "llama3", "cl100k"}) {
+    for (const char* name : {"gpt2", "qwen2", "smollm", "llama3", "cl100k", "default"}) {
         EXPECT_EQ(words(name, spaces), (Words{spaces}));
         EXPECT_EQ(words(name, spaces + "x"), (Words{spaces.substr(1), " x"}));
         EXPECT_EQ(words(name, std::string(300'000, '!')).size(), 1u);
