@@ -130,7 +130,7 @@ TEST_F(TokenizerTest, NamesWhatItTakesForTheUnnamed) {
         .texts("tokenizer.ggml.tokens", {"a"})
         .texts("tokenizer.ggml.merges", {});
     import(unnamed);
-    EXPECT_EQ(query("SELECT value FROM llm_meta WHERE key = 'tokenizer.pre'"), "gpt2");
+    EXPECT_EQ(query("SELECT value FROM llm_meta WHERE key = 'tokenizer.pre'"), "default");
     ASSERT_EQ(notes_.size(), 1u);
     EXPECT_CONTAINS(notes_[0], "as llama.cpp does then");
 }
