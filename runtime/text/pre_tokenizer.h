@@ -18,8 +18,8 @@ namespace llmsql {
 /// Not thread-safe: a match needs scratch space, which is kept.
 class PreTokenizer {
   public:
-    /// `name` is model.db's tokenizer.pre: gpt2, qwen2, smollm, llama3, cl100k or default. Fails for any
-    /// other.
+    /// `name` is model.db's tokenizer.pre: gpt2, qwen2, smollm, llama3, cl100k or default. Fails
+    /// for any other.
     explicit PreTokenizer(std::string_view name);
     ~PreTokenizer();
     PreTokenizer(PreTokenizer&&) noexcept;
