@@ -429,13 +429,7 @@ Model load_model(const fs::path& model_file, const std::vector<fs::path>& graph_
 
 OpGraph lower_model(const fs::path& model_file, const std::vector<fs::path>& graph_dirs,
                     const Model& model) {
-    const SourceFile source = SourceFile::read(model_file);
-    Diagnostics errors(source);
-    const ModelFile file = parse_model_file(source, errors);
-    errors.throw_if_any();
-    const fs::path path = find_graph(model_file, file.graph, graph_dirs, errors);
-    errors.throw_if_any();
-    const GraphFile graph = read_graph_file(path);
+    const GraphFile graph = read_graph_file(graph_of_model_file(model_file, graph_dirs));
     Diagnostics graph_errors(graph.source);
     OpGraph lowered = lower(graph.graph, model, graph_errors);
     graph_errors.throw_if_any();
