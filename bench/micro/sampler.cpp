@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
 // What picking a token takes: milliseconds by options, vocabulary and shape of the logits, beside
-// what it takes to read the logits once. build/bin/bench_sampler
+// what it takes to read the logits once, by one thread and by two. build/bin/bench_sampler
 #include "runtime/text/sampler.h"
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
 
 #include <cmath>
 #include <numeric>
 #include <random>
 #include <string>
 #include <vector>
+
+#include "runtime/workers/workers.h"
 
 namespace llmsql {
 namespace {
@@ -49,12 +52,13 @@ constexpr Case kCases[] = {
 };
 
 void sample(benchmark::State& state, const SamplerOptions& options, const std::string& shape,
-            size_t count) {
+            size_t count, int threads) {
     const std::vector<float> logits = logits_of(shape, count);
     std::vector<int32_t> history(64);
     std::iota(history.begin(), history.end(), 0);
     Sampler sampler(options, 1, {0});
-    for (auto _ : state) benchmark::DoNotOptimize(sampler.sample(logits, history));
+    Workers workers(threads);
+    for (auto _ : state) benchmark::DoNotOptimize(sampler.sample(logits, history, &workers));
 }
 
 void read(benchmark::State& state, size_t count) {
@@ -74,14 +78,17 @@ int main(int argc, char** argv) {
     for (const size_t count : {152'000ul, 262'144ul}) {
         const auto add = [&](const std::string& name, auto run) {
             benchmark::RegisterBenchmark((name + '/' + std::to_string(count)).c_str(), run)
-                ->Unit(benchmark::kMillisecond);
+                ->Unit(benchmark::kMillisecond)
+                ->UseRealTime();
         };
         add("read once", [=](benchmark::State& state) { llmsql::read(state, count); });
         for (const llmsql::Case& each : llmsql::kCases)
             for (const char* shape : {"model", "flat", "nearly flat", "rising"})
-                add(std::string(each.name) + '/' + shape, [=](benchmark::State& state) {
-                    llmsql::sample(state, each.options, shape, count);
-                });
+                for (const int threads : {1, 2})
+                    add(fmt::format("{}/{}/threads:{}", each.name, shape, threads),
+                        [=](benchmark::State& state) {
+                            llmsql::sample(state, each.options, shape, count, threads);
+                        });
     }
     benchmark::Initialize(&argc, argv);
     benchmark::RunSpecifiedBenchmarks();

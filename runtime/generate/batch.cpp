@@ -103,7 +103,7 @@ void Batch::pass() {
 }
 
 void Batch::pick(Text& text, std::span<const float> logits) {
-    const int32_t token = text.sampler->sample(logits, text.tokens);
+    const int32_t token = text.sampler->sample(logits, text.tokens, &program_.workers());
     ++text.answer.tokens;
     if (!options_.ignore_end && ends_.contains(token)) return end(text, Ending::end_token);
     text.answer.text += text.out->push(tokenizer_.shown_text(token));

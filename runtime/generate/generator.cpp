@@ -156,7 +156,7 @@ std::optional<Picked> Generator::next() {
     } else if (interrupted_()) {
         return end(Ending::interrupted);
     }
-    const int32_t token = sampler_->sample(logits_, held_);
+    const int32_t token = sampler_->sample(logits_, held_, &program_.workers());
     answer_.push_back(token);
     if (!options_.ignore_end && ends_.contains(token)) return end(Ending::end_token);
     pending_ = token;

@@ -4,18 +4,39 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "common/error.h"
+#include "runtime/kernels/kernels.h"
 
 namespace llmsql {
+namespace {
+
+[[noreturn]] void refuse() {
+    fail("a logit is not a number: the model's weights or the plan are broken");
+}
+
+}  // namespace
 
 double log_probability(std::span<const float> logits, int32_t token) {
+    constexpr float kMost = std::numeric_limits<float>::max();
+    constexpr int kBits = 50;
+    constexpr size_t kPart = 4096;
+    bool broken = false;
+    for (const float logit : logits) broken |= !(logit <= kMost);
+    if (broken) refuse();
     const float most = *std::max_element(logits.begin(), logits.end());
     double sum = 0;
-    for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - most);
+    uint64_t weights[kPart];
+    for (std::span left = logits; !left.empty();) {
+        const auto part = left.first(std::min(left.size(), kPart));
+        sum += static_cast<double>(kernels().exponentials(
+            part.data(), static_cast<int64_t>(part.size()), most, 1, kBits, weights));
+        left = left.subspan(part.size());
+    }
+    sum = std::ldexp(sum, -kBits);
     const double nats = logits[static_cast<size_t>(token)] - most - std::log(sum);
-    if (!std::isfinite(nats))
-        fail("a logit is not a number: the model's weights or the plan are broken");
+    if (!std::isfinite(nats)) refuse();
     return nats;
 }
 

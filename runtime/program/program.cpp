@@ -433,6 +433,10 @@ int Program::threads() const {
     return state_->workers().count();
 }
 
+Workers& Program::workers() {
+    return state_->workers();
+}
+
 IoMode Program::io() const {
     return state_->engine.executor->weights.io();
 }

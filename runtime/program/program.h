@@ -23,6 +23,8 @@
 
 namespace llmsql {
 
+class Workers;
+
 struct ProgramOptions {
     int threads = 0;  // workers that compute; 0: as many as the process may use physical cores.
                       // A plan compiled for a budget sets a limit.
@@ -141,6 +143,8 @@ class Program {
     PassTimes times() const;
     IoMode io() const;
     int threads() const;  // that compute
+    /// Those threads, between passes.
+    Workers& workers();
 
     /// The key-value cache, whose blocks may be kept and restored between passes; null where the
     /// plan has none.

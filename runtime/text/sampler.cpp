@@ -12,6 +12,7 @@
 
 #include "common/error.h"
 #include "runtime/kernels/kernels.h"
+#include "runtime/workers/workers.h"
 
 namespace llmsql {
 namespace {
@@ -53,15 +54,41 @@ BlockFacts facts_of(const float* logits, size_t count) {
             std::accumulate(no_number, no_number + kLanes, 0u) == 0};
 }
 
+// The same of those that lie in one bucket; they are numbers.
+BlockFacts facts_within(const float* logits, const uint16_t* buckets, uint16_t bucket,
+                        size_t count) {
+    constexpr size_t kLanes = 16;
+    float most[kLanes], least[kLanes];
+    std::fill_n(most, kLanes, -kMost);
+    std::fill_n(least, kLanes, kMost);
+    const auto look = [&](size_t at, size_t lane) {
+        const float x = logits[at];
+        const bool in = buckets[at] == bucket;
+        const float high = in ? x : -kMost, low = in ? x : kMost;
+        most[lane] = high > most[lane] ? high : most[lane];
+        least[lane] = low < least[lane] ? low : least[lane];
+    };
+    size_t at = 0;
+    for (; at + kLanes <= count; at += kLanes)
+        for (size_t lane = 0; lane < kLanes; ++lane) look(at + lane, lane);
+    for (; at < count; ++at) look(at, at % kLanes);
+    return {*std::max_element(most, most + kLanes), *std::min_element(least, least + kLanes), true};
+}
+
 bool none_equal(const uint16_t* values, uint16_t value) {
     uint16_t equal = 0;
     for (size_t i = 0; i < kBlock; ++i) equal |= values[i] == value ? 1 : 0;
     return equal == 0;
 }
 
-constexpr int kBucketBits = 9;
-constexpr size_t kBuckets = size_t{1} << kBucketBits, kLanes = 4;
+BlockFacts both(const BlockFacts& a, const BlockFacts& b) {
+    return {std::max(a.most, b.most), std::min(a.least, b.least), a.numbers && b.numbers};
+}
+
 constexpr size_t kFew = 32;  // are sorted
+
+// Tokens that are worth another worker: they take longer than it does to be woken.
+constexpr size_t kPart = 16 * 1024;
 
 // e^-36 is less than half of the smallest unit of weights.
 constexpr float kWeightless = 36;
@@ -92,7 +119,9 @@ Sampler::Sampler(const SamplerOptions& options, uint64_t seed, std::vector<int32
     sort_unique(never_);
 }
 
-int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> history) {
+int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> history,
+                        Workers* workers) {
+    workers_ = workers;
     const size_t possible = take(logits, history);
     if (possible == 0) fail("there is no token to pick: the plan has an empty vocabulary");
     // A temperature so low that logits divided by it are infinite is 0.
@@ -138,11 +167,30 @@ void Sampler::set_state(const std::string& state) {
     if (!(in >> random_)) fail("the state of the random numbers is not one");
 }
 
+/// Calls of(part, begin, end) for the parts of all tokens that are kept, at the same time where
+/// there are workers. Whole blocks lie in one part. Returns how many parts there are.
+template<class Part>
+size_t Sampler::in_parts(const Part& of) {
+    const size_t workers = workers_ ? static_cast<size_t>(workers_->count()) : 1;
+    const size_t parts = std::clamp<size_t>(count_ / kPart, 1, std::min(workers, kMostParts));
+    const size_t each = ((count_ + parts - 1) / parts + kBlock - 1) / kBlock * kBlock;
+    const auto take = [&](size_t part) {
+        of(part, std::min(count_, part * each), std::min(count_, (part + 1) * each));
+    };
+    if (parts == 1)
+        take(0);
+    else
+        workers_->run(static_cast<int64_t>(parts),
+                      [&](int64_t part, int) { take(static_cast<size_t>(part)); });
+    return parts;
+}
+
 /// Takes all tokens in. Returns how many of them may be picked.
 size_t Sampler::take(std::span<const float> logits, std::span<const int32_t> history) {
     count_ = logits.size();
     whole_ = true;
     weighed_ = false;
+    if (workers_) histograms_.resize(kMostParts);
     if (logits_.size() < count_) {
         logits_.resize(count_);
         tokens_.resize(count_);
@@ -150,29 +198,34 @@ size_t Sampler::take(std::span<const float> logits, std::span<const int32_t> his
         within_.resize(count_);
         buckets_.resize(count_);
     }
-    std::copy(logits.begin(), logits.end(), logits_.begin());
     const auto last = history.last(std::min(history.size(), kPenaltyWindow));
     recent_.assign(last.begin(), last.end());
     sort_unique(recent_);
+    if (options_.repeat_penalty == 1.0) recent_.clear();
+    maxima_.resize((count_ + kBlock - 1) / kBlock);
+    BlockFacts facts[kMostParts];
+    const size_t parts = in_parts([&](size_t part, size_t begin, size_t end) {
+        facts[part] = {-kMost, kMost, true};
+        auto recent = std::ranges::lower_bound(recent_, static_cast<int32_t>(begin));
+        for (; begin < end; begin += kBlock) {
+            const size_t size = std::min(kBlock, end - begin);
+            float* const block =
+                std::copy_n(logits.data() + begin, size, logits_.data() + begin) - size;
+            for (; recent != recent_.end() && static_cast<size_t>(*recent) < begin + size; ++recent)
+                penalise(logits_[static_cast<size_t>(*recent)], options_.repeat_penalty);
+            const BlockFacts found = facts_of(block, size);
+            maxima_[begin / kBlock] = found.most;
+            facts[part] = both(facts[part], found);
+        }
+    });
+    const BlockFacts all = std::accumulate(facts + 1, facts + parts, facts[0], both);
+    if (!all.numbers) refuse(logits);
+    most_ = all.most;
+    least_ = all.least;
+    size_t possible = count_;
     const auto known = [&](int32_t token) {
         return token >= 0 && static_cast<size_t>(token) < count_;
     };
-    if (options_.repeat_penalty != 1.0)
-        for (const int32_t token : recent_)
-            if (known(token))
-                penalise(logits_[static_cast<size_t>(token)], options_.repeat_penalty);
-    size_t possible = count_;
-    most_ = -kMost;
-    least_ = kMost;
-    maxima_.resize((count_ + kBlock - 1) / kBlock);
-    for (size_t block = 0; block < maxima_.size(); ++block) {
-        const size_t first = block * kBlock, end = std::min(count_, first + kBlock);
-        const BlockFacts facts = facts_of(logits_.data() + first, end - first);
-        if (!facts.numbers) refuse(logits);
-        maxima_[block] = facts.most;
-        most_ = std::max(most_, facts.most);
-        least_ = std::min(least_, facts.least);
-    }
     for (const int32_t token : never_) {
         if (!known(token)) continue;
         --possible;
@@ -229,18 +282,24 @@ void Sampler::keep_from(float least, size_t last) {
         look(begin, middle, least);
         look(middle, end, above);
     };
-    uint32_t many = 0;
-    in_both(0, count_, [&](size_t begin, size_t end, float bound) {
-        for (size_t at = begin; at < end; ++at) many += logits_[at] >= bound ? 1 : 0;
+    uint32_t counts[kMostParts] = {};
+    const size_t parts = in_parts([&](size_t part, size_t first, size_t last_of_part) {
+        uint32_t many = 0;
+        in_both(first, last_of_part, [&](size_t begin, size_t end, float bound) {
+            for (size_t at = begin; at < end; ++at) many += logits_[at] >= bound ? 1 : 0;
+        });
+        counts[part] = many;
     });
     // To move most of them would take longer than to look at all of them again.
-    if (many > count_ / 4) {
-        in_both(0, count_, [&](size_t begin, size_t end, float bound) {
-            if (weighed_)
+    if (std::accumulate(counts, counts + parts, size_t{0}) > count_ / 4) {
+        in_parts([&](size_t, size_t first, size_t last_of_part) {
+            in_both(first, last_of_part, [&](size_t begin, size_t end, float bound) {
+                if (weighed_)
+                    for (size_t at = begin; at < end; ++at)
+                        weights_[at] = logits_[at] >= bound ? weights_[at] : 0;
                 for (size_t at = begin; at < end; ++at)
-                    weights_[at] = logits_[at] >= bound ? weights_[at] : 0;
-            for (size_t at = begin; at < end; ++at)
-                logits_[at] = logits_[at] >= bound ? logits_[at] : kNever;
+                    logits_[at] = logits_[at] >= bound ? logits_[at] : kNever;
+            });
         });
         return;
     }
@@ -267,44 +326,77 @@ uint64_t Sampler::weigh(double per) {
     const int bits = std::min(51, 63 - static_cast<int>(std::bit_width(count_)));
     weighed_ = true;
     per_ = per;
-    return kernels().exponentials(logits_.data(), static_cast<int64_t>(count_), most_, per, bits,
-                                  weights_.data());
+    uint64_t sums[kMostParts];
+    const size_t parts = in_parts([&](size_t part, size_t begin, size_t end) {
+        sums[part] =
+            kernels().exponentials(logits_.data() + begin, static_cast<int64_t>(end - begin), most_,
+                                   per, bits, weights_.data() + begin);
+    });
+    return std::accumulate(sums, sums + parts, uint64_t{0});
 }
 
 /// The first in the order at which the weights sum to `sum` or more. That is 1 or more, and no more
 /// than all weights; what is more than `range` below the largest logit weighs nothing.
 template<class Weight>
 Sampler::Place Sampler::place_of(uint64_t sum, float range, const Weight& weight) {
-    uint64_t sums[kLanes][kBuckets] = {};  // neighbours that are alike do not wait for each other
-    uint64_t before = 0;                   // the weights of what is likelier than those in within_
-    const auto bucket_of_sum = [&] {
-        for (uint32_t bucket = 0;; ++bucket) {
-            uint64_t all = 0;
-            for (const auto& lane : sums) all += lane[bucket];
-            if (before + all >= sum) return bucket;
-            before += all;
-        }
-    };
     if (most_ == least_)
-        for (size_t at = 0;; ++at) {
+        for (uint64_t before = 0, at = 0;; ++at) {
             before += weight(at);
             if (before >= sum) return {at, before};
         }
     // Buckets of the same width first: most are nearly empty or far from where the sum is reached.
     const float per = kBuckets / std::min(most_ - least_, range);
-    for (size_t at = 0; at < count_; ++at) {
-        const float bucket = (most_ - logits_[at]) * per;
-        buckets_[at] = static_cast<uint16_t>(
-            static_cast<int32_t>(bucket < kBuckets - 1 ? bucket : kBuckets - 1));
+    const size_t parts = in_parts([&](size_t part, size_t begin, size_t end) {
+        Histogram& histogram = histograms_[part];
+        histogram = {};
+        for (size_t at = begin; at < end; ++at) {
+            const float bucket = (most_ - logits_[at]) * per;
+            buckets_[at] = static_cast<uint16_t>(
+                static_cast<int32_t>(bucket < kBuckets - 1 ? bucket : kBuckets - 1));
+        }
+        for (size_t at = begin; at < end; ++at)
+            histogram.sums[at % kLanes][buckets_[at]] += weight(at);
+    });
+    uint64_t before = 0;  // the weights of what is likelier than those in within_
+    const auto bucket_of_sum = [&](size_t histograms) {
+        for (uint32_t bucket = 0;; ++bucket) {
+            uint64_t all = 0;
+            for (size_t i = 0; i < histograms; ++i)
+                for (const auto& lane : histograms_[i].sums) all += lane[bucket];
+            if (before + all >= sum) return bucket;
+            before += all;
+        }
+    };
+    const auto first = static_cast<uint16_t>(bucket_of_sum(parts));
+    // Nothing but ties needs no more than a look at them in the order of ids.
+    BlockFacts facts[kMostParts];
+    in_parts([&](size_t part, size_t begin, size_t end) {
+        facts[part] =
+            facts_within(logits_.data() + begin, buckets_.data() + begin, first, end - begin);
+    });
+    const BlockFacts all = std::accumulate(facts + 1, facts + parts, facts[0], both);
+    if (all.most == all.least) {
+        const auto weight_in = [&](size_t at) {
+            return buckets_[at] == first ? weight(at) : uint64_t{0};
+        };
+        for (size_t begin = 0;; begin += kBlock) {
+            const size_t end = std::min(count_, begin + kBlock);
+            uint64_t all = 0;
+            for (size_t at = begin; at < end; ++at) all += weight_in(at);
+            if (before + all < sum) {
+                before += all;
+                continue;
+            }
+            for (size_t at = begin;; ++at) {
+                before += weight_in(at);
+                if (before >= sum) return {at, before};
+            }
+        }
     }
-    for (size_t at = 0; at < count_; ++at) sums[at % kLanes][buckets_[at]] += weight(at);
-    const uint32_t first = bucket_of_sum();
     size_t count = 0;
     for (size_t begin = 0; begin < count_; begin += kBlock) {
         const size_t end = std::min(count_, begin + kBlock);
-        if (end - begin == kBlock &&
-            none_equal(buckets_.data() + begin, static_cast<uint16_t>(first)))
-            continue;
+        if (end - begin == kBlock && none_equal(buckets_.data() + begin, first)) continue;
         for (size_t at = begin; at < end; ++at) {
             within_[count] = static_cast<uint32_t>(at);
             count += buckets_[at] == first ? 1 : 0;
@@ -330,10 +422,10 @@ Sampler::Place Sampler::place_of(uint64_t sum, float range, const Weight& weight
             }
         const int shift = std::max(0, static_cast<int>(std::bit_width(high - low)) - kBucketBits);
         const auto bucket_of = [&](uint32_t at) { return (high - key_of(logits_[at])) >> shift; };
-        std::fill_n(sums[0], kLanes * kBuckets, 0);
+        auto& sums = (histograms_[0] = {}).sums;
         for (size_t i = 0; i < count; ++i)
             sums[i % kLanes][bucket_of(within_[i])] += weight(within_[i]);
-        const uint32_t bucket = bucket_of_sum();
+        const uint32_t bucket = bucket_of_sum(1);
         size_t kept = 0;
         for (size_t i = 0; i < count; ++i) {
             const uint32_t at = within_[i];

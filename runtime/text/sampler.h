@@ -21,6 +21,8 @@
 
 namespace llmsql {
 
+class Workers;
+
 struct SamplerOptions {
     double temperature = 0.8;     // 0: always the likeliest token
     int top_k = 40;               // only the k likeliest; 0 or less: all
@@ -42,7 +44,9 @@ class Sampler {
     /// `logits` is one row, f32[vocabulary]; `history` what came before, of which the last
     /// kPenaltyWindow tokens count. Fails on a logit that is not a number or is infinite. At equal
     /// logits the lower id wins.
-    int32_t sample(std::span<const float> logits, std::span<const int32_t> history);
+    /// `workers` that have nothing else to do share in it, or none do; the token is the same.
+    int32_t sample(std::span<const float> logits, std::span<const int32_t> history,
+                   Workers* workers = nullptr);
 
     /// The random numbers to come, as text; set_state fails on what state() has not written.
     std::string state() const;
@@ -54,6 +58,15 @@ class Sampler {
         size_t at;
         uint64_t sum;
     };
+    static constexpr int kBucketBits = 9;
+    static constexpr size_t kMostParts = 16, kLanes = 4, kBuckets = size_t{1} << kBucketBits;
+    // Of what lies in each bucket. Neighbours that are alike do not wait for each other: each is
+    // added in a lane of its own.
+    struct Histogram {
+        uint64_t sums[kLanes][kBuckets];
+    };
+    template<class Part>
+    size_t in_parts(const Part& of);
     size_t take(std::span<const float> logits, std::span<const int32_t> history);
     int32_t token_at(size_t at) const;
     size_t likeliest() const;
@@ -71,6 +84,8 @@ class Sampler {
     std::vector<int32_t> never_;   // sorted
     std::vector<int32_t> recent_;  // sorted, without repeats
 
+    Workers* workers_ = nullptr;  // of this token
+
     // Of one token: those that are kept so far, in the order of their ids. Vectors keep their
     // sizes.
     size_t count_ = 0;
@@ -84,7 +99,8 @@ class Sampler {
     std::vector<float> maxima_;      // of each block of logits_ before anything was left out
     std::vector<float> order_;       // of maxima_
     std::vector<uint16_t> buckets_;  // place_of(): where each is
-    std::vector<uint32_t> within_;   // and those of the bucket that is looked at
+    std::vector<Histogram> histograms_ = std::vector<Histogram>(1);  // and of each part
+    std::vector<uint32_t> within_;  // those of the bucket that is looked at
 };
 
 }  // namespace llmsql

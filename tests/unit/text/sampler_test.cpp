@@ -12,6 +12,7 @@
 #include <set>
 
 #include "common/error.h"
+#include "runtime/workers/workers.h"
 #include "tests/unit/text/sampler_reference.h"
 
 namespace llmsql {
@@ -250,6 +251,43 @@ TEST(Sampler, PicksWhatSortingAllWouldPickOfManyTokens) {
                 testing::ReferenceSampler reference(options, 5, {});
                 EXPECT_EQ(sampler.sample(logits, {}), reference.sample(logits, {})) << shape;
             }
+    }
+}
+
+// Vocabularies that are cut, evenly and not; what is never picked and what is penalised in each
+// part.
+TEST(Sampler, WorkersPickWhatOneWouldPick) {
+    Workers workers(3);
+    std::mt19937 random(13);
+    for (const size_t count : {32'767, 32'768, 49'216, 100'001})
+        for (int shape = 0; shape < 10; ++shape) {
+            const std::vector<float> logits = shaped(shape, count, random);
+            Ids never(20), history(64);
+            for (int32_t& id : never) id = static_cast<int32_t>(random() % count);
+            for (int32_t& id : history) id = static_cast<int32_t>(random() % count);
+            for (const int top_k : {0, 40, 30'000})
+                for (const double top_p : {0.9003, 1.0}) {
+                    const SamplerOptions options{.temperature = shape % 2 ? 1 : 0.7,
+                                                 .top_k = top_k,
+                                                 .top_p = top_p,
+                                                 .min_p = shape % 3 ? 0 : 0.01,
+                                                 .repeat_penalty = shape % 5 ? 1.2 : 1};
+                    Sampler alone(options, 5, never), shared(options, 5, never);
+                    for (int draw = 0; draw < 3; ++draw)
+                        ASSERT_EQ(alone.sample(logits, history),
+                                  shared.sample(logits, history, &workers))
+                            << count << " tokens, shape " << shape << ", top_k " << top_k
+                            << ", top_p " << top_p;
+                }
+        }
+}
+
+TEST(Sampler, FindsABrokenLogitInEveryPart) {
+    Workers workers(3);
+    for (const size_t at : {0, 40'000, 70'000, 99'999}) {
+        std::vector<float> logits(100'000, 0.0f);
+        logits[at] = std::numeric_limits<float>::quiet_NaN();
+        EXPECT_THROW(Sampler({}, 1).sample(logits, {}, &workers), Error) << at;
     }
 }
 
