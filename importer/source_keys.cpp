@@ -2,6 +2,8 @@
 // Which keys change nothing. See source_keys.h.
 #include "importer/source_keys.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -335,8 +337,7 @@ std::string text_of(const SourceValue& value) {
 class Judge {
   public:
     Judge(const Source& source, const SourceMetadata& metadata)
-        : source_(source),
-          metadata_(metadata),
+        : metadata_(metadata),
           gguf_(source.format() == "gguf"),
           prefix_(gguf_ ? source.architecture() + "." : "") {}
 
@@ -425,7 +426,6 @@ class Judge {
     void graph_reads_head(bool reads) { reads_head_ = reads; }
 
   private:
-    const Source& source_;
     const SourceMetadata& metadata_;
     bool gguf_;
     std::string prefix_;

@@ -19,11 +19,9 @@ const float* operand(const Expr& expr, const Block& block, Scratch& scratch, int
 }
 
 struct Add {
-    static constexpr const char* name = "llm_add";
     static float apply(float a, float b) { return a + b; }
 };
 struct Mul {
-    static constexpr const char* name = "llm_mul";
     static float apply(float a, float b) { return a * b; }
 };
 

@@ -284,8 +284,7 @@ TEST_F(HostilePlan, AStatementIsWhatStandsBetweenSemicolons) {
     EXPECT_CONTAINS(refusal_of("forward", "\f;"), "there is no statement here");
     const char* kWhole[] = {"SELECT ';' AS \";\", [;] FROM (SELECT 1 AS [;]);",
                             "SELECT 1 /* ; */ -- ;\n;", "SELECT 'it''s;';",
-                            "SELECT `;` FROM (SELECT "
-                            "1 AS `;`);"};
+                            "SELECT `;` FROM (SELECT 1 AS `;`);"};
     for (const char* statement : kWhole)
         EXPECT_EQ(error_of(with_statement("stop", statement)), "no error") << statement;
 }
