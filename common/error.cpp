@@ -30,6 +30,10 @@ std::string one_line(std::string_view text) {
     return without_controls(text, ' ');
 }
 
+void fail_formatted(fmt::string_view format, fmt::format_args args) {
+    throw Error(one_line(fmt::vformat(format, args)));
+}
+
 std::string printable(std::string_view text) {
     return without_controls(text.substr(0, 100), '?');
 }

@@ -6,13 +6,12 @@
 // command or statement, never for ordinary control flow; assertions are never used on user input.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdio>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 
 namespace llmsql {
 
@@ -29,11 +28,14 @@ inline bool is_control(char c) {
 /// UTF-8.
 std::string one_line(std::string_view text);
 
+/// fail(), below, once its arguments' types are erased: one function for all of its many callers.
+[[noreturn]] void fail_formatted(fmt::string_view format, fmt::format_args args);
+
 /// Throws Error with a message formatted as by fmt::format, in one line: what it quotes may hold
 /// anything.
 template<class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
-    throw Error(one_line(fmt::format(format, std::forward<Args>(args)...)));
+    fail_formatted(format, fmt::make_format_args(args...));
 }
 
 /// Writes to stderr. What cannot be said there cannot be said at all, so failures are ignored.

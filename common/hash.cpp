@@ -2,7 +2,7 @@
 // Hashes of 128 bits. See hash.h.
 #include "common/hash.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <xxhash.h>
 
 namespace llmsql {

@@ -3,7 +3,7 @@
 // help2man makes a manual page of.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>

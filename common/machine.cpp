@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <set>
@@ -167,10 +168,10 @@ std::optional<uint64_t> machine_memory() {
 
 }  // namespace
 
-CgroupLimits cgroup_limits(const fs::path& root) {
+CgroupLimits cgroup_limits(const std::string& root) {
     CgroupLimits limits;
     const std::vector<Mount> mounted = mounts(root);
-    std::ifstream groups(root / "proc/self/cgroup");
+    std::ifstream groups(fs::path(root) / "proc/self/cgroup");
     for (std::string line; std::getline(groups, line);) {
         const size_t first = line.find(':'), second = line.find(':', first + 1);
         if (first == std::string::npos || second == std::string::npos) continue;

@@ -4,8 +4,8 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
+#include <string>
 
 namespace llmsql {
 
@@ -17,7 +17,7 @@ struct CgroupLimits {
 
 /// Reads proc/self/cgroup, proc/self/mountinfo and the file systems that they name, below `root`,
 /// which tests set. What cannot be read limits nothing.
-CgroupLimits cgroup_limits(const std::filesystem::path& root = "/");
+CgroupLimits cgroup_limits(const std::string& root = "/");
 
 /// Bytes: the least of what the machine has available (MemAvailable) and the limits of the
 /// process's memory cgroups. UINT64_MAX where the system does not say.

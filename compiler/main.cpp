@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // llmsqlc: compiles a model file and its graph into plan.sql.
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
+
 #include <csignal>
 #include <cstdio>
 #include <exception>

@@ -2,6 +2,8 @@
 // Imports a GGUF or a Hugging Face folder. See import.h.
 #include "importer/import.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <functional>

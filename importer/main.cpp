@@ -6,7 +6,7 @@
 //   llmsql-import SRC --model models/x.toml -o x.db
 //
 // Exit code 0, 1 for an error (one line on stderr, no file left), 2 for a wrong command line.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 

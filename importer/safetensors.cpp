@@ -2,6 +2,8 @@
 // Reads safetensors headers. See safetensors.h.
 #include "importer/safetensors.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <limits>

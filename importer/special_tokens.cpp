@@ -2,6 +2,8 @@
 // Ends and marks of turns. See special_tokens.h.
 #include "importer/special_tokens.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <bitset>

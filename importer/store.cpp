@@ -2,6 +2,8 @@
 // Converts and stores parameters. See store.h.
 #include "importer/store.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cmath>

@@ -2,6 +2,8 @@
 // Tokenizers from GGUF, and any source's into model.db. See tokenizer.h.
 #include "importer/tokenizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>

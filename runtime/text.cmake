@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: MIT
 # The text side of the runtime, and the program llmsql-run.
+target_sources(llmsql_without_sqlite PRIVATE
+  generate/options.cpp
+  text/merge.cpp
+  text/pre_tokenizer.cpp
+  text/sampler.cpp
+  text/stop_filter.cpp)
 target_sources(llmsql_runtime PRIVATE
   generate/batch.cpp
   generate/generator.cpp
-  generate/options.cpp
   generate/prompt.cpp
   generate/score.cpp
   session/block_store.cpp
   session/session.cpp
   session/session_file.cpp
   session/session_rows.cpp
-  text/merge.cpp
-  text/pre_tokenizer.cpp
-  text/sampler.cpp
-  text/stop_filter.cpp
   text/tokenizer.cpp
   text/vocabulary.cpp)
 

@@ -2,7 +2,7 @@
 // The checker's order of work. See check.h.
 #include "compiler/check/check.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "compiler/check/declarations.h"
 

@@ -2,7 +2,7 @@
 // Checking declarations. See declarations.h.
 #include "compiler/check/declarations.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -2,7 +2,7 @@
 // Arithmetic on symbolic dimensions. See dimension.h.
 #include "compiler/check/dimension.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <limits>
 #include <numeric>

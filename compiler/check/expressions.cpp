@@ -2,7 +2,7 @@
 // Checking expressions. See expressions.h.
 #include "compiler/check/expressions.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Checking the forward pass: statements in order, with what is assigned where.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "compiler/check/declarations.h"
 

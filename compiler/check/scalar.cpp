@@ -2,7 +2,7 @@
 // Compile-time arithmetic. See scalar.h.
 #include "compiler/check/scalar.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The comment above each statement. See statements.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "common/error.h"
 #include "compiler/emit/sql_text.h"

@@ -2,7 +2,7 @@
 // Putting plan.sql together. See compile.h.
 #include "compiler/emit/compile.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

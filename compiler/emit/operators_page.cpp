@@ -2,7 +2,7 @@
 // Printing the operator table as a page. See operators_page.h.
 #include "compiler/emit/operators_page.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <utility>

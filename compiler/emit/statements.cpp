@@ -2,7 +2,7 @@
 // The SQL of one statement. See statements.h.
 #include "compiler/emit/statements.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdlib>
 #include <map>

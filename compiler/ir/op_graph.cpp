@@ -2,7 +2,7 @@
 // The text form of an OpGraph. See op_graph.h.
 #include "compiler/ir/op_graph.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "compiler/ir/model.h"
 #include "compiler/ir/text.h"

@@ -2,7 +2,7 @@
 // Running forward on paper: statements in, operators out. See lower.h.
 #include "compiler/lower/lower.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

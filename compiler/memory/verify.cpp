@@ -2,7 +2,7 @@
 // The arena's verifier. See verify.h.
 #include "compiler/memory/verify.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

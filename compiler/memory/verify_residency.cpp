@@ -2,7 +2,7 @@
 // The residency's verifier. See verify_residency.h; docs/model-db.md has the sizes.
 #include "compiler/memory/verify_residency.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

@@ -2,7 +2,7 @@
 // Graph plus numbers. See instance.h.
 #include "compiler/model/instance.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The text form of a parsed graph file (--emit=ast). See ast.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "compiler/parse/ast.h"
 

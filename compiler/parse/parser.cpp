@@ -3,7 +3,7 @@
 // their errors, and turns the parse tree into ast::Graph.
 #include "compiler/parse/parser.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -2,7 +2,7 @@
 // The block of --timing. See timing.h.
 #include "runtime/cli/timing.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "runtime/cli/console.h"
 

@@ -2,6 +2,7 @@
 // Matrix operators: embed picks rows of a parameter, linear multiplies by one.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <utility>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The tables of --profile. See run_profile.h.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

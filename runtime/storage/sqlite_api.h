@@ -4,7 +4,10 @@
 // process would lose each other's locks on a file.
 #pragma once
 
-#ifdef LLMSQL_EXTENSION
+#ifdef LLMSQL_WITHOUT_SQLITE
+#error \
+    "this file is compiled once for programs and extension (runtime/engine.cmake), so it may not call SQLite"
+#elif defined(LLMSQL_EXTENSION)
 #include <sqlite3ext.h>
 extern "C" {
 SQLITE_EXTENSION_INIT3

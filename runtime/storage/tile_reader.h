@@ -17,9 +17,10 @@
 #include <vector>
 
 #include "common/types.h"
-#include "runtime/storage/model_db.h"
 
 namespace llmsql {
+
+class ModelDb;
 
 enum class IoMode { blob, read, map, direct };
 inline constexpr IoMode kIoModes[] = {IoMode::read, IoMode::map, IoMode::direct, IoMode::blob};

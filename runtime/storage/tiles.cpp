@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/row_digest.h"
+#include "runtime/storage/model_db.h"
 #include "runtime/storage/sqlite.h"
 
 namespace llmsql {

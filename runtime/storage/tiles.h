@@ -7,9 +7,10 @@
 #include <vector>
 
 #include "common/catalogue.h"
-#include "runtime/storage/model_db.h"
 
 namespace llmsql {
+
+class ModelDb;
 
 /// One row of llm_tile.
 struct Tile {

@@ -8,6 +8,7 @@
 #include "common/machine.h"
 #include "common/page_cache.h"
 #include "runtime/storage/io_choice.h"
+#include "runtime/storage/model_db.h"
 #include "runtime/storage/model_file.h"
 #include "runtime/storage/sqlite_callbacks.h"
 #include "runtime/workers/stopwatch.h"

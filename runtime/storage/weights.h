@@ -17,13 +17,13 @@
 #include "common/catalogue.h"
 #include "common/hash.h"
 #include "runtime/storage/anonymous_memory.h"
-#include "runtime/storage/model_db.h"
 #include "runtime/storage/tile_reader.h"
 #include "runtime/storage/tiles.h"
 #include "runtime/workers/workers.h"
 
 namespace llmsql {
 
+class ModelDb;
 class WeightPool;
 
 /// One parameter: what a row of the `param` table hands to operators.

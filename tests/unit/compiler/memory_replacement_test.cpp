@@ -2,7 +2,7 @@
 // Bélády against everything that any policy could do; LRU and FIFO on cycles and by hand.
 #include "compiler/memory/replacement.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "tests/unit/compiler/memory_traces.h"

@@ -3,7 +3,7 @@
 // layout.
 #include "compiler/memory/schedule.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <limits>

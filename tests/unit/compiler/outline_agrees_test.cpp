@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The outline of a plan, read from its text, against the plan that the text was printed from.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

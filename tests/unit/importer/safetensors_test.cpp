@@ -2,7 +2,7 @@
 // The safetensors reader: what it reads, and that nothing in a damaged file gets past it.
 #include "importer/safetensors.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include "tests/unit/importer/safetensors_builder.h"

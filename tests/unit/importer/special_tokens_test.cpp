@@ -2,7 +2,7 @@
 // Ends and marks of turns: by what the source says, by name, by the template.
 #include "importer/special_tokens.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <string>

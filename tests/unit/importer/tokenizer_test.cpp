@@ -2,7 +2,7 @@
 // Tokenizers from GGUF metadata into tables.
 #include "importer/tokenizer.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -3,7 +3,7 @@
 // where the expression lets them.
 #include "runtime/ops/evaluate.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <atomic>

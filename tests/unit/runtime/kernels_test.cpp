@@ -2,7 +2,7 @@
 // Every instruction set's kernels against the portable ones, and those against arithmetic in f64.
 #include "runtime/kernels/kernels.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
