@@ -26,7 +26,7 @@ set_target_properties(llmsql llmsql_extension_runtime PROPERTIES CXX_VISIBILITY_
 set_target_properties(llmsql PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 # Nothing but the entry point is seen from outside, and nothing of the host is taken by its name.
 target_link_options(llmsql PRIVATE -Wl,--exclude-libs,ALL -Wl,-Bsymbolic)
-if(NOT LLMSQL_SANITIZE)
+if(NOT LLMSQL_SANITIZE AND NOT LLMSQL_TSAN)
   target_link_options(llmsql PRIVATE -Wl,--no-undefined -static-libgcc)
 endif()
 install(TARGETS llmsql LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

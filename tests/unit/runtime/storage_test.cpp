@@ -19,6 +19,7 @@
 #include "runtime/storage/kv_cache.h"
 #include "runtime/workers/workers.h"
 #include "tests/unit/runtime/tiny_model.h"
+#include "tests/unit/sanitized.h"
 
 namespace llmsql {
 namespace {
@@ -422,9 +423,7 @@ TEST(Workers, EveryItemOnceOnEveryNumberOfThreads) {
 
 // As many as the system gives, but where somebody insists on more than there are cores.
 TEST(Workers, FewerWillDoWhereThereAreNoMoreThreads) {
-#ifdef __SANITIZE_ADDRESS__
-    GTEST_SKIP() << "AddressSanitizer itself needs address space";
-#endif
+    if (testing::kSanitized) GTEST_SKIP() << "the sanitizer itself needs address space";
     const pid_t child = ::fork();
     if (child == 0) {
         struct rlimit space {};
