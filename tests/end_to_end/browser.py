@@ -22,7 +22,7 @@ def chromium():
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
-    raise unittest.SkipTest("no Chromium is installed (scripts/install-dependencies brings it on Debian)")
+    raise unittest.SkipTest("no Chromium is installed (scripts/install-dependencies further brings it on Debian)")
 
 
 class Browser:

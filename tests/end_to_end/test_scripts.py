@@ -127,12 +127,27 @@ class Scripts(unittest.TestCase):
     def test_the_parts_of_the_tests(self):
         def part(preset):
             return ["cmake --preset " + preset, "cmake --build --preset", "ctest --preset " + preset]
+        further = part("sanitize") + part("tsan") + ["ctest --preset release"]  # emulator and browser
         self.assertEqual(sorted(self.presets()[0]), sorted(part("release")))
-        self.assertEqual(sorted(self.presets("--further")[0]), sorted(part("sanitize")))
-        self.assertEqual(sorted(self.presets("--all")[0]), sorted(part("release") + part("sanitize")))
+        self.assertEqual(sorted(self.presets("--further")[0]), sorted(part("release")[:2] + further))
+        self.assertEqual(sorted(self.presets("--all")[0]), sorted(part("release") + further))
         status, out, err = self.run_script("test", "--al")
         self.assertEqual((status, out), (2, ""))
         self.assertEqual(err, "test: '--al' is neither --all nor --further\n")
+
+    def test_what_only_the_further_part_needs_is_installed_for_it_alone(self):
+        for words, expected in (((), False), (("--further",), True), (("--all",), True)):
+            with self.subTest(words):
+                self.presets(*words)
+                installed = [line for line in self.called("apt-get") if " install -y" in line]
+                self.assertEqual([("qemu-user" in line, "libgtest-dev" in line) for line in installed],
+                                 [(expected and os.uname().machine == "x86_64", True)])
+
+    def test_what_cannot_be_installed_is_said(self):
+        status, out, err = self.run_script("install-dependencies", "test")
+        self.assertEqual((status, out), (2, ""))
+        self.assertEqual(err, "install-dependencies: 'test' is neither 'tests' nor 'further', "
+                              "which is all it can be told to add\n")
 
     def test_without_a_network_the_other_tests_run(self):
         usual, _ = self.presets()
