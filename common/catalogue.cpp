@@ -2,7 +2,7 @@
 // Catalogue checksums. See catalogue.h.
 #include "common/catalogue.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <xxhash.h>
 
 #include <iterator>

@@ -2,7 +2,7 @@
 // A plan explained, statement by statement. See explain_page.h.
 #include "compiler/emit/explain_page.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <iterator>

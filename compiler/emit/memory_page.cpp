@@ -2,7 +2,7 @@
 // Tables of memory and reading. See memory_page.h.
 #include "compiler/emit/memory_page.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <iterator>
