@@ -46,19 +46,19 @@ std::string names_of(const Outline& outline) {
 
 std::vector<const OutlineStep*> select_steps(const Outline& outline, const std::string& which) {
     const auto number = whole_number(which);
-    const auto line =
-        which.starts_with(':') ? whole_number(std::string_view(which).substr(1)) : std::nullopt;
+    const int line =
+        which.starts_with(':') ? whole_number(std::string_view(which).substr(1)).value_or(-1) : -1;
     std::vector<const OutlineStep*> found;
     for (const OutlineStep& step : outline.steps)
-        if (number ? step.number == *number
-            : line ? step.line <= *line && *line <= last_line(step)
-                   : which == "all" || is_called(step, which))
+        if (number      ? step.number == *number
+            : line >= 0 ? step.line <= line && line <= last_line(step)
+                        : which == "all" || is_called(step, which))
             found.push_back(&step);
     if (!found.empty()) return found;
     if (number)
         fail("there is no statement {}: forward and logits have 1 to {}", *number,
              outline.steps.size());
-    if (line) fail("line {} of the plan is no statement of forward or logits", *line);
+    if (line >= 0) fail("line {} of the plan is no statement of forward or logits", line);
     fail("no statement is called '{}': a number, ':' and a line, 'layer.N', 'all', or one of {}",
          which, names_of(outline));
 }

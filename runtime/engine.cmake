@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 # What runs a plan: program/ storage/ tables/ ops/ kernels/ workers/
-#
-# What knows nothing of SQLite is compiled once, for the programs and for the extension.
-add_library(llmsql_without_sqlite OBJECT
+target_sources(llmsql_runtime PRIVATE
   kernels/avx2/exponentials.cpp
   kernels/avx2/kernels.cpp
   kernels/avx512/exponentials.cpp
@@ -11,42 +9,34 @@ add_library(llmsql_without_sqlite OBJECT
   kernels/neon/kernels.cpp
   kernels/portable/exponentials.cpp
   kernels/portable/kernels.cpp
-  ops/evaluate.cpp
-  ops/expr.cpp
-  profile/profiler.cpp
-  storage/arena.cpp
-  storage/kv_cache.cpp
-  storage/model_file.cpp
-  storage/strided.cpp
-  workers/workers.cpp)
-target_link_libraries(llmsql_without_sqlite PRIVATE llmsql_options llmsql_common llmsql_operators PkgConfig::PCRE2
-                                                    Threads::Threads)
-target_compile_definitions(llmsql_without_sqlite PRIVATE LLMSQL_WITHOUT_SQLITE)
-set_target_properties(llmsql_without_sqlite PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
-
-target_sources(llmsql_runtime PRIVATE
-  $<TARGET_OBJECTS:llmsql_without_sqlite>
   ops/arguments.cpp
   ops/attention.cpp
   ops/choice.cpp
   ops/element.cpp
+  ops/evaluate.cpp
+  ops/expr.cpp
   ops/functions.cpp
   ops/head.cpp
   ops/inspect.cpp
   ops/matrix.cpp
   ops/place.cpp
   ops/shares.cpp
+  profile/profiler.cpp
   program/engine.cpp
   program/installed_plans.cpp
   program/program.cpp
   program/sandbox.cpp
   program/text_functions.cpp
+  storage/arena.cpp
   storage/blob_pages.cpp
   storage/direct_reader.cpp
   storage/io_choice.cpp
+  storage/kv_cache.cpp
   storage/map_reader.cpp
   storage/model_db.cpp
+  storage/model_file.cpp
   storage/page_reader.cpp
+  storage/strided.cpp
   storage/tile_reader.cpp
   storage/tiles.cpp
   storage/weights.cpp
@@ -55,7 +45,8 @@ target_sources(llmsql_runtime PRIVATE
   tables/param.cpp
   tables/residency.cpp
   tables/table.cpp
-  tables/tensor.cpp)
+  tables/tensor.cpp
+  workers/workers.cpp)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # Only reached after the processor has been asked; see kernels/dispatch.cpp.

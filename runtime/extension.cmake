@@ -1,13 +1,5 @@
 # SPDX-License-Identifier: MIT
 # libllmsql, the loadable extension: the same runtime, calling the SQLite that has loaded it.
-get_target_property(runtime_sources llmsql_runtime SOURCES)
-add_library(llmsql_extension_runtime STATIC ${runtime_sources})
-target_link_libraries(llmsql_extension_runtime
-                      PUBLIC llmsql_options llmsql_common llmsql_operators llmsql_plan Threads::Threads
-                      PRIVATE PkgConfig::PCRE2)
-target_include_directories(llmsql_extension_runtime PUBLIC ${SQLITE3_INCLUDE_DIRS})
-target_compile_definitions(llmsql_extension_runtime PUBLIC LLMSQL_EXTENSION)
-
 add_library(llmsql MODULE
   extension/batch_table.cpp
   extension/by_hand.cpp
@@ -19,11 +11,10 @@ add_library(llmsql MODULE
   extension/sqlite_library.cpp
   extension/stream_table.cpp
   extension/table_function.cpp)
-target_link_libraries(llmsql PRIVATE llmsql_extension_runtime nlohmann_json::nlohmann_json)
+target_link_libraries(llmsql PRIVATE llmsql_runtime nlohmann_json::nlohmann_json)
 target_compile_definitions(llmsql PRIVATE LLMSQL_VERSION="${PROJECT_VERSION}")
-set_target_properties(llmsql llmsql_extension_runtime PROPERTIES CXX_VISIBILITY_PRESET hidden
-                                                                 VISIBILITY_INLINES_HIDDEN ON)
-set_target_properties(llmsql PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+set_target_properties(llmsql PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+                                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 # Nothing but the entry point is seen from outside, and nothing of the host is taken by its name.
 target_link_options(llmsql PRIVATE -Wl,--exclude-libs,ALL -Wl,-Bsymbolic)
 if(NOT LLMSQL_SANITIZE AND NOT LLMSQL_TSAN)
