@@ -26,6 +26,10 @@ std::string without_controls(std::string_view text, char instead) {
 
 }  // namespace
 
+std::string counted(uint64_t count, std::string_view noun, std::string_view plural) {
+    return fmt::format("{} {}{}", count, noun, count == 1 ? "" : plural);
+}
+
 std::string one_line(std::string_view text) {
     return without_controls(text, ' ');
 }

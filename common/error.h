@@ -8,6 +8,7 @@
 
 #include <fmt/core.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <stdexcept>
 #include <string>
@@ -42,6 +43,9 @@ template<class... Args>
 inline void report(std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stderr);
 }
+
+/// For messages: "1 token", "2 tokens".
+std::string counted(uint64_t count, std::string_view noun, std::string_view plural = "s");
 
 /// For messages: other programs' strings may hold anything and be long. The first 100 bytes, with
 /// question marks for control characters, as far as they are UTF-8.

@@ -26,6 +26,11 @@ function h(tag, attributes, ...children) {
 }
 h.svg = new Set(['svg', 'g', 'rect', 'line', 'path', 'text', 'circle', 'title']);
 
+/** "1 token", "2 tokens". */
+function counted(count, noun, plural = noun + 's') {
+  return `${count} ${count === 1 ? noun : plural}`;
+}
+
 /** "498.0 MB", "62.5 kB": decimal units, as the plan's own comments have them. */
 function bytesText(bytes) {
   if (Math.abs(bytes) >= 999950000) return (bytes / 1e9).toFixed(2) + ' GB';

@@ -48,7 +48,7 @@
   if (run)
     for (const phase of run.phases)
       tiles.push(tile(phase.name, (phase.tokens / phase.seconds).toFixed(1) + ' tok/s',
-                      `${phase.tokens} tokens, ${phase.passes} passes`));
+                      `${counted(phase.tokens, 'token')}, ${counted(phase.passes, 'pass', 'passes')}`));
   main.append(h('dl', {class: 'tiles'}, tiles));
 })();
 

@@ -63,7 +63,7 @@ if (run) (function measured() {
                    ['waiting', 'hand-offs', phase.waiting],
                    ['sampling', 'sampling and text', rest]];
     summary.replaceChildren(
-        h('p', {}, `${phase.name}: ${phase.tokens} tokens in ${phase.passes} passes of `,
+        h('p', {}, `${phase.name}: ${counted(phase.tokens, 'token')} in ${counted(phase.passes, 'pass', 'passes')} of `,
           h('b', {}, msText(passMs)), `, ${(phase.tokens / phase.seconds).toFixed(1)} tokens a second.`),
         stack(parts.map(([c, name, s]) =>
             ({name, value: s, color: c, text: `${msText(ms(s))}, ${percentText(s, phase.seconds)}`})),

@@ -100,10 +100,6 @@ std::string shown(std::string_view text) {
     return result;
 }
 
-std::string counted(uint64_t count, std::string_view noun, std::string_view plural) {
-    return fmt::format("{} {}{}", count, noun, count == 1 ? "" : plural);
-}
-
 void print(std::string_view text) {
     static const bool terminal = ::isatty(STDOUT_FILENO) != 0;
     std::string harmless;
@@ -130,7 +126,12 @@ void end_line() noexcept {
     if (line_is_open && ::write(STDOUT_FILENO, "\n", 1) == 1) line_is_open = false;
 }
 
+void end_line_of_terminal() noexcept {
+    if (::isatty(STDOUT_FILENO) != 0) end_line();
+}
+
 void print_notice(std::string_view text) {
+    end_line_of_terminal();
     report(fmt::format("llmsql-run: {}\n", one_line(text)));
 }
 

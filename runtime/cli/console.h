@@ -45,12 +45,14 @@ void print(std::string_view text);
 /// <U+202E>, and what is no UTF-8 U+FFFD.
 std::string shown(std::string_view text);
 
-/// "1 token", "2 tokens".
-std::string counted(uint64_t count, std::string_view noun, std::string_view plural = "s");
-
 /// Ends a line of standard output that print() has begun, as well as that is possible: before an
 /// error's line.
 void end_line() noexcept;
+
+/// The same where standard output is a terminal, on which what stderr says would stand behind an
+/// answer's beginning: before a line in the middle of a run. What goes to a file or a pipe is never
+/// parted so.
+void end_line_of_terminal() noexcept;
 
 /// One line to stderr, after the program's name, without control characters.
 void print_notice(std::string_view text);

@@ -111,8 +111,8 @@ std::string Printer::print_answer(std::string text) {
     statistics_.io = program_.io();
     if (!text.ends_with('\n')) print("\n");
     if (generator_.ending() == Ending::context_full)
-        print_notice(fmt::format("stopped: the context of {} tokens is full{}",
-                                 generator_.context(),
+        print_notice(fmt::format("stopped: the context of {} is full{}",
+                                 counted(static_cast<uint64_t>(generator_.context()), "token"),
                                  options_.keep ? " and --keep leaves nothing to forget"
                                                : " (--keep N goes on by forgetting older text)"));
     return text;

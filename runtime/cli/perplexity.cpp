@@ -27,10 +27,9 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
     if (text.ends_with('\n')) text.pop_back();  // as llama-perplexity does
     const std::vector<int32_t> tokens = encode_noting(tokenizer, text);
     if (tokens.size() < 2 * static_cast<size_t>(size))
-        fail(
-            "{}: {} tokens are too few, perplexity with windows of {} needs {} (a smaller -c needs "
-            "fewer)",
-            options.file.string(), tokens.size(), size, 2 * size);
+        fail("{}: {} {} too few, perplexity with windows of {} needs {} (a smaller -c needs fewer)",
+             options.file.string(), counted(tokens.size(), "token"),
+             tokens.size() == 1 ? "is" : "are", size, 2 * size);
 
     const size_t windows = tokens.size() / static_cast<size_t>(size);
     const int first = size / 2;

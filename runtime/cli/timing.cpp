@@ -4,7 +4,7 @@
 
 #include <fmt/core.h>
 
-#include "runtime/cli/console.h"
+#include "common/error.h"
 
 namespace llmsql {
 

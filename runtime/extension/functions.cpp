@@ -174,7 +174,7 @@ std::vector<int32_t> tokens_of(OpenModel& model, sqlite3_value* value, const Cal
         tokens = model.tokenizer.encode(text, true);
     }
     if (tokens.size() > static_cast<size_t>(context))
-        fail("the text is {} tokens, the context holds {}", tokens.size(), context);
+        fail("the text is {}, the context holds {}", counted(tokens.size(), "token"), context);
     return tokens;
 }
 

@@ -34,9 +34,9 @@ std::set<int32_t> end_tokens(Program& program, const Tokenizer& tokenizer) {
 void require_context(const Program& program, int tokens) {
     if (tokens > program.context())
         fail(
-            "option 'context': {} tokens; the plan's context is {}, llmsqlc --context {} makes a "
-            "larger one",
-            tokens, program.context(), tokens);
+            "option 'context': {}; the plan's context is {}, llmsqlc --context {} makes a larger "
+            "one",
+            counted(static_cast<uint64_t>(tokens), "token"), program.context(), tokens);
 }
 
 int context_of(const Program& program, const GenerateOptions& options) {

@@ -29,9 +29,9 @@ void check_length(const Tokenizer& tokenizer, size_t bytes, int context, const c
     const size_t least = (bytes + longest - 1) / longest;
     if (least > most)
         fail(
-            "{} is {} bytes, {} tokens at least, the context holds {}: shorten it, or compile the "
-            "plan with a larger --context",
-            name, bytes, least, context);
+            "{} is {}, {} at least, the context holds {}: shorten it, or compile the plan with a "
+            "larger --context",
+            name, counted(bytes, "byte"), counted(least, "token"), context);
 }
 
 std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context) {
@@ -41,9 +41,9 @@ std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, 
     if (tokens.empty()) fail("the model has no token for anything in the prompt");
     if (tokens.size() > static_cast<size_t>(context))
         fail(
-            "the prompt is {} tokens, the context holds {}: shorten it, or compile the plan with a "
-            "larger --context",
-            tokens.size(), context);
+            "the prompt is {}, the context holds {}: shorten it, or compile the plan with a larger "
+            "--context",
+            counted(tokens.size(), "token"), context);
     return tokens;
 }
 
@@ -84,9 +84,9 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
         last = tokenizer.encode(program.render_chat(messages.last(1)), true).size();
         if (last > static_cast<size_t>(context))
             fail(
-                "the message is {} tokens, the context holds {}: shorten it, or compile the plan "
-                "with a larger --context",
-                last, context);
+                "the message is {}, the context holds {}: shorten it, or compile the plan with a "
+                "larger --context",
+                counted(last, "token"), context);
     }
     return fit(std::move(tokens), context, keep, last,
                messages.size() <= 2 ? "prompt is" : "conversation has grown to");
@@ -98,7 +98,7 @@ std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional
     if (tokens.size() <= most) return tokens;
     const auto kept = static_cast<size_t>(std::max<int64_t>(0, keep.value_or(0)));
     if (!keep || kept + std::max<size_t>(2, whole) > most)
-        fail("the {} {} tokens, the context holds {}: {}", what, tokens.size(), context,
+        fail("the {} {}, the context holds {}: {}", what, counted(tokens.size(), "token"), context,
              keep ? "option 'keep' leaves no room" : "option 'keep' would forget its older part");
     const size_t newer = std::max((most - kept) / 2, whole);
     tokens.erase(tokens.begin() + static_cast<ptrdiff_t>(kept),

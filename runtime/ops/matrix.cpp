@@ -223,8 +223,8 @@ ExprPtr op_embed(OperatorState& state, const Arguments& arguments) {
     const Weight& weight = arguments.matrix(0);
     std::vector<int32_t> tokens = arguments.tokens(1);
     if (static_cast<int64_t>(tokens.size()) > state.most_rows)
-        arguments.refuse(
-            fmt::format("{} tokens, a pass has {} at most", tokens.size(), state.most_rows));
+        arguments.refuse(fmt::format("{}, a pass has {} at most", counted(tokens.size(), "token"),
+                                     state.most_rows));
     if (*state.token_bytes > kMostTokenBytes)
         arguments.refuse("the statement holds too many tokens at once");
     const int64_t rows = *weight.entry.shape.rows;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "common/error.h"
 #include "runtime/profile/run_profile.h"
 
 namespace llmsql {
@@ -89,11 +90,12 @@ void slowest_first(std::vector<Line>& lines) {
 
 std::string phase_text(const RunProfile& run, const RunPhase& phase) {
     std::string text = fmt::format(
-        "profile of {}: {} tokens in {} passes of {:.3f} ms; {} threads, {}, --io {}\n"
+        "profile of {}: {} in {} of {:.3f} ms; {}, {}, --io {}\n"
         "(times are means over the threads; GB/s: weights that were multiplied by)\n",
-        phase.name, phase.times.tokens, phase.times.passes,
-        phase.seconds / static_cast<double>(phase.times.passes) * 1e3, run.threads, run.kernels,
-        run.io);
+        phase.name, counted(static_cast<uint64_t>(phase.times.tokens), "token"),
+        counted(static_cast<uint64_t>(phase.times.passes), "pass", "es"),
+        phase.seconds / static_cast<double>(phase.times.passes) * 1e3,
+        counted(static_cast<uint64_t>(run.threads), "thread"), run.kernels, run.io);
     std::map<std::string, Line> kinds;
     std::map<int, Line> layers;
     std::vector<Line> statements;

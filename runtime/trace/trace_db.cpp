@@ -167,8 +167,8 @@ class Comparer final : public RunObserver {
                 "{}: has no step and position of this run: nothing to compare (this run's steps "
                 "are called {}, …)",
                 name_, differences_.empty() ? "?" : differences_.begin()->first);
-        report(fmt::format("compared with {}: {} steps at up to {} positions, {} agree to {:g}{}\n",
-                           name_, compared, rows, agree, tolerance_,
+        report(fmt::format("compared with {}: {} at up to {}, {} agree to {:g}{}\n", name_,
+                           counted(compared, "step"), counted(rows, "position"), agree, tolerance_,
                            absent > 0 ? fmt::format("; {} are not in it", absent) : ""));
         if (!parted) return true;
         tell(*parted, parted_name);
