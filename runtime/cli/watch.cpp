@@ -2,10 +2,18 @@
 // Observers of a run. See watch.h.
 #include "runtime/cli/watch.h"
 
+#include "common/error.h"
+#include "runtime/cli/console.h"
+
 namespace llmsql {
 namespace {
 
 constexpr int kParted = 3;
+
+void say(const std::string& line) {
+    end_line_of_terminal();
+    report(line);
+}
 
 }  // namespace
 
@@ -13,7 +21,7 @@ Watch::Watch(const PlanFile& plan, const Options& options) {
     if (!options.watches()) return;
     outline_ = outline_of(plan);
     if (!options.trace.empty())
-        observers_.push_back(make_printer(outline_, options.trace, options.trace_passes));
+        observers_.push_back(make_printer(outline_, options.trace, options.trace_passes, say));
     const auto add = [&](std::unique_ptr<RunObserver> observer) {
         to_finish_.push_back(observer.get());
         observers_.push_back(std::move(observer));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The lines of --trace. See trace.h.
 #include <algorithm>
+#include <utility>
 
 #include "common/error.h"
 #include "plan/select.h"
@@ -12,8 +13,9 @@ namespace {
 
 class Printer final : public PassObserver {
   public:
-    Printer(const Outline& outline, const std::string& which, int passes)
-        : outline_(outline), passes_(static_cast<uint64_t>(passes)) {
+    Printer(const Outline& outline, const std::string& which, int passes,
+            std::function<void(const std::string&)> say)
+        : outline_(outline), passes_(static_cast<uint64_t>(passes)), say_(std::move(say)) {
         for (const OutlineStep* step : select_steps(outline_, which))
             chosen_.push_back(step->number);
     }
@@ -22,10 +24,10 @@ class Printer final : public PassObserver {
         if (!is_shown(view)) return;
         const OutlineStep& step = outline_.steps[view.statement];
         const bool logits = step.section == "logits";
-        report(fmt::format("trace of {} {} (line {}), pass {}: {} {}\n", step.number, step.name,
-                           step.line, view.pass, logits ? "row of position" : "from position",
-                           view.position + view.first_row));
-        if (!step.formula.empty()) report(fmt::format("  {}\n", step.formula));
+        say_(fmt::format("trace of {} {} (line {}), pass {}: {} {}\n", step.number, step.name,
+                         step.line, view.pass, logits ? "row of position" : "from position",
+                         view.position + view.first_row));
+        if (!step.formula.empty()) say_(fmt::format("  {}\n", step.formula));
         for (const int64_t id : step.reads) tensor("reads", view, id);
         if (step.looks_back && view.cache) {
             const int64_t layer = *step.looks_back;
@@ -55,8 +57,8 @@ class Printer final : public PassObserver {
         return view.pass <= passes_ && std::ranges::find(chosen_, number) != chosen_.end();
     }
 
-    static void line(const char* what, const std::string& text) {
-        report(fmt::format("  {:<8}{}\n", what, text));
+    void line(const char* what, const std::string& text) const {
+        say_(fmt::format("  {:<8}{}\n", what, text));
     }
 
     void tensor(const char* what, const PassView& view, int64_t id) const {
@@ -65,8 +67,8 @@ class Printer final : public PassObserver {
                                stored.shape_text(), summary_text(stored.values)));
     }
 
-    static void cache(const char* what, const PassView& view, int64_t layer, int64_t first,
-                      int64_t count) {
+    void cache(const char* what, const PassView& view, int64_t layer, int64_t first,
+               int64_t count) const {
         for (const bool keys : {true, false}) {
             const StoredValues stored =
                 cache_values(*view.cache, view.sequence, layer, first, count, keys);
@@ -78,14 +80,16 @@ class Printer final : public PassObserver {
 
     const Outline& outline_;
     const uint64_t passes_;
+    const std::function<void(const std::string&)> say_;
     std::vector<int> chosen_;
 };
 
 }  // namespace
 
 std::unique_ptr<PassObserver> make_printer(const Outline& outline, const std::string& which,
-                                           int passes) {
-    return std::make_unique<Printer>(outline, which, passes);
+                                           int passes,
+                                           std::function<void(const std::string&)> say) {
+    return std::make_unique<Printer>(outline, which, passes, std::move(say));
 }
 
 }  // namespace llmsql

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,10 +13,10 @@
 
 namespace llmsql {
 
-/// Says on stderr what the statements that `which` selects (plan/select.h) read and write, in the
-/// first `passes` passes. Fails if there are no such statements.
+/// Tells `say`, a line at a time, what the statements that `which` selects (plan/select.h) read and
+/// write, in the first `passes` passes. Fails if there are no such statements.
 std::unique_ptr<PassObserver> make_printer(const Outline& outline, const std::string& which,
-                                           int passes);
+                                           int passes, std::function<void(const std::string&)> say);
 
 /// An observer that has something to do when the run has ended.
 class RunObserver : public PassObserver {

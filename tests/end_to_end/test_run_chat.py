@@ -103,7 +103,7 @@ class Terminal(RunTest):
             os.execv(program, [program, str(self.plan), str(self.db), *options])
         self.addCleanup(os.close, self.terminal)
         self.addCleanup(self.kill)
-        self.seen = b""
+        self.seen = self.all_seen = b""
 
     def read_until(self, enough, what, seconds=60):
         deadline = time.monotonic() + seconds
@@ -111,7 +111,9 @@ class Terminal(RunTest):
             ready, _, _ = select.select([self.terminal], [], [], max(0, deadline - time.monotonic()))
             self.assertTrue(ready, f"{what} didn't come after {self.seen}")
             try:
-                self.seen += os.read(self.terminal, 4096)
+                more = os.read(self.terminal, 4096)
+                self.seen += more
+                self.all_seen += more
             except OSError:
                 self.fail(f"{what} did not come before the end, after {self.seen[-400:]}")
 
@@ -142,6 +144,18 @@ class Terminal(RunTest):
         os.write(self.terminal, b"\x04")
         self.wait_for(b"prefill: ")
         self.assertEqual(self.end(), 0)
+
+    def test_a_trace_begins_its_lines(self):
+        self.open("-p", "The river", "-n", "4", "--temp", "0", "--ignore-eos", "--trace", "layer.0.x",
+                  "--trace-passes", "3")
+        self.wait_for(b"decode: ")
+        self.end()
+        # Each line of the trace stands alone, whatever of the answer came before it.
+        lines = self.all_seen.replace(b"\r", b"").split(b"\n")
+        traced = [line for line in lines if b"trace of " in line]
+        self.assertGreaterEqual(len(traced), 3)
+        for line in traced:
+            self.assertTrue(line.startswith(b"trace of "), line)
 
     def test_no_figures_of_a_conversation_without_a_turn(self):
         for key in (b"\x04", b"\x03"):
