@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -35,7 +36,8 @@ SharedFile::Identity identity_of(int descriptor, const std::string& path) {
 
 /// Whether another descriptor of this process, whoever has opened it, is of a file. True where the
 /// system does not tell.
-bool is_open_elsewhere(SharedFile::Identity file, int own, int own_too) {
+template<class IsOwn>
+bool is_open_elsewhere(SharedFile::Identity file, IsOwn is_own) {
     struct Closer {
         void operator()(DIR* folder) const { ::closedir(folder); }
     };
@@ -44,7 +46,7 @@ bool is_open_elsewhere(SharedFile::Identity file, int own, int own_too) {
     while (const dirent* entry = ::readdir(folder.get())) {
         char* end = nullptr;
         const long number = std::strtol(entry->d_name, &end, 10);
-        if (end == entry->d_name || number == own || number == own_too) continue;
+        if (end == entry->d_name || is_own(static_cast<int>(number))) continue;
         struct stat info {};
         if (::fstat(static_cast<int>(number), &info) == 0 && info.st_dev == file.first &&
             info.st_ino == file.second)
@@ -98,7 +100,14 @@ SharedFile::SharedFile(std::string path, int descriptor, Identity identity)
 
 SharedFile::~SharedFile() {
     ::close(descriptor_);
-    if (direct_ && *direct_ >= 0) ::close(*direct_);
+    for (const auto& more : {direct_, lock_})
+        if (more && *more >= 0) ::close(*more);
+    for (const int more : inherited_) ::close(more);
+}
+
+bool SharedFile::is_own(int descriptor) const {
+    return descriptor == descriptor_ || descriptor == direct_ || descriptor == lock_ ||
+           std::ranges::find(inherited_, descriptor) != inherited_.end();
 }
 
 bool SharedFile::may_close() const {
@@ -109,7 +118,7 @@ bool SharedFile::may_close() const {
         info.st_nlink > 0 &&
         ::pread(descriptor_, start, sizeof start, 0) == static_cast<ssize_t>(sizeof start) &&
         std::string_view(start, sizeof start) == kDatabase;
-    return !database && !is_open_elsewhere(identity_, descriptor_, direct_.value_or(-1));
+    return !database && !is_open_elsewhere(identity_, [this](int fd) { return is_own(fd); });
 }
 
 std::shared_ptr<SharedFile> SharedFile::of(const std::filesystem::path& path) {
@@ -162,6 +171,17 @@ int SharedFile::direct_descriptor() {
     const std::lock_guard lock(SharedFiles::all().mutex);
     if (!direct_) direct_ = ::open(proc_name(descriptor_).c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
     return *direct_;
+}
+
+int SharedFile::lock_descriptor() {
+    const std::lock_guard lock(SharedFiles::all().mutex);
+    if (lock_ && lock_generation_ != fork_generation()) {
+        inherited_.push_back(*lock_);
+        lock_.reset();
+    }
+    if (!lock_) lock_ = ::open(proc_name(descriptor_).c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    lock_generation_ = fork_generation();
+    return *lock_;
 }
 
 }  // namespace llmsql

@@ -19,6 +19,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace llmsql {
 
@@ -43,6 +44,10 @@ class SharedFile {
     /// system refuses it. It leads to this file whatever has its name by now.
     int direct_descriptor();
 
+    /// Another one, of this process alone, that locks of an open file can be taken on
+    /// (byte_lock.h): opened once, closed with the first. -1 where the file may not be written.
+    int lock_descriptor();
+
     SharedFile(const SharedFile&) = delete;
     SharedFile& operator=(const SharedFile&) = delete;
     ~SharedFile();
@@ -55,7 +60,12 @@ class SharedFile {
     const std::string path_;
     const int descriptor_;
     const Identity identity_;
-    std::optional<int> direct_;  // under the registry's lock, like the uses
+    bool is_own(int descriptor) const;
+
+    std::optional<int> direct_;  // under the registry's lock, like what follows
+    std::optional<int> lock_;    // made in a process of lock_generation_
+    uint32_t lock_generation_ = 0;
+    std::vector<int> inherited_;  // of processes before a fork, whose locks hang on them
     size_t uses_ = 0;
 };
 

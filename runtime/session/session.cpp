@@ -109,7 +109,21 @@ void Session::end_last() {
     messages_.back().content = content + text.finish();
 }
 
+// That an answer has no token yet means nothing while its maker lives: whoever goes on with a
+// session keeps all others from it, and has read it as it is.
+void Session::take() {
+    if (lock_ || !id_) return;
+    lock_ = ByteLock::take(SharedFile::of(file_.name()), static_cast<uint64_t>(*id_));
+    if (!lock_)
+        fail(
+            "{}: the session '{}' is in use: another program is answering in it; nothing of this "
+            "was kept, try again when that has ended",
+            file_.name(), name_);
+    require_revision();
+}
+
 bool Session::say(const std::string& content) {
+    take();
     end_last();
     std::vector<int32_t> tokens;
     const GenerateOptions& options = generator_.options();
@@ -146,13 +160,17 @@ bool Session::start(std::vector<int32_t> tokens) {
     store_->prefilling = true;
     const bool whole = generator_.prefill(tokens);
     store_->prefilling = false;
-    if (!whole) commit();
+    if (!whole) {
+        commit();
+        lock_.reset();
+    }
     return whole;
 }
 
 bool Session::resume() {
     if (!asked_) fail("{}: nothing has been said in the session '{}'", file_.name(), name_);
     if (!unfinished_) fail("{}: the last answer in '{}' is whole", file_.name(), name_);
+    take();
     GenerateOptions options = options_;
     options.batch = generator_.options().batch;
     const auto refuse = [&](const std::string& why) {
@@ -165,16 +183,22 @@ bool Session::resume() {
     }
     // The last token may be one that there is room for only when others have been forgotten.
     const auto most = static_cast<size_t>(generator_.context()) + 1;
+    if (!Sampler::is_state(state_.random))
+        refuse(
+            "the value of 'random' in its row of the table answer is no state of random numbers: "
+            "the file has been changed");
     if (state_.tokens.empty() || state_.tokens.size() > most)
-        refuse(fmt::format("it is of {} tokens, the context of {}", state_.tokens.size(),
+        refuse(fmt::format("it is of {}, the context of {}", counted(state_.tokens.size(), "token"),
                            generator_.context()));
     store_->prefilling = true;
     const auto text = generator_.resume(state_);
     store_->prefilling = false;
-    if (text)
+    if (text) {
         messages_.back().content = *text;
-    else
+    } else {
         commit();
+        lock_.reset();
+    }
     return text.has_value();
 }
 
@@ -211,6 +235,7 @@ std::string Session::finish() {
     ending_ = name_of(generator_.ending());
     if (generator_.ending() == Ending::stop_text && kind_ == SessionKind::text) leave_out_stop();
     commit();
+    lock_.reset();
     return rest;
 }
 
@@ -233,7 +258,10 @@ void Session::leave_out_stop() {
 
 void Session::commit() {
     file_.begin();
-    if (!id_) create();
+    if (!id_) {
+        create();
+        take();
+    }
     write_messages();
     write_answer();
     const auto& held = store_->prefilling ? store_->held : std::span(generator_.held());

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "common/byte_lock.h"
 #include "runtime/generate/generator.h"
 #include "runtime/session/block_store.h"
 #include "runtime/session/session_file.h"
@@ -38,6 +39,9 @@ struct SessionChoice {
 /// one model and outlive it. Each commit holds messages, tokens, the state of the answer and keys
 /// and values of one moment. After an Error the object is of no more use, but the file is: it holds
 /// what was committed last. Not thread-safe.
+///
+/// From say() or resume() to the end of the answer no other Session can have the same one, of
+/// whatever process: say() and resume() fail then, having changed nothing.
 class Session {
   public:
     /// Opens the session. `kind` is what the caller is about to do with it, or absent if it only
@@ -88,6 +92,9 @@ class Session {
     void write_answer();
     void write_options();
 
+    void take();
+    void require_revision();
+    [[noreturn]] void refuse_other() const;
     bool start(std::vector<int32_t> tokens);
     void end_last();
     void leave_out_stop();
@@ -102,6 +109,7 @@ class Session {
     std::string name_;
     std::optional<int64_t> id_;  // absent: not in the file yet
     int64_t revision_ = 0;
+    std::optional<ByteLock> lock_;  // while an answer is being made
     SessionKind kind_ = SessionKind::chat;
     std::optional<BlockStore> blocks_;
     std::unique_ptr<Blocks> store_;

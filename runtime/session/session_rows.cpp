@@ -96,6 +96,18 @@ void Session::create() {
     blocks_->attach(*id_);
 }
 
+void Session::require_revision() {
+    Query query(file_, "SELECT 1 FROM session WHERE id = ? AND revision = ?", id_, revision_);
+    if (!query.next()) refuse_other();
+}
+
+void Session::refuse_other() const {
+    fail(
+        "{}: another program goes on with the session '{}', or has deleted it: what came since is "
+        "not kept here",
+        file_.name(), name_);
+}
+
 // A copy whose blocks are those of the first: rows that refer to them.
 void Session::fork(const std::string& name) {
     file_.begin();
@@ -201,11 +213,7 @@ void Session::write_answer() {
           "changed = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = ? AND revision = ?",
           next, id_, revision_)
         .run();
-    if (file_.changed() != 1)
-        fail(
-            "{}: another program goes on with the session '{}', or has deleted it: what came "
-            "since is not kept here",
-            file_.name(), name_);
+    if (file_.changed() != 1) refuse_other();
     revision_ = next;
 
     const auto [written, now] = std::ranges::mismatch(written_tokens_, state_.tokens);

@@ -163,8 +163,14 @@ std::string Sampler::state() const {
 }
 
 void Sampler::set_state(const std::string& state) {
+    if (!is_state(state)) fail("this is no state of random numbers");
+    std::istringstream(state) >> random_;
+}
+
+bool Sampler::is_state(const std::string& state) {
     std::istringstream in(state);
-    if (!(in >> random_)) fail("the state of the random numbers is not one");
+    decltype(random_) read;
+    return in >> read && (in >> std::ws).eof();
 }
 
 /// Calls of(part, begin, end) for the parts of all tokens that are kept, at the same time where

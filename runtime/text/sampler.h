@@ -51,6 +51,7 @@ class Sampler {
     /// The random numbers to come, as text; set_state fails on what state() has not written.
     std::string state() const;
     void set_state(const std::string& state);
+    static bool is_state(const std::string& state);
 
   private:
     // A token in the order: where it lies in logits_, and the sum of weights up to it and with it.

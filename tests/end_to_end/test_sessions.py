@@ -413,6 +413,17 @@ class Sessions(RunTest):
         asked = [content for (content,) in self.query("SELECT content FROM message WHERE role = 'user'")]
         self.assertEqual(asked, ["Why?", "So?"])
 
+    def test_a_state_of_random_numbers_that_is_none(self):
+        self.well("-p", "The river", "-n", 8, "--seed", 1)
+        self.query("UPDATE answer SET ending = NULL")
+        (good,), = self.query("SELECT random FROM answer")
+        for bad in "q", "", "1 2 3", good[:-30], good + " q":
+            self.query("UPDATE answer SET random = ?", bad)
+            self.assertIn("the value of 'random' in its row of the table answer is no state",
+                          self.refused("--continue"))
+        self.query("UPDATE answer SET random = ?", good)
+        self.well("--continue")
+
     def test_continue_where_nothing_is_left(self):
         out, _ = self.well("-p", "The river", "-n", 8, "--temp", 0)
         again, err = self.well("--continue")
@@ -461,6 +472,72 @@ class Sessions(RunTest):
         self.assertIn(b"another program goes on with the session 'default'", err)
         self.assertEqual(self.query("SELECT content FROM message WHERE role = 'user'"),
                          [("Hi",), ("One?",), ("Two?",)])
+
+    def test_an_answer_in_the_making_is_nobody_elses(self):
+        # At once as well as later, when it has tokens.
+        for least in (0, 1):
+            self.begin_anew()
+            maker = start(*self.made["tiny-llama"], "--session", self.file, "--chat", "-p", "First", "-n",
+                          1000000, "--ignore-eos", "--keep", 8, "--commit-every", 1000000,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            self.addCleanup(maker.communicate)
+            self.addCleanup(maker.kill)
+            while not (self.file.exists() and self.query("SELECT 1 FROM sqlite_master") and
+                       self.query("SELECT 1 FROM message") and
+                       self.query("SELECT count(*) >= ? FROM answer_token", least)[0][0]):
+                time.sleep(0.01)
+            for options in (("--chat", "-p", "Second", "-n", 2), ("--continue",)):
+                self.assertIn("is in use: another program is answering in it", self.refused(*options))
+            self.assertEqual(self.query("SELECT content FROM message WHERE n <> 1"), [("First",)])
+            # Another session of the file is another.
+            self.well("--chat", "-p", "Hi", "-n", 2, id="other")
+            self.assertIsNone(maker.poll())
+            # One that is dead has let go of it.
+            maker.kill()
+            maker.wait()
+            _, _, err = self.session("--chat", "-p", "Second", "-n", 2)
+            self.assertNotIn("in use", err)
+            if not least:
+                self.assertIn("no answer yet: it is dropped", err)
+                self.assertEqual(self.query("SELECT content FROM message WHERE session = 1 AND n = 0"),
+                                 [("Second",)])
+
+    def test_a_copy_of_a_session_in_use_is_another(self):
+        maker = start(*self.made["tiny-llama"], "--session", self.file, "--chat", "-p", "First", "-n",
+                      1000000, "--ignore-eos", "--keep", 8, "--commit-every", 1000000,
+                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.addCleanup(maker.communicate)
+        self.addCleanup(maker.kill)
+        while not (self.file.exists() and self.query("SELECT 1 FROM sqlite_master") and
+                   self.query("SELECT 1 FROM message")):
+            time.sleep(0.01)
+        self.well("--chat", "-p", "Hi", "-n", 2, "--fork", "copy")
+        self.assertIsNone(maker.poll())
+        self.assertEqual(self.query("SELECT content FROM message WHERE session = 1 AND n = 0"),
+                         [("First",)])
+
+    def test_of_several_that_begin_at_once_none_loses_a_message(self):
+        for round in range(6):
+            self.begin_anew()
+            kind = (["--chat", "-p"], ["-p"])[round % 2]
+            started = [start(*self.made["tiny-llama"], "--session", self.file, "-n", 100, "--temp", 0,
+                             "--ignore-eos", *kind, f"Message {number}", stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE) for number in range(4)]
+            taken = set()
+            for number, process in enumerate(started):
+                out, err = process.communicate(timeout=120)
+                self.assertIn(process.returncode, (0, 1), err)
+                self.assertNotIn(b"dropped", err)
+                if process.returncode == 0:
+                    taken.add(f"Message {number}")
+                else:
+                    self.assertEqual(out, b"")
+                    self.assertRegex(err, rb"\Allmsql-run: [^\n]+\n\Z")
+            self.assertGreaterEqual(len(taken), 1)
+            said = [content for (content,) in self.query(
+                "SELECT content FROM message WHERE role IN ('user', 'prompt')")]
+            self.assertEqual((len(said), set(said)), (len(taken), taken))
+            self.check_file()
 
     # Killed at any moment.
 
