@@ -12,6 +12,7 @@
 #include <random>
 #include <set>
 
+#include "common/byte_lock.h"
 #include "common/error.h"
 #include "common/shared_file.h"
 
@@ -140,6 +141,11 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
         write_all(device.get(), content, path);
         return;
     }
+    // Of the same kind is what begins as this does.
+    const std::string_view kind = content.substr(0, 8);
+    TemporaryFile::remove_dead(path, [&](std::string_view start) {
+        return start.starts_with(kind) || kind.starts_with(start);
+    });
     TemporaryFile file(path);
     file.write(content);
     file.flush();
@@ -170,21 +176,65 @@ void TemporaryFile::abandon_all() {
     for (const std::string& name : temporaries().names) ::unlink(name.c_str());
 }
 
+namespace {
+
+// "model.db.unfinished-k3x90a", beside "model.db".
+constexpr std::string_view kMark = ".unfinished-",
+                           kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
+constexpr size_t kRandomLetters = 6;
+constexpr uint64_t kAlive = 0;  // the lock
+
+std::string start_of_names(const std::filesystem::path& path) {
+    const std::filesystem::path whole = std::filesystem::absolute(path);
+    return (whole.parent_path() / whole.filename()).string() + std::string(kMark);
+}
+
+bool is_named_so(const std::string& name, const std::string& start) {
+    return name.size() == start.size() + kRandomLetters && name.starts_with(start) &&
+           name.find_first_not_of(kLetters, start.size()) == std::string::npos;
+}
+
+}  // namespace
+
 TemporaryFile::TemporaryFile(const std::filesystem::path& path) : path_(path) {
     const auto held = hold();
-    constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
     std::random_device random;
-    const std::string start = std::filesystem::absolute(path).string() + ".";
+    const std::string start = start_of_names(path);
     // Not by mkstemp(), whose permissions could be widened only by setting the process's umask.
-    int fd = -1;
-    do {
+    for (bool ours = false; !ours;) {
         name_ = start;
-        for (int i = 0; i < 6; ++i) name_ += kLetters[random() % kLetters.size()];
-        fd = ::open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    } while (fd < 0 && (errno == EEXIST || errno == EINTR));
-    if (fd < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
-    file_ = Descriptor(fd);
+        for (size_t i = 0; i < kRandomLetters; ++i) name_ += kLetters[random() % kLetters.size()];
+        file_ = Descriptor(::open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+        if (file_.get() < 0 && (errno == EEXIST || errno == EINTR)) continue;
+        if (file_.get() < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
+        // Before it was locked, another program may have taken it for a dead one's.
+        struct stat info {};
+        ours = try_lock_byte(file_.get(), kAlive) != TryLock::held &&
+               ::fstat(file_.get(), &info) == 0 && info.st_nlink > 0;
+        if (!ours) ::unlink(name_.c_str());
+    }
     temporaries().names.insert(name_);
+}
+
+void TemporaryFile::remove_dead(const std::filesystem::path& path,
+                                const std::function<bool(std::string_view start)>& is_ours) {
+    const std::string start = start_of_names(path);
+    const auto held = hold();
+    std::error_code none;
+    const std::filesystem::path folder = std::filesystem::path(start).parent_path();
+    for (std::filesystem::directory_iterator entry(folder, none), end; !none && entry != end;
+         entry.increment(none)) {
+        const std::string name = entry->path().string();
+        if (!is_named_so(name, start) || temporaries().names.contains(name)) continue;
+        struct stat info {};
+        if (::lstat(name.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
+        const Descriptor file(::open(name.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+        if (file.get() < 0 || try_lock_byte(file.get(), kAlive) != TryLock::taken) continue;
+        char bytes[100];
+        const ssize_t count = ::pread(file.get(), bytes, sizeof bytes, 0);
+        if (count == 0 || (count > 0 && is_ours({bytes, static_cast<size_t>(count)})))
+            ::unlink(name.c_str());
+    }
 }
 
 TemporaryFile::~TemporaryFile() {
@@ -201,10 +251,6 @@ void TemporaryFile::write(std::string_view bytes) {
 void TemporaryFile::flush() {
     if (::fsync(file_.get()) != 0)
         fail("{}: cannot write: {}", path_.string(), std::strerror(errno));
-}
-
-void TemporaryFile::close() {
-    file_ = Descriptor();
 }
 
 void TemporaryFile::publish() {

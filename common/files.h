@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -62,7 +63,8 @@ std::filesystem::path regular_output_path(const std::filesystem::path& path, std
                                           std::string_view kind);
 
 /// A new file beside `path` under a name of its own, with a new file's permissions: what a failure
-/// leaves behind is removed, what is whole takes the name `path`. Errors name `path`.
+/// leaves behind is removed, what is whole takes the name `path`. Errors name `path`. It is open,
+/// and locked (byte_lock.h), as long as the object lives.
 class TemporaryFile {
   public:
     explicit TemporaryFile(const std::filesystem::path& path);
@@ -75,8 +77,13 @@ class TemporaryFile {
 
     void write(std::string_view bytes);
     void flush();  // to the disk
-    void close();  // for another to write by name; write() and flush() no more
     void publish();
+
+    /// Removes what programs that were killed have left of such files for `path`: regular files
+    /// named as they are that nobody holds, and that are empty or, by their first 100 bytes, what
+    /// `is_ours` takes for its own.
+    static void remove_dead(const std::filesystem::path& path,
+                            const std::function<bool(std::string_view start)>& is_ours);
 
     /// While it lives, no temporary file of the process takes its name or is removed by
     /// abandon_all.

@@ -27,4 +27,9 @@ extern const DatabaseKind kModelDatabase;
 std::filesystem::path database_output_path(const std::filesystem::path& path,
                                            const DatabaseKind& kind);
 
+/// The same, about to be written: temporary files beside it of this kind, which programs that were
+/// killed have left, are removed.
+std::filesystem::path fresh_output_path(const std::filesystem::path& path,
+                                        const DatabaseKind& kind);
+
 }  // namespace llmsql

@@ -324,7 +324,8 @@ std::optional<std::string> known_query(std::string_view jinja, const SourceToken
     return known->query({text_of(tokenizer.bos), text_of(tokenizer.eos)});
 }
 
-std::optional<std::string> checked_template(std::optional<std::string> jinja, const Note& note) {
+std::optional<std::string> checked_template(std::optional<std::string> jinja,
+                                            const std::string& advice, const Note& note) {
     if (!jinja) return jinja;
     std::string_view wrong;
     if (jinja->size() > kLongestTemplate)
@@ -333,7 +334,8 @@ std::optional<std::string> checked_template(std::optional<std::string> jinja, co
         wrong = "not text in UTF-8";
     else
         return jinja;
-    note(fmt::format("the source's chat template is {}: left out", wrong));
+    note(fmt::format("the source's chat template is {}: left out{}{}", wrong,
+                     advice.empty() ? "" : "; ", advice));
     return std::nullopt;
 }
 
@@ -341,10 +343,16 @@ ChatSpec chat_of(const std::optional<std::string>& jinja, const SourceTokenizer&
                  const std::string& advice, const Note& note) {
     ChatSpec chat;
     chat.stop = stop_pieces(tokenizer);
-    if (!jinja) {
-        note("the source has no chat template: the model file gets none");
-    } else if (const auto query = known_query(*jinja, tokenizer)) {
+    if (!jinja) return chat;
+    if (const auto query = known_query(*jinja, tokenizer)) {
         chat.query = *query;
+        const std::vector<std::string_view> missing = marks_without_token(*query, tokenizer);
+        if (!missing.empty())
+            note(fmt::format(
+                "the source's chat template writes {}, which its vocabulary does not have: the "
+                "model reads that as plain text, and an answer ends there only if llmsql-run "
+                "--stop or the option 'stop' says so",
+                fmt::join(missing, ", ")));
     } else {
         const auto fingerprint = template_fingerprint(*jinja);
         note(fmt::format("the source's chat template is not one that llmsql knows ({}): {}",

@@ -31,11 +31,13 @@ std::optional<std::string> template_fingerprint(std::string_view jinja);
 std::optional<std::string> known_query(std::string_view jinja, const SourceTokenizer& tokenizer);
 
 /// The template if it can be kept as text in model.db: not too long, and valid UTF-8 without NUL.
-/// Notes what is wrong with one that is left out.
-std::optional<std::string> checked_template(std::optional<std::string> jinja, const Note& note);
+/// Notes what is wrong with one that is left out; `advice`, if there is any, ends the note.
+std::optional<std::string> checked_template(std::optional<std::string> jinja,
+                                            const std::string& advice, const Note& note);
 
-/// The chat section and the pieces that end generation, from a source's template, if it has one,
-/// and its settled tokenizer. `advice` ends the note for a template that isn't known.
+/// The chat section and the pieces that end generation, from the template that checked_template()
+/// has left of a source's, and its settled tokenizer. `advice` ends the note for a template that
+/// isn't known.
 ChatSpec chat_of(const std::optional<std::string>& jinja, const SourceTokenizer& tokenizer,
                  const std::string& advice, const Note& note);
 

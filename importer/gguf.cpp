@@ -287,6 +287,14 @@ std::optional<double> Gguf::number(const std::string& key) const {
     return std::nullopt;
 }
 
+std::optional<double> Gguf::only_number(const std::string& key) const {
+    const Value* value = find(key);
+    if (value && std::holds_alternative<GgufString>(*value))
+        fail("{}: metadata {} is the text \"{}\", a number is needed", name(), printable(key),
+             printable(judged(key, *value).text));
+    return number(key);
+}
+
 /// One number a layer.
 std::optional<double> Gguf::number_of_list(const std::string& key, const GgufArray& array) const {
     if (array.type == GgufValueType::string)
@@ -303,8 +311,8 @@ std::optional<double> Gguf::number_of_list(const std::string& key, const GgufArr
     const Value* layers = find(text("general.architecture").value_or("") + ".block_count");
     const double* count = layers ? std::get_if<double>(layers) : nullptr;
     if (count && *count != static_cast<double>(array.count))
-        fail("{}: metadata {} is an array of {} numbers, but the model has {} layers", name(),
-             printable(key), array.count, *count);
+        fail("{}: metadata {} is an array of {}, but the model has {} layer{}", name(),
+             printable(key), counted(array.count, "number"), *count, *count == 1 ? "" : "s");
     return first;
 }
 
@@ -385,7 +393,8 @@ GgufArrayReader::GgufArrayReader(const Gguf& gguf, const GgufArray& array, std::
 
 void GgufArrayReader::advance() {
     if (next_ == array_.count)
-        fail("{}: metadata {} has only {} elements", gguf_->name(), printable(key_), array_.count);
+        fail("{}: metadata {} has only {}", gguf_->name(), printable(key_),
+             counted(array_.count, "element"));
     ++next_;
 }
 

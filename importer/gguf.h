@@ -74,6 +74,8 @@ class Gguf : public Source {
     /// others fail if the value is of another type. A list of numbers that are all the same, one a
     /// layer, is that number, as for llama.cpp; number() fails at other lists.
     std::optional<double> number(const std::string& key) const override;
+    /// As number(), but fails at a string too.
+    std::optional<double> only_number(const std::string& key) const;
     std::optional<bool> flag(const std::string& key) const;
     std::optional<std::string> text(const std::string& key) const override;
     std::optional<GgufArray> array(const std::string& key) const;

@@ -16,8 +16,10 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "common/model_format.h"
 #include "compiler/model/load.h"
 #include "database/output.h"
+#include "database/plans.h"
 #include "importer/chat.h"
 #include "importer/gguf.h"
 #include "importer/hf_folder.h"
@@ -117,12 +119,19 @@ Model model_from_graph(const ImportOptions& options, const Source& source, const
         foreign = error.what();
     }
     Model model;
+    const auto first_of = [](const Error& error) {
+        const std::string all = error.what();
+        size_t errors = 0;
+        for (size_t at = 0; (at = all.find(": error: ", at)) != std::string::npos; ++at) ++errors;
+        return all.substr(0, all.find('\n')) +
+               (errors > 1 ? fmt::format(" (and {} more)", errors - 1) : "");
+    };
     try {
         model = compiler::model_from_source(graph, metadata_of(source, options.ignored_keys), name);
     } catch (const Error& error) {
         // Of a slip in a key's name both are told: what the graph misses, and what it leaves.
-        if (!foreign) throw;
-        throw Error(fmt::format("{}\n{}", error.what(), *foreign));
+        if (!foreign) fail("{}", first_of(error));
+        fail("{}; also, {}", first_of(error), *foreign);
     }
     if (foreign) throw Error(*foreign);
     check_lists(source, keys, model);
@@ -153,8 +162,8 @@ void check_vocabulary(const Source& source, const Model& model, const SourceToke
     const auto vocabulary = model.numbers.find("n_vocab");
     if (vocabulary != model.numbers.end() &&
         vocabulary->second != static_cast<double>(tokenizer.tokens.size()))
-        fail("{}: its tokenizer has {} tokens, the model needs n_vocab = {}", source.name(),
-             tokenizer.tokens.size(), vocabulary->second);
+        fail("{}: its tokenizer has {}, the model needs n_vocab = {}", source.name(),
+             counted(static_cast<uint64_t>(tokenizer.tokens.size()), "token"), vocabulary->second);
 }
 
 /// Tensors that a Hugging Face model has beside its weights, or in place of a tied one.
@@ -201,9 +210,12 @@ std::string template_advice(const ImportOptions& options, const Model& model,
 /// The source's template, to be kept. Where no model file is made of it, one that can't be read is
 /// told, and no more.
 std::optional<std::string> template_of(const Opened& opened, const ImportOptions& options,
-                                       const Note& note) {
+                                       const std::string& advice, const Note& note) {
     try {
-        return checked_template(opened.chat(), note);
+        std::optional<std::string> jinja = opened.chat();
+        if (!jinja && options.write_model)
+            note("the source has no chat template: the model file gets none");
+        return checked_template(std::move(jinja), advice, note);
     } catch (const Error& error) {
         if (options.write_model) throw;
         note(fmt::format("{}: left out", error.what()));
@@ -257,6 +269,46 @@ void check_result(const Source& source, const std::string& text, const Model& mo
     }
 }
 
+/// What went with the database that was replaced, and how it is made anew.
+void note_lost_plans(const ImportOptions& options, const InstalledPlans& lost, const Note& note) {
+    if (lost.texts.empty() && !lost.unreadable) return;
+    std::string which, name;
+    for (const auto& [each, sql] : lost.texts) {
+        which += fmt::format("{}'{}'", which.empty() ? "" : ", ", printable(each));
+        if (lost.texts.size() == 1 && each != kDefaultPlan) name = " --name " + printable(each);
+    }
+    if (lost.unreadable)
+        which = fmt::format("plans that were installed in it cannot be read ({}) and are gone",
+                            *lost.unreadable);
+    else
+        which = fmt::format(
+            "the plan{} {} that {} installed in it {} gone, for the parameters are "
+            "others now",
+            lost.texts.size() > 1 ? "s" : "", which, lost.texts.size() > 1 ? "were" : "was",
+            lost.texts.size() > 1 ? "are" : "is");
+    const auto& made = options.model_file ? options.model_file : options.write_model;
+    note(fmt::format("{}: {}: {}llmsqlc {} --install {}{} installs one anew",
+                     options.output.string(), which,
+                     made ? "" : "import with --write-model MODEL.toml, then ",
+                     made ? made->string() : "MODEL.toml", options.output.string(), name));
+}
+
+/// 0: not known.
+int64_t trained_context(const Source& source, const std::vector<std::string>& ignored,
+                        const Note& note) {
+    if (const auto length = source.trained_context()) return *length;
+    const std::set<std::string> keys{source.architecture() + ".context_length",
+                                     "max_position_embeddings",
+                                     "text_config.max_position_embeddings"};
+    for (const auto& [key, value] : source.own_values())
+        if (keys.contains(key) && !is_ignored(ignored, key))
+            note(
+                fmt::format("{}: says {} = {}, which is no length of texts: up to what length the "
+                            "model was trained is taken as not known",
+                            source.name(), key, text_of(value)));
+    return 0;
+}
+
 ImportResult import_opened(const Opened& opened, const ImportOptions& options,
                            const ImportWatcher& watcher) {
     const Source& source = opened.source;
@@ -266,18 +318,18 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     Model model = options.model_file ? model_from_file(options, source, graph)
                                      : model_from_graph(options, source, graph, watcher.note);
     // What a model file says of its source was said of another copy of it, perhaps.
-    model.origin = {source.trained_context().value_or(0), ignored};
+    model.origin = {trained_context(source, options.ignored_keys, watcher.note), ignored};
     SourceTokenizer tokenizer = opened.tokenizer(model);
     if (options.model_file)
         check_tokenizer(options, source, model, tokenizer);
     else
         model.tokenizer = tokenizer.spec;
-    const std::optional<std::string> jinja = template_of(opened, options, watcher.note);
+    const std::string advice =
+        options.write_model ? template_advice(options, model, tokenizer) : "";
+    const std::optional<std::string> jinja = template_of(opened, options, advice, watcher.note);
     settle_special_tokens(tokenizer, {jinja.value_or(""), model.chat.query},
                           source.format() == "gguf", watcher.note);
-    if (options.write_model)
-        model.chat =
-            chat_of(jinja, tokenizer, template_advice(options, model, tokenizer), watcher.note);
+    if (options.write_model) model.chat = chat_of(jinja, tokenizer, advice, watcher.note);
     check_vocabulary(source, model, tokenizer);
 
     ImportResult result{.name = model.name, .bytes_in = source.bytes()};
@@ -291,10 +343,12 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     const std::string model_text = to_toml(model);
     if (!options.model_file) check_result(source, model_text, model, graph);
 
+    const std::vector<bool> positive = compiler::must_be_positive(graph, model);
     ModelWriter writer(options.output, *watcher.cancelled);
     writer.meta("model", model.name);
     writer.meta("graph", model.graph);
-    writer.meta("catalogue", catalogue_checksum(catalogue));
+    const std::string checksum = catalogue_checksum(catalogue);
+    writer.meta("catalogue", checksum);
     writer.meta("source", file_name_of(options.source));
     if (model.origin.context > 0) writer.meta("context", model.origin.context);
     if (!ignored.empty()) writer.meta("ignored", fmt::format("{}", fmt::join(ignored, ", ")));
@@ -306,15 +360,22 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
         if (is_computed(source, model.params[i])) {
             const std::vector<double>& computed = model.params[i].source(source.format())->values;
             const std::vector<float> values(computed.begin(), computed.end());
+            check_values(values, positive[i],
+                         fmt::format("{}: the parameter {}, which is computed from its metadata,",
+                                     source.name(), model.params[i].name));
             writer.tile(static_cast<int64_t>(i) + 1, 0, std::as_bytes(std::span(values)), 1);
             continue;
         }
         RowSource rows(source, model.params[i]);
-        store_param(rows, static_cast<int64_t>(i) + 1, catalogue[i], writer, [&](uint64_t bytes) {
-            done += bytes;
-            watcher.progress(done, total);
-        });
+        store_param(
+            rows, static_cast<int64_t>(i) + 1, catalogue[i], writer,
+            [&](uint64_t bytes) {
+                done += bytes;
+                watcher.progress(done, total);
+            },
+            positive[i]);
     }
+    const InstalledPlans lost = writer.keep_plans(checksum);
     result.bytes_out = writer.finish();
     // Both files or none: what is left to do for the database cannot fill the disk, and an
     // interruption comes before or after.
@@ -323,6 +384,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     if (options.write_model)
         write_file_atomically(written_model_path(*options.write_model), model_text);
     writer.publish();
+    note_lost_plans(options, lost, watcher.note);
     return result;
 }
 

@@ -188,7 +188,7 @@ int main(int argc, char** argv) {
         return llmsql::print_what_was_asked(app, done);
     } catch (const CLI::ParseError& error) {
         llmsql::report(fmt::format("llmsql-import: {} (llmsql-import --help lists the options)\n",
-                                   error.what()));
+                                   llmsql::misuse_text(app, error)));
         return 2;
     }
     options.source = source;

@@ -66,10 +66,7 @@ int is_cancelled(void* cancelled) {
 }  // namespace
 
 ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled)
-    : output_(database_output_path(output, kModelDatabase)),
-      cancelled_(&cancelled),
-      file_(output_) {
-    file_.close();
+    : output_(fresh_output_path(output, kModelDatabase)), cancelled_(&cancelled), file_(output_) {
     open();
 }
 
@@ -222,6 +219,20 @@ void ModelWriter::write_digests() {
              table_digest(db_.get(), table, output_.string()));
 }
 
+InstalledPlans ModelWriter::keep_plans(std::string_view catalogue) {
+    replaced_ = plans_installed_in(output_);
+    if (replaced_->unreadable || replaced_->catalogue != catalogue) return *replaced_;
+    if (replaced_->texts.empty()) return {};
+    execute(kPlanTable);
+    Statement insert = prepare("INSERT INTO llm_plan(name, sql) VALUES (?, ?)");
+    for (const auto& [name, sql] : replaced_->texts) {
+        sqlite3_bind_text64(insert.get(), 1, name.data(), name.size(), SQLITE_STATIC, SQLITE_UTF8);
+        sqlite3_bind_text64(insert.get(), 2, sql.data(), sql.size(), SQLITE_STATIC, SQLITE_UTF8);
+        step(insert);
+    }
+    return {};
+}
+
 uint64_t ModelWriter::finish() {
     write_digests();
     execute(kIndexes);
@@ -238,14 +249,19 @@ uint64_t ModelWriter::finish() {
     return static_cast<uint64_t>(info.st_size);
 }
 
-void ModelWriter::require_publishable() const {
+void ModelWriter::require_publishable() {
+    if (!no_writers_) no_writers_.emplace(output_);
     database_output_path(output_, kModelDatabase);  // importing takes its time
+    if (replaced_ && plans_installed_in(output_) != *replaced_)
+        fail("{}: a plan was installed in it meanwhile, so it stays as it is: import again",
+             output_.string());
     if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
 }
 
 void ModelWriter::publish() {
     require_publishable();
     file_.publish();
+    no_writers_.reset();
 }
 
 }  // namespace llmsql

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 #include "common/catalogue.h"
 #include "common/files.h"
 #include "common/row_digest.h"
+#include "database/plans.h"
 
 namespace llmsql {
 
@@ -44,13 +46,18 @@ class ModelWriter {
     /// Of two merges of one pair the first stays.
     void merge(int64_t left, int64_t right, int64_t rank, int64_t merged);
 
+    /// Before finish(): keeps the plans that are installed in the database that is replaced, if its
+    /// catalogue has this checksum too; else returns those that will be lost with it.
+    InstalledPlans keep_plans(std::string_view catalogue);
+
     /// Adds the digests of what was written, indexes the tables and flushes the file to the disk;
     /// nothing can be written after. Returns its bytes.
     uint64_t finish();
 
     /// After finish(): fails if the file may not get the output's name, for it was cancelled or
-    /// another program has begun to write there.
-    void require_publishable() const;
+    /// another program has begun to write there, or has installed a plan meanwhile. From then on
+    /// nobody else writes there.
+    void require_publishable();
 
     /// After finish(): gives the file the output's name.
     void publish();
@@ -79,6 +86,8 @@ class ModelWriter {
     Connection db_;
     Statement meta_, param_, tile_, token_, merge_;
     int64_t next_tile_ = 1;
+    std::optional<NoWriters> no_writers_;
+    std::optional<InstalledPlans> replaced_;  // once it was looked at
     RowDigest tiles_;
 };
 

@@ -313,27 +313,6 @@ bool is_about(double a, double b) {
     return a == b || std::abs(a - b) <= 1e-6 * std::max(std::abs(a), std::abs(b));
 }
 
-std::string text_of(const SourceValue& value) {
-    switch (value.kind) {
-        case SourceValue::Kind::number:
-            return fmt::format("{}", value.number);
-        case SourceValue::Kind::text:
-            return fmt::format("\"{}\"", printable(value.text));
-        case SourceValue::Kind::list: {
-            std::vector<std::string> shown;
-            for (const SourceValue& element : value.elements) {
-                if (shown.size() == 4) break;
-                shown.push_back(text_of(element));
-            }
-            if (shown.size() < value.count) shown.emplace_back("…");
-            return fmt::format("[{}]", fmt::join(shown, ", "));
-        }
-        case SourceValue::Kind::other:
-            break;
-    }
-    return "{…}";
-}
-
 class Judge {
   public:
     Judge(const Source& source, const SourceMetadata& metadata)
@@ -483,6 +462,27 @@ void check_rope_object(const Source& source,
 
 }  // namespace
 
+std::string text_of(const SourceValue& value) {
+    switch (value.kind) {
+        case SourceValue::Kind::number:
+            return fmt::format("{}", value.number);
+        case SourceValue::Kind::text:
+            return fmt::format("\"{}\"", printable(value.text));
+        case SourceValue::Kind::list: {
+            std::vector<std::string> shown;
+            for (const SourceValue& element : value.elements) {
+                if (shown.size() == 4) break;
+                shown.push_back(text_of(element));
+            }
+            if (shown.size() < value.count) shown.emplace_back("…");
+            return fmt::format("[{}]", fmt::join(shown, ", "));
+        }
+        case SourceValue::Kind::other:
+            break;
+    }
+    return "{…}";
+}
+
 bool is_ignored(const std::vector<std::string>& ignored, std::string_view key) {
     return is_within(ignored, key);
 }
@@ -555,9 +555,11 @@ void check_lists(const Source& source, const KeysRead& keys, const Model& model)
         if (std::ranges::none_of(repetitions, [&](const auto& block) {
                 return static_cast<uint64_t>(block.second) == value.count;
             }))
-            fail("{}: {} has {} elements, but the model has {} layers", source.name(),
-                 printable(key), value.count,
-                 repetitions.empty() ? 0 : repetitions.begin()->second);
+            fail("{}: {} has {}, but the model has {}", source.name(), printable(key),
+                 counted(value.count, "element"),
+                 counted(
+                     repetitions.empty() ? 0 : static_cast<uint64_t>(repetitions.begin()->second),
+                     "layer"));
     }
 }
 

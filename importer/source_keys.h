@@ -30,6 +30,9 @@ bool is_ignored(const std::vector<std::string>& ignored, std::string_view key);
 std::vector<std::string> describe_ignored(const std::vector<std::string>& ignored,
                                           const Source& source);
 
+/// A value as messages show it.
+std::string text_of(const SourceValue& value);
+
 /// What check_keys throws.
 class ForeignKeys : public Error {
     using Error::Error;

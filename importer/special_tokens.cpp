@@ -112,6 +112,14 @@ constexpr std::array kTurnMarks{
     std::string_view("<</SYS>>"),
 };
 
+// Of these, what older models read as plain text.
+constexpr std::array kPlainMarks{
+    std::string_view("[INST]"),
+    std::string_view("[/INST]"),
+    std::string_view("<<SYS>>"),
+    std::string_view("<</SYS>>"),
+};
+
 // Words in the names of marks within a turn's text: what a model writes, and a user may.
 constexpr std::array kWithinTurns{
     std::string_view("think"), std::string_view("thought"), std::string_view("reason"),
@@ -291,6 +299,22 @@ void settle_special_tokens(SourceTokenizer& tokenizer,
                            const std::vector<std::string_view>& templates, bool of_gguf,
                            const Note& note) {
     Settler(tokenizer, of_gguf).settle(templates, note);
+}
+
+std::vector<std::string_view> marks_without_token(std::string_view query,
+                                                  const SourceTokenizer& tokenizer) {
+    const TokenIds ids(tokenizer.tokens);
+    std::vector<std::string_view> missing;
+    const auto look = [&](std::string_view mark) {
+        if (query.find(mark) != std::string_view::npos && !ids.find(mark) &&
+            std::ranges::find(missing, mark) == missing.end())
+            missing.push_back(mark);
+    };
+    for (const std::string_view mark : kTurnMarks)
+        if (!has(kPlainMarks, mark)) look(mark);
+    for (const std::string_view end : kEnds)
+        if (end != kStruck) look(end);
+    return missing;
 }
 
 std::vector<std::string> stop_pieces(const SourceTokenizer& tokenizer) {

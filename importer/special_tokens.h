@@ -29,4 +29,9 @@ void settle_special_tokens(SourceTokenizer& tokenizer,
 /// spell are left out; model.db has all by id.
 std::vector<std::string> stop_pieces(const SourceTokenizer& tokenizer);
 
+/// The marks of turns and ends that stand in a chat query and that the vocabulary has no token for.
+/// Not those that many a published vocabulary spells in plain text ([INST]).
+std::vector<std::string_view> marks_without_token(std::string_view query,
+                                                  const SourceTokenizer& tokenizer);
+
 }  // namespace llmsql

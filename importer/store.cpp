@@ -112,7 +112,7 @@ void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
 }
 
 void store_vector(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
-                  const std::function<void(uint64_t)>& progress) {
+                  const std::function<void(uint64_t)>& progress, bool positive) {
     std::vector<float> values(static_cast<size_t>(entry.shape.cols));
     // Read as one row, or value by value where they are permuted.
     const auto width = source.row_bytes() /
@@ -123,6 +123,7 @@ void store_vector(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
         if (!convert_row(source.type(), row, {}, std::span(values).subspan(at, width)))
             fail("tensor {} has a value that is not a finite number", source.tensor().name);
     }
+    check_values(values, positive, "tensor " + source.tensor().name);
     writer.tile(id, 0, std::as_bytes(std::span(values)), 1);
     progress(source.bytes());
 }
@@ -284,10 +285,19 @@ WeightType natural_type(GgmlType type) {
     return WeightType::f32;
 }
 
+void check_values(std::span<const float> values, bool positive, const std::string& what) {
+    for (size_t i = 0; i < values.size(); ++i) {
+        if (!std::isfinite(values[i])) fail("{} has a value that is not a finite number", what);
+        if (positive && !(values[i] > 0))
+            fail("{}: its element {} is {}, but the graph divides by it: it must be above 0", what,
+                 i, values[i]);
+    }
+}
+
 void store_param(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
-                 const std::function<void(uint64_t)>& progress) {
+                 const std::function<void(uint64_t)>& progress, bool positive) {
     if (entry.shape.is_vector()) {
-        store_vector(source, id, entry, writer, progress);
+        store_vector(source, id, entry, writer, progress, positive);
         return;
     }
     switch (entry.type) {

@@ -76,8 +76,13 @@ class RowSource {
 WeightType natural_type(GgmlType type);
 
 /// Writes the tiles of parameter `id`. `progress` is told the source's bytes as they are used up.
-/// Fails, naming the tensor, if the parameter's type cannot hold a value.
+/// Fails, naming the tensor, if the parameter's type cannot hold a value, or, of a vector that must
+/// be `positive`, if one is not above 0.
 void store_param(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
-                 const std::function<void(uint64_t bytes)>& progress);
+                 const std::function<void(uint64_t bytes)>& progress, bool positive = false);
+
+/// Fails unless all values are finite, and above 0 where they must be `positive`. `what` begins the
+/// message.
+void check_values(std::span<const float> values, bool positive, const std::string& what);
 
 }  // namespace llmsql

@@ -100,18 +100,22 @@ const Pre& pre_of(const Gguf& gguf, const Note& note) {
 }
 
 std::optional<int64_t> token_id(const Gguf& gguf, const std::string& key, int64_t tokens) {
-    const auto id = gguf.number(key);
+    const auto id = gguf.only_number(key);
     if (!id) return std::nullopt;
     if (!(*id >= 0 && *id < static_cast<double>(tokens)))
-        fail("{}: metadata {} is {}, but there are {} tokens", gguf.name(), key, *id, tokens);
+        fail("{}: metadata {} is {}, but there {} {}", gguf.name(), key, *id,
+             tokens == 1 ? "is" : "are", counted(static_cast<uint64_t>(tokens), "token"));
+    if (*id != std::floor(*id))
+        fail("{}: metadata {} is {}, which is no token's id", gguf.name(), key, *id);
     return static_cast<int64_t>(*id);
 }
 
 void require_count(const Gguf& gguf, const char* key, int64_t tokens) {
     const auto array = gguf.array(key);
     if (array && array->count != static_cast<uint64_t>(tokens))
-        fail("{}: metadata {} has {} elements, but there are {} tokens", gguf.name(), key,
-             array->count, tokens);
+        fail("{}: metadata {} has {}, but there {} {}", gguf.name(), key,
+             counted(array->count, "element"), tokens == 1 ? "is" : "are",
+             counted(static_cast<uint64_t>(tokens), "token"));
 }
 
 void read_tokens(const Gguf& gguf, int64_t count, SourceTokenizer& tokenizer) {

@@ -41,6 +41,7 @@ constexpr std::array kOperators{
              .min_args = 3,
              .max_args = 4,
              .locality = Locality::head,
+             .positive = 2,
              .signature = "(x: [T, h, 2*f], base: number, factors: param[f]?) -> [T, h, 2*f]",
              .sql_form = "llm_rope(x.data, :position, base[, factors.data])",
              .summary = "Rotary position embedding (Su et al., 2021) in the split-half form: "

@@ -30,6 +30,8 @@ struct Operator {
     int min_args = 0, max_args = 0;  // of the SQL function
     Locality locality = Locality::element;
     bool aggregate = false;  // an aggregate over rows rather than a scalar function
+    int positive = -1;       // the argument of the signature, from 0, that takes no parameter with
+                             // elements of 0 or less; -1: none
     /// The shape rule, as a signature. Dimensions are names that unify across arguments; `...` is
     /// any run of dimensions, the same wherever it stands; `h*d` and `2*f` products; an argument
     /// `h: number` fixes the dimension h. `?` marks an optional argument, `= text` its default, a

@@ -52,6 +52,14 @@ class Database {
         return {text, static_cast<size_t>(sqlite3_column_bytes(raw, 0))};
     }
 
+    // Whether another file has its name by now, or none has.
+    bool has_moved() const {
+        int moved = 0;
+        return sqlite3_file_control(db_.get(), "main", SQLITE_FCNTL_HAS_MOVED, &moved) ==
+                   SQLITE_OK &&
+               moved != 0;
+    }
+
   private:
     [[noreturn]] void refuse() const {
         const int code = sqlite3_errcode(db_.get()) & 0xff;
@@ -93,6 +101,11 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
     db.run(kPlanTable);
     db.run("INSERT OR REPLACE INTO llm_plan(name, sql) VALUES (?, ?)", {&name, &sql});
     db.run("COMMIT");
+    if (db.has_moved())
+        fail(
+            "{}: was replaced while the plan was being installed, by an import perhaps: install it "
+            "again",
+            path.string());
     if (model != identity.model)
         report(
             fmt::format("llmsqlc: note: {} holds a model of another name, '{}', with the same "

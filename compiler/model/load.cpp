@@ -342,9 +342,11 @@ bool add_keys(const std::vector<ast::Annotation>& annotations, int64_t index,
         for (const ast::Expr& place : annotation.args) {
             const auto said = said_at(place, index, source);
             if (!said) continue;
-            if (!taken) taken = said->value;
+            const bool first = !taken;
+            if (first) taken = said->value;
             const auto key = key_at(place, index);
-            if (!key || said->value != *taken) continue;
+            // The first is read whatever it is: what is no number equals nothing, itself included.
+            if (!key || (!first && said->value != *taken)) continue;
             keys.read.insert(*key);
             if (const size_t dot = key->rfind('.'); index >= 0 && dot != std::string::npos)
                 keys.lists.insert(key->substr(0, dot));
@@ -476,6 +478,21 @@ Model model_from_source(const fs::path& graph_file, const SourceMetadata& source
     return model;
 }
 
+std::vector<bool> must_be_positive(const fs::path& graph_file, const Model& model) {
+    const GraphFile file = read_graph_file(graph_file);
+    Diagnostics errors(file.source);
+    const OpGraph graph = lower(file.graph, model, errors);
+    errors.throw_if_any();
+    std::vector<bool> positive(model.params.size());
+    for (const Op& op : graph.ops) {
+        const auto place = static_cast<size_t>(op.op->positive);
+        if (op.op->positive < 0 || place >= op.args.size()) continue;
+        if (const auto* param = std::get_if<ParamRef>(&op.args[place]))
+            positive.at(static_cast<size_t>(param->id) - 1) = true;
+    }
+    return positive;
+}
+
 KeysRead keys_read(const fs::path& graph_file, const SourceMetadata& source) {
     constexpr int64_t kMostRepetitions = 4096;
     const GraphFile file = read_graph_file(graph_file);
@@ -549,11 +566,17 @@ fs::path find_graph_for(const std::string& format, const std::string& architectu
         }
         if (found) return *found;
     }
-    if (looked_in.empty())
+    if (looked_in.empty()) {
+        std::vector<std::string> folders;
+        for (const fs::path& folder : graph_dirs)
+            folders.push_back(folder.lexically_normal().string());
         fail(
-            "there are no graph files for the {} architecture '{}' to be found among: name their "
+            "no graph file is for the {} architecture '{}': there are none in {}; name their "
             "folder with --graph-dir, or the file with --graph",
-            name_of_format(format), architecture);
+            name_of_format(format), architecture,
+            folders.empty() ? "any folder that was named"
+                            : fmt::format("{}", fmt::join(folders, ", ")));
+    }
     std::ranges::sort(served);
     served.erase(std::unique(served.begin(), served.end()), served.end());
     fail(

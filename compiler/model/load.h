@@ -71,6 +71,10 @@ struct KeysRead {
 /// needs.
 KeysRead keys_read(const std::filesystem::path& graph_file, const SourceMetadata& source);
 
+/// By a parameter's place in the catalogue: whether an operator of the model's forward pass takes
+/// only numbers above 0 there.
+std::vector<bool> must_be_positive(const std::filesystem::path& graph_file, const Model& model);
+
 /// The graph file that load_model takes for a model file.
 std::filesystem::path graph_of_model_file(const std::filesystem::path& model_file,
                                           const std::vector<std::filesystem::path>& graph_dirs);

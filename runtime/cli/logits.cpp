@@ -24,10 +24,17 @@ constexpr std::string_view kStart(
     "\x93NUMPY\x01\x00\x76\x00{'fortran_order': False, 'descr': '<f4', 'shape': (", 61);
 constexpr size_t kDataOffset = 128;
 
+std::filesystem::path npy_path(const std::filesystem::path& path) {
+    const auto output = regular_output_path(path, kStart, "logits of an earlier run");
+    TemporaryFile::remove_dead(output,
+                               [](std::string_view start) { return start.starts_with(kStart); });
+    return output;
+}
+
 }  // namespace
 
 NpyWriter::NpyWriter(const std::filesystem::path& path, int64_t rows, int64_t cols)
-    : file_(regular_output_path(path, kStart, "logits of an earlier run")) {
+    : file_(npy_path(path)) {
     // Padded so that the data is aligned.
     std::string start = fmt::format("{}{}, {})}}", kStart, rows, cols);
     start.resize(kDataOffset - 1, ' ');
@@ -50,7 +57,8 @@ int run_logits(Program& program, const Options& options) {
         if (token >= vocabulary)
             fail("--tokens: there is no token {}, the vocabulary has {}", token, vocabulary);
     if (tokens.size() > static_cast<size_t>(program.context()))
-        fail("--tokens: {} tokens, the context holds {}", tokens.size(), program.context());
+        fail("--tokens: {}, the context holds {}", counted(tokens.size(), "token"),
+             program.context());
 
     const OnePhase phase(program, options, "logits");
     NpyWriter out(options.logits, static_cast<int64_t>(tokens.size()), vocabulary);

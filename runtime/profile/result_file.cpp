@@ -7,8 +7,7 @@
 namespace llmsql {
 
 ResultFile::ResultFile(const std::filesystem::path& path, const DatabaseKind& kind)
-    : name_(path.string()), kind_(kind), file_(database_output_path(path, kind)) {
-    file_.close();
+    : name_(path.string()), kind_(kind), file_(fresh_output_path(path, kind)) {
     sqlite3* raw = nullptr;
     const int code = sqlite3_open_v2(file_.name().c_str(), &raw,
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);

@@ -144,11 +144,24 @@ class Templates(Folder):
                        "-n", "3", "--temp", "0")
             self.assertEqual(done.stdout.strip(), b"</think>" * 3)
 
+    def test_marks_that_are_no_tokens(self):
+        text = (TEMPLATES / "chatml.jinja").read_text()
+        chat, said = self.query_of(text)
+        self.assertIn("template", chat)
+        self.assertRegex(said, r"note: .* writes <\|im_start\|>, <\|im_end\|>, which its vocabulary does "
+                               "not have: .* only if llmsql-run --stop or the option 'stop' says so")
+        self.install()
+        self.run_chat("--stop", "<|im_end|>")
+        _, said = self.take(tiny_models.with_special("llama3", {"<|im_start|>": 3, "<|im_end|>": 3}) |
+                            {"tokenizer.chat_template": text})
+        self.assertNotIn("note", said)
+
     def test_templates_that_cannot_be_kept(self):
         for text, why in (("x" * (1 << 20) + "y", "longer than 1 MB"), ("a\0b", "not text")):
             with self.subTest(why):
                 chat, said = self.query_of(text)
-                self.assertRegex(said, f"chat template is {why}.*: left out")
+                self.assertRegex(said, rf"chat template is {why}.*: left out; write \[chat\] template")
+                self.assertEqual(said.count("note:"), 1)
                 self.assertNotIn("template", chat)
                 self.assertIsNone(self.meta("tokenizer.chat_template"))
                 self.install()

@@ -232,6 +232,141 @@ class BadInput(Folder):
             self.assertEqual(found.read_bytes(), named.read_bytes())
 
 
+class Again(Folder):
+    """Over a database that is there, and beside what a killed import has left."""
+
+    def setUp(self):
+        super().setUp()
+        self.db, self.toml = self.folder / "x.db", self.folder / "x.toml"
+        self.command = LLAMA, "-o", self.db, "--graph-dir", GRAPHS
+
+    def note_of(self, *options):
+        code, said = attempt(*self.command, *options)
+        self.assertEqual(code, 0, said)
+        *notes, last = said.splitlines()
+        self.assertIn("parameters", last)
+        return notes
+
+    def install(self, *options):
+        run("LLMSQLC", self.toml, "--install", self.db, "--graph-dir", GRAPHS, "--context", 64, *options)
+
+    def plans(self):
+        if not rows(self.db, "SELECT 1 FROM sqlite_master WHERE name = 'llm_plan'"):
+            return []
+        return rows(self.db, "SELECT name, sql FROM llm_plan ORDER BY name")
+
+    def test_plans_stay_where_they_fit(self):
+        without = self.note_of("--weights", "q8", "--write-model", self.toml)
+        self.assertEqual(self.plans(), [])
+        self.install()
+        self.install("--name", "it's", "--kv", "q8")
+        before = self.plans()
+        self.assertEqual([name for name, _ in before], ["default", "it's"])
+        # Another name, or another file that says the same, has the same catalogue.
+        for options in (["--weights", "q8"], ["--weights", "q8", "--name", "other"], ["--model", self.toml]):
+            self.assertEqual(self.note_of(*options), without if "--name" in options else [])
+            self.assertEqual(self.plans(), before)
+            self.assertEqual(rows(self.db, "PRAGMA integrity_check"), [("ok",)])
+            run("LLMSQL_RUN", self.db, "--plan", "it's", "-p", "a", "-n", 1)
+        run("LLMSQL_RUN", self.db, "--verify")
+
+    def test_plans_that_go_are_said(self):
+        self.note_of("--weights", "q8", "--write-model", self.toml)
+        known = self.note_of("--weights", "q8", "--write-model", self.toml)
+        self.install()
+        (note,) = self.note_of("--weights", "q4")
+        self.assertIn("the plan 'default' that was installed in it is gone", note)
+        self.assertIn(f"import with --write-model MODEL.toml, then llmsqlc MODEL.toml --install {self.db} ",
+                      note)
+        self.assertEqual(self.plans(), [])
+        self.assertEqual(self.note_of("--weights", "q4"), [])
+        # What the note says is done by just that.
+        self.note_of("--weights", "q4", "--write-model", self.toml)
+        self.install("--name", "mine")
+        for options in ["--weights", "q8", "--write-model", self.toml], ["--model", self.toml]:
+            notes = [note for note in self.note_of(*options) if note not in known]
+            if options[0] == "--model":
+                self.assertEqual(notes, [])
+                break
+            (note,) = notes
+            self.assertIn("'mine'", note)
+            command = note.split("others now: ")[1].removesuffix(" installs one anew").split()
+            self.assertEqual(command, ["llmsqlc", str(self.toml), "--install", str(self.db), "--name",
+                                       "mine"])
+            run("LLMSQLC", *command[1:], "--graph-dir", GRAPHS)
+            self.assertEqual([name for name, _ in self.plans()], ["mine"])
+        self.install()
+        notes = [note for note in self.note_of("--weights", "q4", "--write-model", self.toml)
+                 if note not in known]
+        self.assertEqual(len(notes), 1)
+        self.assertIn("the plans 'default', 'mine' that were installed in it are gone", notes[0])
+
+    def test_a_plan_installed_meanwhile_is_not_lost(self):
+        """Whenever llmsqlc comes in between: the plan is there, or one of the two says no."""
+        self.note_of("--weights", "q8", "--write-model", self.toml)
+        for delay in range(0, 60, 4):
+            self.install("--name", "first")
+            process = subprocess.Popen([os.environ["LLMSQL_IMPORT"], *map(str, self.command), "--weights",
+                                        "q8"], stderr=subprocess.PIPE)
+            time.sleep(delay / 1000)
+            installed = subprocess.run([os.environ["LLMSQLC"], self.toml, "--install", self.db,
+                                        "--graph-dir", GRAPHS, "--name", f"at{delay}"],
+                                       capture_output=True).returncode == 0
+            _, said = process.communicate()
+            if process.returncode == 0:
+                names = [name for name, _ in self.plans()]
+                self.assertIn("first", names)
+                if installed:
+                    self.assertIn(f"at{delay}", names)
+            else:
+                self.assertRegex(said, rb"installed in it meanwhile|is beside it|is writing to it")
+
+    def killed(self):
+        """The temporary file of an import that was killed when it had begun to write."""
+        process = subprocess.Popen([os.environ["LLMSQL_IMPORT"], FIXTURES / "tiny-llama-k.gguf", "-o",
+                                    self.db, "--graph-dir", GRAPHS, "--weights", "f32"],
+                                   stderr=subprocess.DEVNULL)
+        while not (left := [path for path in self.folder.glob("x.db?*")]) and process.poll() is None:
+            pass
+        process.kill()
+        process.wait()
+        return left[0] if left and left[0].exists() else self.killed()
+
+    def test_what_a_killed_import_left_is_removed(self):
+        for _ in range(10):
+            self.db.unlink(missing_ok=True)
+            self.killed()
+            self.note_of()
+            self.assertEqual(self.names(), ["x.db"])
+
+    def test_what_is_not_a_dead_imports_stays(self):
+        left = self.killed()
+        letter = "a" if left.name[-1] != "a" else "b"
+        others = {"x.db.backup": LLAMA.read_bytes(), left.name[:-1] + letter: b"my notes",
+                  left.name + "7": b"", ".x.db.abcdef": b"", "y" + left.name[1:]: left.read_bytes()}
+        for name, content in others.items():
+            (self.folder / name).write_bytes(content)
+        folder = left.with_name(left.name[:-1] + ("c" if letter == "a" else "d"))
+        folder.mkdir()
+        link = left.with_name(left.name[:-1] + "9")
+        link.symlink_to(self.folder / ("y" + left.name[1:]))
+        self.note_of()
+        self.assertEqual(self.names(), sorted(["x.db", folder.name, link.name, *others]))
+        for name, content in others.items():
+            self.assertEqual((self.folder / name).read_bytes(), content)
+
+    def test_a_living_imports_stays(self):
+        # Two at once into one file: whoever comes last has it, and neither loses its own.
+        for _ in range(5):
+            both = [subprocess.Popen([os.environ["LLMSQL_IMPORT"], *map(str, self.command)],
+                                     stderr=subprocess.PIPE) for _ in range(3)]
+            for process in both:
+                _, said = process.communicate()
+                self.assertEqual(process.returncode, 0, said)
+            self.assertEqual(self.names(), ["x.db"])
+            self.assertEqual(rows(self.db, "PRAGMA integrity_check"), [("ok",)])
+
+
 class Interrupted(Folder):
     def test_signals_leave_a_whole_model_or_none(self):
         """Whenever the signal comes: before the program listens, in the middle, at the end."""

@@ -12,10 +12,12 @@ import time
 import unittest
 import unittest.mock
 
+import numpy as np
+
 from programs import SOURCE, TemporaryFolder, rows, run
 
 from hf_folder import tiny_config, write_json, write_tiny
-from tiny_models import EPS, MODELS, gguf_metadata, write_gguf
+from tiny_models import EPS, MODELS, gguf_metadata, gguf_tensors, write_gguf
 
 GRAPHS = SOURCE / "graphs"
 ONE_EACH = ["llama3", "qwen3", "gemma3-256", "olmo2", "phi3", "qwen3moe", "olmoe"]
@@ -145,6 +147,57 @@ class Ggufs(Folder):
         self.assertEqual(said.count("\n"), 1)
         self.assertEqual(said.count(" = "), 6)
         self.assertIn(f"and {len(FOREIGN) - 6} more", said)
+
+    def test_what_is_read_is_not_said_to_be_unread(self):
+        for value in float("nan"), float("inf"), -1.0:
+            said = self.refused(self.gguf("llama3", {"attention.layer_norm_rms_epsilon": value}))
+            self.assertNotIn("does not read", said)
+            self.assertEqual(said.count("\n"), 1)
+        for value in float("nan"), float("inf"):
+            said = self.refused(self.gguf("llama3", {"rope.freq_base": value}))
+            self.assertNotIn("does not read", said)
+        self.refused(self.gguf("llama3", {"rope.scale_linear": float("nan")}),
+                     "llama.rope.scale_linear = nan, which the graph llama does not read")
+
+    def test_two_faults_are_one_line(self):
+        said = self.refused(self.gguf("llama3", {"attention.head_count": 3,
+                                                 "rope.scaling.yarn_beta_fast": 64.0},
+                                      without=["llama.attention.key_length"]),
+                            "llama.rope.scaling.yarn_beta_fast = 64", ": error: ", "; also, ")
+        self.assertEqual(said.count("\n"), 1)
+        said = self.refused(self.gguf("llama3", {"attention.head_counts": 4}, without=[
+            "llama.attention.head_count", "llama.embedding_length"]),
+                            "(and 1 more); also, ", "head_counts = 4")
+        self.assertEqual(said.count("\n"), 1)
+
+    def test_factors_of_positions(self):
+        tensors = gguf_tensors("llama3")
+        for value, said in ((0.0, "its element 3 is 0, but the graph divides by it"),
+                            (-1.0, "its element 3 is -1, but"), (float("nan"), "not a finite number"),
+                            (float("inf"), "not a finite number")):
+            factors = tensors["rope_freqs.weight"].copy()
+            factors[3] = value
+            for options in [], ["--weights", "q8"]:
+                self.refused(self.gguf("llama3", {}, tensors=tensors | {"rope_freqs.weight": factors}),
+                             "tensor rope_freqs.weight", said, options=options)
+        toml = self.folder / "m.toml"
+        self.imports(self.gguf("llama3", {}), "--write-model", toml)
+        status, said = attempt(self.gguf("llama3", {}, tensors=tensors | {
+            "rope_freqs.weight": np.zeros_like(factors)}), "-o", self.folder / "no.db", "--model", toml,
+                               "--graph-dir", GRAPHS)
+        self.assertEqual(status, 1)
+        self.assertIn("rope_freqs.weight", said)
+        # Norms may have any weights.
+        zero = np.zeros_like(tensors["output_norm.weight"])
+        self.imports(self.gguf("llama3", {}, tensors=tensors | {"output_norm.weight": zero}))
+
+    def test_ids_of_tokens(self):
+        for key in ("bos", "eos", "eot", "eom", "unknown", "fim_pad"):
+            for value, said in (("</s>", 'is the text "</s>", a number is needed'),
+                                (1.5, "is 1.5, which is no token's id"), (float("nan"), "there are 300 tokens"),
+                                (-1.0, "there are 300 tokens")):
+                self.refused(self.gguf("llama3", {f"tokenizer.ggml.{key}_token_id": value}, own=False),
+                             f"tokenizer.ggml.{key}_token_id", said)
 
     def test_of_experts(self):
         for name, norm in ("qwen3moe", True), ("olmoe", False):
@@ -382,6 +435,20 @@ class Contexts(Folder):
                 plans.append((self.folder / "c.sql").read_bytes())
                 self.assertEqual(b"trained for" in done.stderr, "context = 300" in text)
             self.assertEqual(*plans)
+
+
+    def test_what_is_no_length_is_said(self):
+        for value in 0, "4096", 0.5, [1, 2]:
+            for source in self.gguf("llama3", {"context_length": value}), \
+                    self.hf("llama3", {"max_position_embeddings": value}):
+                key = "max_position_embeddings" if source.is_dir() else "llama.context_length"
+                db = self.folder / "c.db"
+                status, said = attempt(source, "-o", db, "--graph-dir", GRAPHS)
+                self.assertEqual(status, 0, said)
+                self.assertRegex(said, rf"note: .*: says {key} = .*, which is no length of texts")
+                self.assertEqual(rows(db, "SELECT value FROM llm_meta WHERE key = 'context'"), [])
+                status, said = attempt(source, "-o", db, "--graph-dir", GRAPHS, "--ignore-key", key)
+                self.assertEqual((status, said.count("length of texts")), (0, 0), said)
 
 
 class Names(Folder):

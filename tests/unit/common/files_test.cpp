@@ -5,12 +5,14 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <fstream>
 
 #include "common/error.h"
+#include "tests/unit/temporary_folder.h"
 
 namespace llmsql {
 namespace {
@@ -19,12 +21,6 @@ namespace fs = std::filesystem;
 
 class FilesTest : public testing::Test {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "llmsql-test.XXXXXX").string();
-        folder_ = ::mkdtemp(name.data());
-    }
-    void TearDown() override { fs::remove_all(folder_); }
-
     template<class Call>
     std::string error_of(Call call) {
         try {
@@ -34,11 +30,9 @@ class FilesTest : public testing::Test {
         }
         return "";
     }
-    size_t files() const {
-        return static_cast<size_t>(std::distance(fs::directory_iterator(folder_), {}));
-    }
+    size_t files() const { return folder_.files().size(); }
 
-    fs::path folder_;
+    test::TemporaryFolder folder_;
 };
 
 TEST_F(FilesTest, WritesAndReads) {
@@ -59,15 +53,15 @@ TEST_F(FilesTest, WritesAndReads) {
 TEST_F(FilesTest, ErrorsNameThePath) {
     const auto none = folder_ / "none";
     EXPECT_EQ(error_of([&] { read_file(none); }), none.string() + ": No such file or directory");
-    EXPECT_EQ(error_of([&] { read_file(folder_); }),
-              folder_.string() + ": is a directory, a file is needed here");
+    EXPECT_EQ(error_of([&] { read_file(folder_.path()); }),
+              folder_.path().string() + ": is a directory, a file is needed here");
     EXPECT_EQ(error_of([&] { require_readable_file("/dev/null"); }),
               "/dev/null: is not a regular file");
     const auto pipe = folder_ / "pipe";
     ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
     EXPECT_EQ(error_of([&] { read_file(pipe); }), pipe.string() + ": is not a regular file");
-    EXPECT_EQ(error_of([&] { write_file_atomically(folder_, "x"); }),
-              folder_.string() + ": is a directory, a file name is needed here");
+    EXPECT_EQ(error_of([&] { write_file_atomically(folder_.path(), "x"); }),
+              folder_.path().string() + ": is a directory, a file name is needed here");
     const auto nowhere = folder_ / "no/where";
     EXPECT_EQ(error_of([&] { write_file_atomically(nowhere, "x"); }),
               nowhere.string() + ": cannot create: No such file or directory");
@@ -98,6 +92,48 @@ TEST_F(FilesTest, AFailedWriteLeavesWhatWasThere) {
     EXPECT_EQ(error, (folder_ / "a").string() + ": cannot write: File too large");
     EXPECT_EQ(read_file(folder_ / "a"), "before");
     EXPECT_EQ(files(), 1u);
+}
+
+TEST_F(FilesTest, WhatTheDeadHaveLeftIsRemoved) {
+    const auto remove = [&] {
+        TemporaryFile::remove_dead(folder_ / "a",
+                                   [](std::string_view start) { return start == "ours"; });
+    };
+    const std::string dead = "a.unfinished-abcde";
+    folder_.write(dead + "1", "ours");
+    folder_.write(dead + "2", "");
+    remove();
+    EXPECT_EQ(files(), 0u);
+    const std::vector<std::string> others{
+        dead, dead + "12", dead + "A", "a.unfinished-", "b.unfinished-abcde1", "a.abcdef", "a"};
+    for (const std::string& other : others) folder_.write(other, "ours");
+    folder_.write(dead + "3", "not");
+    fs::create_directory(folder_ / (dead + "4"));
+    fs::create_symlink(folder_ / "a", folder_ / (dead + "5"));
+    // Those that live, of this process and of another.
+    TemporaryFile own(folder_ / "a");
+    const size_t before = files();
+    int made[2], seen[2];
+    ASSERT_EQ(::pipe(made), 0);
+    ASSERT_EQ(::pipe(seen), 0);
+    const pid_t child = ::fork();
+    char byte = 0;
+    if (child == 0) {
+        const TemporaryFile living(folder_ / "a");
+        ::_exit(::write(made[1], "x", 1) == 1 && ::read(seen[0], &byte, 1) == 1 ? 0 : 1);
+    }
+    ASSERT_EQ(::read(made[0], &byte, 1), 1);
+    remove();
+    EXPECT_EQ(files(), before + 1);
+    EXPECT_TRUE(fs::exists(own.name()));
+    ASSERT_EQ(::write(seen[1], "x", 1), 1);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+    // It has ended without removing it.
+    EXPECT_EQ(files(), before + 1);
+    remove();
+    EXPECT_EQ(files(), before);
 }
 
 // In a process of its own, for no temporary file can be made there any more.

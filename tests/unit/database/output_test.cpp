@@ -14,6 +14,7 @@
 
 #include "common/error.h"
 #include "common/model_format.h"
+#include "tests/unit/temporary_folder.h"
 
 namespace llmsql {
 namespace {
@@ -22,12 +23,6 @@ namespace fs = std::filesystem;
 
 class DatabaseOutputTest : public testing::Test {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "llmsql-test.XXXXXX").string();
-        folder_ = ::mkdtemp(name.data());
-    }
-    void TearDown() override { fs::remove_all(folder_); }
-
     // Runs SQL on a database, which stays open while what is returned does.
     std::shared_ptr<sqlite3> run(const fs::path& path, const std::string& sql) const {
         sqlite3* raw = nullptr;
@@ -60,7 +55,7 @@ class DatabaseOutputTest : public testing::Test {
         return path_;
     }
 
-    fs::path folder_;
+    test::TemporaryFolder folder_;
     mutable fs::path path_;
 };
 
@@ -100,7 +95,7 @@ TEST_F(DatabaseOutputTest, WhatIsOfSomebodyElsesStays) {
 }
 
 TEST_F(DatabaseOutputTest, WhatCannotBeLookedIntoStays) {
-    EXPECT_NE(refusal(folder_).find("is a directory"), std::string::npos);
+    EXPECT_NE(refusal(folder_.path()).find("is a directory"), std::string::npos);
     ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
     EXPECT_NE(refusal(folder_ / "pipe").find("is not a regular file"), std::string::npos);
     // Ours by its header, and then nonsense.

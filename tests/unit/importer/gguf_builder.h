@@ -2,50 +2,16 @@
 // Builds GGUF files byte by byte for the importer's tests, well-formed unless told otherwise.
 #pragma once
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
+#include "tests/unit/temporary_folder.h"
+
 namespace llmsql::test {
-
-/// A folder of its own, removed with all that is in it.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "llmsql-test.XXXXXX").string();
-        path_ = ::mkdtemp(name.data());
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-
-    std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-
-    std::filesystem::path write(std::string_view name, std::string_view content) const {
-        // A new file each time: some file systems flush one that is truncated and written again.
-        std::filesystem::remove(path_ / name);
-        std::ofstream(path_ / name, std::ios::binary)
-            .write(content.data(), static_cast<std::streamsize>(content.size()));
-        return path_ / name;
-    }
-
-    std::vector<std::string> files() const {
-        std::vector<std::string> names;
-        for (const auto& entry : std::filesystem::directory_iterator(path_))
-            names.push_back(entry.path().filename().string());
-        return names;
-    }
-
-  private:
-    std::filesystem::path path_;
-};
 
 template<class T>
 std::string bytes_of(const T& value) {

@@ -217,7 +217,7 @@ TEST_F(GgufCve, ArrayElementTypes) {
     EXPECT_CONTAINS(tokenizer_refusal(few), "has 2 elements, but there are 3 tokens");
     GgufBuilder kinds = vocabulary();
     kinds.floats("tokenizer.ggml.scores", {0, 0, 0}).integers("tokenizer.ggml.token_type", {1});
-    EXPECT_CONTAINS(tokenizer_refusal(kinds), "has 1 elements, but there are 3 tokens");
+    EXPECT_CONTAINS(tokenizer_refusal(kinds), "has 1 element, but there are 3 tokens");
 }
 
 TEST_F(GgufCve, TokensLengths) {
