@@ -123,7 +123,8 @@ int64_t KvCache::bytes_per_sequence() const {
 
 const KvCache::Stored* KvCache::find(int64_t sequence, int64_t layer) const {
     if (layer < 0 || layer >= static_cast<int64_t>(layers_.size()))
-        fail("there is no cache layer {}: the plan declares {}", layer, layers_.size());
+        fail("there is no cache layer {}: the plan declares {} (rows of kv_layer)", layer,
+             layers_.size());
     const auto found = sequences_.find(sequence);
     return found == sequences_.end() ? nullptr : &found->second[static_cast<size_t>(layer)];
 }
@@ -163,15 +164,17 @@ void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t 
     if (sequence < 0 || sequence >= config_.sequences)
         fail("there is no sequence {}: the plan has room for {}", sequence, config_.sequences);
     if (position < 0 || position > length)
-        fail("cache layer {} holds {} positions, so the next cannot be {}", layer, length,
-             position);
+        fail("cache layer {} holds {}, so the next cannot be {}", layer,
+             counted(static_cast<uint64_t>(length), "position"), position);
     if (count < 1 || count > config_.chunk)
-        fail("a pass may add 1 to {} positions, not {}", config_.chunk, count);
+        fail("a pass may add {}{}, not {}", config_.chunk > 1 ? "1 to " : "",
+             counted(static_cast<uint64_t>(config_.chunk), "position"), count);
     if (position + count > config_.context)
         fail(
-            "the context is full: it holds {} positions, and this pass would need {}; compile "
-            "the plan with a larger --context",
-            config_.context, position + count);
+            "the context is full: it holds {}, and this pass would need {}; compile the plan with "
+            "a "
+            "larger --context",
+            counted(static_cast<uint64_t>(config_.context), "position"), position + count);
     make_room(sequence);
     Stored& target = stored(sequence, layer);
     const int64_t first = first_held(sequence, layer);

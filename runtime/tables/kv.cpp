@@ -75,6 +75,7 @@ class KvTable final : public Table {
     int integer_columns() const override { return 3; }
 
     Selected select(const Ranges& ranges) const override {
+        require_not_lost(engine_.cache, cache_);
         const KvCache& cache = *cache_;
         const auto layers = static_cast<int64_t>(cache.layers().size());
         const auto within = [](const Ranges::Range& range, int64_t count) {
@@ -124,6 +125,7 @@ class KvTable final : public Table {
             fail("cache layer {}: {} is not the result of an operator", layer, k ? "v" : "k");
         if (cache_ != current(engine_, engine_.cache))
             fail("this table `kv` is no longer the plan's");
+        require_not_lost(engine_.cache, cache_);
         count_write(engine_);
         Executor& executor = executor_of(engine_);
         if (engine_.by_hand()) {

@@ -46,6 +46,7 @@ class ResidencyTable final : public Table {
         const auto& params = current(engine_, engine_.params);
         if (plan_ != current(engine_, engine_.residency))
             fail("this table `residency` is no longer the plan's");
+        require_not_lost<Catalogue>(params, params);
         if (!params || param < 1 || param > static_cast<int64_t>(params->entries.size()))
             fail("residency: there is no parameter {}", param);
         if (engine_.by_hand() && params->executor)

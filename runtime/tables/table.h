@@ -141,16 +141,6 @@ void install(Engine& engine, Current<State>& state, std::shared_ptr<State> made,
     state.lost = !arguments.created();
 }
 
-/// Fails where a table that was connected anew has lost its rows.
-template<class State>
-void require_not_lost(const Current<State>& state, const std::shared_ptr<State>& shown) {
-    if (state.lost && shown == state)
-        fail(
-            "the rows of the table {} went with another connection, or a ROLLBACK: DROP TABLE it "
-            "and create it again",
-            state.owner.table);
-}
-
 // Values of an INSERT, checked; `what` names the column in errors.
 int64_t integer_value(sqlite3_value* value, const char* what);
 std::string text_value(sqlite3_value* value, const char* what);

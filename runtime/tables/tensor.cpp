@@ -23,8 +23,8 @@ Rows rows_of(const Engine& engine, const TensorPlace& place, int64_t held) {
     if (!engine.window) return {0, held};
     const RowWindow& window = *engine.window;
     if (held != window.of * place.choices)
-        fail("tensor {} '{}' holds {} rows, the pass has {}: it cannot be cut by sequence",
-             place.id, place.name, held, window.of * place.choices);
+        fail("tensor {} '{}' holds {}, the pass has {}: it cannot be cut by sequence", place.id,
+             place.name, counted(static_cast<uint64_t>(held), "row"), window.of * place.choices);
     return {window.first * place.choices, window.rows * place.choices};
 }
 
@@ -135,6 +135,7 @@ class SlotTable final : public Table {
         const int64_t id = integer_value(values[0], "slot.id");
         const ExprPtr expr = value_expr(values[1]);
         Arena& arena = arena_of(engine_);
+        require_not_lost<Arena>(engine_.arena, engine_.arena);
         const TensorPlace& place = arena.place(id);
         if (!expr)
             fail("what is stored in tensor {} '{}' is not the result of an operator", id,
@@ -142,11 +143,12 @@ class SlotTable final : public Table {
         const auto& window = engine_.window;
         const int64_t held = window ? window->of * place.choices : expr->rows;
         if (held > place.rows)
-            fail("tensor {} '{}' has room for {} rows, not {}", id, place.name, place.rows, held);
+            fail("tensor {} '{}' has room for {}, not {}", id, place.name,
+                 counted(static_cast<uint64_t>(place.rows), "row"), held);
         const Rows rows = rows_of(engine_, place, held);
         if (rows.count != expr->rows)
-            fail("tensor {} '{}' gets {} rows for the {} of this sequence", id, place.name,
-                 expr->rows, rows.count);
+            fail("tensor {} '{}' gets {} for the {} of this sequence", id, place.name,
+                 counted(static_cast<uint64_t>(expr->rows), "row"), rows.count);
         arena.require_writable(id);
         count_write(engine_);
         Executor& executor = executor_of(engine_);

@@ -291,6 +291,47 @@ TEST(ByHand, TablesOutliveChangesOfTheSchema) {
     EXPECT_EQ(hand.get("SELECT llm_stats(data) FROM tensor WHERE id = 1"), before);
 }
 
+TEST(ByHand, WhatADropTookIsNamedWhoeverMissesIt) {
+    const std::string uses[] = {
+        store(0),
+        attend(0),
+        "SELECT * FROM kv",
+        "SELECT * FROM kv_layer",
+        embed("[1]"),
+        "SELECT * FROM tensor",
+        "SELECT * FROM param",
+        "INSERT INTO residency VALUES (1, 0, 0, 1, 0)",
+        "SELECT * FROM residency",
+        "SELECT * FROM chosen WHERE id = 1",
+    };
+    const std::map<std::string, std::vector<int>> of{{"kv", {0, 1, 2, 3}},
+                                                     {"tensor", {0, 1, 4, 5, 9}},
+                                                     {"param", {4, 6, 7}},
+                                                     {"residency", {4, 8}}};
+    for (const auto& [table, which] : of)
+        for (const char* end : {"ROLLBACK", "ROLLBACK TO a"})
+            for (const int use : which) {
+                Hand hand(models());
+                ASSERT_EQ(
+                    hand.run(hand.param("one") + tensors(4) + kSlot + kCache +
+                             "CREATE VIRTUAL TABLE temp.chosen USING llm_chosen();"
+                             "CREATE VIRTUAL TABLE temp.residency USING llm_residency("
+                             "budget=100000000, pool=65536, workers=1, windows=0);"
+                             "INSERT INTO residency(param, first_tile, last_tile, held, chosen) "
+                             "VALUES (1, 0, 0, 1, 0), (2, 0, 0, 1, 0);"),
+                    "");
+                hand.model = "one";
+                if (table == "kv" || table == "tensor") {
+                    ASSERT_EQ(hand.run(embed("[1, 2]") + kKeys + store(0)), "");
+                }
+                ASSERT_EQ(hand.run("BEGIN; SAVEPOINT a; DROP TABLE " + table + ";" + end), "");
+                const std::string said = hand.run(uses[static_cast<size_t>(use)]);
+                EXPECT_NE(said.find("rows of the table " + table + " are gone"), std::string::npos)
+                    << table << ", " << end << ", " << uses[static_cast<size_t>(use)] << ": "
+                    << said;
+            }
+}
+
 TEST(ByHand, AnglesAreOfTheFactorsThatAreThere) {
     Hand hand(models()), other(models());
     const std::string rope =
