@@ -4,11 +4,13 @@
 Under AddressSanitizer the library needs ASan's runtime first in the process: tests that load it
 start themselves anew with it (see main())."""
 
+import contextlib
 import os
 import pathlib
 import sqlite3
 import subprocess
 import sys
+import threading
 import unittest
 
 from programs import FIXTURES, SOURCE, import_gguf, run
@@ -43,6 +45,24 @@ def connect(database=":memory:", **options):
     db.load_extension(LIBRARY)
     db.enable_load_extension(False)
     return db
+
+
+@contextlib.contextmanager
+def interrupting(db, pause=0.1):
+    """Interrupts whatever runs, again and again: one before a statement begins is lost."""
+    over = threading.Event()
+
+    def interrupt():
+        while not over.wait(pause):
+            db.interrupt()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def value(db, sql, *arguments):

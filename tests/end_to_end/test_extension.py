@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """libllmsql in SQLite's clients: what its functions give, what they refuse, how they end."""
 
-import contextlib
 import json
 import math
 import os
@@ -17,7 +16,8 @@ import unittest
 
 import numpy as np
 
-from extension import LIBRARY, SANITIZED, connect, environment, main, shell, tiny, value
+from extension import (LIBRARY, SANITIZED, connect, environment, interrupting, main, shell, tiny,
+                       value)
 from programs import SOURCE, compile_model, logits, run
 
 GREEDY = {"temperature": 0, "n_predict": 12}
@@ -35,24 +35,6 @@ class WithModel(unittest.TestCase):
         cls.addClassCleanup(holder.cleanup)
         cls.folder = pathlib.Path(holder.name)
         cls.model = tiny(cls.folder)
-
-
-@contextlib.contextmanager
-def interrupting(db):
-    """Interrupts whatever runs, again and again: one before a statement begins is lost."""
-    over = threading.Event()
-
-    def interrupt():
-        while not over.wait(0.1):
-            db.interrupt()
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 class Extension(WithModel):
@@ -159,7 +141,7 @@ class Extension(WithModel):
                                          "2, NULL')").fetchall(), [(1, None, None), (2, None, None)])
         self.assertEqual(self.db.execute("SELECT * FROM llm_stream(NULL)").fetchall(), [])
 
-    BAD_ROWS = [("", "the prompt is empty", "is ''"), (7, "must be text", "is the number 7"),
+    BAD_ROWS = [("", "the prompt is empty", "there is nothing to go on from"), (7, "must be text", "is the number 7"),
                 (1.5, "must be text", "is the number 1.5"), (b"ab", "must be text", "a BLOB of 2 bytes"),
                 ("x y " * 300, "the context holds 128", "begins 'x y x y")]
 
@@ -213,8 +195,10 @@ class Extension(WithModel):
         self.assertIsNotNone(value(self.db, "SELECT llm_chat('on', 'one two', ?)", null))
         # By default the row ends it, and is named.
         for options in (GREEDY, dict(GREEDY, on_error="fail")):
-            self.assertIn("llm_batch: id 1: the prompt is empty", self.refused(
-                "SELECT * FROM llm_batch('SELECT id, text FROM q', ?)", json.dumps(options)))
+            self.assertEqual("llm_batch: id 1: the prompt is empty: there is nothing to go on from "
+                             "(option 'on_error' passes over such rows)", self.refused(
+                                 "SELECT * FROM llm_batch('SELECT id, text FROM q', ?)",
+                                 json.dumps(options)))
         self.assertIn("llm_batch: id NULL: ", self.refused("SELECT * FROM llm_batch('SELECT NULL, 1')"))
         # What is wrong with more than a row is an error in any case.
         for sql, message in (
@@ -278,6 +262,9 @@ class Extension(WithModel):
         streamed = self.db.execute("SELECT sum(logprob), group_concat(piece, '') FROM "
                                    "llm_stream('The river', ?)", (json.dumps(GREEDY),)).fetchone()
         given = value(self.db, "SELECT llm_logprob(?, '{\"given\": \"The river\"}')", streamed[1])
+        # Nothing before a text is the start of a text.
+        self.assertEqual(value(self.db, "SELECT llm_logprob('The river', '{\"given\": \"\"}')"),
+                         value(self.db, "SELECT llm_logprob('The river')"))
         self.assertTrue(math.isfinite(given) and given < 0)
 
     def test_chat(self):

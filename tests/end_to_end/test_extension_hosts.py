@@ -20,7 +20,7 @@ import threading
 import time
 import unittest
 
-from extension import LIBRARY, SANITIZED, connect, environment, main, tiny, value
+from extension import LIBRARY, SANITIZED, connect, environment, interrupting, main, tiny, value
 from programs import SOURCE
 
 GREEDY = json.dumps({"temperature": 0, "n_predict": 8})
@@ -347,23 +347,13 @@ class Interrupts(WithModel):
         self.addCleanup(waiting.close)
         thread = threading.Thread(target=lambda: codes(busy, GENERATE, ENDLESS))
         thread.start()
-        over = threading.Event()
-
-        def interrupt():
-            while not over.wait(0.05):
-                waiting.interrupt()
-
-        other = threading.Thread(target=interrupt)
-        other.start()
         try:
-            for _ in range(5):
-                self.interrupted(waiting, GENERATE, ENDLESS)
+            with interrupting(waiting, 0.05):
+                for _ in range(5):
+                    self.interrupted(waiting, GENERATE, ENDLESS)
         finally:
-            over.set()
-            other.join()
-            while thread.is_alive():
-                busy.interrupt()
-                thread.join(0.05)
+            with interrupting(busy, 0.05):
+                thread.join()
         self.assertEqual(value(waiting, GENERATE, GREEDY), self.expected)
 
     def test_while_a_model_is_opened(self):

@@ -161,6 +161,23 @@ class Llmsqlc(unittest.TestCase):
                 message = self.refuse(2, *arguments, cwd=self.folder)
                 self.assertRegex(message, r"\Allmsqlc: [^\n]+ \(llmsqlc --help lists the options\)\n\Z")
         self.assertEqual(list(self.folder.iterdir()), [])
+        for option, most in (("--context", 1 << 20), ("--threads", 256), ("--chunk", 4096),
+                             ("--logits-rows", 4096), ("--sequences", 64)):
+            for given in "0", "-1", str(most + 1), "many", "1.5", "", str(2**64):
+                self.assertEqual(
+                    self.refuse(2, MODELS[0], "-o", "x", f"{option}={given}", cwd=self.folder)
+                    .replace(" (llmsqlc --help lists the options)", ""),
+                    f"llmsqlc: {option}: a whole number from 1 to {most} is wanted, not {given}\n"
+                    if given else self.refuse(2, MODELS[0], "-o", "x", f"{option}=", cwd=self.folder)
+                    .replace(" (llmsqlc --help lists the options)", ""))
+        for given in "-5", "much", "5 elephants":
+            self.assertEqual(
+                self.refuse(2, MODELS[0], "-o", "x", f"--budget={given}", cwd=self.folder),
+                f"llmsqlc: --budget: {given}: this must be a size, such as 96MiB, 1.5GiB, 100MB or "
+                "100000000 (llmsqlc --help lists the options)\n")
+        self.assertIn("llmsqlc: --context: is given 2 times, once is enough",
+                      self.refuse(2, MODELS[0], "-o", "x", "--context", "5", "--context", "6",
+                                  cwd=self.folder))
         self.assertRegex(self.succeed("--version"), rb"^llmsqlc \d+\.\d+\.\d+\n$")
         self.assertIn(b"--context", self.succeed("--help"))
 

@@ -50,6 +50,10 @@ class Errors(RunTest):
                 ((*both, "--seed", "-5"), "--seed"),
                 ((*both, "-t", "0"), "-t"), ((*both, "-b", "0"), "-b"), ((*both, "-c", "0"), "-c"),
                 ((*both, "--keep", "-2"), "--keep"),
+                ((*both, "-t", "1", "-t", "1"), "--threads: is given 2 times, once is enough"),
+                ((*both, "--seed", "1", "-s", "2", "-s", "3"), "--seed: is given 3 times"),
+                ((*both, "-p", "a", "-p", "b"), "--prompt: is given 2 times"),
+                ((*both, "-n"), "--predict: a value is missing"),
                 (("--tokenize", "x"), "which database?")):
             self.check(arguments, 2, message)
 

@@ -4,35 +4,23 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <map>
 
+#include "tests/unit/temporary_folder.h"
+
 namespace llmsql {
 namespace {
 
-namespace fs = std::filesystem;
-
 class CgroupTest : public testing::Test {
   protected:
-    void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "llmsql-test.XXXXXX").string();
-        root_ = ::mkdtemp(name.data());
-    }
-    void TearDown() override { fs::remove_all(root_); }
-
     CgroupLimits limits(const std::map<std::string, std::string>& files) {
-        fs::remove_all(root_);
-        for (const auto& [name, content] : files) {
-            fs::create_directories((root_ / name).parent_path());
-            std::ofstream(root_ / name) << content;
-        }
-        return cgroup_limits(root_);
+        const test::TemporaryFolder root;
+        for (const auto& [name, content] : files) root.write(name, content);
+        return cgroup_limits(root.path());
     }
-
-    fs::path root_;
 };
 
 const std::string kV2 = "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";

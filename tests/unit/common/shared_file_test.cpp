@@ -15,6 +15,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "tests/unit/temporary_folder.h"
 
 namespace llmsql {
 namespace {
@@ -26,22 +27,18 @@ const std::string kDatabase = std::string("SQLite format 3\0", 16) + std::string
 class SharedFileTest : public testing::Test {
   protected:
     void SetUp() override {
-        std::string name = (fs::temp_directory_path() / "llmsql-test.XXXXXX").string();
-        folder_ = ::mkdtemp(name.data());
         read_file(write("first", ""));  // what earlier tests have removed is closed now
     }
-    void TearDown() override { fs::remove_all(folder_); }
 
     fs::path write(const std::string& name, const std::string& content) const {
-        std::ofstream(folder_ / name, std::ios::binary) << content;
-        return folder_ / name;
+        return folder_.write(name, content);
     }
 
     static size_t descriptors() {
         return static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));
     }
 
-    fs::path folder_;
+    test::TemporaryFolder folder_;
 };
 
 // As SQLite holds one: on a descriptor of its own.

@@ -4,13 +4,12 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "common/error.h"
 #include "compiler/check/check.h"
 #include "compiler/parse/parser.h"
+#include "tests/unit/temporary_folder.h"
 
 namespace llmsql::compiler {
 
@@ -69,31 +68,7 @@ inline std::string in_forward(const std::string& body) {
     return text;
 }
 
-/// A folder that is removed at the end.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string name =
-            (std::filesystem::temp_directory_path() / "llmsql-front-XXXXXX").string();
-        if (mkdtemp(name.data()) == nullptr) throw Error("cannot make a folder for the test");
-        path_ = name;
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    ~TemporaryFolder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-
-    std::filesystem::path write(const std::string& name, const std::string& text) const {
-        std::ofstream(path_ / name, std::ios::binary) << text;
-        return path_ / name;
-    }
-    const std::filesystem::path& path() const { return path_; }
-
-  private:
-    std::filesystem::path path_;
-};
+using test::TemporaryFolder;
 
 /// `text` with every occurrence of `what` replaced.
 inline std::string replaced(std::string text, const std::string& what, const std::string& by) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "common/error.h"
 #include "tests/unit/runtime/tiny_model.h"
 
@@ -78,6 +80,24 @@ TEST(PlanFile, ErrorsNameTheLine) {
     EXPECT_EQ(error_of(kPlan + "SELECT 5;\n"), ":12: nothing may follow '--@ end'");
     EXPECT_EQ(error_of(replaced(kPlan, "--@ init", "--@ chat")),
               ": the section '--@ init' is missing");
+}
+
+TEST(PlanFile, WhatIsNoPlainTextSaysSo) {
+    EXPECT_NE(error_of("\xef\xbb\xbf" + kPlan).find("byte order mark"), std::string::npos);
+    EXPECT_NE(error_of("\xff\xfe" + kPlan).find("is UTF-16 text"), std::string::npos);
+    EXPECT_NE(error_of("\xfe\xff" + kPlan).find("is UTF-16 text"), std::string::npos);
+    for (const char* place : {"SELECT 'a", "-- a comment", "--@ logits", "--@ end 4"}) {
+        const size_t at = kPlan.find(place);
+        std::string text = kPlan;
+        text.insert(at, 1, '\0');
+        EXPECT_EQ(error_of(text),
+                  fmt::format(":{}: there is a NUL byte (offset {}), which no plan has: compile it "
+                              "again",
+                              1 + std::count(kPlan.begin(),
+                                             kPlan.begin() + static_cast<ptrdiff_t>(at), '\n'),
+                              at));
+    }
+    EXPECT_NE(error_of(std::string(100, '\0')).find("not a plan"), std::string::npos);
 }
 
 TEST(PlanFile, TruncatedAnywhereItIsRefused) {

@@ -567,12 +567,21 @@ TEST(EditedPlan, WrongIdsShapesAndTypesAreRefusedWithTheirLine) {
         {"0.4, 5)", "0.4)",
          nullptr},  // full attention, but the statement selects only the window's blocks: allowed
                     // while the context is short, so this run succeeds
-        {"0.4, 5)", "0.4, -5)", "llm_attention: position and window must not be negative"},
+        {"0.4, 5)", "0.4, -5)", "llm_attention: the window must be 0 to 1099511627776, not -5"},
         {"kv.layer = 0 AND", "kv.layer = 1 AND", "llm_attention: no cache block was selected"},
         {"llm_embed(w.data, :tokens)", "llm_embed(w.data, '[1,2,50]')",
          "llm_embed: there is no token 50: embd has 50 rows"},
         {"llm_embed(w.data, :tokens)", "llm_embed(w.data, '[1,]')",
-         "llm_embed: argument 2 must be a JSON array of token ids, not text"},
+         "llm_embed: argument 2 must be a JSON array of token ids, as '[1,2]', not '[1,]'"},
+        {"llm_embed(w.data, :tokens)", "llm_embed(w.data, '[]')",
+         "llm_embed: argument 2 holds no token: a pass has one at least"},
+        {"llm_embed(w.data, :tokens)", "llm_embed(w.data, x'')",
+         "llm_embed: argument 2 holds no token: a pass has one at least"},
+        {"llm_embed(w.data, :tokens)", "llm_embed(w.data, x'0102')",
+         "llm_embed: argument 2 is a blob of 2 bytes, which is no list of int32"},
+        {"llm_embed(w.data, :tokens)", "llm_embed(w.data, 7)",
+         "llm_embed: argument 2 must be token ids: a JSON array '[1,2]' or a blob of int32, not an "
+         "integer"},
         {"llm_rows(x.data, :first, :rows)", "llm_rows(x.data, :first, 17)", nullptr},
     };
     for (const auto& c : kCases) {

@@ -19,6 +19,7 @@
 #include "common/model_format.h"
 #include "common/types.h"
 #include "tests/unit/runtime/packed_matrix.h"
+#include "tests/unit/temporary_folder.h"
 
 namespace llmsql::testing {
 
@@ -39,22 +40,7 @@ INSERT INTO slot(id, data) SELECT 9, llm_add(x.data, llm_linear(a.data, w.data))
 FROM tensor x, tensor a, param w WHERE x.id = 1 AND a.id = 8 AND w.id = 9;
 )";
 
-/// A folder that is removed with the object.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "llmsql-XXXXXX").string();
-        if (!mkdtemp(name.data())) throw std::runtime_error("mkdtemp");
-        path_ = name;
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
-  private:
-    std::filesystem::path path_;
-};
+using test::TemporaryFolder;
 
 /// Collects parameters, then writes them as a model.db.
 class TinyModel {
