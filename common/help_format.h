@@ -8,6 +8,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <cstdint>
 #include <cstring>
 #include <iostream>
 #include <memory>
@@ -76,6 +78,41 @@ class HelpFormat : public CLI::Formatter {
         return lines;
     }
 };
+
+/// A check of an option whose value is a whole number.
+inline CLI::Validator whole_number(int64_t least, int64_t most) {
+    return {[least, most](const std::string& text) -> std::string {
+                int64_t number = 0;
+                const char* const end = text.data() + text.size();
+                const auto [after, error] =
+                    std::from_chars(text.data() + (text.starts_with('+') ? 1 : 0), end, number);
+                if (error == std::errc() && after == end && number >= least && number <= most)
+                    return "";
+                return fmt::format("a whole number from {} to {} is wanted, not {}", least, most,
+                                   printable(text));
+            },
+            ""};
+}
+
+/// What is wrong with a command line, in one line: CLI11's words, but where they are of CLI11.
+inline std::string misuse_text(const CLI::App& app, const CLI::ParseError& error) {
+    const std::string said = error.what();
+    // "-t: At Most 1 required but received 2", "-t: 1 required N missing"
+    const bool count = said.find(" required") != std::string::npos;
+    for (const CLI::Option* option : app.get_options()) {
+        const std::string name = option->get_name();
+        if (error.get_name() != "ArgumentMismatch" || !count || !said.starts_with(name + ":"))
+            continue;
+        const size_t given = option->results().size();
+        if (given > 1) return fmt::format("{}: is given {} times, once is enough", name, given);
+        const std::string type = option->get_type_name();  // "TYPE:{f16,q8}"
+        const size_t choices = type.find(":{");
+        return fmt::format("{}: a value is missing{}{}", name,
+                           choices == std::string::npos ? "" : ", one of ",
+                           choices == std::string::npos ? "" : type.substr(choices + 1));
+    }
+    return one_line(said);
+}
 
 /// Gives a program its help and its version.
 inline void describe_program(CLI::App& app, const std::string& name, const std::string& version) {

@@ -83,7 +83,7 @@ void declare(CLI::App& app, Options& options) {
     app.add_option("-c,--context", options.sizes.context,
                    "positions that the key-value cache can hold")
         ->type_name("N")
-        ->check(CLI::Range(1, 1 << 20))
+        ->check(whole_number(1, 1 << 20))
         ->capture_default_str();
     app.add_option("--kv", options.kv,
                    "how the key-value cache is stored: f16, or q8 in about half the memory")
@@ -94,7 +94,7 @@ void declare(CLI::App& app, Options& options) {
                    "texts that the key-value cache has room for at once, for llm_batch; each takes "
                    "as much of it")
         ->type_name("N")
-        ->check(CLI::Range(1, 64))
+        ->check(whole_number(1, 64))
         ->capture_default_str();
     app.add_option("--budget", options.budget,
                    "most memory that the whole process takes when the plan is run: 96MiB, 1.5GiB, "
@@ -102,28 +102,28 @@ void declare(CLI::App& app, Options& options) {
         ->type_name("SIZE")
         ->check([](const std::string& text) -> std::string {
             try {
-                parse_bytes(text, "--budget");
+                parse_bytes(text, "");
                 return "";
             } catch (const Error& e) {
-                return e.what();
+                return std::string(e.what()).substr(1);  // CLI11 names the option
             }
         });
     app.add_option("-t,--threads", options.threads,
                    "most threads that compute under a budget; each takes memory")
         ->type_name("N")
-        ->check(CLI::Range(1, 256))
+        ->check(whole_number(1, 256))
         ->capture_default_str();
     app.add_option("--chunk", options.sizes.chunk,
                    "most tokens of one pass: more read prompts faster and take more memory; under "
                    "a budget, chosen unless given")
         ->type_name("N")
-        ->check(CLI::Range(1, 4096))
+        ->check(whole_number(1, 4096))
         ->capture_default_str();
     app.add_option("--logits-rows", options.sizes.logits_rows,
                    "most tokens whose logits are computed at a time; under a budget, chosen "
                    "unless given")
         ->type_name("N")
-        ->check(CLI::Range(1, 4096))
+        ->check(whole_number(1, 4096))
         ->capture_default_str();
     app.add_option(
            "--emit", options.emit,
@@ -277,7 +277,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::Success& done) {  // --help, --version
         return print_what_was_asked(app, done);
     } catch (const CLI::ParseError& e) {
-        return refuse(e.what());
+        return refuse(misuse_text(app, e));
     }
     if (const std::string wrong = misuse(options); !wrong.empty()) return refuse(wrong);
     try {

@@ -208,6 +208,21 @@ class Cutter {
     bool ended_ = false;
 };
 
+// What editors and other programs make of a text file, and what damage does.
+void require_plain_text(std::string_view text, const std::filesystem::path& path) {
+    if (text.starts_with("\xef\xbb\xbf"))
+        fail(
+            "{}: begins with a byte order mark (EF BB BF), which a plan does not have: save it as "
+            "UTF-8 without one",
+            path.string());
+    if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff"))
+        fail("{}: is UTF-16 text: save it as UTF-8, without a byte order mark", path.string());
+    const size_t nul = text.find('\0');
+    if (nul != std::string_view::npos && text.starts_with(kFirstLine))
+        fail("{}:{}: there is a NUL byte (offset {}), which no plan has: compile it again",
+             path.string(), 1 + std::ranges::count(text.substr(0, nul), '\n'), nul);
+}
+
 }  // namespace
 
 const PlanSection* PlanFile::find(const std::string& name) const {
@@ -223,10 +238,11 @@ PlanFile parse_plan(const std::string& text, const std::filesystem::path& path) 
     if (text.size() > kLongest)
         fail("{}: is {} bytes long, more than the {} of any plan", path.string(), text.size(),
              kLongest);
+    require_plain_text(text, path);
     const std::string first = text.substr(0, text.find('\n'));
     const std::vector<std::string> header =
         words(first.starts_with(kFirstLine) ? first.substr(kFirstLine.size()) : "");
-    if (header.empty() || text.find('\0') != std::string::npos)
+    if (header.empty())
         fail("{}: not a plan: its first line must be '{}{} …' (llmsqlc makes plans)", path.string(),
              kFirstLine, kVersion);
     if (header[0] != kVersion)

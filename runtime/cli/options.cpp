@@ -328,7 +328,8 @@ CommandLine read_command_line(int argc, char** argv) {
     } catch (const CLI::Success& done) {  // --help, --version
         return {std::nullopt, print_what_was_asked(app, done)};
     } catch (const CLI::ParseError& error) {
-        print_notice(fmt::format("{} (llmsql-run --help lists the options)", error.what()));
+        print_notice(
+            fmt::format("{} (llmsql-run --help lists the options)", misuse_text(app, error)));
     } catch (const UsageError& error) {
         print_notice(fmt::format("{} (llmsql-run --help lists the options)", error.what()));
     }

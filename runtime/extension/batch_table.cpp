@@ -76,7 +76,7 @@ class BatchRows final : public Rows {
     // What the host's SQLite says of the query; a query that it calls may have been interrupted,
     // too, which it reports as an error of another kind.
     [[noreturn]] void fail_by_query(int code) {
-        const std::string message = sqlite3_errmsg(host_->db());
+        const std::string message = message_of(host_->db());
         if ((code & 0xff) == SQLITE_NOMEM) throw std::bad_alloc();
         if ((code & 0xff) == SQLITE_INTERRUPT || model_.interrupted()) throw Interrupted();
         fail("llm_batch: the query: {}", message);
@@ -124,7 +124,8 @@ class BatchRows final : public Rows {
             });
         } catch (const RowError& wrong) {
             if (options_.on_error == OnError::fail)
-                fail("llm_batch: id {}: {}", printed_id(), wrong.what());
+                fail("llm_batch: id {}: {} (option 'on_error' passes over such rows)", printed_id(),
+                     wrong.what());
             if (options_.on_error == OnError::column) error = wrong.what();
             return {};
         }

@@ -197,7 +197,8 @@ std::string quoted(sqlite3_value* value) {
             return "is the number " + number;
         }
         case SQLITE_BLOB:
-            return fmt::format("is a BLOB of {} bytes", sqlite3_value_bytes(value));
+            return "is a BLOB of " +
+                   counted(static_cast<uint64_t>(sqlite3_value_bytes(value)), "byte");
         default:
             break;
     }
@@ -226,6 +227,9 @@ std::vector<int32_t> tokens_of_row(sqlite3_value* value, const char* name,
     try {
         return read();
     } catch (const Error& error) {
+        // What is empty needs no showing.
+        if (sqlite3_value_type(value) == SQLITE_TEXT && text_of_value(value).empty())
+            throw RowError(error.what());
         throw RowError(one_line(fmt::format("{}; {} {}", error.what(), name, quoted(value))));
     }
 }

@@ -10,6 +10,33 @@
 #include "common/error.h"
 
 namespace llmsql {
+namespace {
+
+// Adds the ids of a JSON array; false if the text is none.
+bool parse_token_ids(std::string_view text, std::vector<int32_t>& ids) {
+    const auto skip = [&] {
+        while (!text.empty() && std::strchr(" \t\r\n", text.front())) text.remove_prefix(1);
+    };
+    const auto eat = [&](char c) {
+        skip();
+        if (text.empty() || text.front() != c) return false;
+        text.remove_prefix(1);
+        return true;
+    };
+    if (!eat('[')) return false;
+    if (eat(']')) return skip(), text.empty();
+    do {
+        skip();
+        int32_t id = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+        if (error != std::errc()) return false;
+        ids.push_back(id);
+        text.remove_prefix(static_cast<size_t>(end - text.data()));
+    } while (eat(','));
+    return eat(']') && (skip(), text.empty());
+}
+
+}  // namespace
 
 void result_expr(sqlite3_context* context, ExprPtr expr) {
     sqlite3_result_pointer(context, new ExprPtr(std::move(expr)), kExprPointer,
@@ -105,39 +132,26 @@ int64_t Arguments::integer(int index) const {
 std::vector<int32_t> Arguments::tokens(int index) const {
     std::vector<int32_t> ids;
     sqlite3_value* value = values_[index];
-    if (sqlite3_value_type(value) == SQLITE_BLOB) {
-        const int bytes = sqlite3_value_bytes(value);
-        ids.resize(static_cast<size_t>(bytes) / sizeof(int32_t));
-        if (bytes % static_cast<int>(sizeof(int32_t)) == 0 && !ids.empty()) {
-            std::memcpy(ids.data(), sqlite3_value_blob(value), static_cast<size_t>(bytes));
-            return ids;
-        }
-    } else if (sqlite3_value_type(value) == SQLITE_TEXT) {
+    const int type = sqlite3_value_type(value);
+    if (type == SQLITE_BLOB) {
+        const auto bytes = static_cast<size_t>(sqlite3_value_bytes(value));
+        if (bytes % sizeof(int32_t) != 0)
+            fail("{}: argument {} is a blob of {}, which is no list of int32", function_, index + 1,
+                 counted(bytes, "byte"));
+        ids.resize(bytes / sizeof(int32_t));
+        if (!ids.empty()) std::memcpy(ids.data(), sqlite3_value_blob(value), bytes);
+    } else if (type == SQLITE_TEXT) {
         const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(value));
-        std::string_view rest(text, static_cast<size_t>(sqlite3_value_bytes(value)));
-        const auto skip = [&] {
-            while (!rest.empty() && std::strchr(" \t\r\n", rest.front())) rest.remove_prefix(1);
-        };
-        const auto eat = [&](char c) {
-            skip();
-            if (rest.empty() || rest.front() != c) return false;
-            rest.remove_prefix(1);
-            return true;
-        };
-        if (eat('[')) {
-            do {
-                skip();
-                int32_t id = 0;
-                const auto [end, error] =
-                    std::from_chars(rest.data(), rest.data() + rest.size(), id);
-                if (error != std::errc()) wrong(index, "a JSON array of token ids");
-                ids.push_back(id);
-                rest.remove_prefix(static_cast<size_t>(end - rest.data()));
-            } while (eat(','));
-            if (eat(']') && (skip(), rest.empty())) return ids;
-        }
+        const std::string_view all(text, static_cast<size_t>(sqlite3_value_bytes(value)));
+        if (!parse_token_ids(all, ids))
+            fail("{}: argument {} must be a JSON array of token ids, as '[1,2]', not '{}'",
+                 function_, index + 1, printable(all));
+    } else {
+        wrong(index, "token ids: a JSON array '[1,2]' or a blob of int32");
     }
-    wrong(index, "token ids: a JSON array '[1,2]' or a blob of int32");
+    if (ids.empty())
+        fail("{}: argument {} holds no token: a pass has one at least", function_, index + 1);
+    return ids;
 }
 
 }  // namespace llmsql

@@ -140,10 +140,10 @@ class Attention final : public Aggregate {
             position_ = row.integer(4);
             scale_ = static_cast<float>(row.number(5));
             window_ = row.count() > 6 ? row.integer(6) : 0;
-            if (position_ < 0 || window_ < 0)
-                row.refuse("position and window must not be negative");
-            if (position_ > kMost || window_ > kMost)
-                row.refuse("position and window are beyond any context");
+            if (position_ < 0 || position_ > kMost)
+                row.refuse(fmt::format("the position must be 0 to {}, not {}", kMost, position_));
+            if (window_ < 0 || window_ > kMost)
+                row.refuse(fmt::format("the window must be 0 to {}, not {}", kMost, window_));
             const int64_t kv_heads = k.heads;
             if (k.width != q_->width || q_->heads % kv_heads != 0)
                 row.refuse(

@@ -14,6 +14,7 @@
 namespace llmsql {
 namespace {
 
+constexpr int64_t kMostPosition = int64_t{1} << 40;
 constexpr int64_t kMostAngles = 1 << 24;  // 64 MiB; four tables are kept
 
 class RmsNormExpr final : public HeadExpr {
@@ -98,8 +99,10 @@ ExprPtr op_rope(OperatorState& state, const Arguments& arguments) {
     const int64_t position = arguments.integer(1);
     const double base = arguments.number(2);
     if (x->width % 2 != 0) arguments.refuse("a head's width must be even: " + describe_shape(*x));
-    if (position < 0 || position > (int64_t{1} << 40) || base <= 0)
-        arguments.refuse("the position must not be negative, and the base positive");
+    if (position < 0 || position > kMostPosition)
+        arguments.refuse(
+            fmt::format("the position must be 0 to {}, not {}", kMostPosition, position));
+    if (base <= 0) arguments.refuse(fmt::format("the base must be above 0, not {}", base));
     if (x->rows > kMostAngles / x->width)
         arguments.refuse("that are more angles than any pass has: " + describe_shape(*x));
     const float* factors =

@@ -145,7 +145,7 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement, Sandb
     prepared.where = place;
     if (!sandbox->refusal().empty()) fail("{}: {}", place, sandbox->refusal());
     if (code == SQLITE_NOMEM) throw std::bad_alloc();
-    if (code != SQLITE_OK) fail("{}: {}", place, sqlite3_errmsg(db()));
+    if (code != SQLITE_OK) fail("{}: {}", place, message_of(db()));
     if (!raw) fail("{}: there is no statement here", place);
     // Not every version of SQLite lets itself be watched while it prepares.
     try {
@@ -375,8 +375,8 @@ Program::Program(PlanFile file, const ModelDb& db, const ProgramOptions& options
         fail("{}: the section 'chat' must be one query", state.chat[1].where);
     state.vocabulary = state.logits_width();
     if (const int64_t tokens = token_count(db); state.vocabulary < tokens)
-        fail("{}: the logits are {} wide, but the model has {} tokens", state.logits.back().where,
-             state.vocabulary, tokens);
+        fail("{}: the logits are {} wide, but the model has {}", state.logits.back().where,
+             state.vocabulary, counted(static_cast<uint64_t>(tokens), "token"));
     state.start(options);
     state.times = {};
     state.interrupted = nullptr;  // that was for opening
@@ -504,7 +504,8 @@ void Program::forward(std::span<const Run> runs) {
         state.all_tokens.insert(state.all_tokens.end(), run.tokens.begin(), run.tokens.end());
     }
     if (state.all_tokens.empty() || state.all_tokens.size() > static_cast<size_t>(chunk()))
-        fail("{}: a pass takes 1 to {} tokens, not {}", name, chunk(), state.all_tokens.size());
+        fail("{}: a pass takes {}{}, not {}", name, chunk() > 1 ? "1 to " : "",
+             counted(static_cast<uint64_t>(chunk()), "token"), state.all_tokens.size());
     if (state.observer && runs.size() > 1)
         fail("{}: a pass of several sequences cannot be observed", name);
     state.seen = {

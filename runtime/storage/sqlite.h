@@ -28,6 +28,13 @@ struct BlobCloser {
 };
 using Blob = std::unique_ptr<sqlite3_blob, BlobCloser>;
 
+/// What SQLite says of the last call on a connection; where it speaks of itself, of the statement.
+inline std::string message_of(sqlite3* db) {
+    const std::string message = sqlite3_errmsg(db);
+    if (message != "parser stack overflow") return message;
+    return "brackets, expressions or subqueries are nested too deeply for SQLite (" + message + ")";
+}
+
 /// Fails with what SQLite says of the last call on a connection, and, of a database file that is
 /// not as it was imported, what to do. `what` starts the error's text. Lack of memory is
 /// std::bad_alloc.
