@@ -47,9 +47,10 @@ bool is_open_elsewhere(SharedFile::Identity file, IsOwn is_own) {
         char* end = nullptr;
         const long number = std::strtol(entry->d_name, &end, 10);
         if (end == entry->d_name || is_own(static_cast<int>(number))) continue;
+        // By its name here: as a descriptor it is another thread's, who may be closing it.
         struct stat info {};
-        if (::fstat(static_cast<int>(number), &info) == 0 && info.st_dev == file.first &&
-            info.st_ino == file.second)
+        if (::fstatat(::dirfd(folder.get()), entry->d_name, &info, 0) == 0 &&
+            info.st_dev == file.first && info.st_ino == file.second)
             return true;
     }
     return false;
