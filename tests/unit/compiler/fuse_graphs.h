@@ -133,7 +133,8 @@ inline GraphBuilder small_llama(int layers = 2, WeightType matrices = WeightType
         const int v = b.named("v", b.heads(b.linear(h, wv), 2));
         x = b.named("x", b.add(x, b.linear(b.attention(q, k, v), wo)));
         h = b.named("h", b.rms_norm(x, ffn_norm));
-        const int inner = b.mul(b.silu(b.linear(h, gate)), b.linear(h, up));
+        const int raised = b.linear(h, up);  // before the gate: operators are in the order of calls
+        const int inner = b.mul(b.silu(b.linear(h, gate)), raised);
         x = b.named("x", b.add(x, b.linear(inner, down)));
     }
     b.layer = -1;
@@ -167,7 +168,8 @@ inline GraphBuilder small_qwen(int layers = 2) {
         const int v = b.named("v", b.heads(b.linear(h, wv, bv), 2));
         x = b.named("x", b.add(x, b.linear(b.attention(q, k, v), wo)));
         h = b.named("h", b.rms_norm(x, ffn_norm));
-        const int inner = b.mul(b.silu(b.linear(h, gate)), b.linear(h, up));
+        const int raised = b.linear(h, up);  // before the gate: operators are in the order of calls
+        const int inner = b.mul(b.silu(b.linear(h, gate)), raised);
         x = b.named("x", b.add(x, b.linear(inner, down)));
     }
     b.layer = -1;

@@ -70,6 +70,8 @@ class ExtensionThreads : public ::testing::Test {
                        "INSERT INTO llm_token VALUES (0, CAST('<s>' AS BLOB), 3, 0);"
                        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 49)"
                        "  INSERT INTO llm_token SELECT i, CAST(char(64 + i) AS BLOB), 1, 0 FROM n;"
+                       "UPDATE llm_token SET kind = 3, piece = CAST(iif(id = 48, '<end>', '<bye>')"
+                       "  AS BLOB) WHERE id > 47;"  // what the plan stops at
                        "CREATE INDEX llm_token_piece ON llm_token(piece);"
                        "CREATE INDEX llm_token_special ON llm_token(kind) WHERE kind IN (3, 4);");
         sqlite3_close(db);
