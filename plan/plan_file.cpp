@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "plan/sql_tokens.h"
 #include "plan/statement_size.h"
 
 namespace llmsql {
@@ -44,32 +45,22 @@ std::vector<std::string> words(std::string_view text) {
     return found;
 }
 
-// Walks over the text once, character by character, knowing comments, strings and quoted names.
+// Walks over the text once, piece by piece.
 class Cutter {
   public:
     Cutter(std::string_view text, const std::filesystem::path& path)
         : text_(text), path_(path.string()) {}
 
     void cut(PlanFile& plan) {
-        while (at_ < text_.size()) {
-            if (ended_) {
-                skip_blank_after_end();
-                continue;
-            }
-            if (starts_with("--"))
-                comment();
-            else if (starts_with("/*"))
-                block_comment();
-            else if (const char c = text_[at_]; c == '\'' || c == '"' || c == '`' || c == '[')
-                quoted(c == '[' ? ']' : c);
-            else if (c == ';')
-                end_statement();
-            else {
-                if (start_ == npos && !is_space(c)) begin_statement();
-                advance();
-            }
+        SqlScanner scanner(text_);
+        for (SqlScanner::Word piece; !ended_ && scanner.next_piece(piece);) {
+            at_ = static_cast<size_t>(piece.text.data() - text_.data());
+            take(piece);
+            at_ += piece.text.size();
+            line_ += static_cast<int>(std::ranges::count(piece.text, '\n'));
         }
         if (!ended_) refuse(line_, "the plan is truncated: its last line must be '--@ end N'");
+        check_blank(text_.substr(at_));
         plan.header = std::move(header_);
         plan.sections = std::move(sections_);
     }
@@ -77,36 +68,38 @@ class Cutter {
   private:
     static constexpr size_t npos = std::string_view::npos;
 
-    static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-    bool starts_with(std::string_view what) const { return text_.substr(at_).starts_with(what); }
-
     [[noreturn]] void refuse(int line, const std::string& why) const {
         fail("{}:{}: {}", path_, line, why);
     }
 
-    void advance() {
-        if (text_[at_] == '\n') ++line_;
-        ++at_;
+    void take(const SqlScanner::Word& piece) {
+        using Kind = SqlToken::Kind;
+        const bool comment = piece.kind == Kind::line_comment || piece.kind == Kind::block_comment;
+        if (start_ == npos && !comment && !piece.is(';')) begin_statement(piece.text);
+        if (!piece.closed)
+            refuse(line_, piece.kind == Kind::block_comment ? "this comment is not ended by '*/'"
+                                                            : "this quote is not closed");
+        if (piece.kind == Kind::line_comment)
+            line_comment(piece.text);
+        else if (piece.is(';'))
+            end_statement();
     }
 
-    void comment() {
-        const bool at_line_start = at_ == 0 || text_[at_ - 1] == '\n';
-        const size_t end = std::min(text_.find('\n', at_), text_.size());
-        const std::string_view line = text_.substr(at_, end - at_);
-        if (at_line_start && line.starts_with(kMarker)) {
+    void line_comment(std::string_view line) {
+        if (at_ > 0 && text_[at_ - 1] != '\n') return;  // not a line of its own
+        if (line.starts_with(kMarker)) {
             if (start_ != npos)
                 refuse(statement_line_,
                        "this statement is not ended by ';' before the next section");
             marker(words(line.substr(kMarker.size())));
             comment_.clear();
-        } else if (at_line_start && start_ == npos) {
+        } else if (start_ == npos) {
             const size_t text = std::min(line.find_first_not_of("- "), line.size());
             if (sections_.empty())
                 header_.emplace_back(line.substr(text));
             else
                 comment_ += std::string(line.substr(text)) + "\n";
         }
-        at_ = end;
     }
 
     void marker(const std::vector<std::string>& what) {
@@ -139,36 +132,25 @@ class Cutter {
         ended_ = true;
     }
 
-    void skip_blank_after_end() {
-        if (starts_with("--") || is_space(text_[at_])) {
-            at_ = std::min(text_.find('\n', at_), text_.size());
-            if (at_ < text_.size()) advance();
-            return;
+    // Behind the end may stand comments, and lines that begin with a space.
+    void check_blank(std::string_view rest) {
+        for (; !rest.empty(); ++line_) {
+            if (!rest.starts_with("--") && std::string_view(" \t\r\n").find(rest[0]) == npos)
+                refuse(line_, "nothing may follow '--@ end'");
+            rest.remove_prefix(std::min(rest.find('\n'), rest.size() - 1) + 1);
         }
-        refuse(line_, "nothing may follow '--@ end'");
     }
 
-    void block_comment() {
-        const size_t end = text_.find("*/", at_ + 2);
-        if (end == npos) refuse(line_, "this comment is not ended by '*/'");
-        while (at_ < end + 2) advance();
-    }
-
-    void quoted(char quote) {
-        if (start_ == npos) begin_statement();
-        const int line = line_;
-        for (advance(); at_ < text_.size(); advance())
-            if (text_[at_] == quote) {
-                advance();
-                return;  // a doubled quote opens the next part of the same string at once
-            }
-        refuse(line, "this quote is not closed");
-    }
-
-    void begin_statement() {
-        if (sections_.empty()) refuse(line_, "a statement stands before the first '--@' section");
-        start_ = at_;
-        statement_line_ = line_;
+    // At what is more than spaces and line ends: a form feed, which SQLite passes over, would be a
+    // statement that is none, and is refused as such.
+    void begin_statement(std::string_view piece) {
+        const size_t first = piece.find_first_not_of(" \t\r\n");
+        if (first == npos) return;
+        const auto before = std::ranges::count(piece.substr(0, first), '\n');
+        statement_line_ = line_ + static_cast<int>(before);
+        if (sections_.empty())
+            refuse(statement_line_, "a statement stands before the first '--@' section");
+        start_ = at_ + first;
     }
 
     void end_statement() {
@@ -178,7 +160,6 @@ class Cutter {
                                                    statement_line_, std::exchange(comment_, {})});
             start_ = npos;
         }
-        advance();
     }
 
     void measure(std::string_view sql) {

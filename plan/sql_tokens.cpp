@@ -11,6 +11,9 @@ namespace {
 bool is_name_start(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c & 0x80) != 0;
 }
+bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
+}
 bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
@@ -49,65 +52,82 @@ size_t SqlScanner::end_of(size_t from, bool (*belongs)(char)) const {
 size_t SqlScanner::end_of_number() const {
     size_t end = end_of(at_, is_name_part);
     if (end < sql_.size() && sql_[end] == '.') end = end_of(end + 1, is_name_part);
-    const bool exponent = end < sql_.size() && lower(sql_[end - 1]) == 'e';
-    if (exponent && (sql_[end] == '-' || sql_[end] == '+')) end = end_of(end + 1, is_digit);
-    return end;
+    const bool hexadecimal = end - at_ > 1 && lower(sql_[at_ + 1]) == 'x';
+    const bool exponent = !hexadecimal && lower(sql_[end - 1]) == 'e' && end + 1 < sql_.size() &&
+                          (sql_[end] == '-' || sql_[end] == '+') && is_digit(sql_[end + 1]);
+    return exponent ? end_of(end + 1, is_digit) : end;
 }
 
+/// npos if it is not closed.
 size_t SqlScanner::end_of_quoted(char quote) const {
     for (size_t at = at_ + 1; at < sql_.size(); ++at) {
         if (sql_[at] != quote) continue;
         if (quote == ']' || at + 1 >= sql_.size() || sql_[at + 1] != quote) return at + 1;
         ++at;
     }
-    return sql_.size();
+    return std::string_view::npos;
 }
 
-/// Whether there was something: a space, a comment, or a byte order mark, which is a space to
-/// SQLite.
-bool SqlScanner::skip_blank() {
+SqlToken::Kind SqlScanner::kind_at(size_t& end, bool& closed) const {
+    using Kind = SqlToken::Kind;
     const std::string_view rest = sql_.substr(at_);
     const char c = rest.front();
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f')
-        ++at_;
-    else if (rest.starts_with("--"))
-        at_ = std::min(sql_.find('\n', at_), sql_.size());
-    else if (rest.starts_with("/*"))
-        at_ = std::min(sql_.find("*/", at_ + 2), sql_.size() - 2) + 2;
-    else if (rest.starts_with("\xEF\xBB\xBF"))
-        at_ += 3;
-    else
-        return false;
+    const auto close = [&](size_t found, size_t behind) {
+        closed = found != std::string_view::npos;
+        end = closed ? found + behind : sql_.size();
+    };
+    end = at_ + 1;
+    if (is_space(c)) {
+        end = end_of(at_, [](char each) { return is_space(each) || each == '\v'; });
+        return Kind::space;
+    }
+    if (rest.starts_with("--")) {
+        end = std::min(sql_.find('\n', at_), sql_.size());
+        return Kind::line_comment;
+    }
+    if (rest.starts_with("/*")) {
+        close(sql_.find("*/", at_ + 2), 2);
+        return Kind::block_comment;
+    }
+    if (rest.starts_with("\xEF\xBB\xBF")) {  // a byte order mark
+        end = at_ + 3;
+        return Kind::space;
+    }
+    if (c == '\'' || c == '"' || c == '`' || c == '[') {
+        close(end_of_quoted(c == '[' ? ']' : c), 0);
+        return c == '\'' ? Kind::text : Kind::name;
+    }
+    if (is_name_start(c)) {
+        end = end_of(at_, is_name_part);
+        return Kind::name;
+    }
+    if (c == ':' || c == '@' || c == '?' || c == '$' || c == '#') {
+        end = end_of(at_ + 1, is_name_part);
+        return Kind::parameter;
+    }
+    if (is_digit(c)) {
+        end = end_of_number();
+        return Kind::number;
+    }
+    for (const std::string_view two : {"<=", ">=", "<>", "!=", "==", "||"})
+        if (rest.starts_with(two)) end = at_ + 2;
+    return Kind::symbol;
+}
+
+bool SqlScanner::next_piece(Word& piece) {
+    if (at_ == sql_.size()) return false;
+    size_t end = 0;
+    bool closed = true;
+    const SqlToken::Kind kind = kind_at(end, closed);
+    piece = {kind, sql_.substr(at_, end - at_), closed};
+    at_ = end;
     return true;
 }
 
 bool SqlScanner::next(Word& word) {
-    while (at_ < sql_.size() && skip_blank()) {
-    }
-    if (at_ == sql_.size()) return false;
-    const char c = sql_[at_];
-    using Kind = SqlToken::Kind;
-    size_t end = at_ + 1;
-    Kind kind = Kind::symbol;
-    if (c == '\'' || c == '"' || c == '`' || c == '[') {
-        end = end_of_quoted(c == '[' ? ']' : c);
-        kind = c == '\'' ? Kind::text : Kind::name;
-    } else if (is_name_start(c)) {
-        end = end_of(at_, is_name_part);
-        kind = Kind::name;
-    } else if (c == ':' || c == '@' || c == '?' || c == '$' || c == '#') {
-        end = end_of(at_ + 1, is_name_part);
-        kind = Kind::parameter;
-    } else if (is_digit(c)) {
-        end = end_of_number();
-        kind = Kind::number;
-    } else {
-        for (const std::string_view two : {"<=", ">=", "<>", "!=", "==", "||"})
-            if (sql_.substr(at_).starts_with(two)) end = at_ + 2;
-    }
-    word = {kind, sql_.substr(at_, end - at_)};
-    at_ = end;
-    return true;
+    while (next_piece(word))
+        if (!word.is_blank()) return true;
+    return false;
 }
 
 bool same_name(std::string_view a, std::string_view b) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// SQL cut into words: what is needed to see which tables, ids and operators a statement names.
+// The one scanner of SQL: where comments, texts, names and statements begin and end, as SQLite sees
+// it. Whatever looks into SQL, a plan's or a chat query, looks through this.
 #pragma once
 
 #include <optional>
@@ -10,7 +11,7 @@
 namespace llmsql {
 
 struct SqlToken {
-    enum class Kind { name, number, text, parameter, symbol };
+    enum class Kind { name, number, text, parameter, symbol, space, line_comment, block_comment };
     Kind kind = Kind::symbol;
     std::string text;  // names as written, a string without its quotes, "(" or ">=" …
 
@@ -21,29 +22,35 @@ struct SqlToken {
     std::optional<int64_t> integer() const;
 };
 
-/// The words of one statement, one after the other, where SQLite sees them: what is a comment, a
-/// text or a name to one must not be code to the other. Takes no memory.
+/// The words of SQL, one after the other, where SQLite sees them: what is a comment, a text or a
+/// name to one must not be code to the other. Takes no memory.
 class SqlScanner {
   public:
     struct Word {
         SqlToken::Kind kind = SqlToken::Kind::symbol;
         std::string_view text;  // as written, quotes included
+        bool closed = true;     // false: a text, name or block comment that the SQL ends within
         bool is(char symbol) const {
             return kind == SqlToken::Kind::symbol && text.size() == 1 && text[0] == symbol;
         }
         bool is_quoted() const;
+        bool is_blank() const { return kind >= SqlToken::Kind::space; }
     };
 
     explicit SqlScanner(std::string_view sql) : sql_(sql) {}
 
-    /// False at the end of the text.
+    /// The next word; spaces and comments are passed over. False at the end of the text.
     bool next(Word& word);
+
+    /// The next word, space or comment: end to end they are the text. False at its end. A line
+    /// comment ends before the end of its line.
+    bool next_piece(Word& piece);
 
   private:
     size_t end_of(size_t from, bool (*belongs)(char)) const;
     size_t end_of_number() const;
     size_t end_of_quoted(char quote) const;
-    bool skip_blank();
+    SqlToken::Kind kind_at(size_t& end, bool& closed) const;
 
     std::string_view sql_;
     size_t at_ = 0;

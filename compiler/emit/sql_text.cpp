@@ -6,13 +6,11 @@
 #include <array>
 
 #include "common/error.h"
+#include "plan/sql_tokens.h"
 
 namespace llmsql::compiler {
 namespace {
 
-bool is_space(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
 bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
@@ -44,26 +42,6 @@ constexpr std::string_view kKeywords =
 
 bool is_keyword(std::string_view lower) {
     return kKeywords.find(fmt::format(" {} ", lower)) != std::string_view::npos;
-}
-
-// Where the piece of SQL that starts at `at` ends: a string, a quoted name, a comment, or one byte.
-size_t end_of_token(std::string_view sql, size_t at, std::string_view what) {
-    const std::string_view rest = sql.substr(at);
-    if (rest.starts_with("--")) return std::min(sql.find('\n', at), sql.size());
-    if (rest.starts_with("/*")) {
-        const size_t end = sql.find("*/", at + 2);
-        if (end == std::string_view::npos) fail("{}: a comment is not closed", what);
-        return end + 2;
-    }
-    const char open = sql[at];
-    if (open != '\'' && open != '"' && open != '`' && open != '[') return at + 1;
-    const size_t end = sql.find(open == '[' ? ']' : open, at + 1);
-    if (end == std::string_view::npos) fail("{}: a string or name is not closed", what);
-    return end + 1;
-}
-
-bool is_comment(std::string_view sql, size_t at) {
-    return sql.substr(at).starts_with("--") || sql.substr(at).starts_with("/*");
 }
 
 }  // namespace
@@ -100,23 +78,26 @@ std::string bytes_text(int64_t bytes) {
 }
 
 std::string single_statement(std::string_view sql, std::string_view what) {
-    while (!sql.empty() && is_space(sql.front())) sql.remove_prefix(1);
-    size_t end = 0;  // behind the last byte that is neither space nor comment
-    size_t semicolon = sql.size();
-    for (size_t at = 0; at < sql.size();) {
-        const size_t next = end_of_token(sql, at, what);
-        if (!is_space(sql[at]) && !is_comment(sql, at)) {
-            if (sql[at] == ';')
-                semicolon = std::min(semicolon, at);
-            else if (semicolon < at)
-                fail("{}: more than one statement", what);
-            else
-                end = next;
-        }
-        at = next;
+    size_t begin = std::string_view::npos;  // of what is no space
+    size_t end = 0;                         // behind the last word
+    bool over = false;
+    SqlScanner scanner(sql);
+    for (SqlScanner::Word piece; scanner.next_piece(piece);) {
+        if (!piece.closed)
+            fail("{}: a {} is not closed", what,
+                 piece.kind == SqlToken::Kind::block_comment ? "comment" : "string or name");
+        const auto at = static_cast<size_t>(piece.text.data() - sql.data());
+        if (piece.kind != SqlToken::Kind::space) begin = std::min(begin, at);
+        if (piece.is_blank()) continue;
+        if (piece.is(';'))
+            over = true;
+        else if (over)
+            fail("{}: more than one statement", what);
+        else
+            end = at + piece.text.size();
     }
     if (end == 0) fail("{}: there is no statement", what);
-    const std::string_view statement = sql.substr(0, end);
+    const std::string_view statement = sql.substr(begin, end - begin);
     if (statement.find('\0') != std::string_view::npos) fail("{}: contains a NUL character", what);
     for (size_t line = 0; line < statement.size();) {
         const size_t text = statement.find_first_not_of(" \t", line);

@@ -3,12 +3,14 @@
 #include "runtime/program/program.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <utility>
 
 #include "common/error.h"
 #include "common/hash.h"
 #include "plan/plan_file.h"
+#include "plan/sql_tokens.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/profile/profiler.h"
 #include "runtime/program/engine.h"
@@ -37,20 +39,6 @@ struct Prepared {
     bool by_run = false;                  // it depends on which sequence a row belongs to
     size_t index = 0;                     // among the statements of forward and logits
 };
-
-// In capitals.
-std::string first_word(const std::string& sql) {
-    std::string word;
-    for (const char c : sql) {
-        if (c >= 'a' && c <= 'z')
-            word += static_cast<char>(c - 'a' + 'A');
-        else if (c >= 'A' && c <= 'Z')
-            word += c;
-        else
-            break;
-    }
-    return word;
-}
 
 // Of the model's tokenizer: ids count from 0.
 int64_t token_count(const ModelDb& db) {
@@ -160,9 +148,11 @@ Prepared Program::State::prepare_statement(const PlanStatement& statement, Sandb
     if (sqlite3_stmt_isexplain(raw)) fail("{}: a plan may not do this here: EXPLAIN", place);
     // SQLite does not ask the authorizer about all of the others: not about VACUUM, nor about a
     // REINDEX that finds nothing.
-    const std::string verb = first_word(statement.sql);
-    if (verb != "CREATE" && verb != "INSERT" && verb != "SELECT" && verb != "VALUES")
-        fail("{}: a plan may not do this here: {}", place, verb);
+    SqlScanner::Word verb;
+    SqlScanner(statement.sql).next(verb);
+    if (std::ranges::none_of(std::array{"create", "insert", "select", "values"},
+                             [&](std::string_view may) { return same_name(verb.text, may); }))
+        fail("{}: a plan may not do this here: {}", place, verb.text);
     prepared.writes = sqlite3_column_count(raw) == 0;
     return prepared;
 }
