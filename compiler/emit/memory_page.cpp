@@ -10,7 +10,6 @@
 #include "common/error.h"
 #include "compiler/emit/sql_text.h"
 #include "compiler/memory/byte_size.h"
-#include "compiler/memory/replacement.h"
 #include "compiler/memory/residency.h"
 
 namespace llmsql::compiler {
@@ -127,7 +126,6 @@ std::string schedule_page(const Model& model, const Plan& plan) {
     for (const Pass::Tile& tile : pass.tiles) most_tile = std::max(most_tile, tile.bytes);
 
     const int64_t scanned = pass.scanned_bytes();
-    const int64_t capacity = matrix_capacity(plan, model.params);
     const bool choices = residency.most_bytes.has_value();
     const auto line = [&](std::string_view name, int64_t bytes) {
         page.add("{:<32}{:>15}{:>9.1f} %\n", name, bytes, percent(bytes, scanned));
@@ -140,10 +138,6 @@ std::string schedule_page(const Model& model, const Plan& plan) {
     line(residency.read_bytes == residency.lower_bound ? "lower bound (attained: optimal)"
                                                        : "lower bound",
          residency.lower_bound);
-    if (choices) return page.take();  // the others follow a trace, and there is none beforehand
-    line("would read with Belady", steady_bytes(pass, Policy::belady, capacity));
-    line("would read with LRU", steady_bytes(pass, Policy::lru, capacity));
-    line("would read with FIFO", steady_bytes(pass, Policy::fifo, capacity));
     page.add("largest tile{:>35}\n", most_tile);
     return page.take();
 }

@@ -8,7 +8,6 @@
 #include <set>
 
 #include "compiler/emit/compile.h"
-#include "compiler/memory/replacement.h"
 #include "compiler/memory/residency.h"
 
 namespace llmsql::compiler {
@@ -38,7 +37,7 @@ Json held_json(const Plan& plan, const std::vector<Param>& params) {
     return held;
 }
 
-Json schedule_json(const Plan& plan, const std::vector<Param>& params, bool rivals) {
+Json schedule_json(const Plan& plan, const std::vector<Param>& params) {
     const Pass pass = pass_of(plan, params);
     const PlanResidency& residency = *plan.residency;
     Json json{{"scanned", pass.scanned_bytes()},
@@ -46,12 +45,6 @@ Json schedule_json(const Plan& plan, const std::vector<Param>& params, bool riva
               {"bound", residency.lower_bound},
               {"held", residency.pool}};
     if (residency.most_bytes) json["most"] = *residency.most_bytes;
-    if (residency.most_bytes) return json;  // there is no trace that policies could follow
-    const int64_t capacity = matrix_capacity(plan, params);
-    json["lru"] = steady_bytes(pass, Policy::lru, capacity);
-    if (!rivals) return json;
-    json["belady"] = steady_bytes(pass, Policy::belady, capacity);
-    json["fifo"] = steady_bytes(pass, Policy::fifo, capacity);
     return json;
 }
 
@@ -59,7 +52,7 @@ Json budget_json(const Plan& plan, const std::vector<Param>& params, int workers
     Json json{{"chunk", plan.chunk}, {"peak", all_bytes(plan, params, workers)}};
     if (plan.residency) {
         json["budget"] = plan.residency->budget;
-        json["schedule"] = schedule_json(plan, params, false);
+        json["schedule"] = schedule_json(plan, params);
         json["held"] = held_json(plan, params);
     }
     Json parts = Json::array();
@@ -98,7 +91,6 @@ Json compiled_json(const Model& model, const OpGraph& graph, const Plan& plan,
     const Budget with = budget.value_or(Budget{});
     Json json{{"graph", model.graph}, {"workers", with.workers}};
     json["this"] = budget_json(plan, params, with.workers);
-    if (plan.residency) json["this"]["schedule"] = schedule_json(plan, params, true);
 
     const Plan unlimited = make_plan(model, graph, sizes);
     const int64_t all = all_bytes(unlimited, params, with.workers);

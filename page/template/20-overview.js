@@ -28,9 +28,8 @@
                     schedule.read === schedule.bound
                         ? 'no schedule reads less'
                         : 'lower bound ' + bytesText(schedule.bound)));
-    tiles.push(tile('with LRU instead', schedule.lru === undefined
-        ? '–' : exact(schedule.lru, bytesText, 'lru'),
-                    schedule.lru === undefined ? 'tokens choose: no trace beforehand' : 'read per token'));
+    tiles.push(tile('scanned per token', exact(schedule.scanned, bytesText, 'scanned'),
+                    'all of it would be read again, were nothing held'));
   } else if (data.budget) {
     tiles.push(tile('read per token', exact(streamed, bytesText, 'read'),
                     'what is not held, once a pass'));

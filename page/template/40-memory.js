@@ -56,6 +56,7 @@ if (compiled && compiled.budgets.length > 1) (function budgets() {
   const says = h('output', {id: 'budget-says', for: 'budget', 'aria-live': 'polite'});
   const chart = h('div'), parts = h('div');
   const readOf = (b) => b.schedule ? b.schedule.read : 0;
+  const scannedBy = (b) => b.schedule ? b.schedule.scanned : undefined;
   section('budgets', 'Other budgets',
       h('p', {}, 'Each point is this model compiled for another budget, by the compiler itself. ',
         'Move the slider (or use the arrow keys) to see what it would hold and read.'),
@@ -65,13 +66,12 @@ if (compiled && compiled.budgets.length > 1) (function budgets() {
   const drawChart = redrawn(chart, (width) => {
     const height = 240, left = 62, right = 14, top = 12, bottom = 44;
     const peak = (b) => b.peak / 1048576;
-    const most = Math.max(...list.map((b) => Math.max(readOf(b), (b.schedule && b.schedule.lru) || 0)), 1);
+    const most = Math.max(...list.map((b) => Math.max(readOf(b), scannedBy(b) || 0)), 1);
     const first = peak(list[0]), last = peak(list[list.length - 1]);
     const x = (b) => left + (width - left - right) * (peak(b) - first) / Math.max(1, last - first);
     const y = (bytes) => top + (height - top - bottom) * (1 - bytes / most);
     const path = (of) => list.filter((b) => of(b) !== undefined)
         .map((b, i) => (i ? 'L' : 'M') + x(b).toFixed(1) + ' ' + y(of(b)).toFixed(1)).join('');
-    const lru = list.some((b) => b.schedule && b.schedule.lru !== undefined);
     return [
       h('svg', {viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label':
                 'Bytes read per token over the process\'s peak memory'},
@@ -85,8 +85,8 @@ if (compiled && compiled.budgets.length > 1) (function budgets() {
           'peak memory, MiB'),
         h('text', {x: 12, y: top + (height - top - bottom) / 2, 'text-anchor': 'middle',
                    transform: `rotate(-90 12 ${top + (height - top - bottom) / 2})`}, 'MB read per token'),
-        lru ? h('path', {d: path((b) => b.schedule && b.schedule.lru), fill: 'none',
-                         stroke: color('rival'), 'stroke-width': 2.5, 'stroke-dasharray': '7 5'}) : null,
+        h('path', {d: path(scannedBy), fill: 'none', stroke: color('rival'), 'stroke-width': 2.5,
+                   'stroke-dasharray': '7 5'}),
         h('path', {d: path(readOf), fill: 'none', stroke: color('held'), 'stroke-width': 3}),
         list.map((b) => h('circle', {cx: x(b), cy: y(readOf(b)), r: 3, fill: color('held')})),
         h('line', {x1: x(list[at]), x2: x(list[at]), y1: top, y2: height - bottom,
@@ -94,7 +94,7 @@ if (compiled && compiled.budgets.length > 1) (function budgets() {
         h('circle', {cx: x(list[at]), cy: y(readOf(list[at])), r: 6, fill: color('focus')})),
       legend([['held', 'this schedule' + (list.every((b) => !b.schedule || b.schedule.read === b.schedule.bound)
                         ? ' (equal to the lower bound)' : '')],
-              lru ? ['rival', 'LRU with the same memory', true] : null].filter(Boolean)),
+              ['rival', 'all that a token scans', true]]),
     ].reduce((holder, child) => (holder.append(child), holder), h('div'));
   });
 
@@ -125,8 +125,7 @@ if (compiled && compiled.budgets.length > 1) (function budgets() {
   const bars = [];
   if (s) {
     const entries = [['reads, by this schedule', s.read, 'held'], ['lower bound', s.bound, 'arena'],
-                     ['Bélády', s.belady, 'rest'], ['LRU', s.lru, 'rival'], ['FIFO', s.fifo, 'rest'],
-                     ['scans in all', s.scanned, 'rest']].filter(([, bytes]) => bytes !== undefined);
+                     ['scans in all', s.scanned, 'rest']];
     bars.push(h('div', {class: 'rows', style: 'margin: .75rem 0 1.25rem'}, entries.map(([name, bytes, c]) => [
       h('span', {class: 'what'}, name),
       h('div', {class: 'meter'}, h('span', {style:

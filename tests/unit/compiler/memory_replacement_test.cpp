@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Bélády against everything that any policy could do; LRU and FIFO on cycles and by hand.
-#include "compiler/memory/replacement.h"
+#include "bench/replacement/replacement.h"
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>

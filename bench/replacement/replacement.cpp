@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Simulating replacement policies. See replacement.h.
-#include "compiler/memory/replacement.h"
+#include "bench/replacement/replacement.h"
 
 #include <algorithm>
 #include <set>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Replacement policies on traces: the optimum where tiles are of one size, and the usual policies
-// that the schedule is compared with. For the tests and `llmsqlc --emit=schedule`: the runtime
-// follows the plan's rows and has no policy.
+// that the schedule is compared with. For the tests and bench_replacement: the runtime follows the
+// plan's rows and has no policy.
 #pragma once
 
 #include <cstdint>
