@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # The back half of the compiler: statements, memory, SQL text; and the llmsqlc program.
 target_sources(llmsql_compiler PRIVATE
-  ir/op_graph.cpp ir/plan.cpp ir/text.cpp
+  ir/op_graph.cpp ir/plan.cpp ir/plan_text.cpp ir/text.cpp
+  passes/passes.cpp
   fuse/split.cpp fuse/storage.cpp fuse/fuse.cpp
   memory/arena.cpp memory/verify.cpp
   memory/schedule.cpp memory/residency.cpp memory/verify_residency.cpp

@@ -2,7 +2,6 @@
 // The operator table. See operators.h for what each field means.
 #include "operators/operators.h"
 
-#include <algorithm>
 #include <array>
 
 namespace llmsql {
@@ -11,72 +10,71 @@ namespace {
 constexpr std::array kOperators{
     Operator{.name = "embed",
              .sql = "llm_embed",
-             .min_args = 2,
-             .max_args = 2,
              .locality = Locality::matrix,
              .signature = "(weight: param[n, d], tokens: tokens) -> [T, d]",
              .sql_form = "llm_embed(weight.data, :tokens)",
-             .summary = "Row tokens[t] of the weight for each token t."},
+             .summary = "Row tokens[t] of the weight for each token t.",
+             .weight = WeightUse::picked,
+             .effort = 30},
     Operator{.name = "linear",
              .sql = "llm_linear",
-             .min_args = 2,
-             .max_args = 3,
              .locality = Locality::matrix,
              .signature = "(x: [T, k], weight: param[n, k], bias: param[n]?) -> [T, n]",
              .sql_form = "llm_linear(x.data, weight.data[, bias.data])",
              .summary = "x times the transposed weight, plus the bias: y[t, i] = sum over j of "
                         "x[t, j] * weight[i, j] + bias[i]. A q8 or q4 weight takes a q8 tensor, an "
-                        "f32 or f16 weight an f32 tensor."},
+                        "f32 or f16 weight an f32 tensor.",
+             .input = Input::as_weight,
+             .weight = WeightUse::scanned,
+             .effort = 31},
     Operator{.name = "rms_norm",
              .sql = "llm_rms_norm",
-             .min_args = 3,
-             .max_args = 3,
              .locality = Locality::head,
              .signature = "(x: [T, ..., d], weight: param[d], eps: number) -> [T, ..., d]",
              .sql_form = "llm_rms_norm(x.data, weight.data, eps)",
              .summary = "x / sqrt(mean(x * x) + eps) * weight over the last dimension (Zhang and "
-                        "Sennrich, 2019)."},
+                        "Sennrich, 2019).",
+             .numbers = {NumberRule{.name = "eps", .must_be = "at least 0"}},
+             .effort = 23},
     Operator{.name = "rope",
              .sql = "llm_rope",
-             .min_args = 3,
-             .max_args = 4,
              .locality = Locality::head,
              .positive = 2,
              .signature = "(x: [T, h, 2*f], base: number, factors: param[f]?) -> [T, h, 2*f]",
              .sql_form = "llm_rope(x.data, :position, base[, factors.data])",
              .summary = "Rotary position embedding (Su et al., 2021) in the split-half form: "
                         "elements i and i + f are rotated by (position + t) * base^(-i/f), divided "
-                        "by factors[i] where there are factors."},
+                        "by factors[i] where there are factors.",
+             .numbers = {NumberRule{.name = "base", .above = true, .must_be = "positive"}},
+             .effort = 24},
     Operator{.name = "softmax",
              .sql = "llm_softmax",
-             .min_args = 1,
-             .max_args = 1,
              .locality = Locality::head,
              .signature = "(x: [T, ..., d]) -> [T, ..., d]",
              .sql_form = "llm_softmax(x.data)",
-             .summary = "exp(x) / sum of exp(x) over the last dimension."},
-    Operator{.name = "top",
-             .sql = "llm_top",
-             .min_args = 2,
-             .max_args = 2,
-             .locality = Locality::head,
-             .signature = "(x: [T, ..., d], count: number) -> [T, ..., d]",
-             .sql_form = "llm_top(x.data, count)",
-             .summary = "The `count` largest of the last dimension stay, of equals the first ones; "
-                        "the others become 0."},
+             .summary = "exp(x) / sum of exp(x) over the last dimension.",
+             .effort = 22},
+    Operator{
+        .name = "top",
+        .sql = "llm_top",
+        .locality = Locality::head,
+        .signature = "(x: [T, ..., d], count: number) -> [T, ..., d]",
+        .sql_form = "llm_top(x.data, count)",
+        .summary = "The `count` largest of the last dimension stay, of equals the first ones; "
+                   "the others become 0.",
+        .numbers = {NumberRule{
+            .name = "count", .least = 1, .whole = true, .must_be = "a whole number of at least 1"}},
+        .effort = 21},
     Operator{.name = "normalize",
              .sql = "llm_normalize",
-             .min_args = 1,
-             .max_args = 1,
              .locality = Locality::head,
              .signature = "(x: [T, ..., d]) -> [T, ..., d]",
              .sql_form = "llm_normalize(x.data)",
-             .summary = "x / sum of x over the last dimension."},
+             .summary = "x / sum of x over the last dimension.",
+             .effort = 20},
     Operator{
         .name = "linear_each",
         .sql = "llm_linear_each",
-        .min_args = 5,
-        .max_args = 5,
         .locality = Locality::choice,
         .aggregate = true,
         .signature = "(x: [T, k], table: table[m, n, k], choice: [T, m], u: number) -> [T, u, n]",
@@ -84,11 +82,17 @@ constexpr std::array kOperators{
         .summary = "x times each of the matrices that its token chooses: y[t, r, i] = sum over "
                    "j of x[t, j] * table[c, i, j], where c is the r-th column in which "
                    "choice[t] is not 0. There may be u of them at most; where there are fewer, "
-                   "the rest is 0."},
+                   "the rest is 0.",
+        .input = Input::as_weight,
+        .weight = WeightUse::scanned,
+        .choices = Choices::made,
+        .numbers = {NumberRule{
+            .name = "u", .least = 1, .whole = true, .must_be = "a whole number of at least 1"}},
+        .dimensions = {DimensionRule::Kind::at_most, "u", "m",
+                       "{} of {} matrices cannot be chosen"},
+        .effort = 41},
     Operator{.name = "linear_sum",
              .sql = "llm_linear_sum",
-             .min_args = 4,
-             .max_args = 4,
              .locality = Locality::choice,
              .aggregate = true,
              .signature = "(x: [T, u, k], table: table[m, n, k], choice: [T, m]) -> [T, n]",
@@ -96,12 +100,13 @@ constexpr std::array kOperators{
              .summary =
                  "The sum over the chosen matrices, each times its share: y[t, i] = sum over "
                  "r and j of choice[t, c] * x[t, r, j] * table[c, i, j], with c as in "
-                 "linear_each. The sum goes by rising c."},
+                 "linear_each. The sum goes by rising c.",
+             .weight = WeightUse::scanned,
+             .choices = Choices::summed,
+             .effort = 40},
     Operator{
         .name = "attention",
         .sql = "llm_attention",
-        .min_args = 6,
-        .max_args = 7,
         .locality = Locality::cache,
         .aggregate = true,
         .signature = "(q: [T, h, d], k: [T, g, d], v: [T, g, d], scale: number = 1 / sqrt(d), "
@@ -110,35 +115,38 @@ constexpr std::array kOperators{
         .summary = "Causal attention of each query over the cache blocks that the statement "
                    "selects: softmax(scale * q k) v, where query head i reads key-value head "
                    "i * g / h and, with a window w > 0, only the last w positions, itself "
-                   "among them."},
+                   "among them.",
+        .sees_other_rows = true,
+        .looks_back = "window",
+        .numbers = {NumberRule{.name = "window",
+                               .whole = true,
+                               .must_be = "a whole number of positions, or 0 for none"}},
+        .dimensions = {DimensionRule::Kind::multiple, "h", "g",
+                       "{} query heads cannot share {} key-value heads evenly"},
+        .effort = 50},
     Operator{.name = "add",
              .sql = "llm_add",
-             .min_args = 2,
-             .max_args = 2,
              .locality = Locality::element,
              .signature = "(a: [...], b: [...]) -> [...]",
              .sql_form = "llm_add(a.data, b.data)",
-             .summary = "a + b; written + in a graph file."},
+             .summary = "a + b; written + in a graph file.",
+             .infix = "+"},
     Operator{.name = "mul",
              .sql = "llm_mul",
-             .min_args = 2,
-             .max_args = 2,
              .locality = Locality::element,
              .signature = "(a: [...], b: [...]) -> [...]",
              .sql_form = "llm_mul(a.data, b.data)",
-             .summary = "a * b, element by element; written * in a graph file."},
+             .summary = "a * b, element by element; written * in a graph file.",
+             .infix = "*"},
     Operator{.name = "scale",
              .sql = "llm_scale",
-             .min_args = 2,
-             .max_args = 2,
              .locality = Locality::element,
              .signature = "(x: [...], factor: number) -> [...]",
              .sql_form = "llm_scale(x.data, factor)",
-             .summary = "x times a number; number * x in a graph file is the same."},
+             .summary = "x times a number; number * x in a graph file is the same.",
+             .infix = "*"},
     Operator{.name = "silu",
              .sql = "llm_silu",
-             .min_args = 1,
-             .max_args = 1,
              .locality = Locality::element,
              .signature = "(x: [...]) -> [...]",
              .sql_form = "llm_silu(x.data)",
@@ -146,16 +154,12 @@ constexpr std::array kOperators{
     Operator{
         .name = "gelu",
         .sql = "llm_gelu",
-        .min_args = 1,
-        .max_args = 1,
         .locality = Locality::element,
         .signature = "(x: [...]) -> [...]",
         .sql_form = "llm_gelu(x.data)",
         .summary = "The tanh form of GELU: x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))."},
     Operator{.name = "tanh",
              .sql = "llm_tanh",
-             .min_args = 1,
-             .max_args = 1,
              .locality = Locality::element,
              .signature = "(x: [...]) -> [...]",
              .sql_form = "llm_tanh(x.data)",
@@ -165,45 +169,40 @@ constexpr std::array kOperators{
              .signature = "(x: [T, h*d], h: number) -> [T, h, d]",
              .summary = "Views the last dimension as h heads of equal width."},
     Operator{.sql = "llm_quantize",
-             .min_args = 1,
-             .max_args = 1,
              .locality = Locality::plan,
              .signature = "(x: [...]) -> [...]",
              .sql_form = "llm_quantize(x.data)",
              .summary = "x as int8 codes in blocks of 32 with an f32 scale each: scale = "
-                        "max|x| / 127. What a linear over q8 or q4 weights reads."},
+                        "max|x| / 127. What a linear over q8 or q4 weights reads.",
+             .wrap = Wrap::stores_q8,
+             .effort = -1},
     Operator{.sql = "llm_concat",
-             .min_args = 1,
-             .max_args = 1,
              .locality = Locality::plan,
              .aggregate = true,
              .signature = "(x: [T, n]) -> [T, sum of n over the rows]",
-             .sql_form = "llm_concat(llm_linear(x.data, weight.data))",
+             .sql_form = "llm_concat(x)",
              .summary = "The values of all selected rows side by side: several projections of one "
-                        "input in one scan."},
+                        "input in one scan, as in llm_concat(llm_linear(x.data, weight.data)).",
+             .wrap = Wrap::joins},
     Operator{.sql = "llm_rows",
-             .min_args = 3,
-             .max_args = 3,
              .locality = Locality::plan,
              .signature = "(x: [T, ...], first: number, rows: number) -> [rows, ...]",
              .sql_form = "llm_rows(x.data, :first, :rows)",
              .summary =
                  "Rows first to first + rows - 1 of a stored tensor: the tokens whose logits "
-                 "are wanted."},
+                 "are wanted.",
+             .wrap = Wrap::picks_rows,
+             .effort = -1},
     Operator{.sql = "llm_shape",
-             .min_args = 1,
-             .max_args = 1,
              .locality = Locality::inspect,
              .signature = "(x: [...]) -> text",
-             .sql_form = "llm_shape(data)",
+             .sql_form = "llm_shape(x.data)",
              .summary = "The type and shape of a tensor, parameter or deferred value as text: "
                         "'f32[12, 9, 64]'."},
     Operator{.sql = "llm_stats",
-             .min_args = 1,
-             .max_args = 1,
              .locality = Locality::inspect,
              .signature = "(x: [...]) -> text",
-             .sql_form = "llm_stats(data)",
+             .sql_form = "llm_stats(x.data)",
              .summary = "Minimum, maximum, mean, root mean square and first elements as JSON."},
 };
 
@@ -211,16 +210,6 @@ constexpr std::array kOperators{
 
 std::span<const Operator> operators() {
     return kOperators;
-}
-
-const Operator* find_operator(std::string_view name) {
-    const auto found = std::ranges::find(kOperators, name, &Operator::name);
-    return name.empty() || found == kOperators.end() ? nullptr : &*found;
-}
-
-const Operator* find_sql_operator(std::string_view sql_name) {
-    const auto found = std::ranges::find(kOperators, sql_name, &Operator::sql);
-    return sql_name.empty() || found == kOperators.end() ? nullptr : &*found;
 }
 
 }  // namespace llmsql

@@ -43,7 +43,7 @@ struct OutlineTiles {
 struct OutlineWeights {
     int first = 0, last = 0;
     bool chosen = false;  // a table of matrices: of which a token uses those that it chooses
-    bool picked = false;  // rows of it, by llm_embed
+    bool picked = false;  // rows of it, as llm_embed does
 };
 
 struct OutlineLayer {

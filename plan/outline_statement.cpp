@@ -7,11 +7,11 @@
 #include "plan/outline_statement.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <string_view>
 #include <utility>
 
+#include "operators/operators.h"
 #include "plan/sql_tokens.h"
 
 namespace llmsql {
@@ -59,6 +59,10 @@ class Reader {
             if (tokens_[i].kind == SqlToken::Kind::name && tokens_[i].text.starts_with("llm_") &&
                 tokens_[i + 1].is_symbol("("))
                 step_.operators.push_back(tokens_[i].text);
+        picks_ = std::ranges::any_of(step_.operators, [](const std::string& name) {
+            const Operator* op = find_sql_operator(name);
+            return op && op->weight == WeightUse::picked;
+        });
         const size_t select = end_of_clause(tokens_, 0, {"select"});
         const size_t from = end_of_clause(tokens_, select, {"from"});
         const size_t where = end_of_clause(tokens_, from, {"where"});
@@ -192,9 +196,8 @@ class Reader {
             if (id <= *source.last) step_.understood = false;
         } else if (source.table == "param" && source.first && source.last && *source.first >= 1 &&
                    *source.first <= *source.last && *source.last <= count) {
-            step_.weights.push_back(
-                {static_cast<int>(*source.first), static_cast<int>(*source.last), source.chosen,
-                 std::ranges::find(step_.operators, "llm_embed") != step_.operators.end()});
+            step_.weights.push_back({static_cast<int>(*source.first),
+                                     static_cast<int>(*source.last), source.chosen, picks_});
         } else if (source.table != "chosen") {
             step_.understood = false;
         }
@@ -203,15 +206,12 @@ class Reader {
     // The operator that takes a statement's time, the others being on its way.
     std::string operation() const {
         if (step_.stores) return "cache";
-        constexpr std::array kHeaviest{
-            "llm_attention", "llm_linear_each", "llm_linear_sum", "llm_linear", "llm_embed",
-            "llm_rope",      "llm_rms_norm",    "llm_softmax",    "llm_top",    "llm_normalize"};
-        for (const char* heavy : kHeaviest)
-            if (std::ranges::find(step_.operators, heavy) != step_.operators.end())
-                return heavy + 4;
-        for (const std::string& name : step_.operators)
-            if (name != "llm_quantize" && name != "llm_rows") return name.substr(4);
-        return step_.operators.empty() ? "select" : step_.operators.front().substr(4);
+        const auto effort = [](const std::string& name) {
+            const Operator* op = find_sql_operator(name);
+            return op ? op->effort : 0;
+        };
+        const auto most = std::ranges::max_element(step_.operators, {}, effort);
+        return most == step_.operators.end() ? "select" : most->substr(4);
     }
 
     OutlineStep& step_;
@@ -219,6 +219,7 @@ class Reader {
     const Tokens tokens_;
     std::map<std::string, Source> sources_;
     std::vector<std::string> order_;  // aliases, as FROM has them
+    bool picks_ = false;              // rows of matrices: an operator of the statement does
 };
 
 }  // namespace

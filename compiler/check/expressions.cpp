@@ -347,14 +347,14 @@ Type ExpressionChecker::check_binary(const ast::Expr& expr, const Scope& scope) 
         if (op == "/") return Type::number(*a.dim / *b.dim);
         return Type::number();
     }
-    if (a.kind == Kind::tensor && b.kind == Kind::tensor && (op == "+" || op == "*")) {
+    if (a.kind == Kind::tensor && b.kind == Kind::tensor && find_infix(op, false)) {
         if (a.shape != b.shape)
             return error(expr.at, fmt::format("'{}' takes equal shapes, not {} and {}", op,
                                               quoted_shape(a), quoted_shape(b)));
         return a;
     }
-    if (op == "*" && a.kind == Kind::tensor && b.kind == Kind::number) return a;
-    if (op == "*" && a.kind == Kind::number && b.kind == Kind::tensor) return b;
+    if (a.kind == Kind::tensor && b.kind == Kind::number && find_infix(op, true)) return a;
+    if (a.kind == Kind::number && b.kind == Kind::tensor && find_infix(op, true)) return b;
     const bool tensors = a.kind == Kind::tensor || b.kind == Kind::tensor;
     return error(expr.at,
                  fmt::format("'{}' does not work on {} and {}{}", op, describe(a), describe(b),

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <mutex>
 
 #include "common/error.h"
 #include "compiler/parse/parser.h"
@@ -24,6 +26,7 @@ class RuleParser {
         do signature.params.push_back(param());
         while (accept(","));
         expect(")");
+        if (op_.name.empty()) return signature;  // not for graphs: its result is said in words
         expect("->");
         signature.result = shape();
         return signature;
@@ -342,13 +345,12 @@ size_t Signature::required() const {
 }
 
 const Signature& signature_of(const Operator& op) {
-    static const std::map<std::string_view, Signature> all = [] {
-        std::map<std::string_view, Signature> made;
-        for (const Operator& each : operators())
-            if (!each.name.empty()) made.emplace(each.name, RuleParser(each).parse());
-        return made;
-    }();
-    return all.at(op.name);
+    static std::mutex mutex;
+    static std::map<std::string, Signature, std::less<>> parsed;  // by the rule's text
+    const std::lock_guard guard(mutex);
+    const auto found = parsed.find(op.signature);
+    if (found != parsed.end()) return found->second;
+    return parsed.emplace(op.signature, RuleParser(op).parse()).first->second;
 }
 
 std::optional<std::vector<int>> match_arguments(const Operator& op, const ast::Expr& call,

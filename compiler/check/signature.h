@@ -37,8 +37,8 @@ struct Signature {
     size_t required() const;  // params with neither `?` nor default
 };
 
-/// The parsed rule of an operator of the graph language. Thread-safe; throws Error only if the
-/// table itself is malformed.
+/// An operator's parsed rule; without a result for what is not of the graph language. Thread-safe;
+/// throws Error only if the table itself is malformed.
 const Signature& signature_of(const Operator& op);
 
 /// For each parameter of the signature the index of its argument, -1 where there is none. Errors

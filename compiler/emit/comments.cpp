@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "common/error.h"
+#include "compiler/check/signature.h"
 #include "compiler/emit/sql_text.h"
 #include "compiler/emit/statements.h"
 #include "compiler/ir/text.h"
@@ -26,26 +27,40 @@ class Formula {
             case PlanExpr::Kind::call:
                 break;
         }
-        if (e.calls("llm_concat")) return text(e.args[0]);
-        if (e.calls("llm_quantize") && e.args[0].kind == PlanExpr::Kind::call &&
-            !e.args[0].calls("llm_rows"))
+        if (e.wraps(Wrap::joins)) return text(e.args[0]);
+        if (e.wraps(Wrap::stores_q8) && e.args[0].is_call() && !e.args[0].wraps(Wrap::picks_rows))
             return text(e.args[0]);
-        if (e.calls("add")) return fmt::format("{} + {}", text(e.args[0]), text(e.args[1]));
-        if (e.calls("mul") || e.calls("scale"))
-            return fmt::format("{} * {}", factor(e.args[0]), factor(e.args[1]));
-        if (e.calls("attention")) return attention(e);
-        if (e.calls("embed")) return fmt::format("embed({}, tokens)", text(e.args[0]));
-        // Epsilons and rope bases stand in the SQL below.
-        std::string list;
-        for (const PlanExpr& arg : e.args)
-            if (arg.kind != PlanExpr::Kind::number) list += (list.empty() ? "" : ", ") + text(arg);
-        const std::string_view name = e.op->name.empty() ? e.op->sql.substr(4) : e.op->name;
-        return fmt::format("{}({})", name, list);
+        if (!e.op->infix.empty())
+            return fmt::format("{} {} {}", operand(e, 0), e.op->infix, operand(e, 1));
+        return fmt::format("{}({})", e.op->name.empty() ? e.op->sql.substr(4) : e.op->name,
+                           list(e));
     }
 
   private:
-    std::string factor(const PlanExpr& e) const {
-        return e.calls("add") ? fmt::format("({})", text(e)) : text(e);
+    // In brackets where it is a sum in a product.
+    std::string operand(const PlanExpr& e, size_t index) const {
+        const PlanExpr& arg = e.args[index];
+        const bool looser = arg.is_call() && arg.op->infix == "+" && e.op->infix != "+";
+        return looser ? fmt::format("({})", text(arg)) : text(arg);
+    }
+
+    // Epsilons and rope bases stand in the SQL below; what a cache holds is called by its number.
+    std::string list(const PlanExpr& e) const {
+        std::string text;
+        bool cache = false;
+        const auto add = [&](const std::string& one) { text += (text.empty() ? "" : ", ") + one; };
+        for (const SignatureParam& param : signature_of(*e.op).params) {
+            const PlanExpr* arg = e.argument(param.name);
+            if (param.kind == SignatureParam::Kind::tokens)
+                add(param.name);
+            else if (param.kind == SignatureParam::Kind::tensor && !arg && !cache)
+                add(fmt::format("cache {}", statement_.cache)), cache = true;
+            else if (arg && arg->kind != PlanExpr::Kind::number)
+                add(this->text(*arg));
+            else if (arg && param.name == e.op->looks_back && arg->number > 0)
+                add(fmt::format("{} {:.0f}", param.name, arg->number));
+        }
+        return text;
     }
 
     std::string param(const PlanExpr& e) const {
@@ -53,12 +68,6 @@ class Formula {
         return e.id == e.last || params_[static_cast<size_t>(e.id - 1)].item >= 0
                    ? name(e.id)
                    : name(e.id) + " … " + name(e.last);
-    }
-
-    std::string attention(const PlanExpr& e) const {
-        const double window = e.args[2].number;
-        return fmt::format("attention({}, cache {}{})", text(e.args[0]), statement_.cache,
-                           window > 0 ? fmt::format(", window {:.0f}", window) : "");
     }
 
     const Plan& plan_;

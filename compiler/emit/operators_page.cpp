@@ -26,12 +26,12 @@ constexpr std::array kFamilies{
            "element and head operators."},
     Family{Locality::matrix, "Matrix operators",
            "A whole row of a stored tensor, or a token's id, against a parameter."},
-    Family{
-        Locality::choice, "Choices",
-        "Matrices of a table, of which each token uses some. They read stored tensors, stand "
-        "alone in a statement, and read only the matrices that some token of the pass has "
-        "chosen. Their results have a row for each choice; element and head operators, but rope, "
-        "take such rows, and linear_sum adds them up."},
+    Family{Locality::choice, "Choices",
+           "Matrices of a table, of which each token uses some. They read stored tensors, stand "
+           "alone in a statement, and read only the matrices that some token of the pass has "
+           "chosen. Their results have a row for each choice; element and head operators "
+           "that take nothing of the pass, such as :position, take such rows, and linear_sum adds "
+           "them up."},
     Family{Locality::cache, "The cache", "Operators over the blocks of the key-value cache."},
     Family{Locality::view, "Views",
            "Other shapes of the same elements. They cost nothing and do not reach the SQL."},

@@ -4,9 +4,13 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <optional>
 
+#include "common/error.h"
+#include "compiler/check/signature.h"
 #include "compiler/emit/sql_text.h"
 #include "compiler/ir/text.h"
 
@@ -38,9 +42,9 @@ class Writer {
             from_.push_back("kv");
             where_.push_back("kv.sequence = :sequence");
             where_.push_back(fmt::format("kv.layer = {}", statement_.cache));
-            if (window_ > 0)
+            if (const int64_t window = looks_back(statement_.data); window > 0)
                 where_.push_back(
-                    fmt::format("kv.position > :position - {}", window_ + kKvBlock - 1));
+                    fmt::format("kv.position > :position - {}", window + kKvBlock - 1));
         }
         const std::string from = "FROM " + join(from_, ", ");
         const std::string where = "WHERE " + join(where_, " AND ");
@@ -70,7 +74,7 @@ class Writer {
         std::vector<const PlanExpr*> found;
         collect_params(e, found);
         collect_params(statement_.values, found);
-        const bool single = found.size() == 1 || (found.size() == 2 && biased(statement_.data));
+        const bool single = found.size() == 1 || (found.size() == 2 && scans_two(statement_.data));
         for (size_t i = 0; i < found.size(); ++i) {
             const PlanExpr& param = *found[i];
             if (params_named_.contains(param.id)) continue;
@@ -91,7 +95,7 @@ class Writer {
     }
 
     static const PlanExpr* choice_in(const PlanExpr& e) {
-        if (e.kind == PlanExpr::Kind::call && e.op->locality == Locality::choice) return &e;
+        if (e.chooses()) return &e;
         for (const PlanExpr& arg : e.args)
             if (const PlanExpr* found = choice_in(arg)) return found;
         return nullptr;
@@ -101,8 +105,8 @@ class Writer {
     void name_table(const PlanExpr& choice) {
         chosen_ = aliases_.pick("c");
         from_.push_back("chosen " + chosen_);
-        where_.push_back(fmt::format("{}.id = {}", chosen_, choice.args[2].id));
-        const PlanExpr& table = choice.args[1];
+        where_.push_back(fmt::format("{}.id = {}", chosen_, choice.argument("choice")->id));
+        const PlanExpr& table = choice.weight();
         const std::string alias =
             aliases_.pick(last_name(params_[static_cast<size_t>(table.id - 1)]));
         params_named_[table.id] = alias;
@@ -115,15 +119,23 @@ class Writer {
         for (const PlanExpr& arg : e.args) collect_params(arg, found);
     }
 
-    // Whether a linear with a bias is somewhere in the expression.
-    static bool biased(const PlanExpr& e) {
-        if (e.calls("linear")) return e.args.size() == 3;
-        for (const PlanExpr& arg : e.args)
-            if (biased(arg)) return true;
-        return false;
+    // Whether something in the expression scans a matrix and takes a second parameter, its bias.
+    static bool scans_two(const PlanExpr& e) {
+        if (e.scans())
+            return std::ranges::count(e.args, PlanExpr::Kind::param, &PlanExpr::kind) == 2;
+        return std::ranges::any_of(e.args, scans_two);
     }
 
-    std::string text(const PlanExpr& e) {
+    // How many positions the expression looks back on, 0 for all.
+    static int64_t looks_back(const PlanExpr& e) {
+        if (e.is_call() && !e.op->looks_back.empty())
+            return static_cast<int64_t>(e.argument(e.op->looks_back)->number);
+        int64_t most = 0;
+        for (const PlanExpr& arg : e.args) most = std::max(most, looks_back(arg));
+        return most;
+    }
+
+    std::string text(const PlanExpr& e) const {
         switch (e.kind) {
             case PlanExpr::Kind::tensor:
                 return tensors_.at(e.id) + ".data";
@@ -134,24 +146,44 @@ class Writer {
             case PlanExpr::Kind::call:
                 break;
         }
-        std::vector<std::string> args;
-        for (const PlanExpr& arg : e.args) args.push_back(text(arg));
-        if (e.calls("embed")) args.push_back(":tokens");
-        if (e.calls("rope")) args.insert(args.begin() + 1, ":position");
-        if (e.calls("top")) args[1] = fmt::format("{:.0f}", e.args[1].number);
-        if (e.op->locality == Locality::choice) {
-            if (args.size() > 3) args[3] = fmt::format("{:.0f}", e.args[3].number);
-            std::swap(args[1], args[2]);
-            args.insert(args.begin() + 2, chosen_ + ".item");
+        // The form of the operator table, filled in.
+        std::string args;
+        for (const FormArgument& argument : form_of(*e.op)) {
+            const std::optional<std::string> written = text(e, argument);
+            if (written) args += (args.empty() ? "" : ", ") + *written;
         }
-        if (e.calls("llm_rows")) args.insert(args.end(), {":first", ":rows"});
-        if (e.calls("attention")) {
-            args.pop_back();
-            args.insert(args.begin() + 1, {"kv.k", "kv.v", "kv.position", ":position"});
-            window_ = static_cast<int64_t>(e.args[2].number);
-            if (window_ > 0) args.push_back(std::to_string(window_));
+        return fmt::format("{}({})", e.op->sql, args);
+    }
+
+    // Nothing for an optional argument that is not given, or is what it would be anyway.
+    std::optional<std::string> text(const PlanExpr& call, const FormArgument& argument) const {
+        switch (argument.source) {
+            case FormArgument::Source::pass:
+                return fmt::format(":{}", argument.name);
+            case FormArgument::Source::cache:
+                return fmt::format("kv.{}", argument.name);
+            case FormArgument::Source::chosen:
+                return fmt::format("{}.{}", chosen_, argument.name);
+            case FormArgument::Source::operand:
+                break;
         }
-        return fmt::format("{}({})", e.op->sql, join(args, ", "));
+        const PlanExpr* given = call.argument(argument.name);
+        if (!given) {
+            if (argument.optional) return std::nullopt;
+            fail("operator table: {} is written with {}, which it is not given", call.op->sql,
+                 argument.name);
+        }
+        if (given->kind != PlanExpr::Kind::number) return text(*given);
+        const auto& params = signature_of(*call.op).params;
+        const auto param = std::ranges::find(params, argument.name, &SignatureParam::name);
+        if (argument.optional && param->default_value &&
+            param->default_value->kind == ast::Expr::Kind::number &&
+            param->default_value->number == given->number)
+            return std::nullopt;
+        const auto& rules = call.op->numbers;
+        const auto rule = std::ranges::find(rules, argument.name, &NumberRule::name);
+        return rule != rules.end() && rule->whole ? fmt::format("{:.0f}", given->number)
+                                                  : real_text(given->number);
     }
 
     const Plan& plan_;
@@ -161,7 +193,6 @@ class Writer {
     std::map<int, std::string> tensors_, params_named_;  // alias by id
     std::vector<std::string> from_, where_;
     std::string chosen_;  // the alias of `chosen`, if it is joined
-    int64_t window_ = 0;
 };
 
 }  // namespace

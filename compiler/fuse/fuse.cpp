@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <string_view>
 #include <tuple>
 
 #include "common/error.h"
+#include "compiler/check/signature.h"
 #include "compiler/fuse/split.h"
 #include "compiler/fuse/storage.h"
 
@@ -79,7 +81,8 @@ class Fuser {
             const auto operands = std::ranges::count_if(
                 o->args, [](const Arg& a) { return std::holds_alternative<ValueRef>(a); });
             if (operands != 1 || o->op->locality == Locality::matrix) continue;
-            const int operand = base(o->args[0]);
+            const int operand = base(*std::ranges::find_if(
+                o->args, [](const Arg& a) { return std::holds_alternative<ValueRef>(a); }));
             std::string& name = names_[static_cast<size_t>(operand)];
             const auto result = static_cast<size_t>(split_.base[static_cast<size_t>(o->result)]);
             if (name.empty() && of(operand).uses == 1) name = names_[result];
@@ -93,42 +96,58 @@ class Fuser {
     }
     const std::string& name(int v) const { return names_[static_cast<size_t>(v)]; }
 
-    // Linears over one input whose weights, and biases, follow each other in the catalogue become
+    // Scans of one input by one operator whose parameters follow each other in the catalogue become
     // one statement over a range of ids, if each result is stored as it is.
     void find_groups(const std::vector<int>& ops) {
         struct Member {
-            int weight, bias, op;
+            std::vector<int> params;  // the matrix, and what goes with it
+            int op;
         };
-        std::map<std::tuple<int, int, bool>, std::vector<Member>> inputs;
+        struct Input {  // what they must have in common
+            std::string_view op;
+            std::vector<int> values;
+            std::vector<double> numbers;
+            int layer = -1;
+            bool q8 = false;
+            auto operator<=>(const Input&) const = default;
+        };
+        std::map<Input, std::vector<Member>> inputs;
         for (const int i : ops) {
             const Op& o = op(i);
-            const ValueStorage& s = of(o.result);
-            if (o.op->name != "linear" || !s.as_f32) continue;
-            const int weight = std::get<ParamRef>(o.args[1]).id;
-            const int bias = o.args.size() > 2 ? std::get<ParamRef>(o.args[2]).id : 0;
-            inputs[{base(o.args[0]), o.layer, quantised(weight)}].push_back({weight, bias, i});
+            if (o.op->locality != Locality::matrix || o.op->weight != WeightUse::scanned ||
+                !of(o.result).as_f32)
+                continue;
+            Input input{o.op->name, {}, {}, o.layer};
+            Member member{{}, i};
+            for (size_t a = 0; a < o.args.size(); ++a) {
+                if (const auto* param = std::get_if<ParamRef>(&o.args[a]))
+                    member.params.push_back(param->id);
+                else if (const auto* number = std::get_if<double>(&o.args[a]))
+                    input.numbers.push_back(*number);
+                else if (std::holds_alternative<ValueRef>(o.args[a]))
+                    input.values.push_back(base(o.args[a]));
+                input.q8 |= reads_q8(o, a, params_);
+            }
+            inputs[input].push_back(std::move(member));
         }
+        const auto follows = [](const std::vector<int>& next, const std::vector<int>& params) {
+            return std::ranges::equal(next, params, [](int a, int b) { return a == b + 1; });
+        };
         for (auto& [key, members] : inputs) {
-            std::ranges::stable_sort(members, {}, &Member::weight);
+            std::ranges::stable_sort(members, {}, &Member::params);
             std::vector<int> run;
             for (size_t m = 0; m < members.size(); ++m) {
                 run.push_back(members[m].op);
-                const bool goes_on =
-                    m + 1 < members.size() && members[m + 1].weight == members[m].weight + 1 &&
-                    members[m + 1].bias == (members[m].bias ? members[m].bias + 1 : 0) &&
-                    // a slice starts on 64 bytes, as every tensor does
-                    value(op(members[m].op).result).elements() % 16 == 0;
+                const bool goes_on = m + 1 < members.size() &&
+                                     follows(members[m + 1].params, members[m].params) &&
+                                     // a slice starts on 64 bytes, as every tensor does
+                                     value(op(members[m].op).result).elements() % 16 == 0;
                 if (goes_on) continue;
                 if (run.size() > 1)
                     for (const int i : run) groups_[i] = run;
                 run.clear();
             }
         }
-    }
-
-    bool quantised(int weight) const {
-        const WeightType type = params_[static_cast<size_t>(weight - 1)].type;
-        return type == WeightType::q8 || type == WeightType::q4;
     }
 
     int new_tensor(std::string name, TensorType type, RowShape shape, int64_t choices = 1) {
@@ -168,48 +187,31 @@ class Fuser {
         return expression(op(s.op), shape);
     }
 
-    // The call of an operator whose operands are read under `shape`.
+    // The call of an operator whose operands, where they are not stored, are read under `shape`.
     PlanExpr expression(const Op& o, RowShape shape) {
-        if (o.op->locality == Locality::choice) return choice(o);
+        const std::vector<SignatureParam>& parameters = signature_of(*o.op).params;
         std::vector<PlanExpr> args;
         for (size_t i = 0; i < o.args.size(); ++i) {
             const Arg& arg = o.args[i];
-            if (const auto* param = std::get_if<ParamRef>(&arg)) {
-                args.push_back(PlanExpr::param(param->id, param->id));
-            } else if (const auto* number = std::get_if<double>(&arg)) {
+            if (is_supplied(*o.op, parameters[i].name)) continue;
+            if (const auto* param = std::get_if<ParamRef>(&arg))
+                args.push_back(PlanExpr::param(param->id, param->id + param->count - 1));
+            else if (const auto* number = std::get_if<double>(&arg))
                 args.push_back(PlanExpr::constant(*number));
-            } else if (std::holds_alternative<ValueRef>(arg)) {
-                if (o.op->name == "linear")
-                    args.push_back(linear_input(o));
-                else if (o.op->name != "attention")
-                    args.push_back(operand(base(arg), shape));
-                else if (i == 0)  // k and v are read from the cache
-                    args.push_back(PlanExpr::tensor(view(base(arg), Form::f32, this->shape(arg))));
-            }
+            else if (!reads_stored(*o.op))
+                args.push_back(operand(base(arg), shape));
+            else
+                args.push_back(stored_input(arg, reads_q8(o, i, params_)));
         }
         return PlanExpr::call(o.op, std::move(args));
     }
 
-    PlanExpr linear_input(const Op& o) {
-        return stored_input(base(o.args[0]), quantised(std::get<ParamRef>(o.args[1]).id));
-    }
-
-    // linear_each and linear_sum: x, the table, the choice, and how many a token.
-    PlanExpr choice(const Op& o) {
-        const auto& table = std::get<ParamRef>(o.args[1]);
-        const bool q8 = o.op->name == "linear_each" && quantised(table.id);
-        std::vector<PlanExpr> args{stored_input(base(o.args[0]), q8),
-                                   PlanExpr::param(table.id, table.id + table.count - 1),
-                                   stored_input(base(o.args[2]), false)};
-        if (o.args.size() > 3) args.push_back(PlanExpr::constant(std::get<double>(o.args[3])));
-        return PlanExpr::call(o.op, std::move(args));
-    }
-
-    PlanExpr stored_input(int v, bool q8) {
+    PlanExpr stored_input(const Arg& arg, bool q8) {
+        const int v = base(arg);
         const bool rows = section_ == &plan_.logits && !of(v).in_logits;
         const Form form =
             rows ? (q8 ? Form::rows_q8 : Form::rows_f32) : (q8 ? Form::q8 : Form::f32);
-        return PlanExpr::tensor(view(v, form, {1, value(v).elements()}));
+        return PlanExpr::tensor(view(v, form, shape(arg)));
     }
 
     void store(PlanExpr data, int target, const Op& o) {
@@ -217,16 +219,16 @@ class Fuser {
         statement.data = std::move(data);
         statement.target = target;
         statement.layer = o.layer;
-        if (statement.data.calls("attention") ||
-            (statement.data.calls("llm_quantize") && statement.data.args[0].calls("attention")))
-            statement.cache = caches_.at(o.cache).number;
+        const PlanExpr& made =
+            statement.data.wraps(Wrap::stores_q8) ? statement.data.args[0] : statement.data;
+        if (made.calls(Locality::cache)) statement.cache = caches_.at(o.cache).number;
         section_->push_back(std::move(statement));
     }
 
     // Writes what one operator asks for: nothing if it nests in its reader.
     void write(int index) {
         const Op& o = op(index);
-        if (o.op->name == "attention") append(o);
+        if (o.op->locality == Locality::cache) append(o);
         const ValueStorage& s = of(o.result);
         if (!s.stored) return;
         const int64_t elements = value(o.result).elements();
@@ -251,11 +253,9 @@ class Fuser {
 
     void write_group(const std::vector<int>& group) {
         const Op& first = op(group.front());
-        const Op& last = op(group.back());
-        std::vector<PlanExpr> args{linear_input(first)};
-        for (size_t i = 1; i < first.args.size(); ++i)
-            args.push_back(PlanExpr::param(std::get<ParamRef>(first.args[i]).id,
-                                           std::get<ParamRef>(last.args[i]).id));
+        PlanExpr data = expression(first, {});
+        const PlanExpr last = expression(op(group.back()), {});
+        for (size_t i = 0; i < data.args.size(); ++i) data.args[i].last = last.args[i].last;
         std::string names;
         int64_t width = 0;
         for (const int i : group) {
@@ -263,7 +263,7 @@ class Fuser {
             width += value(op(i).result).elements();
         }
         const int target = new_tensor(names, TensorType::f32, {1, width});
-        store(PlanExpr::call(concat_, {PlanExpr::call(first.op, std::move(args))}), target, first);
+        store(PlanExpr::call(concat_, {std::move(data)}), target, first);
         int64_t column = 0;
         for (const int i : group) {
             places_[{op(i).result, Form::f32}] = {target, column};
@@ -297,27 +297,28 @@ class Fuser {
         if (of(v).rows_q8) quantise(o, Form::f32, Form::rows_q8);
     }
 
-    // Writes the append of an attention's keys and values, unless its cache already has them.
+    // Writes the append of what an operator looks back on, unless its cache already has it.
     void append(const Op& o) {
-        const double window = std::get<double>(o.args[4]);
+        const double window = o.number(o.op->looks_back);
         if (!(window >= 0 && window <= 1 << 30) || window != std::floor(window))
-            fail("an attention's window must be a whole number from 0 to 2^30, not {}", window);
-        const RowShape heads = shape(o.args[1]);
+            fail("{}: {} must be a whole number from 0 to 2^30, not {}", o.op->name,
+                 o.op->looks_back, window);
+        const ValueRef k = o.value("k"), v = o.value("v");  // as the table `kv` calls them
+        const RowShape heads = shape(k);
         const auto [found, made] = caches_.try_emplace(o.cache);
         CacheUse& use = found->second;
         if (!made) {
-            if (use.k != std::get<ValueRef>(o.args[1]) || use.v != std::get<ValueRef>(o.args[2]))
+            if (use.k != k || use.v != v)
                 fail("cache {} is given two different keys or values in one pass", o.cache);
             int64_t& kept = plan_.caches[static_cast<size_t>(use.number)].window;
             kept = window == 0 || kept == 0 ? 0 : std::max(kept, static_cast<int64_t>(window));
             return;
         }
-        use = {static_cast<int>(plan_.caches.size()), std::get<ValueRef>(o.args[1]),
-               std::get<ValueRef>(o.args[2])};
+        use = {static_cast<int>(plan_.caches.size()), k, v};
         plan_.caches.push_back({heads.heads, heads.width, static_cast<int64_t>(window)});
         PlanInsert statement;
-        statement.data = operand(base(o.args[1]), heads);
-        statement.values = operand(base(o.args[2]), shape(o.args[2]));
+        statement.data = operand(base(k), heads);
+        statement.values = operand(base(v), shape(v));
         statement.cache = use.number;
         statement.layer = o.layer;
         section_->push_back(std::move(statement));
@@ -332,9 +333,9 @@ class Fuser {
     Split split_;
     std::vector<ValueStorage> storage_;
     const std::vector<Param>& params_;
-    const Operator* const rows_ = find_sql_operator("llm_rows");
-    const Operator* const quantize_ = find_sql_operator("llm_quantize");
-    const Operator* const concat_ = find_sql_operator("llm_concat");
+    const Operator* const rows_ = &wrapping(Wrap::picks_rows);
+    const Operator* const quantize_ = &wrapping(Wrap::stores_q8);
+    const Operator* const concat_ = &wrapping(Wrap::joins);
 
     Plan plan_;
     std::vector<PlanInsert>* section_ = nullptr;  // the one being written

@@ -3,18 +3,12 @@
 #include "compiler/fuse/split.h"
 
 #include <algorithm>
-#include <string_view>
 
 namespace llmsql::compiler {
 namespace {
 
 bool is_view(const Op& op) {
     return op.op->locality == Locality::view;
-}
-
-bool sees_more_than_its_row(const Op& op) {
-    const std::string_view name = op.op->name;
-    return name == "attention" || name == "embed" || name == "rope";
 }
 
 /// Calls `use` with the base value of each operand.
@@ -51,7 +45,7 @@ Split split_graph(const OpGraph& graph) {
     live[static_cast<size_t>(split.output)] = true;
     live = closure(graph, split.base, std::move(live));
     for (const Op& op : graph.ops)
-        if (!is_view(op) && sees_more_than_its_row(op) && live[static_cast<size_t>(op.result)])
+        if (!is_view(op) && sees_more_than_its_row(*op.op) && live[static_cast<size_t>(op.result)])
             pinned[static_cast<size_t>(op.result)] = true;
     pinned = closure(graph, split.base, std::move(pinned));
 

@@ -2,7 +2,7 @@
 // Deciding which values are stored. See storage.h.
 #include "compiler/fuse/storage.h"
 
-#include <string_view>
+#include "compiler/check/signature.h"
 
 namespace llmsql::compiler {
 namespace {
@@ -70,8 +70,8 @@ class Decider {
         if (result.in_logits && s.crosses) return;  // read through llm_rows
         if (!s.stored && allowed && result.size + s.size <= kMostNested) {
             result.size += s.size;
-            result.has_linear |= s.has_linear;
-            result.has_embed |= s.has_embed;
+            result.scans |= s.scans;
+            result.picks |= s.picks;
             if (s.head_shape) result.head_shape = s.head_shape;
             return;
         }
@@ -80,14 +80,13 @@ class Decider {
 
     bool fits_in_heads(int value, RowShape heads) {
         const ValueStorage& s = of(value);
-        return !s.has_linear && !s.has_embed && !s.stands_alone &&
-               (!s.head_shape || *s.head_shape == heads);
+        return !s.scans && !s.picks && !s.stands_alone && (!s.head_shape || *s.head_shape == heads);
     }
 
     bool fits_beside(const ValueStorage& result, int value) {
         const ValueStorage& s = of(value);
         if (s.stands_alone) return false;
-        const int kinds = (result.has_linear || s.has_linear) + (result.has_embed || s.has_embed) +
+        const int kinds = (result.scans || s.scans) + (result.picks || s.picks) +
                           (result.head_shape || s.head_shape);
         if (kinds > 1) return false;
         return !result.head_shape || !s.head_shape || *result.head_shape == *s.head_shape;
@@ -97,42 +96,33 @@ class Decider {
         const Op& o = op(index);
         ValueStorage& result = of(o.result);
         result.size = 1;
-        const std::string_view name = o.op->name;
-        if (name == "embed") {
-            result.has_embed = true;
-        } else if (name == "linear") {
-            result.has_linear = true;
-            const auto weight = static_cast<size_t>(std::get<ParamRef>(o.args[1]).id - 1);
-            const WeightType type = params_[weight].type;
-            const bool quantised = type == WeightType::q8 || type == WeightType::q4;
-            require(base(o.args[0]), result.in_logits,
-                    quantised ? TensorType::q8 : TensorType::f32);
-        } else if (name == "attention") {
-            result.stands_alone = result.stored = true;
-            require(base(o.args[0]), false, TensorType::f32);
-            ValueStorage
-                append;  // a statement of its own, so each side has the whole of kMostNested
-            for (const size_t i : {size_t{1}, size_t{2}}) {
-                const RowShape heads = shape(std::get<ValueRef>(o.args[i]).id);
-                append.size = 0;
-                nest_or_store(append, base(o.args[i]), fits_in_heads(base(o.args[i]), heads));
-            }
-        } else if (o.op->locality == Locality::choice) {
-            // linear_sum gathers rows of f32, and quantises them itself.
-            result.stands_alone = result.stored = true;
-            const auto first = static_cast<size_t>(std::get<ParamRef>(o.args[1]).id - 1);
-            const WeightType type = params_[first].type;
-            const bool q8 =
-                name == "linear_each" && (type == WeightType::q8 || type == WeightType::q4);
-            require(base(o.args[0]), result.in_logits, q8 ? TensorType::q8 : TensorType::f32);
-            require(base(o.args[2]), result.in_logits, TensorType::f32);
+        if (reads_stored(*o.op)) {
+            const bool matrix = o.op->locality == Locality::matrix;
+            result.picks = matrix && o.op->weight == WeightUse::picked;
+            result.scans = matrix && !result.picks;
+            result.stands_alone = !matrix;
+            if (!matrix) result.stored = true;
         } else if (o.op->locality == Locality::head) {
             result.head_shape = shape(o.result);
-            nest_or_store(result, base(o.args[0]), fits_in_heads(base(o.args[0]), shape(o.result)));
+        }
+        for (size_t i = 0; i < o.args.size(); ++i)
+            if (const auto* value = std::get_if<ValueRef>(&o.args[i])) read(o, i, *value, result);
+    }
+
+    // How an operator that makes `result` gets at its argument `i`.
+    void read(const Op& o, size_t i, ValueRef value, ValueStorage& result) {
+        const int operand = split_.base[static_cast<size_t>(value.id)];
+        if (is_supplied(*o.op, signature_of(*o.op).params[i].name)) {
+            // Appended to a cache, by a statement with the whole of kMostNested for each.
+            ValueStorage append;
+            nest_or_store(append, operand, fits_in_heads(operand, shape(value.id)));
+        } else if (reads_stored(*o.op)) {
+            require(operand, result.in_logits,
+                    reads_q8(o, i, params_) ? TensorType::q8 : TensorType::f32);
+        } else if (o.op->locality == Locality::head) {
+            nest_or_store(result, operand, fits_in_heads(operand, shape(o.result)));
         } else {
-            for (const Arg& arg : o.args)
-                if (std::holds_alternative<ValueRef>(arg))
-                    nest_or_store(result, base(arg), fits_beside(result, base(arg)));
+            nest_or_store(result, operand, fits_beside(result, operand));
         }
     }
 
@@ -151,11 +141,22 @@ class Decider {
 
 }  // namespace
 
+bool reads_q8(const Op& op, size_t index, const std::vector<Param>& params) {
+    if (op.op->input != Input::as_weight) return false;
+    for (size_t i = 0; i < index; ++i)
+        if (std::holds_alternative<ValueRef>(op.args[i])) return false;
+    for (const Arg& arg : op.args)
+        if (const auto* weight = std::get_if<ParamRef>(&arg)) {
+            const WeightType type = params[static_cast<size_t>(weight->id - 1)].type;
+            return type == WeightType::q8 || type == WeightType::q4;
+        }
+    return false;
+}
+
 RowShape expression_shape(const OpGraph& graph, const ValueStorage& storage, int v) {
     const Value& value = graph.values[static_cast<size_t>(v)];
     if (storage.head_shape) return *storage.head_shape;
-    if (storage.has_linear || storage.has_embed || storage.stands_alone)
-        return {1, value.elements()};
+    if (storage.scans || storage.picks || storage.stands_alone) return {1, value.elements()};
     return {value.heads, value.width};
 }
 

@@ -30,17 +30,21 @@ struct ValueStorage {
     bool rows_f32 = false;  // crossing: its wanted rows are stored as f32 in logits
     bool rows_q8 = false;   // crossing: its wanted rows are stored quantised in logits
 
-    bool has_linear = false, has_embed = false;
-    bool stands_alone = false;           // attention, or a choice among matrices
+    bool scans = false, picks = false;   // a matrix: as linear does, or as embed
+    bool stands_alone = false;           // of locality cache or choice
     std::optional<RowShape> head_shape;  // of the head operators in it, all alike
     int size = 0;                        // operators in the expression
 };
 
-/// Decides for every value. A value is stored if it is read more than once, as a linear's input or
-/// attention's query, across the cut, as the output, or where nesting does not allow it inside its
-/// reader.
+/// Decides for every value. A value is stored if it is read more than once, by an operator that
+/// reads stored tensors (reads_stored in operators/operators.h), across the cut, as the output, or
+/// where nesting does not allow it inside its reader.
 std::vector<ValueStorage> decide_storage(const OpGraph& graph, const std::vector<Param>& params,
                                          const Split& split);
+
+/// Whether an operator reads its argument `index` as q8: the first of its operands, where it takes
+/// it as its quantized weight asks.
+bool reads_q8(const Op& op, size_t index, const std::vector<Param>& params);
 
 /// The shape of the row that the expression of value `v` computes.
 RowShape expression_shape(const OpGraph& graph, const ValueStorage& storage, int v);

@@ -4,6 +4,8 @@
 
 #include <fmt/core.h>
 
+#include "common/error.h"
+#include "compiler/check/signature.h"
 #include "compiler/ir/model.h"
 #include "compiler/ir/text.h"
 
@@ -20,6 +22,25 @@ std::string arg_text(const Arg& arg, const std::vector<Param>& params) {
 }
 
 }  // namespace
+
+const Arg* Op::argument(std::string_view parameter) const {
+    const std::vector<SignatureParam>& all = signature_of(*op).params;
+    for (size_t i = 0; i < all.size() && i < args.size(); ++i)
+        if (all[i].name == parameter) return &args[i];
+    return nullptr;
+}
+
+ValueRef Op::value(std::string_view parameter) const {
+    const Arg* arg = argument(parameter);
+    if (!arg || !std::holds_alternative<ValueRef>(*arg))
+        fail("operator table: {} has no operand {}", op->name, parameter);
+    return std::get<ValueRef>(*arg);
+}
+
+double Op::number(std::string_view parameter) const {
+    const Arg* arg = argument(parameter);
+    return arg && std::holds_alternative<double>(*arg) ? std::get<double>(*arg) : 0;
+}
 
 std::string to_text(const OpGraph& graph, const std::vector<Param>& params) {
     std::string text;

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -45,7 +46,14 @@ struct Op {
                             // parameter is left out
     int result = -1;        // index into OpGraph::values
     int layer = -1;         // index in the block being run, -1 outside
-    int cache = -1;         // for attention: which key-value cache, counted from 0
+    int cache = -1;         // of locality cache: which key-value cache, counted from 0
+
+    /// What it is given for a parameter of its operator's signature; null for an absent one.
+    const Arg* argument(std::string_view parameter) const;
+    /// The value that a tensor parameter is given, which must be there.
+    ValueRef value(std::string_view parameter) const;
+    /// What a number is given as; 0 where there is no such parameter.
+    double number(std::string_view parameter) const;
 };
 
 /// Ops in an order in which every operand is made before it is used. Views (heads) are ops too.

@@ -2,7 +2,11 @@
 // Expressions and tensors of a plan. See plan.h.
 #include "compiler/ir/plan.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "common/error.h"
+#include "compiler/check/signature.h"
 
 namespace llmsql::compiler {
 
@@ -35,8 +39,21 @@ PlanExpr PlanExpr::constant(double number) {
     return e;
 }
 
-bool PlanExpr::calls(std::string_view name) const {
-    return kind == Kind::call && (op->name.empty() ? op->sql : op->name) == name;
+const PlanExpr* PlanExpr::argument(std::string_view parameter) const {
+    size_t at = 0;
+    for (const SignatureParam& param : signature_of(*op).params) {
+        if (is_supplied(*op, param.name)) continue;
+        if (at == args.size()) break;
+        if (param.name == parameter) return &args[at];
+        ++at;
+    }
+    return nullptr;
+}
+
+const PlanExpr& PlanExpr::weight() const {
+    const auto found = std::ranges::find(args, Kind::param, &PlanExpr::kind);
+    if (found == args.end()) fail("operator table: {} has no parameter", op->name);
+    return *found;
 }
 
 int64_t PlanTensor::row_bytes() const {
@@ -45,7 +62,8 @@ int64_t PlanTensor::row_bytes() const {
 }
 
 int64_t Plan::used_by(const PlanExpr& choice) const {
-    if (choice.calls("linear_each")) return static_cast<int64_t>(choice.args.at(3).number);
+    if (choice.op->choices == Choices::made)
+        return static_cast<int64_t>(choice.argument("u")->number);
     return tensor(choice.args.at(0).id).choices;
 }
 

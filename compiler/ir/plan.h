@@ -33,8 +33,8 @@ struct PlanExpr {
     Kind kind = Kind::number;
     const Operator* op = nullptr;  // call
     /// The operator's arguments in its signature's order. What every call of an operator has in
-    /// common is left out: embed's tokens, attention's k and v (the statement's cache) and
-    /// llm_rows' first and rows.
+    /// common is left out (is_supplied in operators/operators.h): embed's tokens, attention's k and
+    /// v (the statement's cache) and llm_rows' first and rows.
     std::vector<PlanExpr> args;
     int id = 0;    // tensor: an id of Plan::tensor(); param: a catalogue id
     int last = 0;  // param: the last id of a range under llm_concat or of a table, else equal to id
@@ -45,8 +45,17 @@ struct PlanExpr {
     static PlanExpr param(int first, int last);
     static PlanExpr constant(double number);
 
-    /// True for a call of the operator with this graph name, or else this SQL name.
-    bool calls(std::string_view name) const;
+    bool is_call() const { return kind == Kind::call; }
+    bool calls(Locality locality) const { return is_call() && op->locality == locality; }
+    bool wraps(Wrap wrap) const { return is_call() && op->wrap == wrap; }
+    /// A call that multiplies by all of its matrix, or by those of a table that tokens choose.
+    bool scans() const { return is_call() && op->weight == WeightUse::scanned; }
+    bool chooses() const { return calls(Locality::choice); }
+
+    /// Of a call: what it is given for a parameter of the signature; null where it is not.
+    const PlanExpr* argument(std::string_view parameter) const;
+    /// Of a call: its first parameter of the catalogue, which must be there.
+    const PlanExpr& weight() const;
 };
 
 /// One INSERT: into a tensor, or of keys and values into a cache.
@@ -119,11 +128,18 @@ struct Plan {
     int64_t arena_bytes = 0;                 // set by compiler/memory
     std::optional<PlanResidency> residency;  // without: all weights are held
 
-    /// Of a linear_each or linear_sum: how many matrices of its table a token uses at most.
+    /// Of a call that chooses: how many matrices of its table a token uses at most.
     int64_t used_by(const PlanExpr& choice) const;
 
     PlanTensor& tensor(int id) { return tensors[static_cast<size_t>(id - 1)]; }
     const PlanTensor& tensor(int id) const { return tensors[static_cast<size_t>(id - 1)]; }
 };
+
+/// The text form: tensors, caches and statements as the fuser makes them; places and tiles too,
+/// once compiler/memory has given them. Unlike plan.sql it is for tests, and may change:
+///
+///   t3 q, k, v: f32[4, 128]  stride 512 offset 0
+///   t5 = attention(t4, 0.25, 0.0)  cache 0  layer 0
+std::string to_text(const Plan& plan, const std::vector<struct Param>& params);
 
 }  // namespace llmsql::compiler

@@ -28,6 +28,8 @@ struct Tokens {};
 struct Absent {};  // an optional parameter that the model lacks
 using Item = std::variant<Scalar, Tensor, Parameter, Tokens, Absent>;
 
+constexpr std::string_view kRows = "T";  // what shape rules call the number of tokens
+
 struct Repetition {
     std::string block;
     int64_t index = 0;
@@ -49,7 +51,6 @@ class Lowering {
                                      : fmt::format("{} (in repetition {})", error.message, layer_));
             return {};
         }
-        drop_unused();
         return std::move(made_);
     }
 
@@ -185,11 +186,10 @@ class Lowering {
         const Scalar* b = std::get_if<Scalar>(&right);
         if (a && b) return apply_binary(expr, *a, *b);
         if (a) std::swap(left, right);  // number * tensor
-        const char* name = expr.text == "+" ? "add" : a || b ? "scale" : "mul";
         std::vector<Item> operands;
         operands.push_back(std::move(left));
         operands.push_back(std::move(right));
-        return apply(*find_operator(name), expr, std::move(operands));
+        return apply(*find_infix(expr.text, a || b), expr, std::move(operands));
     }
 
     Shape shape_of(const Item& item) const {
@@ -249,11 +249,20 @@ class Lowering {
         value.width = sizes.back();
         value.choices = choices_of(op, expr, made, inferred);
         if (sizes.size() == 2 && value.choices == 1) value.heads = sizes.front();
-        check_numbers(op, expr, made, operands);
+        check_numbers(op, expr, made, inferred);
         made.result = static_cast<int>(made_.values.size());
         made_.values.push_back(std::move(value));
         made_.ops.push_back(std::move(made));
         return {made_.ops.back().result, std::move(inferred.result)};
+    }
+
+    /// The operators that make rows for choices.
+    static std::string makers() {
+        std::string names;
+        for (const Operator& op : operators())
+            if (op.choices == Choices::made)
+                names += fmt::format("{}{}", names.empty() ? "" : " or ", op.name);
+        return names;
     }
 
     /// How many rows a token the result has. Rows for choices lie one below the other, heads side
@@ -267,21 +276,20 @@ class Lowering {
         const bool any = std::ranges::any_of(given, [](int64_t choices) { return choices > 1; });
         if (op.locality == Locality::choice) {
             const int64_t used = inferred.dims.at("u").whole().value_or(1);
-            const bool sums = op.name == "linear_sum";
+            const bool sums = op.choices == Choices::summed;
             if ((sums ? given[0] : used) != used || given[1] != 1 || (!sums && given[0] != 1))
-                throw EvalError{
-                    expr.at, fmt::format("{}: what it takes must {}come from linear_each", op.name,
-                                         sums ? "" : "not ")};
+                throw EvalError{expr.at, fmt::format("{}: what it takes must {}come from {}",
+                                                     op.name, sums ? "" : "not ", makers())};
             return sums ? 1 : used;
         }
         if (!any) return 1;
         const bool alike = std::ranges::all_of(given, [&](int64_t n) { return n == given[0]; });
-        if (!alike || op.name == "rope" ||
+        if (!alike || sees_more_than_its_row(op) ||
             (op.locality != Locality::element && op.locality != Locality::head))
             throw EvalError{
-                expr.at, fmt::format("{} does not work on what linear_each makes, which has a row "
-                                     "for each choice{}",
-                                     op.name, alike ? "" : ", together with what has none")};
+                expr.at,
+                fmt::format("{} does not work on what {} makes, which has a row for each choice{}",
+                            op.name, makers(), alike ? "" : ", together with what has none")};
         return given[0];
     }
 
@@ -302,79 +310,36 @@ class Lowering {
     }
 
     /// What an operator needs of its numbers beyond its shape rule.
-    void check_numbers(const Operator& op, const ast::Expr& expr, const Op& made,
-                       const std::vector<Operand>& operands) const {
-        if (op.name == "rope" && operands[0].shape.back().whole().value_or(1) % 2 != 0)
-            throw EvalError{expr.at, fmt::format("rope rotates pairs, so heads of {} are too odd",
-                                                 operands[0].shape.back().text())};
+    static void check_numbers(const Operator& op, const ast::Expr& expr, const Op& made,
+                              const Inference& inferred) {
+        for (const auto& [name, size] : inferred.dims)
+            if (name != kRows && !size.whole())
+                throw EvalError{expr.at, fmt::format("{}: {} would be {}, no whole number, by {}",
+                                                     op.name, name, size.text(), op.signature)};
         for (const auto& arg : made.args)
             if (const double* number = std::get_if<double>(&arg);
                 number != nullptr && !std::isfinite(static_cast<float>(*number)))
                 throw EvalError{expr.at, fmt::format("{}: {} is beyond what f32 holds", op.name,
                                                      number_text(*number))};
-        if (op.name == "rms_norm" && std::get<double>(made.args[2]) < 0)
-            throw EvalError{expr.at, fmt::format("rms_norm: eps must not be negative, it is {}",
-                                                 number_text(std::get<double>(made.args[2])))};
-        if (op.name == "rope" && !(static_cast<float>(std::get<double>(made.args[1])) > 0))
-            throw EvalError{expr.at, fmt::format("rope: base must be positive, it is {}",
-                                                 number_text(std::get<double>(made.args[1])))};
-        if (op.name == "top") {
-            const double count = std::get<double>(made.args[1]);
-            if (count < 1 || count != std::floor(count) || count >= 0x1p31)
+        if (const DimensionRule& rule = op.dimensions; rule.kind != DimensionRule::Kind::none) {
+            const auto size = [&](std::string_view name) {
+                return inferred.dims.at(std::string(name)).whole().value_or(1);
+            };
+            const int64_t a = size(rule.a), b = size(rule.b);
+            if (rule.kind == DimensionRule::Kind::multiple ? a % b != 0 : a > b)
                 throw EvalError{expr.at,
-                                fmt::format("top: count must be a whole number of at least "
-                                            "1, not {}",
-                                            number_text(count))};
+                                fmt::format("{}: {}", op.name,
+                                            fmt::format(fmt::runtime(rule.otherwise), a, b))};
         }
-        if (op.name == "linear_each") {
-            const auto used = static_cast<int64_t>(std::get<double>(made.args[3]));
-            const int64_t all = operands[2].shape.back().whole().value_or(1);
-            if (used > all)
-                throw EvalError{
-                    expr.at,
-                    fmt::format("linear_each: {} of {} matrices cannot be chosen", used, all)};
+        for (const NumberRule& rule : op.numbers) {
+            if (rule.name.empty()) continue;
+            const double number = made.number(rule.name);
+            const bool in_range =
+                rule.above ? static_cast<float>(number) > rule.least : number >= rule.least;
+            if (!in_range || (rule.whole && (number != std::floor(number) || number >= 0x1p31)))
+                throw EvalError{expr.at, fmt::format("{}: {} must be {}, not {}", op.name,
+                                                     rule.name, rule.must_be, number_text(number))};
         }
-        if (op.name != "attention") return;
-        const int64_t heads = operands[0].shape[1].whole().value_or(1);
-        const int64_t groups = operands[1].shape[1].whole().value_or(1);
-        if (heads % groups != 0)
-            throw EvalError{expr.at,
-                            fmt::format("attention: {} query heads cannot share {} key-value "
-                                        "heads evenly",
-                                        heads, groups)};
-        const double window = std::get<double>(made.args.back());
-        if (window < 0 || window != std::floor(window) || window >= 0x1p31)
-            throw EvalError{expr.at, fmt::format("attention: window must be a whole number of "
-                                                 "positions, or 0 for none, not {}",
-                                                 number_text(window))};
-    }
-
-    /// Keeps what the result depends on, numbers values anew in order, and then the caches.
-    void drop_unused() {
-        std::vector<bool> needed(made_.values.size(), false);
-        needed[static_cast<size_t>(made_.output)] = true;
-        for (auto op = made_.ops.rbegin(); op != made_.ops.rend(); ++op) {
-            if (!needed[static_cast<size_t>(op->result)]) continue;
-            for (const Arg& arg : op->args)
-                if (const ValueRef* value = std::get_if<ValueRef>(&arg))
-                    needed[static_cast<size_t>(value->id)] = true;
-        }
-        OpGraph kept;
-        std::vector<int> renumbered(made_.values.size(), -1);
-        int caches = 0;
-        for (Op& op : made_.ops) {
-            const auto result = static_cast<size_t>(op.result);
-            if (!needed[result]) continue;
-            for (Arg& arg : op.args)
-                if (ValueRef* value = std::get_if<ValueRef>(&arg))
-                    value->id = renumbered[static_cast<size_t>(value->id)];
-            op.result = renumbered[result] = static_cast<int>(kept.values.size());
-            if (op.op->locality == Locality::cache) op.cache = caches++;
-            kept.values.push_back(std::move(made_.values[result]));
-            kept.ops.push_back(std::move(op));
-        }
-        kept.output = renumbered[static_cast<size_t>(made_.output)];
-        made_ = std::move(kept);
     }
 
     const Instance& instance_;

@@ -9,7 +9,8 @@
 namespace llmsql::compiler {
 
 /// Runs `forward` with the model's numbers: loops unrolled, conditions decided, default arguments
-/// filled in, what the result does not depend on dropped. `graph` must have passed check_graph and
+/// filled in. What the result does not depend on is still in it: the passes of compiler/passes drop
+/// it, and number the caches. `graph` must have passed check_graph and
 /// be the one `model` was made from. Errors are those that only numbers can show, such as a width
 /// that does not divide into heads.
 OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors);

@@ -54,16 +54,12 @@ int64_t calls_in(const PlanExpr& e) {
     return calls;
 }
 
-bool is_choice(const PlanExpr& e) {
-    return e.kind == PlanExpr::Kind::call && e.op->locality == Locality::choice;
-}
-
 /// Rows that a statement's choices gather side by side, each with what stands around it.
 int64_t gathered_bytes(const Plan& plan) {
     int64_t most = 0;
     const std::function<void(const PlanExpr&, int64_t)> look = [&](const PlanExpr& e,
                                                                    int64_t rows) {
-        if (is_choice(e)) {
+        if (e.chooses()) {
             const PlanTensor& x = plan.tensor(e.args[0].id);
             const int64_t row =
                 static_cast<int64_t>(tensor_row_bytes(TensorType::f32, x.shape.elements()));
@@ -76,8 +72,8 @@ int64_t gathered_bytes(const Plan& plan) {
     return most;
 }
 
-bool has_linear(const PlanExpr& e) {
-    return e.calls("linear") || is_choice(e) || std::ranges::any_of(e.args, has_linear);
+bool has_scan(const PlanExpr& e) {
+    return e.scans() || std::ranges::any_of(e.args, has_scan);
 }
 
 /// A worker's rows of scratch: one a level of nesting at most, each as long as the longest yet.
@@ -85,8 +81,8 @@ bool has_linear(const PlanExpr& e) {
 int64_t scratch_bytes(const Plan& plan) {
     int64_t depth = 0, floats = 0;
     const auto look = [&](const PlanExpr& e, int64_t rows, int64_t elements) {
-        depth = std::max(depth, calls_in(e) + (is_choice(e) ? 2 : 0));
-        floats = std::max(floats, has_linear(e) ? rows * kMatrixPiece : elements);
+        depth = std::max(depth, calls_in(e) + (e.chooses() ? 2 : 0));
+        floats = std::max(floats, has_scan(e) ? rows * kMatrixPiece : elements);
     };
     for (const auto* section : {&plan.forward, &plan.logits})
         for (const PlanInsert& s : *section) {
@@ -132,22 +128,23 @@ int64_t all_weights(const std::vector<Param>& params) {
     return bytes;
 }
 
-/// Bytes that a section's linears multiply by in a pass of so many tokens; of tables, what is
+/// Bytes that a section's statements multiply by in a pass of so many tokens; of tables, what is
 /// expected if every choice is as likely as any.
 int64_t scanned_by(const Plan& plan, const std::vector<PlanInsert>& section,
                    const std::vector<Param>& params, int64_t tokens) {
     int64_t bytes = 0;
     const std::function<void(const PlanExpr&)> look = [&](const PlanExpr& e) {
-        if (e.calls("linear") || is_choice(e)) {
+        if (e.scans()) {
+            const PlanExpr& weight = e.weight();
             int64_t all = 0;
-            for (int id = e.args[1].id; id <= e.args[1].last; ++id) {
+            for (int id = weight.id; id <= weight.last; ++id) {
                 const Param& param = params[static_cast<size_t>(id - 1)];
                 all += static_cast<int64_t>(param_bytes(param.type, param.shape));
             }
             double share = 1;
-            if (is_choice(e)) {
+            if (e.chooses()) {
                 const double each = static_cast<double>(plan.used_by(e)) /
-                                    static_cast<double>(e.args[1].last - e.args[1].id + 1);
+                                    static_cast<double>(weight.last - weight.id + 1);
                 share = 1 - std::pow(1 - each, static_cast<double>(tokens));
             }
             bytes += static_cast<int64_t>(share * static_cast<double>(all));

@@ -5,14 +5,11 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <utility>
 
 namespace llmsql::compiler {
 namespace {
-
-bool is_choice(const PlanExpr& e) {
-    return e.kind == PlanExpr::Kind::call && e.op->locality == Locality::choice;
-}
 
 class PassBuilder {
   public:
@@ -20,18 +17,19 @@ class PassBuilder {
         : plan_(plan), params_(params) {}
 
     void scan(const PlanExpr& e) {
-        if (is_choice(e))
-            for (int id = e.args[1].id; id <= e.args[1].last; ++id)
-                scan_param(id, plan_.used_by(e), e.args[1].last - e.args[1].id + 1);
-        if (e.calls("linear"))
-            for (int id = e.args[1].id; id <= e.args[1].last; ++id) scan_param(id);
+        if (e.scans()) {
+            const PlanExpr& weight = e.weight();
+            const int64_t chosen = e.chooses() ? plan_.used_by(e) : 1;
+            const int64_t of = e.chooses() ? weight.last - weight.id + 1 : 1;
+            for (int id = weight.id; id <= weight.last; ++id) scan_param(id, chosen, of);
+        }
         for (const PlanExpr& arg : e.args) scan(arg);
     }
 
     Pass take() { return std::move(pass_); }
 
   private:
-    void scan_param(int id, int64_t chosen = 1, int64_t of = 1) {
+    void scan_param(int id, int64_t chosen, int64_t of) {
         const Param& param = params_[static_cast<size_t>(id - 1)];
         const int64_t count = tile_count(param.type, param.shape);
         const auto [first, made] = first_.try_emplace(id, static_cast<int>(pass_.tiles.size()));
@@ -93,13 +91,13 @@ static int64_t most_read(const Plan& plan, const Pass& pass, const Choice& choic
         if (!choice.held[i]) streamed[pass.tiles[i].param] += pass.tiles[i].bytes;
     int64_t most = 0;
     const std::function<void(const PlanExpr&)> look = [&](const PlanExpr& e) {
-        if (e.calls("linear"))
-            for (int id = e.args[1].id; id <= e.args[1].last; ++id) most += streamed[id];
-        if (is_choice(e)) {
+        if (e.scans()) {
+            const PlanExpr& weight = e.weight();
             std::vector<int64_t> each;
-            for (int id = e.args[1].id; id <= e.args[1].last; ++id) each.push_back(streamed[id]);
+            for (int id = weight.id; id <= weight.last; ++id) each.push_back(streamed[id]);
             std::ranges::sort(each, std::ranges::greater{});
-            for (int64_t i = 0; i < plan.used_by(e); ++i) most += each[static_cast<size_t>(i)];
+            if (e.chooses()) each.resize(static_cast<size_t>(plan.used_by(e)));
+            most = std::accumulate(each.begin(), each.end(), most);
         }
         for (const PlanExpr& arg : e.args) look(arg);
     };
@@ -128,7 +126,7 @@ void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capaci
         const Param& param = params[static_cast<size_t>(id - 1)];
         const int64_t count = tile_count(param.type, param.shape);
         for (int64_t tile = 0; tile < count; ++tile) {
-            // What no linear scans is held if it is a vector, else read where a row is wanted.
+            // What nothing scans is held if it is a vector, else read where a row is wanted.
             const auto found = held.find({id, tile});
             const bool keep = found == held.end() ? param.shape.is_vector() : found->second;
             if (tile > 0 && residency.tiles.back().held == keep)

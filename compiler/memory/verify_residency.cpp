@@ -104,7 +104,7 @@ class Verifier {
     // them, times the number used, by the number of matrices.
     void count_choice(const PlanExpr& e) {
         const PlanExpr& table = e.args.at(1);
-        const int64_t used = e.op->sql == "llm_linear_each"
+        const int64_t used = e.op->choices == Choices::made
                                  ? static_cast<int64_t>(e.args.at(3).number)
                                  : plan_.tensor(e.args.at(0).id).choices;
         for (int id = table.id; id <= table.last; ++id) {
@@ -114,10 +114,12 @@ class Verifier {
         }
     }
 
-    // A linear of the expression asks for each of its outputs, 16 of them a strip.
+    // A scan of a matrix asks for each of its outputs, 16 of them a strip.
     int64_t streamed_by(const PlanExpr& e) {
         int64_t bytes = 0;
-        if (e.kind == PlanExpr::Kind::call && e.op->sql == "llm_linear") {
+        const bool scans = e.kind == PlanExpr::Kind::call && e.op->weight == WeightUse::scanned;
+        const bool chooses = scans && e.op->locality == Locality::choice;
+        if (scans && !chooses) {
             for (int id = e.args.at(1).id; id <= e.args.at(1).last; ++id) {
                 const auto& marks = held_[static_cast<size_t>(id - 1)];
                 if (std::ranges::find(scanned_, id) == scanned_.end()) scanned_.push_back(id);
@@ -125,9 +127,7 @@ class Verifier {
                     if (!marks[static_cast<size_t>(row / 16)]) bytes += bytes_of_strip(id);
             }
         }
-        if (e.kind == PlanExpr::Kind::call &&
-            (e.op->sql == "llm_linear_each" || e.op->sql == "llm_linear_sum"))
-            count_choice(e);
+        if (chooses) count_choice(e);
         for (const PlanExpr& arg : e.args) bytes += streamed_by(arg);
         return bytes;
     }

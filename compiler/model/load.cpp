@@ -15,6 +15,7 @@
 #include "compiler/model/instance.h"
 #include "compiler/model/model_file.h"
 #include "compiler/parse/parser.h"
+#include "compiler/passes/passes.h"
 
 namespace llmsql::compiler {
 namespace {
@@ -435,7 +436,7 @@ OpGraph lower_model(const fs::path& model_file, const std::vector<fs::path>& gra
     Diagnostics graph_errors(graph.source);
     OpGraph lowered = lower(graph.graph, model, graph_errors);
     graph_errors.throw_if_any();
-    return lowered;
+    return run_passes(std::move(lowered), model);
 }
 
 void require_architecture(const fs::path& graph_file, const std::string& format,

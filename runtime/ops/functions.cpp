@@ -101,7 +101,7 @@ void finish_aggregate(sqlite3_context* context) {
 
 void register_operator(sqlite3* db, const Operator& op, const Implementation& implementation,
                        OperatorState& state) {
-    for (int count = op.min_args; count <= op.max_args; ++count) {
+    for (int count = min_args(op); count <= max_args(op); ++count) {
         auto* self = new Registered{&op, &implementation, &state};
         const int code = sqlite3_create_function_v2(
             db, std::string(op.sql).c_str(), count, SQLITE_UTF8 | SQLITE_DIRECTONLY, self,

@@ -73,17 +73,17 @@ std::string expression(Chooser& choose, int depth) {
     if (op.sql.empty()) return choose.of(kValues);
     std::string call = std::string(op.sql) + "(";
     const int count =
-        op.min_args +
-        static_cast<int>(choose.below(static_cast<size_t>(op.max_args - op.min_args) + 1));
+        min_args(op) +
+        static_cast<int>(choose.below(static_cast<size_t>(max_args(op) - min_args(op)) + 1));
     for (int i = 0; i < count; ++i) {
         if (i > 0) call += ", ";
         // What usually stands there, or anything.
         if (choose.below(4) == 0)
             call += expression(choose, depth - 1);
-        else if (op.aggregate && op.max_args == 7)
+        else if (op.aggregate && max_args(op) == 7)
             call += std::array{"x.data", "kv.k", "kv.v", "kv.position", ":position", "0.4", "5"}
                 [static_cast<size_t>(i)];
-        else if (op.aggregate && op.max_args > 3)
+        else if (op.aggregate && max_args(op) > 3)
             call += std::array{"x.data", "y.data", "c.item", "w.data", "2"}[static_cast<size_t>(i)];
         else
             call += i == 0   ? expression(choose, depth - 1)

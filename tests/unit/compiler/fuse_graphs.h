@@ -15,8 +15,14 @@
 
 #include "compiler/ir/model.h"
 #include "compiler/ir/op_graph.h"
+#include "compiler/ir/plan.h"
 
 namespace llmsql::compiler::test {
+
+/// Whether it is a call of the operator of the table with this name.
+inline bool calls(const PlanExpr& e, std::string_view name) {
+    return e.is_call() && e.op->name == name;
+}
 
 /// Builds an OpGraph and its catalogue side by side. Values and parameters are plain ints; the last
 /// value made is the output.
@@ -71,6 +77,21 @@ class GraphBuilder {
     int scale(int x, double factor) { return same("scale", x, {ValueRef{x}, factor}); }
     int silu(int x) { return same("silu", x, {ValueRef{x}}); }
     int gelu(int x) { return same("gelu", x, {ValueRef{x}}); }
+    /// Any operator, of the table or not.
+    int apply(const Operator& op, std::vector<Arg> args, int64_t heads, int64_t width) {
+        Value made;
+        made.heads = heads;
+        made.width = width;
+        graph.values.push_back(made);
+        Op one;
+        one.op = &op;
+        one.args = std::move(args);
+        one.result = static_cast<int>(graph.values.size()) - 1;
+        one.layer = layer;
+        graph.ops.push_back(one);
+        graph.output = one.result;
+        return one.result;
+    }
 
     /// Names a value as an assignment in a graph file would.
     int named(const std::string& name, int v) {
@@ -96,18 +117,7 @@ class GraphBuilder {
         return add_op(op, std::move(args), shape.heads, shape.width);
     }
     int add_op(const char* name, std::vector<Arg> args, int64_t heads, int64_t width) {
-        Value made;
-        made.heads = heads;
-        made.width = width;
-        graph.values.push_back(made);
-        Op op;
-        op.op = find_operator(name);
-        op.args = std::move(args);
-        op.result = static_cast<int>(graph.values.size()) - 1;
-        op.layer = layer;
-        graph.ops.push_back(op);
-        graph.output = op.result;
-        return op.result;
+        return apply(*find_operator(name), std::move(args), heads, width);
     }
 
     int caches_ = 0;

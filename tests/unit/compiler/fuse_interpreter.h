@@ -5,6 +5,9 @@
 // the graph says, and a single stale or overwritten byte shows.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <map>
@@ -16,6 +19,7 @@
 
 #include "compiler/ir/op_graph.h"
 #include "compiler/ir/plan.h"
+#include "tests/unit/compiler/fuse_graphs.h"
 
 namespace llmsql::compiler::test {
 
@@ -48,21 +52,26 @@ inline uint64_t bits(double number) {
     return std::bit_cast<uint64_t>(number);
 }
 
-// The operators, once for both evaluators.
+/// Any operator but those over a cache, once for both evaluators: what is the same for all elements
+/// of a row (its name, parameters and numbers, the token, the position), then of each operand what
+/// the operator's locality lets it see for one element, and which element it is among those that
+/// see the same.
+class Made {
+  public:
+    Made(const Operator& op, uint64_t token, uint64_t position) : hash_(tag(op.name)) {
+        if (takes_pass_parameter(op, "tokens")) hash_ = mix(hash_, token);
+        if (takes_pass_parameter(op, "position")) hash_ = mix(hash_, position);
+    }
+    void take(uint64_t value) { hash_ = mix(hash_, value); }
+    uint64_t at(int64_t column) const { return mix(hash_, static_cast<uint64_t>(column)); }
 
-inline uint64_t embed_element(int weight, uint64_t token, int64_t column) {
-    return mix(tag("embed"), weight, token, column);
-}
-inline uint64_t linear_element(uint64_t input, int weight, int bias, int64_t column) {
-    return mix(tag("linear"), input, weight, bias, column);
-}
-/// rms_norm and rope: `parameter` is the weight or the base, `position` 0 for rms_norm.
-inline uint64_t head_element(std::string_view op, uint64_t head, uint64_t parameter,
-                             uint64_t position, int64_t column) {
-    return mix(tag(op), head, parameter, position, column);
-}
-inline uint64_t element(std::string_view op, uint64_t a, uint64_t b) {
-    return mix(tag(op), a, b);
+  private:
+    uint64_t hash_;
+};
+
+/// How many elements of an operand one element of the result depends on.
+inline int64_t reach(const Operator& op, int64_t head, int64_t row) {
+    return op.locality == Locality::element ? 1 : op.locality == Locality::head ? head : row;
 }
 
 /// Attention of one row over the keys and values of rows 0 … row.
@@ -82,51 +91,52 @@ inline Row attention_row(const Row& q, RowShape q_shape, const std::vector<Row>&
     return out;
 }
 
+/// Element `column` of row `r` of what an operator makes of its operands' rows.
+template<class Rows>
+uint64_t element_of(const Op& op, Rows rows, const Value& result, uint64_t token, size_t r,
+                    int64_t column) {
+    Made made(*op.op, token, r);
+    int64_t within = column;
+    for (const Arg& arg : op.args) {
+        if (const auto* param = std::get_if<ParamRef>(&arg))
+            made.take(static_cast<uint64_t>(param->id));
+        else if (const auto* number = std::get_if<double>(&arg))
+            made.take(bits(*number));
+        else if (const auto* value = std::get_if<ValueRef>(&arg)) {
+            const Row& row = rows(*value)[r];
+            const int64_t size = reach(*op.op, result.width, std::ssize(row));
+            const int64_t from = size == std::ssize(row) ? 0 : column / size * size;
+            made.take(mix_all(row.data() + from, size));
+            within = column % size;
+        }
+    }
+    return made.at(reads_stored(*op.op) ? column : within);
+}
+
 /// The rows of the graph's output for these tokens.
 inline std::vector<Row> evaluate_graph(const OpGraph& graph, const std::vector<uint64_t>& tokens) {
     std::vector<std::vector<Row>> values(graph.values.size());
     for (const Op& op : graph.ops) {
-        const auto value_id = [&](size_t i) {
-            return static_cast<size_t>(std::get<ValueRef>(op.args[i]).id);
+        const Value& result = graph.values[static_cast<size_t>(op.result)];
+        const auto rows = [&](ValueRef value) -> const std::vector<Row>& {
+            return values[static_cast<size_t>(value.id)];
         };
-        const auto rows = [&](size_t i) -> const std::vector<Row>& { return values[value_id(i)]; };
-        const auto shape = [&](size_t i) {
-            const Value& v = graph.values[value_id(i)];
+        const auto shape = [&](ValueRef value) {
+            const Value& v = graph.values[static_cast<size_t>(value.id)];
             return RowShape{v.heads, v.width};
         };
-        const auto param = [&](size_t i) { return std::get<ParamRef>(op.args[i]).id; };
-        const auto number = [&](size_t i) { return std::get<double>(op.args[i]); };
-        const std::string_view name = op.op->name;
-        const Value& result = graph.values[static_cast<size_t>(op.result)];
         for (size_t r = 0; r < tokens.size(); ++r) {
-            Row out(static_cast<size_t>(result.elements()));
-            for (size_t i = 0; i < out.size(); ++i) {
-                const auto c = static_cast<int64_t>(i);
-                if (name == "embed") {
-                    out[i] = embed_element(param(0), tokens[r], c);
-                } else if (name == "linear") {
-                    const Row& x = rows(0)[r];
-                    out[i] = linear_element(mix_all(x.data(), std::ssize(x)), param(1),
-                                            op.args.size() > 2 ? param(2) : 0, c);
-                } else if (name == "rms_norm" || name == "rope") {
-                    const int64_t head = c / result.width * result.width;
-                    const bool rope = name == "rope";
-                    out[i] = head_element(name, mix_all(rows(0)[r].data() + head, result.width),
-                                          rope ? bits(number(1)) : static_cast<uint64_t>(param(1)),
-                                          rope ? r : 0, c - head);
-                } else if (name == "heads") {
-                    out[i] = rows(0)[r][i];
-                } else if (name == "scale") {
-                    out[i] = element(name, rows(0)[r][i], bits(number(1)));
-                } else if (name == "add" || name == "mul") {
-                    out[i] = element(name, rows(0)[r][i], rows(1)[r][i]);
-                } else if (name == "silu" || name == "gelu" || name == "tanh") {
-                    out[i] = element(name, rows(0)[r][i], 0);
-                }
+            Row out;
+            if (op.op->locality == Locality::cache) {
+                const ValueRef q = op.value("q"), k = op.value("k"), v = op.value("v");
+                out = attention_row(rows(q)[r], shape(q), rows(k), rows(v), shape(k), r,
+                                    op.number("scale"), op.number("window"));
+            } else if (op.op->locality == Locality::view) {
+                out = rows(std::get<ValueRef>(op.args[0]))[r];
+            } else {
+                for (int64_t c = 0; c < result.elements(); ++c)
+                    out.push_back(element_of(op, rows, result, tokens[r], r, c));
             }
-            if (name == "attention")
-                out = attention_row(rows(0)[r], shape(0), rows(1), rows(2), shape(1), r, number(3),
-                                    number(4));
             values[static_cast<size_t>(op.result)].push_back(std::move(out));
         }
     }
@@ -197,11 +207,8 @@ class PlanInterpreter {
         return columns;
     }
 
-    static const PlanExpr* find(const PlanExpr& e, std::string_view op) {
-        if (e.calls(op)) return &e;
-        for (const PlanExpr& arg : e.args)
-            if (const PlanExpr* found = find(arg, op)) return found;
-        return nullptr;
+    static bool looks_back(const PlanExpr& e) {
+        return e.calls(Locality::cache) || std::ranges::any_of(e.args, looks_back);
     }
 
     void run(const PlanInsert& s, size_t rows) {
@@ -216,7 +223,7 @@ class PlanInterpreter {
         }
         const PlanTensor& target = plan_.tensor(s.target);
         cache_ = s.cache;
-        if (s.data.calls("llm_concat")) {
+        if (s.data.wraps(Wrap::joins)) {
             const PlanExpr& linear = s.data.args[0];
             int64_t column = 0;
             for (int i = 0; linear.args[1].id + i <= linear.args[1].last; ++i) {
@@ -231,7 +238,7 @@ class PlanInterpreter {
             return;
         }
         const int64_t all = target.shape.elements();
-        const int64_t step = find(s.data, "attention") ? all : granule(s.data, target.shape);
+        const int64_t step = looks_back(s.data) ? all : granule(s.data, target.shape);
         for (size_t r = 0; r < rows; ++r)
             for (int64_t c = 0; c < all; c += step) {
                 const int64_t to = std::min(all, c + step);
@@ -245,40 +252,45 @@ class PlanInterpreter {
                 throw std::runtime_error("read under another shape");
             return read(plan_.tensor(e.id), row, from, to);
         }
-        if (e.calls("llm_rows")) return eval(e.args[0], shape, first_ + row, from, to);
-        if (e.calls("llm_quantize")) return eval(e.args[0], shape, row, from, to);
-        Row out;
-        if (e.calls("embed")) {
-            for (int64_t c = from; c < to; ++c)
-                out.push_back(embed_element(e.args[0].id, tokens_[row], c));
-        } else if (e.calls("linear")) {
-            const PlanTensor& x = plan_.tensor(e.args[0].id);
-            const Row input = read(x, row, 0, x.shape.elements());
-            for (int64_t c = from; c < to; ++c)
-                out.push_back(linear_element(mix_all(input.data(), std::ssize(input)), e.args[1].id,
-                                             e.args.size() > 2 ? e.args[2].id : 0, c));
-        } else if (e.calls("attention")) {
-            const PlanTensor& q = plan_.tensor(e.args[0].id);
+        if (e.wraps(Wrap::picks_rows)) return eval(e.args[0], shape, first_ + row, from, to);
+        if (e.wraps(Wrap::stores_q8)) return eval(e.args[0], shape, row, from, to);
+        if (e.calls(Locality::cache)) {
+            const PlanTensor& q = plan_.tensor(e.argument("q")->id);
             const PlanCache& cache = plan_.caches[static_cast<size_t>(cache_)];
-            out = attention_row(read(q, row, 0, q.shape.elements()), q.shape, keys_.at(cache_),
-                                values_.at(cache_), {cache.heads, cache.width}, row,
-                                e.args[1].number, e.args[2].number);
-        } else if (e.op->locality == Locality::head) {
-            const Row x = eval(e.args[0], shape, row, from, to);
-            const bool rope = e.calls("rope");
-            for (int64_t c = 0; c < to - from; ++c) {
-                const int64_t head = c / shape.width * shape.width;
-                out.push_back(head_element(
-                    e.op->name, mix_all(x.data() + head, shape.width),
-                    rope ? bits(e.args[1].number) : static_cast<uint64_t>(e.args[1].id),
-                    rope ? row : 0, c - head));
+            return attention_row(read(q, row, 0, q.shape.elements()), q.shape, keys_.at(cache_),
+                                 values_.at(cache_), {cache.heads, cache.width}, row,
+                                 e.argument("scale")->number, e.argument("window")->number);
+        }
+        // Of each operand the elements that all of from … to need.
+        std::vector<Row> operands;
+        for (const PlanExpr& arg : e.args) {
+            operands.emplace_back();
+            if (arg.kind == PlanExpr::Kind::param || arg.kind == PlanExpr::Kind::number) continue;
+            if (reads_stored(*e.op)) {
+                const PlanTensor& x = plan_.tensor(arg.id);
+                operands.back() = read(x, row, 0, x.shape.elements());
+            } else {
+                operands.back() = eval(arg, shape, row, from, to);
             }
-        } else {
-            const Row a = eval(e.args[0], shape, row, from, to);
-            const Row b = e.args.size() > 1 && e.args[1].kind != PlanExpr::Kind::number
-                              ? eval(e.args[1], shape, row, from, to)
-                              : Row(a.size(), e.args.size() > 1 ? bits(e.args[1].number) : 0);
-            for (size_t i = 0; i < a.size(); ++i) out.push_back(element(e.op->name, a[i], b[i]));
+        }
+        Row out;
+        for (int64_t c = 0; c < to - from; ++c) {
+            Made made(*e.op, tokens_[row], row);
+            int64_t within = c;
+            for (size_t i = 0; i < e.args.size(); ++i) {
+                const Row& values = operands[i];
+                if (e.args[i].kind == PlanExpr::Kind::param) {
+                    made.take(static_cast<uint64_t>(e.args[i].id));
+                } else if (e.args[i].kind == PlanExpr::Kind::number) {
+                    made.take(bits(e.args[i].number));
+                } else {
+                    const int64_t size = reach(*e.op, shape.width, std::ssize(values));
+                    const int64_t start = reads_stored(*e.op) ? 0 : c / size * size;
+                    made.take(mix_all(values.data() + start, size));
+                    within = c % size;
+                }
+            }
+            out.push_back(made.at(reads_stored(*e.op) ? from + c : within));
         }
         return out;
     }
@@ -292,5 +304,21 @@ class PlanInterpreter {
     int cache_ = -1;    // of the statement that is running
     std::map<int, std::vector<Row>> keys_, values_;
 };
+
+/// Runs a plan of a builder's graph, two passes one after the other, and compares every row of
+/// logits with what the graph says.
+inline void expect_computes(const GraphBuilder& b, const Plan& plan) {
+    std::vector<int64_t> param_rows;
+    for (const Param& p : b.model.params) param_rows.push_back(p.shape.row_count());
+    PlanInterpreter interpreter(plan, param_rows);
+    for (const uint64_t pass : {0, 1}) {  // the second over what the first left behind
+        const std::vector<uint64_t> tokens{pass + 5, pass + 3, pass + 8};
+        const std::vector<Row> expected = evaluate_graph(b.graph, tokens);
+        interpreter.forward(tokens);
+        EXPECT_EQ(interpreter.logits(2, 1)[0], expected[2]);
+        EXPECT_EQ(interpreter.logits(0, 2), std::vector(expected.begin(), expected.begin() + 2));
+        EXPECT_EQ(interpreter.logits(1, 1)[0], expected[1]);
+    }
+}
 
 }  // namespace llmsql::compiler::test

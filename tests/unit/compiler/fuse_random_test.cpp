@@ -24,18 +24,19 @@ std::vector<std::string> broken_rules(const Plan& plan, const std::vector<Param>
                                                                  bool outermost) {
         Holds holds;
         if (e.kind != PlanExpr::Kind::call) return holds;
-        const bool wrapper = e.calls("llm_quantize") || e.calls("llm_concat");
+        const bool wrapper = e.wraps(Wrap::stores_q8) || e.wraps(Wrap::joins);
         if (wrapper && !outermost) broken.push_back("a wrapper inside an expression");
-        if (e.calls("llm_rows") && e.args[0].kind != PlanExpr::Kind::tensor)
+        if (e.wraps(Wrap::picks_rows) && e.args[0].kind != PlanExpr::Kind::tensor)
             broken.push_back("llm_rows of something that is not stored");
-        if ((e.calls("linear") || e.calls("attention")) && e.args[0].kind != PlanExpr::Kind::tensor)
+        if ((calls(e, "linear") || calls(e, "attention")) &&
+            e.args[0].kind != PlanExpr::Kind::tensor)
             broken.push_back("an input that is not stored");
-        if (e.calls("linear") &&
+        if (calls(e, "linear") &&
             (plan.tensor(e.args[0].id).type == TensorType::q8) != quantised(e.args[1].id))
             broken.push_back("a linear with an input of the wrong type");
-        if (e.calls("attention") && !outermost) broken.push_back("attention inside an expression");
+        if (calls(e, "attention") && !outermost) broken.push_back("attention inside an expression");
         for (const PlanExpr& arg : e.args) {
-            if (!e.calls("linear") && arg.kind == PlanExpr::Kind::tensor &&
+            if (!calls(e, "linear") && arg.kind == PlanExpr::Kind::tensor &&
                 plan.tensor(arg.id).type == TensorType::q8)
                 broken.push_back("a quantised tensor outside linear");
             const Holds inner = look(arg, outermost && wrapper);
@@ -48,9 +49,9 @@ std::vector<std::string> broken_rules(const Plan& plan, const std::vector<Param>
         holds.size += 1;
         if (e.op->locality == Locality::head && (holds.linear || holds.attention || holds.embed))
             broken.push_back("a head operator over more than heads");
-        holds.linear |= e.calls("linear");
-        holds.embed |= e.calls("embed");
-        holds.attention |= e.calls("attention");
+        holds.linear |= calls(e, "linear");
+        holds.embed |= calls(e, "embed");
+        holds.attention |= calls(e, "attention");
         holds.head |= e.op->locality == Locality::head;
         if (holds.linear + holds.head + holds.attention + holds.embed > 1)
             broken.push_back("kinds mixed in one expression");
@@ -62,7 +63,7 @@ std::vector<std::string> broken_rules(const Plan& plan, const std::vector<Param>
             look(s.data, true);
             look(s.values, true);
             if (!s.appends() &&
-                (plan.tensor(s.target).type == TensorType::q8) != s.data.calls("llm_quantize"))
+                (plan.tensor(s.target).type == TensorType::q8) != s.data.wraps(Wrap::stores_q8))
                 broken.push_back("a target of the wrong type");
         }
     return broken;
@@ -72,17 +73,7 @@ void expect_right(const GraphBuilder& b, PlanSizes sizes) {
     const Plan plan = make_plan(b.model, b.graph, sizes);
     EXPECT_EQ(verify_arena(plan), std::vector<std::string>());
     EXPECT_EQ(broken_rules(plan, b.model.params), std::vector<std::string>());
-    std::vector<int64_t> param_rows;
-    for (const Param& p : b.model.params) param_rows.push_back(p.shape.row_count());
-    PlanInterpreter interpreter(plan, param_rows);
-    for (const uint64_t pass : {0, 1}) {  // the second over what the first left behind
-        const std::vector<uint64_t> tokens{pass + 5, pass + 3, pass + 8};
-        const std::vector<Row> expected = evaluate_graph(b.graph, tokens);
-        interpreter.forward(tokens);
-        EXPECT_EQ(interpreter.logits(2, 1)[0], expected[2]);
-        EXPECT_EQ(interpreter.logits(0, 2), std::vector(expected.begin(), expected.begin() + 2));
-        EXPECT_EQ(interpreter.logits(1, 1)[0], expected[1]);
-    }
+    expect_computes(b, plan);
 }
 
 const PlanSizes kSmall{.context = 64, .chunk = 4, .logits_rows = 2};

@@ -154,7 +154,7 @@ TEST(Verifier, SeesAnInPlaceWriteThatReadsAWholeRow) {
                       [](Plan& p) {
                           const PlanInsert& linear = p.logits.back();
                           const PlanExpr* input = &linear.data;
-                          while (input->kind == PlanExpr::Kind::call && !input->calls("linear"))
+                          while (input->kind == PlanExpr::Kind::call && !calls(*input, "linear"))
                               input = &input->args[0];
                           p.tensor(linear.target).offset = p.tensor(input->args[0].id).offset;
                       }),
@@ -173,7 +173,7 @@ TEST(Verifier, SeesEveryClashOfNeighbours) {
             const PlanInsert& reader = good.forward[at + 1];
             if (writer.appends() || reader.appends()) continue;
             // What needs a whole row of its input may not write over it.
-            if (!reader.data.calls("linear") && !reader.data.calls("llm_quantize")) continue;
+            if (!calls(reader.data, "linear") && !reader.data.wraps(Wrap::stores_q8)) continue;
             const PlanExpr* input = &reader.data;
             while (input->kind == PlanExpr::Kind::call) input = &input->args[0];
             if (input->kind != PlanExpr::Kind::tensor) continue;

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// The text form of a Plan, for tests and for whoever looks for a fault. See plan.h.
+#include <fmt/format.h>
+
+#include "compiler/ir/model.h"
+#include "compiler/ir/plan.h"
+#include "compiler/ir/text.h"
+
+namespace llmsql::compiler {
+namespace {
+
+class Text {
+  public:
+    Text(const Plan& plan, const std::vector<Param>& params) : plan_(plan), params_(params) {}
+
+    std::string run() {
+        add("context {}  chunk {}  logits rows {}  kv {}  sequences {}{}\n", plan_.context,
+            plan_.chunk, plan_.logits_rows, name_of(plan_.kv), plan_.sequences,
+            plan_.arena_bytes > 0 ? fmt::format("  arena {}", plan_.arena_bytes) : "");
+        for (size_t i = 0; i < plan_.tensors.size(); ++i) tensor(i + 1, plan_.tensors[i]);
+        for (size_t i = 0; i < plan_.caches.size(); ++i) {
+            const PlanCache& cache = plan_.caches[i];
+            add("cache {}: {} heads of {}{}\n", i, cache.heads, cache.width,
+                cache.window > 0 ? fmt::format("  window {}", cache.window) : "");
+        }
+        section("forward", plan_.forward);
+        section("logits", plan_.logits);
+        add("output t{}\n", plan_.output);
+        if (plan_.residency) residency(*plan_.residency);
+        return std::move(text_);
+    }
+
+  private:
+    template<class... Args>
+    void add(fmt::format_string<Args...> format, Args&&... args) {
+        text_ += fmt::format(format, std::forward<Args>(args)...);
+    }
+
+    void tensor(size_t id, const PlanTensor& t) {
+        add("t{} {}: {}{}", id, t.name, name_of(t.type),
+            shape_text(std::to_string(t.rows), t.shape.heads, t.shape.width));
+        if (t.choices > 1) add("  {} rows a token", t.choices);
+        if (t.view_of > 0) add("  of t{} from column {}", t.view_of, t.first_column);
+        if (t.stride > 0) add("  stride {} offset {}", t.stride, t.offset);
+        add("\n");
+    }
+
+    std::string param(int id) const { return table_name(params_.at(static_cast<size_t>(id - 1))); }
+
+    std::string text(const PlanExpr& e) const {
+        if (e.kind == PlanExpr::Kind::number) return real_text(e.number);
+        if (e.kind == PlanExpr::Kind::tensor) return fmt::format("t{}", e.id);
+        if (e.kind == PlanExpr::Kind::param) {
+            const std::string first = param(e.id), last = param(e.last);
+            if (e.id == e.last) return first;
+            return fmt::format("{}{}[{}]", first, last == first ? "" : "…" + last,
+                               e.last - e.id + 1);
+        }
+        std::string args;
+        for (const PlanExpr& arg : e.args) args += (args.empty() ? "" : ", ") + text(arg);
+        return fmt::format("{}({})", e.op->name.empty() ? e.op->sql : e.op->name, args);
+    }
+
+    void section(std::string_view name, const std::vector<PlanInsert>& statements) {
+        add("{}:\n", name);
+        for (const PlanInsert& s : statements) {
+            if (s.appends())
+                add("  cache {} <- {}, {}", s.cache, text(s.data), text(s.values));
+            else
+                add("  t{} = {}{}", s.target, text(s.data),
+                    s.cache >= 0 ? fmt::format("  cache {}", s.cache) : "");
+            if (s.layer >= 0) add("  layer {}", s.layer);
+            add("\n");
+        }
+    }
+
+    void residency(const PlanResidency& r) {
+        add("budget {}  workers {}  windows {}  pool {}\n", r.budget, r.workers, r.windows, r.pool);
+        add("reads {}, at least {}", r.read_bytes, r.lower_bound);
+        if (r.most_bytes) add(", at most {}", *r.most_bytes);
+        add("\n");
+        for (const PlanTiles& tiles : r.tiles)
+            add("  {}: tiles {}-{} {}{}\n", params_.at(static_cast<size_t>(tiles.param - 1)).name,
+                tiles.first, tiles.last, tiles.held ? "held" : "streamed",
+                tiles.chosen ? ", where chosen" : "");
+    }
+
+    const Plan& plan_;
+    const std::vector<Param>& params_;
+    std::string text_;
+};
+
+}  // namespace
+
+std::string to_text(const Plan& plan, const std::vector<Param>& params) {
+    return Text(plan, params).run();
+}
+
+}  // namespace llmsql::compiler
