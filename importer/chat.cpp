@@ -2,6 +2,8 @@
 // Recognises chat templates. See chat.h.
 #include "importer/chat.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <functional>
