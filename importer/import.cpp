@@ -129,9 +129,9 @@ Model model_from_graph(const ImportOptions& options, const Source& source, const
     try {
         model = compiler::model_from_source(graph, metadata_of(source, options.ignored_keys), name);
     } catch (const Error& error) {
-        // Of a slip in a key's name both are told: what the graph misses, and what it leaves.
+        // Of a slip in a key's name both are told: what the graph leaves, and what it misses.
         if (!foreign) fail("{}", first_of(error));
-        fail("{}; also, {}", first_of(error), *foreign);
+        fail("{}; also, {}", *foreign, first_of(error));
     }
     if (foreign) throw Error(*foreign);
     check_lists(source, keys, model);

@@ -167,7 +167,7 @@ class Ggufs(Folder):
         self.assertEqual(said.count("\n"), 1)
         said = self.refused(self.gguf("llama3", {"attention.head_counts": 4}, without=[
             "llama.attention.head_count", "llama.embedding_length"]),
-                            "(and 1 more); also, ", "head_counts = 4")
+                            "; also, ", "(and 1 more)", "head_counts = 4")
         self.assertEqual(said.count("\n"), 1)
 
     def test_factors_of_positions(self):
