@@ -57,14 +57,14 @@ namespace {
 // Where init has come to an end can't be told by hand: what computes is made when it is wanted.
 void begin_by_hand(Engine& engine) {
     const auto& params = current(engine, engine.params);
-    require_not_lost<Catalogue>(params, params);
+    require_not_lost<Catalogue>(engine, params, params);
     if (!params || params->entries.empty())
         fail("nothing can be computed before the plan's init has declared its parameters");
     if (engine.executor && engine.executor == params->executor) return;
     engine.executor.reset();
     if (!params->executor) {
         const auto& residency = current(engine, engine.residency);
-        require_not_lost<ResidencyPlan>(residency, residency);
+        require_not_lost<ResidencyPlan>(engine, residency, residency);
         if (residency && residency->of.get() != params.get())
             fail(
                 "the rows of `residency` are of another table `param`, or there are none: DROP "

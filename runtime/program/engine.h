@@ -114,15 +114,23 @@ Current<State>& current(const Engine& engine, Current<State>& state) {
     return state;
 }
 
-/// Fails where a table that was connected anew has lost its rows. `shown` is what is about to be
-/// used: nothing is wrong with what is older than the present state.
+/// What a table has declared goes with its DROP; should that be rolled back, the rows are lost.
 template<class State>
-void require_not_lost(const Current<State>& state, const std::shared_ptr<State>& shown) {
-    if (state.lost && shown == state)
-        fail(
-            "the rows of the table {} are gone, by a DROP TABLE or CREATE that was rolled back, or "
-            "with another connection: DROP TABLE it, create it again and declare its rows",
-            state.owner.table);
+void drop(Current<State>& state) {
+    static_cast<std::shared_ptr<State>&>(state).reset();
+    state.lost = true;
+}
+
+/// Fails where a table that stands in the schema again, or still, has lost its rows. `shown` is
+/// what is about to be used: nothing is wrong with what is older than the present state.
+template<class State>
+void require_not_lost(const Engine& engine, const Current<State>& state,
+                      const std::shared_ptr<State>& shown) {
+    if (!state.lost || shown != state || (!state && !stands(engine, state.owner))) return;
+    fail(
+        "the rows of the table {} are gone, by a DROP TABLE or CREATE that was rolled back, or "
+        "with another connection: DROP TABLE it, create it again and declare its rows",
+        state.owner.table);
 }
 
 /// The most tokens that a tensor of the plan, which declares one at least, has room for: a pass's.

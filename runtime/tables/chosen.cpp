@@ -17,8 +17,8 @@ class ChosenTable final : public Table {
 
     Selected select(const Ranges& ranges) const override {
         const Current<Arena> held = current(engine_, engine_.arena);
+        require_not_lost<Arena>(engine_, engine_.arena, held);
         if (!held) fail("there is no `tensor` table: the plan's init must create it first");
-        require_not_lost<Arena>(engine_.arena, held);
         const int64_t id = ranges[0].low;
         if (id != ranges[0].high) fail("chosen: say of which tensor: WHERE chosen.id = …");
         engine_.operators.settle();

@@ -10,6 +10,7 @@ namespace {
 // In the engine: the present one.
 Current<KvCache>& cache_of(Engine& engine) {
     Current<KvCache>& cache = current(engine, engine.cache);
+    if (!cache) require_not_lost<KvCache>(engine, cache, cache);
     if (!cache) fail("there is no `kv` table: the plan's init must create it first");
     return cache;
 }
@@ -24,7 +25,7 @@ class KvLayerTable final : public Table {
 
     Selected select(const Ranges& ranges) const override {
         const Current<KvCache>& cache = cache_of(engine_);
-        require_not_lost<KvCache>(cache, cache);
+        require_not_lost<KvCache>(engine_, cache, cache);
         Selected layers{{}, cache};
         const auto count = static_cast<int64_t>(cache->layers().size());
         for (int64_t layer = 0; layer < count; ++layer)
@@ -75,7 +76,7 @@ class KvTable final : public Table {
     int integer_columns() const override { return 3; }
 
     Selected select(const Ranges& ranges) const override {
-        require_not_lost(engine_.cache, cache_);
+        require_not_lost(engine_, engine_.cache, cache_);
         const KvCache& cache = *cache_;
         const auto layers = static_cast<int64_t>(cache.layers().size());
         const auto within = [](const Ranges::Range& range, int64_t count) {
@@ -125,7 +126,7 @@ class KvTable final : public Table {
             fail("cache layer {}: {} is not the result of an operator", layer, k ? "v" : "k");
         if (cache_ != current(engine_, engine_.cache))
             fail("this table `kv` is no longer the plan's");
-        require_not_lost(engine_.cache, cache_);
+        require_not_lost(engine_, engine_.cache, cache_);
         count_write(engine_);
         Executor& executor = executor_of(engine_);
         if (engine_.by_hand()) {
@@ -137,7 +138,7 @@ class KvTable final : public Table {
     }
 
     void dropped() override {
-        if (engine_.cache == cache_) engine_.cache = {};
+        if (engine_.cache == cache_) drop(engine_.cache);
     }
     Mark mark() const override { return {0, cache_->writes()}; }
     void undo(const Mark& mark) override { cache_->forget_since(mark.rows); }

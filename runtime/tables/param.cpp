@@ -17,7 +17,7 @@ class ParamTable final : public Table {
     }
 
     Selected select(const Ranges& ranges) const override {
-        require_not_lost(engine_.params, catalogue_);
+        require_not_lost(engine_, engine_.params, catalogue_);
         std::vector<int64_t> ids;
         const int64_t low = std::max<int64_t>(1, ranges[0].low);
         const int64_t high =
@@ -75,7 +75,7 @@ class ParamTable final : public Table {
 
     void dropped() override {
         if (engine_.params != catalogue_) return;
-        engine_.params = {};
+        drop(engine_.params);
         engine_.executor.reset();
     }
     Mark mark() const override { return {0, catalogue_->entries.size()}; }

@@ -20,7 +20,7 @@ class ResidencyTable final : public Table {
     }
 
     Selected select(const Ranges& ranges) const override {
-        require_not_lost(engine_.residency, plan_);
+        require_not_lost(engine_, engine_.residency, plan_);
         std::vector<int64_t> rows;
         for (size_t i = 0; i < plan_->rows.size(); ++i)
             if (ranges[0].contains(plan_->rows[i].param)) rows.push_back(static_cast<int64_t>(i));
@@ -46,7 +46,7 @@ class ResidencyTable final : public Table {
         const auto& params = current(engine_, engine_.params);
         if (plan_ != current(engine_, engine_.residency))
             fail("this table `residency` is no longer the plan's");
-        require_not_lost<Catalogue>(params, params);
+        require_not_lost<Catalogue>(engine_, params, params);
         if (!params || param < 1 || param > static_cast<int64_t>(params->entries.size()))
             fail("residency: there is no parameter {}", param);
         if (engine_.by_hand() && params->executor)
@@ -64,7 +64,7 @@ class ResidencyTable final : public Table {
     }
 
     void dropped() override {
-        if (engine_.residency == plan_) engine_.residency = {};
+        if (engine_.residency == plan_) drop(engine_.residency);
     }
     Mark mark() const override { return {0, plan_->rows.size()}; }
     void undo(const Mark& mark) override { plan_->keep(mark.rows); }

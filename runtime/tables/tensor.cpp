@@ -10,6 +10,7 @@ namespace {
 // In the engine: the present one.
 Arena& arena_of(Engine& engine) {
     const Current<Arena>& arena = current(engine, engine.arena);
+    if (!arena) require_not_lost<Arena>(engine, arena, arena);
     if (!arena) fail("there is no `tensor` table: the plan's init must create it first");
     return *arena;
 }
@@ -40,7 +41,7 @@ class TensorTable final : public Table {
     }
 
     Selected select(const Ranges& ranges) const override {
-        require_not_lost(engine_.arena, arena_);
+        require_not_lost(engine_, engine_.arena, arena_);
         std::vector<int64_t> ids;
         if (ranges[0].low == ranges[0].high) {
             if (arena_->find(ranges[0].low)) ids.push_back(ranges[0].low);
@@ -113,7 +114,7 @@ class TensorTable final : public Table {
     }
 
     void dropped() override {
-        if (engine_.arena == arena_) engine_.arena = {};
+        if (engine_.arena == arena_) drop(engine_.arena);
     }
     Mark mark() const override { return {0, arena_->places().size()}; }
     void undo(const Mark& mark) override { arena_->undeclare(mark.rows); }
@@ -135,7 +136,7 @@ class SlotTable final : public Table {
         const int64_t id = integer_value(values[0], "slot.id");
         const ExprPtr expr = value_expr(values[1]);
         Arena& arena = arena_of(engine_);
-        require_not_lost<Arena>(engine_.arena, engine_.arena);
+        require_not_lost<Arena>(engine_, engine_.arena, engine_.arena);
         const TensorPlace& place = arena.place(id);
         if (!expr)
             fail("what is stored in tensor {} '{}' is not the result of an operator", id,

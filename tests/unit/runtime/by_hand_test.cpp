@@ -312,6 +312,7 @@ TEST(ByHand, WhatADropTookIsNamedWhoeverMissesIt) {
         for (const char* end : {"ROLLBACK", "ROLLBACK TO a"})
             for (const int use : which) {
                 Hand hand(models());
+                hand.model = "one";
                 ASSERT_EQ(
                     hand.run(hand.param("one") + tensors(4) + kSlot + kCache +
                              "CREATE VIRTUAL TABLE temp.chosen USING llm_chosen();"
@@ -320,7 +321,6 @@ TEST(ByHand, WhatADropTookIsNamedWhoeverMissesIt) {
                              "INSERT INTO residency(param, first_tile, last_tile, held, chosen) "
                              "VALUES (1, 0, 0, 1, 0), (2, 0, 0, 1, 0);"),
                     "");
-                hand.model = "one";
                 if (table == "kv" || table == "tensor") {
                     ASSERT_EQ(hand.run(embed("[1, 2]") + kKeys + store(0)), "");
                 }
