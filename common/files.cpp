@@ -2,13 +2,17 @@
 // Whole files in and out. See files.h.
 #include "common/files.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <random>
 #include <set>
 
@@ -28,6 +32,15 @@ void write_all(int fd, std::string_view content, const std::filesystem::path& pa
     }
 }
 
+/// What `call` returns; it is given the error code to set.
+template<class Call>
+auto or_fail(const std::filesystem::path& path, Call call) {
+    std::error_code error;
+    auto result = call(error);
+    if (error) fail("{}: {}", path.string(), error.message());
+    return result;
+}
+
 }  // namespace
 
 Descriptor::~Descriptor() {
@@ -37,6 +50,45 @@ Descriptor::~Descriptor() {
 std::string sqlite_name(const std::filesystem::path& path) {
     std::string name = path.string();
     return name.starts_with("file:") ? "./" + name : name;
+}
+
+std::filesystem::file_status status_of(const std::filesystem::path& path) {
+    std::error_code error;
+    const std::filesystem::file_status status = std::filesystem::status(path, error);
+    // Nothing is there: that sets an error too.
+    if (status.type() == std::filesystem::file_type::none)
+        fail("{}: {}", path.string(), error.message());
+    return status;
+}
+
+std::filesystem::path absolute_path(const std::filesystem::path& path) {
+    return or_fail(path, [&](auto& error) { return std::filesystem::absolute(path, error); });
+}
+
+std::filesystem::path canonical_path(const std::filesystem::path& path) {
+    return or_fail(path, [&](auto& error) { return std::filesystem::canonical(path, error); });
+}
+
+uint64_t bytes_of_file(const std::filesystem::path& path) {
+    return or_fail(path, [&](auto& error) { return std::filesystem::file_size(path, error); });
+}
+
+std::vector<std::string> file_names_in(const std::filesystem::path& folder) {
+    // The standard library's iterator ends the program where memory runs out.
+    struct Closer {
+        void operator()(DIR* opened) const { ::closedir(opened); }
+    };
+    const std::unique_ptr<DIR, Closer> opened(::opendir(folder.c_str()));
+    if (!opened) fail("{}: {}", folder.string(), std::strerror(errno));
+    std::vector<std::string> names;
+    for (;;) {
+        errno = 0;
+        const dirent* entry = ::readdir(opened.get());
+        if (!entry && errno != 0) fail("{}: {}", folder.string(), std::strerror(errno));
+        if (!entry) return names;
+        const std::string_view name = entry->d_name;
+        if (name != "." && name != "..") names.emplace_back(name);
+    }
 }
 
 void require_readable_file(const std::filesystem::path& path) {
@@ -72,7 +124,11 @@ std::optional<std::filesystem::path> unfinished_log(const std::filesystem::path&
     for (const char* suffix : {"-wal", "-journal"}) {
         const std::filesystem::path log = real.string() + suffix;
         struct stat info {};
-        if (::stat(log.c_str(), &info) != 0 || info.st_size == 0) continue;
+        if (::stat(log.c_str(), &info) != 0) {
+            if (errno == ENOENT || errno == ENOTDIR) continue;
+            fail("{}: {}", log.string(), std::strerror(errno));
+        }
+        if (info.st_size == 0) continue;
         // What a journal begins with is zeroed once its transaction has ended, where the database's
         // journal mode is to keep the file.
         const bool ended = std::string_view(suffix) == "-journal" && S_ISREG(info.st_mode) &&
@@ -87,9 +143,8 @@ void require_no_log_name(const std::filesystem::path& path) {
     const std::string name = path.string();
     for (const std::string_view suffix : {"-journal", "-wal", "-shm"}) {
         if (!name.ends_with(suffix)) continue;
-        std::error_code ignored;
         const std::string database = name.substr(0, name.size() - suffix.size());
-        if (std::filesystem::is_regular_file(database, ignored))
+        if (std::filesystem::is_regular_file(status_of(database)))
             fail("{}: SQLite takes a file of this name for a log of {}: choose another name", name,
                  database);
     }
@@ -98,13 +153,12 @@ void require_no_log_name(const std::filesystem::path& path) {
 std::filesystem::path output_path(const std::filesystem::path& path, std::string_view magic,
                                   std::string_view kind) {
     require_no_log_name(path);
-    std::error_code ignored;
-    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+    const std::filesystem::file_status status = status_of(path);
     if (std::filesystem::is_directory(status))
         fail("{}: is a directory, a file name is needed here", path.string());
     if (!std::filesystem::is_regular_file(status)) return path;
-    const std::filesystem::path target = std::filesystem::canonical(path, ignored);
-    if (std::filesystem::file_size(target) > 0) {
+    const std::filesystem::path target = canonical_path(path);
+    if (bytes_of_file(target) > 0) {
         // What says nothing of itself may be anybody's.
         if (magic.empty())
             fail("{}: is there already: choose another name, or remove it first", path.string());
@@ -117,8 +171,7 @@ std::filesystem::path output_path(const std::filesystem::path& path, std::string
 
 std::filesystem::path regular_output_path(const std::filesystem::path& path, std::string_view magic,
                                           std::string_view kind) {
-    std::error_code ignored;
-    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+    const std::filesystem::file_status status = status_of(path);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) &&
         !std::filesystem::is_directory(status))
         fail("{}: is not a regular file, one is needed here", path.string());
@@ -130,11 +183,10 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
         write_all(STDOUT_FILENO, content, "standard output");
         return;
     }
-    if (std::filesystem::is_directory(path))
+    const std::filesystem::file_status status = status_of(path);
+    if (std::filesystem::is_directory(status))
         fail("{}: is a directory, a file name is needed here", path.string());
     // A device or a pipe is written to, not replaced by a file of the same name.
-    std::error_code ignored;
-    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
         Descriptor device(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
         if (device.get() < 0) fail("{}: cannot open: {}", path.string(), std::strerror(errno));
@@ -161,7 +213,9 @@ struct Temporaries {
 };
 
 Temporaries& temporaries() {
-    static auto& all = *new Temporaries;
+    // Asked for where memory has run out, too.
+    alignas(Temporaries) static std::byte place[sizeof(Temporaries)];
+    static auto& all = *new (place) Temporaries;
     return all;
 }
 
@@ -185,7 +239,7 @@ constexpr size_t kRandomLetters = 6;
 constexpr uint64_t kAlive = 0;  // the lock
 
 std::string start_of_names(const std::filesystem::path& path) {
-    const std::filesystem::path whole = std::filesystem::absolute(path);
+    const std::filesystem::path whole = absolute_path(path);
     return (whole.parent_path() / whole.filename()).string() + std::string(kMark);
 }
 
@@ -200,10 +254,12 @@ TemporaryFile::TemporaryFile(const std::filesystem::path& path) : path_(path) {
     const auto held = hold();
     std::random_device random;
     const std::string start = start_of_names(path);
+    std::set<std::string> entry;  // made before the file: nothing may fail once that is there
     // Not by mkstemp(), whose permissions could be widened only by setting the process's umask.
     for (bool ours = false; !ours;) {
         name_ = start;
         for (size_t i = 0; i < kRandomLetters; ++i) name_ += kLetters[random() % kLetters.size()];
+        entry = {name_};
         file_ = Descriptor(::open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
         if (file_.get() < 0 && (errno == EEXIST || errno == EINTR)) continue;
         if (file_.get() < 0) fail("{}: cannot create: {}", path.string(), std::strerror(errno));
@@ -213,18 +269,22 @@ TemporaryFile::TemporaryFile(const std::filesystem::path& path) : path_(path) {
                ::fstat(file_.get(), &info) == 0 && info.st_nlink > 0;
         if (!ours) ::unlink(name_.c_str());
     }
-    temporaries().names.insert(name_);
+    temporaries().names.merge(entry);
 }
 
 void TemporaryFile::remove_dead(const std::filesystem::path& path,
                                 const std::function<bool(std::string_view start)>& is_ours) {
     const std::string start = start_of_names(path);
     const auto held = hold();
-    std::error_code none;
     const std::filesystem::path folder = std::filesystem::path(start).parent_path();
-    for (std::filesystem::directory_iterator entry(folder, none), end; !none && entry != end;
-         entry.increment(none)) {
-        const std::string name = entry->path().string();
+    std::vector<std::string> names;
+    try {
+        names = file_names_in(folder);
+    } catch (const Error&) {
+        return;  // nobody may look there
+    }
+    for (const std::string& each : names) {
+        const std::string name = (folder / each).string();
         if (!is_named_so(name, start) || temporaries().names.contains(name)) continue;
         struct stat info {};
         if (::lstat(name.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;

@@ -3,6 +3,7 @@
 // entirely or not at all.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <mutex>
@@ -10,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace llmsql {
 
@@ -38,6 +40,16 @@ std::string read_file(const std::filesystem::path& path);
 
 /// The first bytes of a regular file, fewer where it is shorter; as read_file().
 std::string read_start(const std::filesystem::path& path, size_t bytes);
+
+/// What there is at a path, file_type::not_found if nothing. Unlike the standard library's, these
+/// fail by an Error that names the path; and where it cannot be told, which is not to be taken for
+/// nothing.
+std::filesystem::file_status status_of(const std::filesystem::path& path);
+std::filesystem::path absolute_path(const std::filesystem::path& path);
+std::filesystem::path canonical_path(const std::filesystem::path& path);
+uint64_t bytes_of_file(const std::filesystem::path& path);
+/// The names of what is in a folder but "." and "..", in no order.
+std::vector<std::string> file_names_in(const std::filesystem::path& folder);
 
 /// Fails unless `path` is an existing regular file that may be read. Opens nothing.
 void require_readable_file(const std::filesystem::path& path);

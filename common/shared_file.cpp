@@ -96,11 +96,10 @@ struct SharedFiles {
     }
 };
 
-SharedFile::SharedFile(std::string path, int descriptor, Identity identity)
-    : path_(std::move(path)), descriptor_(descriptor), identity_(identity) {}
+SharedFile::SharedFile(std::string path) : path_(std::move(path)) {}
 
 SharedFile::~SharedFile() {
-    ::close(descriptor_);
+    if (descriptor_ >= 0) ::close(descriptor_);
     for (const auto& more : {direct_, lock_})
         if (more && *more >= 0) ::close(*more);
     for (const int more : inherited_) ::close(more);
@@ -115,10 +114,10 @@ bool SharedFile::may_close() const {
     struct stat info {};
     if (::fstat(descriptor_, &info) != 0) return false;
     char start[kDatabase.size()];
-    const bool database =
-        info.st_nlink > 0 &&
-        ::pread(descriptor_, start, sizeof start, 0) == static_cast<ssize_t>(sizeof start) &&
-        std::string_view(start, sizeof start) == kDatabase;
+    const ssize_t got = ::pread(descriptor_, start, sizeof start, 0);
+    if (got < 0) return false;  // it may be one
+    const bool database = info.st_nlink > 0 && got == static_cast<ssize_t>(sizeof start) &&
+                          std::string_view(start, sizeof start) == kDatabase;
     return !database && !is_open_elsewhere(identity_, [this](int fd) { return is_own(fd); });
 }
 
@@ -132,21 +131,28 @@ std::shared_ptr<SharedFile> SharedFile::of(const std::filesystem::path& path) {
     // What merely marks the file is closed without a trace, and whatever takes its name meanwhile,
     // what is opened is the file that was looked at.
     const Descriptor mark(::open(name.c_str(), O_PATH | O_CLOEXEC));
-    if (mark.get() >= 0) {
-        const auto found = all.files.find(identity_of(mark.get(), name));
-        if (found != all.files.end()) return SharedFiles::held(use, *found->second);
+    if (mark.get() < 0) fail("{}: {}", name, std::strerror(errno));
+    // Its entry is made before it is opened: once it is, there is no way back, as closing it could
+    // drop somebody's locks.
+    decltype(all.files) entry;
+    SharedFile& made =
+        *entry.emplace(Identity(), std::unique_ptr<SharedFile>(new SharedFile(name))).first->second;
+    made.identity_ = identity_of(mark.get(), name);
+    const auto found = all.files.find(made.identity_);
+    if (found != all.files.end()) return SharedFiles::held(use, *found->second);
+    made.descriptor_ = ::open(proc_name(mark.get()).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (made.descriptor_ < 0) {  // /proc is missing
+        made.descriptor_ = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (made.descriptor_ < 0) fail("{}: {}", name, std::strerror(errno));
+        made.identity_ = identity_of(made.descriptor_, name);
     }
-    int opened = -1;
-    if (mark.get() >= 0)
-        opened = ::open(proc_name(mark.get()).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (opened < 0) opened = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (opened < 0) fail("{}: {}", name, std::strerror(errno));
-    const Identity identity = identity_of(opened, name);
-    // Where /proc is missing, another file may have the name by now, one that is open already: then
-    // this descriptor is one too many, and closing it would do the harm.
-    std::unique_ptr<SharedFile>& file = all.files[identity];
-    if (!file) file.reset(new SharedFile(name, opened, identity));
-    return SharedFiles::held(use, *file);
+    auto node = entry.extract(entry.begin());
+    node.key() = made.identity_;
+    const auto inserted = all.files.insert(std::move(node));
+    // Without /proc, another file may have the name by now, one that is open already: then this
+    // descriptor is one too many, and closing it would do the harm.
+    if (!inserted.inserted) inserted.node.mapped()->descriptor_ = -1;
+    return SharedFiles::held(use, *inserted.position->second);
 }
 
 uint64_t SharedFile::size() const {

@@ -54,14 +54,14 @@ class SharedFile {
 
   private:
     friend struct SharedFiles;
-    SharedFile(std::string path, int descriptor, Identity identity);
+    explicit SharedFile(std::string path);
     bool may_close() const;
 
     const std::string path_;
-    const int descriptor_;
-    const Identity identity_;
     bool is_own(int descriptor) const;
 
+    int descriptor_ = -1;  // never changed once others know of it
+    Identity identity_;
     std::optional<int> direct_;  // under the registry's lock, like what follows
     std::optional<int> lock_;    // made in a process of lock_generation_
     uint32_t lock_generation_ = 0;

@@ -6,11 +6,13 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "common/ending.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/help_format.h"
@@ -257,9 +259,7 @@ int refuse(const std::string& wrong) {
     return kUsage;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is an error of writing it
     Options options;
     CLI::App app("Compiles a model file and its graph into an SQL program for llmsql-run.",
@@ -311,8 +311,22 @@ int main(int argc, char** argv) {
                             "model was trained for: text may degrade from there on\n",
                             options.sizes.context, trained));
         return 0;
-    } catch (const std::exception& e) {
+    } catch (const Error& e) {
         report(fmt::format("{}{}\n", has_position(e.what()) ? "" : "llmsqlc: ", e.what()));
+    }
+    return kFailure;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    end_well_without_memory("llmsqlc");
+    try {
+        return run(argc, argv);
+    } catch (const std::bad_alloc&) {
+        report("llmsqlc: out of memory\n");
+    } catch (const std::exception& e) {
+        report(fmt::format("llmsqlc: {}\n", e.what()));
     }
     return kFailure;
 }

@@ -9,7 +9,7 @@ namespace {
 std::string immutable_uri(const std::filesystem::path& path) {
     constexpr char kDigits[] = "0123456789ABCDEF";
     std::string uri = "file:";
-    for (const unsigned char c : std::filesystem::absolute(path).string()) {
+    for (const unsigned char c : absolute_path(path).string()) {
         const bool plain = c == '/' || c == '.' || c == '-' || c == '_' || (c >= '0' && c <= '9') ||
                            (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
         if (plain)

@@ -74,8 +74,7 @@ const DatabaseKind kModelDatabase{kModelApplicationId, "a model database", kMode
 
 fs::path database_output_path(const fs::path& path, const DatabaseKind& kind) {
     require_no_log_name(path);
-    std::error_code ignored;
-    const fs::file_status status = fs::status(path, ignored);
+    const fs::file_status status = status_of(path);
     if (fs::is_directory(status))
         fail("{}: is a directory, a file name is needed here", path.string());
     if (fs::exists(status) && !fs::is_regular_file(status))
@@ -86,9 +85,9 @@ fs::path database_output_path(const fs::path& path, const DatabaseKind& kind) {
             "or open and close the database once with sqlite3",
             path.string(), log->string());
     if (!fs::exists(status)) return path;
-    const fs::path target = fs::canonical(path);
+    const fs::path target = canonical_path(path);
     require_readable_file(target);
-    if (fs::file_size(target) > 0) require_kind(target, kind);
+    if (bytes_of_file(target) > 0) require_kind(target, kind);
     return target;
 }
 

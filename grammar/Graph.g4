@@ -5,6 +5,13 @@
 // declaration are keywords only there and names everywhere else; `name` lists them.
 grammar Graph;
 
+options { superClass = ParserBase; }
+
+@parser::postinclude {
+#include "compiler/parse/parser_base.h"
+using llmsql::compiler::ParserBase;
+}
+
 graph: 'graph' name annotation* '{' declaration* '}' EOF;
 
 declaration: number | let | require | ignore | parameter | block | forward;

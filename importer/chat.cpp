@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "common/hash.h"
 #include "common/utf8.h"
 #include "compiler/model/load.h"
@@ -371,11 +372,12 @@ std::vector<std::filesystem::path> model_files_like(
     const TokenIds ids(tokenizer.tokens);
     std::set<fs::path> candidates;
     std::error_code ignored;
-    for (const fs::path& dir : graph_dirs)
-        for (const fs::directory_entry& entry :
-             fs::directory_iterator(dir.lexically_normal() / ".." / "models", ignored))
-            if (entry.path().extension() == ".toml")
-                candidates.insert(entry.path().lexically_normal());
+    for (const fs::path& dir : graph_dirs) {
+        const fs::path folder = (dir.lexically_normal() / ".." / "models").lexically_normal();
+        if (!fs::is_directory(folder, ignored)) continue;
+        for (const std::string& name : file_names_in(folder))
+            if (name.ends_with(".toml")) candidates.insert(folder / name);
+    }
     std::vector<fs::path> like;
     for (const fs::path& path : candidates) try {
             const Model model = compiler::load_model(path, graph_dirs);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "importer/safetensors.h"
 
 namespace llmsql {
@@ -81,9 +82,8 @@ void HfFolder::add_shard(const std::string& file) {
 /// One file, under the usual name or the only one of its kind.
 void HfFolder::open_single() {
     std::vector<std::string> names;
-    for (const fs::directory_entry& entry : fs::directory_iterator(path_))
-        if (entry.path().extension() == ".safetensors")
-            names.push_back(entry.path().filename().string());
+    for (const std::string& name : file_names_in(path_))
+        if (fs::path(name).extension() == ".safetensors") names.push_back(name);
     if (std::ranges::find(names, kSingle) != names.end()) names = {kSingle};
     if (names.empty())
         fail("{}: holds no .safetensors file (other formats of weights cannot be read)", name_);

@@ -253,7 +253,7 @@ void check_files(const ImportOptions& options) {
 
 /// The last part of the path, also of "folder/" and ".".
 std::string file_name_of(const fs::path& source) {
-    const fs::path whole = fs::absolute(source).lexically_normal();
+    const fs::path whole = absolute_path(source).lexically_normal();
     return (whole.has_filename() ? whole : whole.parent_path()).filename().string();
 }
 

@@ -17,8 +17,10 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <thread>
 
+#include "common/ending.h"
 #include "common/error.h"
 #include "common/files.h"
 #include "common/help_format.h"
@@ -81,10 +83,13 @@ void handle_signals() {
 
 /// What main returns once the import has ended by itself. Where the other thread has begun to end
 /// the process, this one waits for that.
-int ended(int status, const std::string& said) {
+int ended(int status, std::string_view said = {}) {
     if (ending.exchange(true))
         for (;;) ::pause();
-    llmsql::report(said);
+    if (said.empty()) return status;
+    for (const std::string_view part :
+         {std::string_view("llmsql-import: "), said, std::string_view("\n")})
+        llmsql::report(part);  // put together, they would take memory, which there may be none of
     return status;
 }
 
@@ -140,9 +145,7 @@ void run(const llmsql::ImportOptions& options) {
                                amount(static_cast<double>(result.bytes_out)), seconds.count()));
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int read_and_run(int argc, char** argv) {
     llmsql::ImportOptions options;
     std::string source, output, model, graph, weights = "auto", write_model, graph_dir;
     CLI::App app("Makes a model database from a GGUF file or a Hugging Face folder.",
@@ -203,13 +206,19 @@ int main(int argc, char** argv) {
     options.weights = llmsql::weight_type_named(weights);
     if (!write_model.empty()) options.write_model = write_model;
     handle_signals();
+    run(options);
+    return ended(0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    llmsql::end_well_without_memory("llmsql-import");
     try {
-        run(options);
-        return ended(0, "");
+        return read_and_run(argc, argv);
     } catch (const std::bad_alloc&) {
-        return ended(1, "llmsql-import: out of memory\n");
+        return ended(1, "out of memory");
     } catch (const std::exception& error) {
-        return ended(signal_caught ? 128 + signal_caught : 1,
-                     fmt::format("llmsql-import: {}\n", error.what()));
+        return ended(signal_caught ? 128 + signal_caught : 1, error.what());
     }
 }

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "common/error.h"
@@ -99,6 +100,8 @@ void ModelWriter::open() {
 void ModelWriter::fail_write(int code) const {
     const int why = sqlite3_system_errno(db_.get());
     switch (code & 0xff) {
+        case SQLITE_NOMEM:
+            throw std::bad_alloc();
         case SQLITE_INTERRUPT:
             fail("{}: interrupted, nothing was written", output_.string());
         case SQLITE_FULL:
@@ -112,15 +115,17 @@ void ModelWriter::fail_write(int code) const {
     }
 }
 
-void ModelWriter::execute(const std::string& sql) {
-    const int code = sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr);
+void ModelWriter::check(int code) const {
     if (code != SQLITE_OK) fail_write(code);
+}
+
+void ModelWriter::execute(const std::string& sql) {
+    check(sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr));
 }
 
 ModelWriter::Statement ModelWriter::prepare(const char* sql) {
     sqlite3_stmt* statement = nullptr;
-    const int code = sqlite3_prepare_v2(db_.get(), sql, -1, &statement, nullptr);
-    if (code != SQLITE_OK) fail_write(code);
+    check(sqlite3_prepare_v2(db_.get(), sql, -1, &statement, nullptr));
     return Statement(statement);
 }
 
@@ -132,30 +137,31 @@ void ModelWriter::step(Statement& statement) {
 }
 
 void ModelWriter::meta(std::string_view key, std::string_view value) {
-    sqlite3_bind_text64(meta_.get(), 1, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8);
-    sqlite3_bind_text64(meta_.get(), 2, value.data(), value.size(), SQLITE_STATIC, SQLITE_UTF8);
+    check(sqlite3_bind_text64(meta_.get(), 1, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8));
+    check(sqlite3_bind_text64(meta_.get(), 2, value.data(), value.size(), SQLITE_STATIC,
+                              SQLITE_UTF8));
     step(meta_);
 }
 
 void ModelWriter::meta(std::string_view key, int64_t value) {
-    sqlite3_bind_text64(meta_.get(), 1, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8);
-    sqlite3_bind_int64(meta_.get(), 2, value);
+    check(sqlite3_bind_text64(meta_.get(), 1, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8));
+    check(sqlite3_bind_int64(meta_.get(), 2, value));
     step(meta_);
 }
 
 void ModelWriter::param(int64_t id, const ParamEntry& entry) {
     sqlite3_stmt* statement = param_.get();
     const std::string_view type = name_of(entry.type);
-    sqlite3_bind_int64(statement, 1, id);
-    sqlite3_bind_text64(statement, 2, entry.name.data(), entry.name.size(), SQLITE_STATIC,
-                        SQLITE_UTF8);
-    sqlite3_bind_text64(statement, 3, type.data(), type.size(), SQLITE_STATIC, SQLITE_UTF8);
+    check(sqlite3_bind_int64(statement, 1, id));
+    check(sqlite3_bind_text64(statement, 2, entry.name.data(), entry.name.size(), SQLITE_STATIC,
+                              SQLITE_UTF8));
+    check(sqlite3_bind_text64(statement, 3, type.data(), type.size(), SQLITE_STATIC, SQLITE_UTF8));
     if (entry.shape.rows)
-        sqlite3_bind_int64(statement, 4, *entry.shape.rows);
+        check(sqlite3_bind_int64(statement, 4, *entry.shape.rows));
     else
-        sqlite3_bind_null(statement, 4);
-    sqlite3_bind_int64(statement, 5, entry.shape.cols);
-    sqlite3_bind_int64(statement, 6, tile_rows(entry.type, entry.shape));
+        check(sqlite3_bind_null(statement, 4));
+    check(sqlite3_bind_int64(statement, 5, entry.shape.cols));
+    check(sqlite3_bind_int64(statement, 6, tile_rows(entry.type, entry.shape)));
     step(param_);
 }
 
@@ -169,33 +175,33 @@ void ModelWriter::tile(int64_t param, int64_t first_row, std::span<const std::by
     tiles_.add_blob(
         {reinterpret_cast<const char*>(checksums.data()), checksums.size() * sizeof(uint64_t)});
     sqlite3_stmt* statement = tile_.get();
-    sqlite3_bind_int64(statement, 1, next_tile_++);
-    sqlite3_bind_int64(statement, 2, param);
-    sqlite3_bind_int64(statement, 3, first_row);
-    sqlite3_bind_blob64(statement, 4, checksums.data(), checksums.size() * sizeof(uint64_t),
-                        SQLITE_STATIC);
-    sqlite3_bind_blob64(statement, 5, data.data(), data.size(), SQLITE_STATIC);
+    check(sqlite3_bind_int64(statement, 1, next_tile_++));
+    check(sqlite3_bind_int64(statement, 2, param));
+    check(sqlite3_bind_int64(statement, 3, first_row));
+    check(sqlite3_bind_blob64(statement, 4, checksums.data(), checksums.size() * sizeof(uint64_t),
+                              SQLITE_STATIC));
+    check(sqlite3_bind_blob64(statement, 5, data.data(), data.size(), SQLITE_STATIC));
     step(tile_);
 }
 
 void ModelWriter::token(int64_t id, std::string_view piece, int kind, double score) {
     sqlite3_stmt* statement = token_.get();
-    sqlite3_bind_int64(statement, 1, id);
+    check(sqlite3_bind_int64(statement, 1, id));
     if (piece.empty())  // a null pointer would be NULL
-        sqlite3_bind_zeroblob(statement, 2, 0);
+        check(sqlite3_bind_zeroblob(statement, 2, 0));
     else
-        sqlite3_bind_blob64(statement, 2, piece.data(), piece.size(), SQLITE_STATIC);
-    sqlite3_bind_int(statement, 3, kind);
-    sqlite3_bind_double(statement, 4, score);
+        check(sqlite3_bind_blob64(statement, 2, piece.data(), piece.size(), SQLITE_STATIC));
+    check(sqlite3_bind_int(statement, 3, kind));
+    check(sqlite3_bind_double(statement, 4, score));
     step(token_);
 }
 
 void ModelWriter::merge(int64_t left, int64_t right, int64_t rank, int64_t merged) {
     sqlite3_stmt* statement = merge_.get();
-    sqlite3_bind_int64(statement, 1, left);
-    sqlite3_bind_int64(statement, 2, right);
-    sqlite3_bind_int64(statement, 3, rank);
-    sqlite3_bind_int64(statement, 4, merged);
+    check(sqlite3_bind_int64(statement, 1, left));
+    check(sqlite3_bind_int64(statement, 2, right));
+    check(sqlite3_bind_int64(statement, 3, rank));
+    check(sqlite3_bind_int64(statement, 4, merged));
     step(merge_);
 }
 
@@ -237,15 +243,13 @@ uint64_t ModelWriter::finish() {
     write_digests();
     execute(kIndexes);
     for (Statement* statement : {&meta_, &param_, &tile_, &token_, &merge_}) statement->reset();
-    if (const int code = sqlite3_close(db_.get()); code != SQLITE_OK) fail_write(code);
+    check(sqlite3_close(db_.get()));
     db_.release();
-    const int fd = ::open(file_.name().c_str(), O_RDONLY | O_CLOEXEC);
+    const Descriptor file(::open(file_.name().c_str(), O_RDONLY | O_CLOEXEC));
     struct stat info {};
-    const bool flushed = fd >= 0 && ::fstat(fd, &info) == 0 && ::fsync(fd) == 0;
-    const int why = errno;
-    if (flushed) read_back(fd, static_cast<uint64_t>(info.st_size));
-    if (fd >= 0) ::close(fd);
-    if (!flushed) fail("{}: cannot write: {}", output_.string(), std::strerror(why));
+    if (file.get() < 0 || ::fstat(file.get(), &info) != 0 || ::fsync(file.get()) != 0)
+        fail("{}: cannot write: {}", output_.string(), std::strerror(errno));
+    read_back(file.get(), static_cast<uint64_t>(info.st_size));
     return static_cast<uint64_t>(info.st_size);
 }
 

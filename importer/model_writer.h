@@ -25,8 +25,8 @@ namespace llmsql {
 class ModelWriter {
   public:
     /// Creates a new file under a temporary name beside `output`, which is no database of anybody
-    /// else's (database/output.h). Once `cancelled` is set (a signal
-    /// handler may), the next write fails with "interrupted".
+    /// else's (database/output.h). Once `cancelled` is set (a signal handler may), the next write
+    /// fails with "interrupted".
     ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled);
     ModelWriter(const ModelWriter&) = delete;
     ModelWriter& operator=(const ModelWriter&) = delete;
@@ -75,6 +75,7 @@ class ModelWriter {
     void open();
     void write_digests();
     void read_back(int fd, uint64_t bytes) const;
+    void check(int code) const;
     void execute(const std::string& sql);
     Statement prepare(const char* sql);
     void step(Statement& statement);

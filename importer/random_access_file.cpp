@@ -20,16 +20,12 @@ constexpr size_t kBufferBytes = 64 * 1024;
 }  // namespace
 
 RandomAccessFile::RandomAccessFile(const std::filesystem::path& path) : name_(path.string()) {
-    fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd_ < 0) fail("{}: {}", name_, std::strerror(errno));
+    file_ = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     struct stat info {};
-    const int status = ::fstat(fd_, &info);
-    if (status != 0 || !S_ISREG(info.st_mode)) {
-        ::close(fd_);
-        if (status == 0 && S_ISDIR(info.st_mode))
-            fail("{}: is a directory, a file is needed here", name_);
-        fail("{}: is not a regular file", name_);
-    }
+    if (file_.get() < 0 || ::fstat(file_.get(), &info) != 0)
+        fail("{}: {}", name_, std::strerror(errno));
+    if (S_ISDIR(info.st_mode)) fail("{}: is a directory, a file is needed here", name_);
+    if (!S_ISREG(info.st_mode)) fail("{}: is not a regular file", name_);
     size_ = static_cast<uint64_t>(info.st_size);
     refuse_pointer();
 }
@@ -40,25 +36,15 @@ void RandomAccessFile::refuse_pointer() const {
     constexpr uint64_t kLongest = 1024;  // the specification's limit
     if (size_ < kStart.size() || size_ > kLongest) return;
     std::string start(kStart.size(), '\0');
-    try {
-        read(0, start.data(), start.size());
-    } catch (...) {
-        ::close(fd_);
-        throw;
-    }
-    if (start != kStart) return;
-    ::close(fd_);
-    fail("{}: is a Git LFS pointer in place of the file: git lfs pull brings the file", name_);
-}
-
-RandomAccessFile::~RandomAccessFile() {
-    ::close(fd_);
+    read(0, start.data(), start.size());
+    if (start == kStart)
+        fail("{}: is a Git LFS pointer in place of the file: git lfs pull brings the file", name_);
 }
 
 void RandomAccessFile::read(uint64_t offset, void* into, size_t bytes) const {
     auto* out = static_cast<std::byte*>(into);
     while (bytes > 0) {
-        const ssize_t got = ::pread(fd_, out, bytes, static_cast<off_t>(offset));
+        const ssize_t got = ::pread(file_.get(), out, bytes, static_cast<off_t>(offset));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) fail("{}: cannot read: {}", name_, std::strerror(errno));
         if (got == 0) fail("{}: the file ends at byte {}, in the middle of data", name_, offset);

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "common/files.h"
+
 namespace llmsql {
 
 /// A file opened for reading at any offset. Errors name the file.
@@ -18,7 +20,6 @@ class RandomAccessFile {
     explicit RandomAccessFile(const std::filesystem::path& path);
     RandomAccessFile(const RandomAccessFile&) = delete;
     RandomAccessFile& operator=(const RandomAccessFile&) = delete;
-    ~RandomAccessFile();
 
     const std::string& name() const { return name_; }
     uint64_t size() const { return size_; }
@@ -30,7 +31,7 @@ class RandomAccessFile {
     void refuse_pointer() const;
 
     std::string name_;
-    int fd_ = -1;
+    Descriptor file_;
     uint64_t size_ = 0;
 };
 

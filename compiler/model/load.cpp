@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "common/error.h"
+#include "common/files.h"
 #include "compiler/check/check.h"
 #include "compiler/lower/lower.h"
 #include "compiler/model/graph_file.h"
@@ -404,8 +405,9 @@ void require_architecture(const ast::Graph& graph, const fs::path& file, const s
 std::vector<fs::path> graph_files(const fs::path& folder) {
     std::vector<fs::path> files;
     std::error_code ignored;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored))
-        if (entry.path().extension() == ".graph") files.push_back(entry.path());
+    if (!fs::is_directory(folder, ignored)) return files;
+    for (const std::string& name : file_names_in(folder))
+        if (name.ends_with(".graph")) files.push_back(folder / name);
     std::ranges::sort(files);
     return files;
 }

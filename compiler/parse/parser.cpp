@@ -400,6 +400,7 @@ std::optional<ast::Graph> parse_graph(const SourceFile& source, Diagnostics& err
     Parse parse(source.text(), errors);
     if (!within_limits(parse.tokens.getTokens(), errors)) return std::nullopt;
     GraphParser::GraphContext* tree = parse.parser.graph();
+    parse.parser.require_memory();
     if (!errors.empty()) return std::nullopt;
     ast::Graph graph = Builder(errors).graph(tree);
     if (!errors.empty()) return std::nullopt;
@@ -411,6 +412,7 @@ ast::Expr parse_expression(std::string_view text) {
     Diagnostics errors(source);
     Parse parse(text, errors);
     GraphParser::ExpressionContext* tree = parse.parser.expression();
+    parse.parser.require_memory();
     if (errors.empty() && parse.tokens.LA(1) != antlr4::Token::EOF)
         errors.error({1, 1}, "there is more than one expression here");
     errors.throw_if_any();

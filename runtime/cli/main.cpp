@@ -5,6 +5,7 @@
 #include <new>
 #include <utility>
 
+#include "common/ending.h"
 #include "common/error.h"
 #include "plan/outline.h"
 #include "runtime/cli/chat.h"
@@ -91,25 +92,35 @@ int run(const Options& options) {
     return watch.finish(run_mode(program, db, options));
 }
 
+int read_and_run(int argc, char** argv) {
+    try {
+        prepare_console();
+        const CommandLine command = read_command_line(argc, argv);
+        return command.options ? run(*command.options) : command.status;
+    } catch (const StoppedBySignal&) {
+        end_line();
+        return status_after_signals();
+    } catch (const OutputClosed&) {
+        return OutputClosed::kStatus;
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (const std::exception& error) {
+        end_line();
+        print_notice(with_flags(error.what()));
+    }
+    return 1;
+}
+
 }  // namespace
 }  // namespace llmsql
 
 int main(int argc, char** argv) {
+    llmsql::end_well_without_memory("llmsql-run");
     try {
-        llmsql::prepare_console();
-        const llmsql::CommandLine command = llmsql::read_command_line(argc, argv);
-        return command.options ? llmsql::run(*command.options) : command.status;
-    } catch (const llmsql::StoppedBySignal&) {
+        return llmsql::read_and_run(argc, argv);
+    } catch (const std::bad_alloc&) {  // perhaps while an error was told
         llmsql::end_line();
-        return llmsql::status_after_signals();
-    } catch (const llmsql::OutputClosed&) {
-        return llmsql::OutputClosed::kStatus;
-    } catch (const std::bad_alloc&) {
-        llmsql::end_line();
-        llmsql::print_notice("out of memory");
-    } catch (const std::exception& error) {
-        llmsql::end_line();
-        llmsql::print_notice(llmsql::with_flags(error.what()));
+        llmsql::report("llmsql-run: out of memory\n");
     }
     return 1;
 }

@@ -121,6 +121,9 @@ void DirectReader::make_ring(size_t room) {
         stop();
         fail("{}: cannot start a thread that reads ahead: {}; use --io=read", file_.path(),
              error.what());
+    } catch (...) {  // threads that are not joined would end the process
+        stop();
+        throw;
     }
 }
 

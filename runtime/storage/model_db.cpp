@@ -117,7 +117,7 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, kLongestValue);
     sqlite3_limit(raw, SQLITE_LIMIT_ATTACHED, 0);
     // A row takes ten bytes at least, and no statement of ours that many steps a byte.
-    const auto bytes = static_cast<int64_t>(std::filesystem::file_size(path));
+    const auto bytes = static_cast<int64_t>(bytes_of_file(path));
     steps_ = std::make_unique<StepLimit>(StepLimit{raw, 10'000'000 + 8 * bytes});
     sqlite3_progress_handler(raw, kStepsBetween, watch_steps, steps_.get());
 

@@ -60,6 +60,9 @@ Workers::Workers(int threads) {
         if (wanted <= cores) return;  // those that there are will do
         stop();
         fail("cannot start {} threads: {}; use fewer (-t)", wanted, error.what());
+    } catch (...) {  // threads that are not joined would end the process
+        stop();
+        throw;
     }
 }
 
