@@ -5,6 +5,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "runtime/session/session.h"
+#include "tests/faults/tiny_model_open.h"
 #include "tests/fuzz/tiny_program.h"
 #include "tests/fuzz/whole_model.h"
 #include "tests/unit/importer/gguf_builder.h"
@@ -82,6 +84,33 @@ void make_model_db() {
     put("model_db", "whole", {std::istreambuf_iterator<char>(file), {}});
 }
 
+// A text whose answer was left off, and a conversation whose answer is whole, each in pages that
+// are small for a session file, as corpora should be.
+void make_sessions() {
+    for (const SessionKind kind : {SessionKind::text, SessionKind::chat}) {
+        const Folder folder;
+        faults::write_tiny_files(folder / "", false);
+        faults::OpenTinyModel model(folder / "");
+        model.generator.set_options(faults::tiny_options(kind == SessionKind::text ? 36 : 8));
+        SessionChoice choice;
+        choice.file = folder / "session.db";
+        choice.commit_every = 4;
+        {
+            Session session(choice, kind, model.program, model.tokenizer, model.generator);
+            session.say("abcabc fgh abcdefgh");
+            for (int i = 0; i < 20; ++i)
+                if (!session.next()) break;
+            if (kind == SessionKind::chat) session.finish();
+        }
+        sqlite3* db = nullptr;
+        sqlite3_open(choice.file.c_str(), &db);
+        testing::TinyModel::run(db, "PRAGMA page_size = 512; VACUUM");
+        sqlite3_close(db);
+        put("session", kind == SessionKind::text ? "text" : "chat",
+            faults::content_of(choice.file));
+    }
+}
+
 }  // namespace
 }  // namespace llmsql::fuzz
 
@@ -95,5 +124,6 @@ int main(int argc, char** argv) {
     llmsql::fuzz::make_safetensors();
     llmsql::fuzz::make_plans();
     llmsql::fuzz::make_model_db();
+    llmsql::fuzz::make_sessions();
     return 0;
 }
