@@ -2,6 +2,8 @@
 // Reading a database file without a trace. See as_it_is.h.
 #include "database/as_it_is.h"
 
+#include "common/files.h"
+
 namespace llmsql {
 namespace {
 

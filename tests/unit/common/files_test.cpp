@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "common/error.h"
+#include "tests/unit/says.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace llmsql {
@@ -52,19 +53,18 @@ TEST_F(FilesTest, WritesAndReads) {
 
 TEST_F(FilesTest, ErrorsNameThePath) {
     const auto none = folder_ / "none";
-    EXPECT_EQ(error_of([&] { read_file(none); }), none.string() + ": No such file or directory");
-    EXPECT_EQ(error_of([&] { read_file(folder_.path()); }),
-              folder_.path().string() + ": is a directory, a file is needed here");
-    EXPECT_EQ(error_of([&] { require_readable_file("/dev/null"); }),
-              "/dev/null: is not a regular file");
+    EXPECT_SAYS(error_of([&] { read_file(none); }), none.string() + ": No such file or directory");
+    EXPECT_SAYS(error_of([&] { read_file(folder_.path()); }),
+                folder_.path().string() + ": is a directory …");
+    EXPECT_SAYS(error_of([&] { require_readable_file("/dev/null"); }), "/dev/null: … regular file");
     const auto pipe = folder_ / "pipe";
     ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
-    EXPECT_EQ(error_of([&] { read_file(pipe); }), pipe.string() + ": is not a regular file");
-    EXPECT_EQ(error_of([&] { write_file_atomically(folder_.path(), "x"); }),
-              folder_.path().string() + ": is a directory, a file name is needed here");
+    EXPECT_SAYS(error_of([&] { read_file(pipe); }), pipe.string() + ": … regular file");
+    EXPECT_SAYS(error_of([&] { write_file_atomically(folder_.path(), "x"); }),
+                folder_.path().string() + ": is a directory …");
     const auto nowhere = folder_ / "no/where";
-    EXPECT_EQ(error_of([&] { write_file_atomically(nowhere, "x"); }),
-              nowhere.string() + ": cannot create: No such file or directory");
+    EXPECT_SAYS(error_of([&] { write_file_atomically(nowhere, "x"); }),
+                nowhere.string() + ": … No such file or directory");
 }
 
 TEST_F(FilesTest, NoOutputTakesTheNameOfADatabasesLog) {

@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "compiler/check/check.h"
 #include "compiler/parse/parser.h"
+#include "tests/unit/says.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace llmsql::compiler {

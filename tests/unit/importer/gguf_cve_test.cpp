@@ -32,6 +32,7 @@
 #include "runtime/storage/model_db.h"
 #include "runtime/text/tokenizer.h"
 #include "tests/unit/importer/gguf_builder.h"
+#include "tests/unit/says.h"
 
 namespace llmsql::test {
 namespace {
@@ -66,9 +67,6 @@ class GgufCve : public testing::Test {
 
     TemporaryFolder folder_;
 };
-
-#define EXPECT_CONTAINS(text, part) \
-    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
 TEST_F(GgufCve, CountOfKeys) {
     for (const uint64_t count : kEdges)

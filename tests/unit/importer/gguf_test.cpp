@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "tests/unit/importer/gguf_builder.h"
+#include "tests/unit/says.h"
 
 namespace llmsql::test {
 namespace {
@@ -45,9 +46,6 @@ class GgufTest : public Test {
     }
     TemporaryFolder folder_;
 };
-
-#define EXPECT_CONTAINS(text, part) \
-    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
 TEST_F(GgufTest, ReadsMetadataOfEveryType) {
     const Gguf gguf(folder_.write("x.gguf", small().build()));

@@ -11,12 +11,10 @@
 #include "importer/store.h"
 #include "tests/unit/importer/safetensors_builder.h"
 #include "tests/unit/importer/sql.h"
+#include "tests/unit/says.h"
 
 namespace llmsql::test {
 namespace {
-
-#define EXPECT_CONTAINS(text, part) \
-    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
 constexpr const char* kConfig = R"({"architectures":["LlamaForCausalLM","Other"],
     "hidden_size":64,"rms_norm_eps":1e-05,"tie_word_embeddings":null,"attention_bias":true,

@@ -10,14 +10,12 @@
 #include "importer/special_tokens.h"
 #include "tests/unit/importer/safetensors_builder.h"
 #include "tests/unit/importer/sql.h"
+#include "tests/unit/says.h"
 
 namespace llmsql::test {
 namespace {
 
 using nlohmann::json;
-
-#define EXPECT_CONTAINS(text, part) \
-    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
 const json kByteLevel = {{"type", "ByteLevel"},
                          {"add_prefix_space", false},

@@ -5,12 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/importer/gguf_builder.h"
+#include "tests/unit/says.h"
 
 namespace llmsql::test {
 namespace {
-
-#define EXPECT_CONTAINS(text, part) \
-    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
 std::string error_for(const std::string& text, const JsonLimits& limits = {}) {
     return error_of([&] { parse_json(text, "x.json", limits); });

@@ -6,12 +6,10 @@
 #include <gtest/gtest.h>
 
 #include "tests/unit/importer/safetensors_builder.h"
+#include "tests/unit/says.h"
 
 namespace llmsql::test {
 namespace {
-
-#define EXPECT_CONTAINS(text, part) \
-    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
 class SafetensorsTest : public testing::Test {
   protected:

@@ -12,6 +12,7 @@
 #include "importer/gguf.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/importer/sql.h"
+#include "tests/unit/says.h"
 
 namespace llmsql::test {
 namespace {
@@ -87,9 +88,6 @@ class StoreTest : public testing::Test {
     TemporaryFolder folder_;
     std::atomic<bool> cancelled_ = false;
 };
-
-#define EXPECT_CONTAINS(text, part) \
-    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
 TEST_F(StoreTest, StoresMatricesAndVectors) {
     // 50 rows, cols no multiple of a block: several strips, the last one not full.

@@ -10,6 +10,7 @@
 
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/importer/sql.h"
+#include "tests/unit/says.h"
 
 namespace llmsql::test {
 namespace {
@@ -53,9 +54,6 @@ class TokenizerTest : public testing::Test {
     std::atomic<bool> cancelled_ = false;
     std::vector<std::string> notes_;
 };
-
-#define EXPECT_CONTAINS(text, part) \
-    EXPECT_NE((text).find(part), std::string::npos) << "in: " << (text)
 
 TEST_F(TokenizerTest, UndoesByteLevelSpelling) {
     // The alphabet has one character a byte, and every byte has one.

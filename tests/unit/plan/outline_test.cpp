@@ -9,6 +9,7 @@
 #include "common/error.h"
 #include "plan/select.h"
 #include "plan/sql_tokens.h"
+#include "tests/unit/says.h"
 
 namespace llmsql {
 namespace {
@@ -123,16 +124,14 @@ TEST(OutlineText, NonsenseInInitIsRefusedWithItsLine) {
                         1);
     const std::string bad_type =
         "INSERT INTO param(id, name, type, rows, cols) VALUES (8, 'z', 'q3', 1, 1);\n";
-    EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", bad_type); }),
-              where + "the unknown type 'q3'");
+    EXPECT_SAYS(error_of([&] { outline_with("SELECT 1;\n", bad_type); }), where + "… 'q3'");
     const std::string bad_number =
         "INSERT INTO param(id, name, type, rows, cols) VALUES (8, 'z', 'q8', 'many', 1);\n";
-    EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", bad_number); }),
-              where + "rows is 'many', not a whole number");
+    EXPECT_SAYS(error_of([&] { outline_with("SELECT 1;\n", bad_number); }),
+                where + "rows … 'many' …");
     const std::string no_param =
         "INSERT INTO residency(param, first_tile, last_tile, held) VALUES (99, 0, 0, 1);\n";
-    EXPECT_EQ(error_of([&] { outline_with("SELECT 1;\n", no_param); }),
-              where + "there is no parameter 99");
+    EXPECT_SAYS(error_of([&] { outline_with("SELECT 1;\n", no_param); }), where + "… parameter 99");
 }
 
 // SQLite has not looked at a plan yet when its outline is read: a statement may end anywhere, and

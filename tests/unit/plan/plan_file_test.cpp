@@ -8,6 +8,7 @@
 
 #include "common/error.h"
 #include "tests/unit/runtime/tiny_model.h"
+#include "tests/unit/says.h"
 
 namespace llmsql {
 namespace {
@@ -58,28 +59,20 @@ TEST(PlanFile, StatementsKeepTheirTextAndTheirLines) {
 }
 
 TEST(PlanFile, ErrorsNameTheLine) {
-    EXPECT_EQ(error_of(""),
-              ": not a plan: its first line must be '-- llmsql plan 1 …' (llmsqlc makes plans)");
-    EXPECT_EQ(error_of(replaced(kPlan, "plan 1", "plan 7")),
-              ": plan format 7, this program runs format 1; compile the plan again");
-    EXPECT_EQ(error_of(replaced(kPlan, "--@ end 4\n", "")),
-              ":11: the plan is truncated: its last line must be '--@ end N'");
-    EXPECT_EQ(error_of(replaced(kPlan, "SELECT 4;", "")),
-              ":11: the plan says it has 4 statements, but 3 are here (after editing a plan, "
-              "correct this number)");
-    EXPECT_EQ(error_of(replaced(kPlan, "SELECT 3;", "SELECT 3")),
-              ":8: this statement is not ended by ';' before the next section");
-    EXPECT_EQ(error_of(replaced(kPlan, "\"c;\"", "\"c;")), ":4: this quote is not closed");
-    EXPECT_EQ(error_of(replaced(kPlan, "*/", "")), ":7: this comment is not ended by '*/'");
-    EXPECT_EQ(error_of(replaced(kPlan, "--@ logits", "--@ logs")),
-              ":9: there is no section 'logs'");
-    EXPECT_EQ(error_of(replaced(kPlan, ":first :rows", ":rows")),
-              ":9: the section 'logits' has the parameters ':first :rows'");
-    EXPECT_EQ(error_of(replaced(kPlan, "--@ init", "SELECT 1;")),
-              ":2: a statement stands before the first '--@' section");
-    EXPECT_EQ(error_of(kPlan + "SELECT 5;\n"), ":12: nothing may follow '--@ end'");
-    EXPECT_EQ(error_of(replaced(kPlan, "--@ init", "--@ chat")),
-              ": the section '--@ init' is missing");
+    EXPECT_SAYS(error_of(""), ": not a plan: … '-- llmsql plan 1 …");
+    EXPECT_SAYS(error_of(replaced(kPlan, "plan 1", "plan 7")),
+                ": … format 7, … format 1; compile the plan again");
+    EXPECT_SAYS(error_of(replaced(kPlan, "--@ end 4\n", "")), ":11: … truncated … '--@ end N'");
+    EXPECT_SAYS(error_of(replaced(kPlan, "SELECT 4;", "")), ":11: … 4 … 3 …");
+    EXPECT_SAYS(error_of(replaced(kPlan, "SELECT 3;", "SELECT 3")), ":8: … ';' …");
+    EXPECT_SAYS(error_of(replaced(kPlan, "\"c;\"", "\"c;")), ":4: … quote …");
+    EXPECT_SAYS(error_of(replaced(kPlan, "*/", "")), ":7: … comment … '*/'");
+    EXPECT_SAYS(error_of(replaced(kPlan, "--@ logits", "--@ logs")), ":9: … 'logs'");
+    EXPECT_SAYS(error_of(replaced(kPlan, ":first :rows", ":rows")),
+                ":9: … 'logits' … ':first :rows'");
+    EXPECT_SAYS(error_of(replaced(kPlan, "--@ init", "SELECT 1;")), ":2: … before … section");
+    EXPECT_SAYS(error_of(kPlan + "SELECT 5;\n"), ":12: … '--@ end'");
+    EXPECT_SAYS(error_of(replaced(kPlan, "--@ init", "--@ chat")), ": … '--@ init' … missing");
 }
 
 TEST(PlanFile, WhatIsNoPlainTextSaysSo) {
