@@ -6,8 +6,8 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <new>
 #include <filesystem>
+#include <new>
 #include <optional>
 #include <string>
 #include <vector>

@@ -77,10 +77,10 @@ const std::vector<Table> kTables{
      {"id", "name", "kind", "model", "weights", "forward", "kv", "created", "changed", "revision"}},
     {"message", "session, n", {"session", "n", "role", "content"}},
     {"token", "session, position", {"session", "position", "token"}},
-    {"answer", "session", {"session",      "ending",      "keep",       "random",
-                           "predict",      "context",     "keep_option", "ignore_end",
-                           "temperature",  "top_k",       "top_p",      "min_p",
-                           "repeat_penalty"}},
+    {"answer",
+     "session",
+     {"session", "ending", "keep", "random", "predict", "context", "keep_option", "ignore_end",
+      "temperature", "top_k", "top_p", "min_p", "repeat_penalty"}},
     {"answer_stop", "session, n", {"session", "n", "text"}},
     {"answer_token", "session, n", {"session", "n", "token"}},
     {"block", "id", {"id", "key", "checksums", "data"}},
@@ -88,12 +88,39 @@ const std::vector<Table> kTables{
 };
 
 // Values that a program would not have written, some made of those that it has.
-const std::vector<std::string> kValues{
-    "NULL", "0", "-1", "1", "2", "49", "50", "2147483647", "2147483648", "9223372036854775807",
-    "-9223372036854775808", "1e308", "-0.5", "9e999", "''", "'x'", "x''", "x'ff00'", "'chat'",
-    "'user'", "'system'", "'assistant'", "'limit'", "char(10, 27)", "zeroblob(70000)",
-    "CAST(x'c3' AS TEXT)", "{0} + 1", "-{0}", "substr({0}, 1, 3)", "substr({0}, 2)", "{0} || {0}",
-    "CAST({0} AS TEXT)", "CAST({0} AS BLOB)"};
+const std::vector<std::string> kValues{"NULL",
+                                       "0",
+                                       "-1",
+                                       "1",
+                                       "2",
+                                       "49",
+                                       "50",
+                                       "2147483647",
+                                       "2147483648",
+                                       "9223372036854775807",
+                                       "-9223372036854775808",
+                                       "1e308",
+                                       "-0.5",
+                                       "9e999",
+                                       "''",
+                                       "'x'",
+                                       "x''",
+                                       "x'ff00'",
+                                       "'chat'",
+                                       "'user'",
+                                       "'system'",
+                                       "'assistant'",
+                                       "'limit'",
+                                       "char(10, 27)",
+                                       "zeroblob(70000)",
+                                       "CAST(x'c3' AS TEXT)",
+                                       "{0} + 1",
+                                       "-{0}",
+                                       "substr({0}, 1, 3)",
+                                       "substr({0}, 2)",
+                                       "{0} || {0}",
+                                       "CAST({0} AS TEXT)",
+                                       "CAST({0} AS BLOB)"};
 
 }  // namespace
 
@@ -117,15 +144,14 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
     const std::string value = fmt::format(fmt::runtime(kValues[below(kValues.size())]), column);
     const std::string row = fmt::format("({}) = (SELECT {} FROM {} LIMIT 1 OFFSET {})", table.key,
                                         table.key, table.name, below(40));
-    const std::string sql =
-        below(8) == 0 ? fmt::format("DELETE FROM {} WHERE {}", table.name, row)
-                      : fmt::format("UPDATE OR IGNORE {} SET {} = {} WHERE {}", table.name, column,
-                                    value, row);
+    const std::string sql = below(8) == 0 ? fmt::format("DELETE FROM {} WHERE {}", table.name, row)
+                                          : fmt::format("UPDATE OR IGNORE {} SET {} = {} WHERE {}",
+                                                        table.name, column, value, row);
     sqlite3* db = nullptr;
     bool edited = sqlite3_open(file.c_str(), &db) == SQLITE_OK;
     for (const std::string& statement : {std::string("PRAGMA journal_mode = MEMORY"), sql})
-        edited = edited &&
-                 sqlite3_exec(db, statement.c_str(), nullptr, nullptr, nullptr) == SQLITE_OK;
+        edited =
+            edited && sqlite3_exec(db, statement.c_str(), nullptr, nullptr, nullptr) == SQLITE_OK;
     edited = edited && sqlite3_total_changes(db) > 0;
     sqlite3_close(db);
     std::ifstream read(file, std::ios::binary);
