@@ -131,7 +131,7 @@ struct Loop {
     }
 
     // In a process of its own, which may end.
-    void strike_child(long point, Struck& struck) {
+    void strike_child(long point, bool lasting, Struck& struck) {
         constexpr int kNone = 50, kHarmless = 51, kError = 52, kWrong = 53;
         std::fflush(nullptr);
         const pid_t child = ::fork();
@@ -141,7 +141,7 @@ struct Loop {
             std::freopen("/dev/null", "w", stderr);
             int status = kWrong;
             try {
-                strike(point, true, struck);
+                strike(point, lasting, struck);
                 status = !struck.call ? kNone : struck.error.empty() ? kHarmless : kError;
             } catch (const std::exception&) {
             }
@@ -162,8 +162,8 @@ struct Loop {
         scenario.prepare();
         ::alarm(kPatience);
         Struck struck;
-        if (lasting && (kinds & FAULT_MEMORY) && scenario.may_end())
-            strike_child(point, struck);
+        if ((kinds & FAULT_MEMORY) && scenario.may_end())
+            strike_child(point, lasting, struck);
         else
             strike(point, lasting, struck);
         const char* call = struck.call;

@@ -23,7 +23,7 @@ class Scenario {
     virtual void run() = 0;
     /// Throws if something is not as it must be after run(): `failed` if that threw.
     virtual void check(bool failed) = 0;
-    /// Whether it may end the process where no more memory is to be had: what libraries do in
+    /// Whether it may end the process where memory is not to be had: what libraries do in
     /// destructors then is not ours to mend. It must end as common/ending.h says.
     virtual bool may_end() const { return false; }
     /// Whether a file of this name may be there after a failure, though not after a success.
