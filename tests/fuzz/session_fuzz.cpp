@@ -152,7 +152,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
     for (const std::string& statement : {std::string("PRAGMA journal_mode = MEMORY"), sql})
         edited =
             edited && sqlite3_exec(db, statement.c_str(), nullptr, nullptr, nullptr) == SQLITE_OK;
-    edited = edited && sqlite3_total_changes(db) > 0;
+    edited = edited && sqlite3_changes(db) > 0;
     sqlite3_close(db);
     std::ifstream read(file, std::ios::binary);
     const std::string bytes{std::istreambuf_iterator<char>(read), {}};
