@@ -186,7 +186,14 @@ int SharedFile::lock_descriptor() {
         inherited_.push_back(*lock_);
         lock_.reset();
     }
-    if (!lock_) lock_ = ::open(proc_name(descriptor_).c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (!lock_) {
+        const int opened = ::open(proc_name(descriptor_).c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        const int error = opened < 0 ? errno : 0;
+        constexpr int kMayNot[] = {EACCES, EPERM, EROFS, ETXTBSY, ENOENT /* without /proc */};
+        if (error != 0 && std::ranges::find(kMayNot, error) == std::end(kMayNot))
+            fail("{}: cannot open for a lock: {}", path_, std::strerror(error));
+        lock_ = opened;
+    }
     lock_generation_ = fork_generation();
     return *lock_;
 }

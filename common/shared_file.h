@@ -45,7 +45,8 @@ class SharedFile {
     int direct_descriptor();
 
     /// Another one, of this process alone, that locks of an open file can be taken on
-    /// (byte_lock.h): opened once, closed with the first. -1 where the file may not be written.
+    /// (byte_lock.h): opened once, closed with the first. -1 where the file may not be written;
+    /// fails where that cannot be told.
     int lock_descriptor();
 
     SharedFile(const SharedFile&) = delete;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* A library to preload: reads of files whose names end in ".db" are counted, and the one whose number
-   LLMSQL_FAIL_READ says fails with EIO; LLMSQL_COUNT_READS names a file to write the count to. */
+/* A library to preload: reads of files whose names end in ".db" are counted, and the one whose
+   number LLMSQL_FAIL_READ says fails with EIO; LLMSQL_COUNT_READS names a file to write the count
+   to. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The calls of the C library that can be made to fail. They stand before those of the library itself, for
-   SQLite and the C++ library too. Allocations: see memory.cpp for what the sanitizers allow. */
+/* The calls of the C library that can be made to fail. They stand before those of the library
+   itself, for SQLite and the C++ library too. Allocations: see memory.cpp for what the sanitizers
+   allow. */
 #define _GNU_SOURCE
 #include "points.h"
 
@@ -63,49 +64,49 @@ static int fails_at(const char* call, int error) {
 }
 
 /* The library's own function. */
-#define NEXT(name)                                                      \
-    __extension__({                                                     \
-        static __typeof__(&name) next;                                  \
-        if (!next) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name);   \
-        next;                                                           \
+#define NEXT(name)                                                    \
+    __extension__({                                                   \
+        static __typeof__(&name) next;                                \
+        if (!next) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name); \
+        next;                                                         \
     })
 
-#define POINT(type, name, parameters, arguments, error, failure) \
-    type name parameters {                                       \
+#define POINT(type, name, parameters, arguments, error, failure)        \
+    type name parameters {                                              \
         return fails_at(#name, error) ? failure : NEXT(name) arguments; \
     }
 
 /* A full disk takes a part. */
-#define WRITE(name, parameters, arguments, part)     \
-    ssize_t name parameters {                        \
+#define WRITE(name, parameters, arguments, part)                          \
+    ssize_t name parameters {                                             \
         if (!fault_here(FAULT_FILES, #name)) return NEXT(name) arguments; \
-        if (NEXT(name) part < 0) { /* as if */       \
-        }                                            \
-        errno = ENOSPC;                              \
-        return -1;                                   \
+        if (NEXT(name) part < 0) { /* as if */                            \
+        }                                                                 \
+        errno = ENOSPC;                                                   \
+        return -1;                                                        \
     }
 
-#define OPEN(name, before, names)                                    \
-    int name(before const char* path, int flags, ...) {              \
-        mode_t mode = 0;                                             \
-        if (flags & (O_CREAT | __O_TMPFILE)) {                       \
-            va_list more;                                            \
-            va_start(more, flags);                                   \
-            mode = va_arg(more, mode_t);                             \
-            va_end(more);                                            \
-        }                                                            \
+#define OPEN(name, before, names)                                                  \
+    int name(before const char* path, int flags, ...) {                            \
+        mode_t mode = 0;                                                           \
+        if (flags & (O_CREAT | __O_TMPFILE)) {                                     \
+            va_list more;                                                          \
+            va_start(more, flags);                                                 \
+            mode = va_arg(more, mode_t);                                           \
+            va_end(more);                                                          \
+        }                                                                          \
         return fails_at(#name, EMFILE) ? -1 : NEXT(name)(names path, flags, mode); \
     }
 #define COMMA ,
 
 /* Locks can fail; the rest of what fcntl() does cannot, in earnest. */
-#define FCNTL(name)                                                              \
-    int name(int fd, int command, ...) {                                         \
-        va_list more;                                                            \
-        va_start(more, command);                                                 \
-        void* argument = va_arg(more, void*);                                    \
-        va_end(more);                                                            \
-        const int locks = command == F_SETLK || command == F_SETLKW;             \
+#define FCNTL(name)                                                                    \
+    int name(int fd, int command, ...) {                                               \
+        va_list more;                                                                  \
+        va_start(more, command);                                                       \
+        void* argument = va_arg(more, void*);                                          \
+        va_end(more);                                                                  \
+        const int locks = command == F_SETLK || command == F_SETLKW;                   \
         return locks && fails_at(#name, EIO) ? -1 : NEXT(name)(fd, command, argument); \
     }
 
@@ -119,17 +120,23 @@ POINT(FILE*, fopen, (const char* path, const char* mode), (path, mode), EMFILE, 
 POINT(FILE*, fopen64, (const char* path, const char* mode), (path, mode), EMFILE, NULL)
 POINT(DIR*, opendir, (const char* path), (path), EMFILE, NULL)
 POINT(DIR*, fdopendir, (int fd), (fd), ENOMEM, NULL)
-POINT(struct dirent*, readdir, (DIR* folder), (folder), EIO, NULL)
-POINT(struct dirent64*, readdir64, (DIR* folder), (folder), EIO, NULL)
+POINT(struct dirent*, readdir, (DIR * folder), (folder), EIO, NULL)
+POINT(struct dirent64*, readdir64, (DIR * folder), (folder), EIO, NULL)
 POINT(ssize_t, read, (int fd, void* out, size_t bytes), (fd, out, bytes), EIO, -1)
 POINT(ssize_t, pread, (int fd, void* out, size_t bytes, off_t at), (fd, out, bytes, at), EIO, -1)
-POINT(ssize_t, pread64, (int fd, void* out, size_t bytes, off64_t at), (fd, out, bytes, at), EIO, -1)
-POINT(ssize_t, preadv, (int fd, const struct iovec* parts, int count, off_t at), (fd, parts, count, at), EIO, -1)
-POINT(ssize_t, preadv64, (int fd, const struct iovec* parts, int count, off64_t at), (fd, parts, count, at), EIO, -1)
+POINT(ssize_t, pread64, (int fd, void* out, size_t bytes, off64_t at), (fd, out, bytes, at), EIO,
+      -1)
+POINT(ssize_t, preadv, (int fd, const struct iovec* parts, int count, off_t at),
+      (fd, parts, count, at), EIO, -1)
+POINT(ssize_t, preadv64, (int fd, const struct iovec* parts, int count, off64_t at),
+      (fd, parts, count, at), EIO, -1)
 WRITE(write, (int fd, const void* data, size_t bytes), (fd, data, bytes), (fd, data, bytes / 2))
-WRITE(pwrite, (int fd, const void* data, size_t bytes, off_t at), (fd, data, bytes, at), (fd, data, bytes / 2, at))
-WRITE(pwrite64, (int fd, const void* data, size_t bytes, off64_t at), (fd, data, bytes, at), (fd, data, bytes / 2, at))
-WRITE(writev, (int fd, const struct iovec* parts, int count), (fd, parts, count), (fd, parts, count / 2))
+WRITE(pwrite, (int fd, const void* data, size_t bytes, off_t at), (fd, data, bytes, at),
+      (fd, data, bytes / 2, at))
+WRITE(pwrite64, (int fd, const void* data, size_t bytes, off64_t at), (fd, data, bytes, at),
+      (fd, data, bytes / 2, at))
+WRITE(writev, (int fd, const struct iovec* parts, int count), (fd, parts, count),
+      (fd, parts, count / 2))
 POINT(int, fsync, (int fd), (fd), EIO, -1)
 POINT(int, fdatasync, (int fd), (fd), EIO, -1)
 POINT(int, ftruncate, (int fd, off_t bytes), (fd, bytes), EIO, -1)
@@ -139,7 +146,8 @@ POINT(int, unlink, (const char* path), (path), EIO, -1)
 POINT(int, unlinkat, (int folder, const char* path, int flags), (folder, path, flags), EIO, -1)
 POINT(int, mkdir, (const char* path, mode_t mode), (path, mode), EIO, -1)
 POINT(int, access, (const char* path, int mode), (path, mode), EIO, -1)
-POINT(int, faccessat, (int folder, const char* path, int mode, int flags), (folder, path, mode, flags), EIO, -1)
+POINT(int, faccessat, (int folder, const char* path, int mode, int flags),
+      (folder, path, mode, flags), EIO, -1)
 POINT(int, stat, (const char* path, struct stat* info), (path, info), EIO, -1)
 POINT(int, stat64, (const char* path, struct stat64* info), (path, info), EIO, -1)
 POINT(int, lstat, (const char* path, struct stat* info), (path, info), EIO, -1)
@@ -155,11 +163,15 @@ POINT(void*, mmap64, (void* at, size_t bytes, int access, int flags, int fd, off
       (at, bytes, access, flags, fd, offset), ENOMEM, MAP_FAILED)
 POINT(int, madvise, (void* at, size_t bytes, int advice), (at, bytes, advice), ENOMEM, -1)
 POINT(int, mincore, (void* at, size_t bytes, unsigned char* out), (at, bytes, out), EAGAIN, -1)
-int pthread_create(pthread_t* thread, const pthread_attr_t* how, void* (*body)(void*), void* argument) {
-    return fault_here(FAULT_FILES, "pthread_create") ? EAGAIN : NEXT(pthread_create)(thread, how, body, argument);
+int pthread_create(pthread_t* thread, const pthread_attr_t* how, void* (*body)(void*),
+                   void* argument) {
+    return fault_here(FAULT_FILES, "pthread_create")
+               ? EAGAIN
+               : NEXT(pthread_create)(thread, how, body, argument);
 }
 
-/* Once something has failed nobody waits for it to get better, as SQLite does for a lock, ten seconds long. */
+/* Once something has failed nobody waits for it to get better, as SQLite does for a lock, ten
+ * seconds long. */
 int usleep(useconds_t time) {
     return atomic_load(&armed) && atomic_load(&fired) ? 0 : NEXT(usleep)(time);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A library to preload into a program, whose main() then meets a fault: LLMSQL_FAULT says which kind, "memory" or
-   "files", LLMSQL_FAULT_POINT which point of it, LLMSQL_FAULT_LASTS whether all after it fail too.
-   LLMSQL_FAULT_REPORT names a file for the call that failed ("-" if there were fewer points). */
+/* A library to preload into a program, whose main() then meets a fault: LLMSQL_FAULT says which
+   kind, "memory" or "files", LLMSQL_FAULT_POINT which point of it, LLMSQL_FAULT_LASTS whether all
+   after it fail too. LLMSQL_FAULT_REPORT names a file for the call that failed ("-" if there were
+   fewer points). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
@@ -30,8 +31,8 @@ static int run(int count, char** arguments, char** environment) {
     return status;
 }
 
-int __libc_start_main(Main* main, int count, char** arguments, void (*begin)(void), void (*end)(void),
-                      void (*last)(void), void* stack) {
+int __libc_start_main(Main* main, int count, char** arguments, void (*begin)(void),
+                      void (*end)(void), void (*last)(void), void* stack) {
     program = main;
     __typeof__(&__libc_start_main) next =
         __extension__(__typeof__(&__libc_start_main)) dlsym(RTLD_NEXT, "__libc_start_main");

@@ -778,9 +778,8 @@ TEST_F(ModelLoad, TheGraphForAnArchitecture) {
     EXPECT_EQ(found("hf", "tiny", {folder}),
               "no graph file is for the Hugging Face architecture 'tiny': those in DIR are for "
               "TinyForCausalLM; docs/adding-an-architecture.md says how to write one");
-    EXPECT_EQ(found("gguf", "tiny", {folder / "none"}),
-              "there are no graph files for the GGUF architecture 'tiny' to be found among: name "
-              "their folder with --graph-dir, or the file with --graph");
+    EXPECT_SAYS(found("gguf", "tiny", {folder / "none"}),
+                "no graph file … 'tiny': there are none in DIR/none; … --graph-dir …");
     folder_.write("second.graph", replaced(kGraph, "graph tiny", "graph second"));
     EXPECT_EQ(found("gguf", "tiny", {folder}),
               "both DIR/second.graph and DIR/tiny.graph are for the GGUF architecture 'tiny': "
