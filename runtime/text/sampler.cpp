@@ -374,29 +374,30 @@ Sampler::Place Sampler::place_of(uint64_t sum, float range, const Weight& weight
         }
     };
     const auto first = static_cast<uint16_t>(bucket_of_sum(parts));
-    // Nothing but ties needs no more than a look at them in the order of ids.
-    BlockFacts facts[kMostParts];
-    in_parts([&](size_t part, size_t begin, size_t end) {
-        facts[part] =
-            facts_within(logits_.data() + begin, buckets_.data() + begin, first, end - begin);
-    });
-    const BlockFacts all = std::accumulate(facts + 1, facts + parts, facts[0], both);
-    if (all.most == all.least) {
+    // Where many lie in it (by every 61st), they may be ties, which need no more than a look at
+    // them in the order of ids.
+    size_t looked = 0, within = 0;
+    for (size_t at = 0; at < count_; at += 61, ++looked) within += buckets_[at] == first ? 1 : 0;
+    if (within > looked / 8) {
+        BlockFacts facts[kMostParts];
+        in_parts([&](size_t part, size_t begin, size_t end) {
+            facts[part] =
+                facts_within(logits_.data() + begin, buckets_.data() + begin, first, end - begin);
+        });
+        const BlockFacts all = std::accumulate(facts + 1, facts + parts, facts[0], both);
         const auto weight_in = [&](size_t at) {
             return buckets_[at] == first ? weight(at) : uint64_t{0};
         };
-        for (size_t begin = 0;; begin += kBlock) {
+        for (size_t begin = 0; all.most == all.least; begin += kBlock) {
             const size_t end = std::min(count_, begin + kBlock);
-            uint64_t all = 0;
-            for (size_t at = begin; at < end; ++at) all += weight_in(at);
-            if (before + all < sum) {
-                before += all;
-                continue;
-            }
-            for (size_t at = begin;; ++at) {
+            uint64_t of_block = 0;
+            for (size_t at = begin; at < end; ++at) of_block += weight_in(at);
+            for (size_t at = begin; before + of_block >= sum; ++at) {
+                of_block -= weight_in(at);
                 before += weight_in(at);
                 if (before >= sum) return {at, before};
             }
+            before += of_block;
         }
     }
     size_t count = 0;
