@@ -196,7 +196,7 @@ size_t Sampler::take(std::span<const float> logits, std::span<const int32_t> his
     count_ = logits.size();
     whole_ = true;
     weighed_ = false;
-    if (workers_) histograms_.resize(kMostParts);
+    if (workers_) histograms_.resize(std::min(kMostParts, static_cast<size_t>(workers_->count())));
     if (logits_.size() < count_) {
         logits_.resize(count_);
         tokens_.resize(count_);
