@@ -473,19 +473,24 @@ class Sessions(RunTest):
         self.assertEqual(self.query("SELECT content FROM message WHERE role = 'user'"),
                          [("Hi",), ("One?",), ("Two?",)])
 
+    def answering(self, least):
+        """A program that answers "First" without end, once its answer has so many tokens in the file."""
+        maker = start(*self.made["tiny-llama"], "--session", self.file, "--chat", "-p", "First", "-n",
+                      1000000, "--ignore-eos", "--keep", 8, "--commit-every", 1000000,
+                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.addCleanup(maker.communicate)
+        self.addCleanup(maker.kill)
+        while not (self.file.exists() and self.query("SELECT 1 FROM sqlite_master") and
+                   self.query("SELECT 1 FROM message") and
+                   self.query("SELECT count(*) >= ? FROM answer_token", least)[0][0]):
+            time.sleep(0.01)
+        return maker
+
     def test_an_answer_in_the_making_is_nobody_elses(self):
         # At once as well as later, when it has tokens.
         for least in (0, 1):
             self.begin_anew()
-            maker = start(*self.made["tiny-llama"], "--session", self.file, "--chat", "-p", "First", "-n",
-                          1000000, "--ignore-eos", "--keep", 8, "--commit-every", 1000000,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            self.addCleanup(maker.communicate)
-            self.addCleanup(maker.kill)
-            while not (self.file.exists() and self.query("SELECT 1 FROM sqlite_master") and
-                       self.query("SELECT 1 FROM message") and
-                       self.query("SELECT count(*) >= ? FROM answer_token", least)[0][0]):
-                time.sleep(0.01)
+            maker = self.answering(least)
             for options in (("--chat", "-p", "Second", "-n", 2), ("--continue",)):
                 self.assertIn("is in use: another program is answering in it", self.refused(*options))
             self.assertEqual(self.query("SELECT content FROM message WHERE n <> 1"), [("First",)])
@@ -503,14 +508,7 @@ class Sessions(RunTest):
                                  [("Second",)])
 
     def test_a_copy_of_a_session_in_use_is_another(self):
-        maker = start(*self.made["tiny-llama"], "--session", self.file, "--chat", "-p", "First", "-n",
-                      1000000, "--ignore-eos", "--keep", 8, "--commit-every", 1000000,
-                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        self.addCleanup(maker.communicate)
-        self.addCleanup(maker.kill)
-        while not (self.file.exists() and self.query("SELECT 1 FROM sqlite_master") and
-                   self.query("SELECT 1 FROM message")):
-            time.sleep(0.01)
+        maker = self.answering(0)
         self.well("--chat", "-p", "Hi", "-n", 2, "--fork", "copy")
         self.assertIsNone(maker.poll())
         self.assertEqual(self.query("SELECT content FROM message WHERE session = 1 AND n = 0"),
