@@ -7,6 +7,10 @@
 namespace llmsql {
 namespace {
 
+constexpr NumberRule a_count(std::string_view name) {
+    return {.name = name, .least = 1, .whole = true, .must_be = "a whole number of at least 1"};
+}
+
 constexpr std::array kOperators{
     Operator{.name = "embed",
              .sql = "llm_embed",
@@ -54,17 +58,15 @@ constexpr std::array kOperators{
              .sql_form = "llm_softmax(x.data)",
              .summary = "exp(x) / sum of exp(x) over the last dimension.",
              .effort = 22},
-    Operator{
-        .name = "top",
-        .sql = "llm_top",
-        .locality = Locality::head,
-        .signature = "(x: [T, ..., d], count: number) -> [T, ..., d]",
-        .sql_form = "llm_top(x.data, count)",
-        .summary = "The `count` largest of the last dimension stay, of equals the first ones; "
-                   "the others become 0.",
-        .numbers = {NumberRule{
-            .name = "count", .least = 1, .whole = true, .must_be = "a whole number of at least 1"}},
-        .effort = 21},
+    Operator{.name = "top",
+             .sql = "llm_top",
+             .locality = Locality::head,
+             .signature = "(x: [T, ..., d], count: number) -> [T, ..., d]",
+             .sql_form = "llm_top(x.data, count)",
+             .summary = "The `count` largest of the last dimension stay, of equals the first ones; "
+                        "the others become 0.",
+             .numbers = {a_count("count")},
+             .effort = 21},
     Operator{.name = "normalize",
              .sql = "llm_normalize",
              .locality = Locality::head,
@@ -86,8 +88,7 @@ constexpr std::array kOperators{
         .input = Input::as_weight,
         .weight = WeightUse::scanned,
         .choices = Choices::made,
-        .numbers = {NumberRule{
-            .name = "u", .least = 1, .whole = true, .must_be = "a whole number of at least 1"}},
+        .numbers = {a_count("u")},
         .dimensions = {DimensionRule::Kind::at_most, "u", "m",
                        "{} of {} matrices cannot be chosen"},
         .effort = 41},
