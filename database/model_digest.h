@@ -12,7 +12,7 @@
 namespace llmsql {
 
 /// The tables that an import fills, llm_meta last; but for llm_tile, whose digest is taken while it
-/// is written (importer/model_writer.cpp) and whenever it is opened (runtime/storage/tiles.cpp).
+/// is written (importer/model_writer.cpp) and whenever it is opened (runtime/weights/tiles.cpp).
 inline constexpr std::string_view kDigestedTables[] = {"llm_param", "llm_token", "llm_merge",
                                                        "llm_meta"};
 

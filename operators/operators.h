@@ -6,9 +6,9 @@
 // functions, and docs/operators.md is printed from the table (`llmsqlc --emit=operators`). An
 // operator is pure: its result depends on its arguments alone.
 //
-// The table decides: nothing outside of this folder, but the list in runtime/ops/functions.cpp that
-// says which C++ function computes which operator, asks what an operator is called. A column that
-// only one operator sets so far names another that would set it.
+// The table decides: nothing outside of this folder, but the list in runtime/compute/functions.cpp
+// that says which C++ function computes which operator, asks what an operator is called. A column
+// that only one operator sets so far names another that would set it.
 #pragma once
 
 #include <array>

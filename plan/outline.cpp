@@ -17,7 +17,7 @@ namespace {
 
 using Tokens = std::vector<SqlToken>;
 
-// As the tables have it (runtime/storage/arena.cpp): within them sums of sizes do not overflow.
+// As the tables have it (runtime/state/arena.cpp): within them sums of sizes do not overflow.
 constexpr int64_t kMostId = 65535, kMostRows = 1 << 20, kMostBytes = int64_t{1} << 40;
 
 /// A literal of a VALUES row; a number or text as it was written, nothing for NULL.

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/workers/workers.h"
+#include "runtime/compute/workers.h"
 
 namespace llmsql {
 namespace {

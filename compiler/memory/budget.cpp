@@ -30,9 +30,9 @@ constexpr int64_t kCandidate = 16;     // of the sampler: logit, id, probability
 constexpr int64_t kStripChecksum = 9;  // XXH3-64, and whether it has been verified
 constexpr int64_t kTileEntry = 40;     // where a tile lies
 constexpr int64_t kPage = 4 * kKiB;    // of memory: what is held of a parameter is mapped apart
-/// Columns of a matrix that a worker computes at a time (runtime/ops/evaluate.cpp).
+/// Columns of a matrix that a worker computes at a time (runtime/compute/evaluate.cpp).
 constexpr int64_t kMatrixPiece = 128;
-/// Tables of cosines and sines that are kept, and one being made (runtime/ops/rope_tables.h).
+/// Tables of cosines and sines that are kept, and one being made (runtime/compute/rope_tables.h).
 constexpr int64_t kRopeTables = 5;
 constexpr int64_t kGathered = 64;  // of a row that is gathered: its number, its share, its part
 constexpr int64_t kCacheBlockEntry = 128;  // of a cache block that attention looks at

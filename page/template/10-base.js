@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The page of a plan. What it draws is the JSON in #data: see page/plan_json.cpp,
-// compiler/page/compiled_json.cpp and runtime/profile/profile_json.cpp for what is in it.
+// compiler/page/compiled_json.cpp and runtime/observe/profile_page.cpp for what is in it.
 'use strict';
 
 const data = JSON.parse(document.getElementById('data').textContent);

@@ -12,7 +12,7 @@
 
 #include "runtime/cli/options.h"
 #include "runtime/generate/generator.h"
-#include "runtime/profile/run_profile.h"
+#include "runtime/observe/run_profile.h"
 #include "runtime/program/program.h"
 #include "runtime/session/session.h"
 #include "runtime/text/tokenizer.h"

@@ -20,10 +20,10 @@
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/installed_plans.h"
 #include "runtime/program/program.h"
-#include "runtime/storage/model_file.h"
-#include "runtime/storage/sqlite.h"
-#include "runtime/storage/weights.h"
 #include "runtime/text/tokenizer.h"
+#include "runtime/weights/model_file.h"
+#include "runtime/weights/weights.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {

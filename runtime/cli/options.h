@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "runtime/generate/options.h"
-#include "runtime/storage/tile_reader.h"
+#include "runtime/weights/tile_reader.h"
 
 namespace llmsql {
 

@@ -10,7 +10,7 @@
 #include "runtime/cli/console.h"
 #include "runtime/cli/timing.h"
 #include "runtime/kernels/kernels.h"
-#include "runtime/profile/profile_page.h"
+#include "runtime/observe/profile_page.h"
 
 namespace llmsql {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "runtime/cli/options.h"
-#include "runtime/profile/run_profile.h"
+#include "runtime/observe/run_profile.h"
 #include "runtime/program/program.h"
 
 namespace llmsql {

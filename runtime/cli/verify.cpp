@@ -9,9 +9,9 @@
 #include "common/row_digest.h"
 #include "database/model_digest.h"
 #include "runtime/cli/console.h"
-#include "runtime/storage/sqlite.h"
-#include "runtime/storage/weights.h"
 #include "runtime/text/tokenizer.h"
+#include "runtime/weights/weights.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 

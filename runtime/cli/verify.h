@@ -3,7 +3,7 @@
 #pragma once
 
 #include "runtime/cli/options.h"
-#include "runtime/storage/model_db.h"
+#include "runtime/weights/model_db.h"
 
 namespace llmsql {
 

@@ -8,7 +8,7 @@
 #include "plan/outline.h"
 #include "plan/plan_file.h"
 #include "runtime/cli/options.h"
-#include "runtime/trace/trace.h"
+#include "runtime/observe/trace.h"
 
 namespace llmsql {
 

@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "runtime/extension/table_function.h"
 #include "runtime/generate/batch.h"
-#include "runtime/storage/sqlite.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {

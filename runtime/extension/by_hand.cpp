@@ -2,9 +2,9 @@
 // The operators and the tables of plans on the host's own connection, so that a person can run a
 // plan statement by statement and look at what each has stored.
 #include "common/error.h"
+#include "runtime/compute/functions.h"
 #include "runtime/extension/table_function.h"
-#include "runtime/ops/functions.h"
-#include "runtime/tables/table.h"
+#include "runtime/program/table.h"
 
 namespace llmsql {
 namespace {

@@ -12,7 +12,7 @@
 #include "common/error.h"
 #include "runtime/extension/host.h"
 #include "runtime/generate/options.h"
-#include "runtime/storage/sqlite_callbacks.h"
+#include "sqlite/callbacks.h"
 
 namespace llmsql {
 

@@ -15,9 +15,9 @@
 #include "common/error.h"
 #include "common/model_format.h"
 #include "runtime/program/installed_plans.h"
-#include "runtime/storage/model_file.h"
-#include "runtime/storage/sqlite.h"
-#include "runtime/storage/sqlite_callbacks.h"
+#include "runtime/weights/model_file.h"
+#include "sqlite/callbacks.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {

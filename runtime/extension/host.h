@@ -18,9 +18,9 @@
 #include "runtime/generate/generator.h"
 #include "runtime/program/engine.h"
 #include "runtime/program/program.h"
-#include "runtime/storage/model_db.h"
-#include "runtime/storage/sqlite_api.h"
 #include "runtime/text/tokenizer.h"
+#include "runtime/weights/model_db.h"
+#include "sqlite/api.h"
 
 namespace llmsql {
 

@@ -19,8 +19,8 @@
 
 #include "common/error.h"
 #include "common/fork.h"
-#include "runtime/storage/sqlite_functions.h"
-#include "runtime/workers/workers.h"
+#include "runtime/compute/workers.h"
+#include "sqlite/functions.h"
 
 extern "C" {
 SQLITE_EXTENSION_INIT1

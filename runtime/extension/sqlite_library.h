@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "runtime/storage/sqlite_api.h"
+#include "sqlite/api.h"
 
 namespace llmsql {
 

@@ -11,11 +11,11 @@
 
 #include "common/error.h"
 #include "common/machine.h"
-#include "runtime/ops/functions.h"
-#include "runtime/program/executor.h"
-#include "runtime/storage/arena.h"
-#include "runtime/storage/kv_cache.h"
-#include "runtime/storage/model_db.h"
+#include "runtime/compute/executor.h"
+#include "runtime/compute/functions.h"
+#include "runtime/state/arena.h"
+#include "runtime/state/kv_cache.h"
+#include "runtime/weights/model_db.h"
 
 namespace llmsql {
 

@@ -6,7 +6,7 @@
 
 #include "common/error.h"
 #include "common/model_format.h"
-#include "runtime/storage/sqlite.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "plan/plan_file.h"
-#include "runtime/storage/model_db.h"
+#include "runtime/weights/model_db.h"
 
 namespace llmsql {
 

@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "runtime/storage/arena.h"
-#include "runtime/storage/kv_cache.h"
+#include "runtime/state/arena.h"
+#include "runtime/state/kv_cache.h"
 
 namespace llmsql {
 

@@ -11,15 +11,15 @@
 #include "common/hash.h"
 #include "plan/plan_file.h"
 #include "plan/sql_tokens.h"
+#include "runtime/compute/stopwatch.h"
 #include "runtime/kernels/kernels.h"
-#include "runtime/profile/profiler.h"
 #include "runtime/program/engine.h"
+#include "runtime/program/profiler.h"
 #include "runtime/program/sandbox.h"
+#include "runtime/program/table.h"
 #include "runtime/program/text_functions.h"
-#include "runtime/storage/sqlite.h"
-#include "runtime/storage/sqlite_callbacks.h"
-#include "runtime/tables/table.h"
-#include "runtime/workers/stopwatch.h"
+#include "sqlite/callbacks.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {

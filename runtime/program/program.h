@@ -12,14 +12,14 @@
 #include <vector>
 
 #include "plan/plan_file.h"
-#include "runtime/program/executor.h"
+#include "runtime/compute/executor.h"
 #include "runtime/program/observer.h"
 #include "runtime/program/pass_times.h"
-#include "runtime/storage/kv_cache.h"
-#include "runtime/storage/model_db.h"
-#include "runtime/storage/tile_reader.h"
-#include "runtime/storage/weights.h"
+#include "runtime/state/kv_cache.h"
 #include "runtime/text/fragment.h"
+#include "runtime/weights/model_db.h"
+#include "runtime/weights/tile_reader.h"
+#include "runtime/weights/weights.h"
 
 namespace llmsql {
 
@@ -101,7 +101,7 @@ class Program {
     int sequences() const;  // that the cache has room for, numbered from 0
 
     /// What is asked now and then while a pass is under way, or waits for its turn: true throws
-    /// Interrupted (storage/sqlite_callbacks.h). What the cache then holds of the pass is to be
+    /// Interrupted (sqlite/callbacks.h). What the cache then holds of the pass is to be
     /// computed anew. Null: nothing is asked, as at first.
     void on_interrupt(std::function<bool()> interrupted);
 

@@ -8,7 +8,7 @@
 #include <functional>
 #include <string>
 
-#include "runtime/storage/sqlite_api.h"
+#include "sqlite/api.h"
 
 namespace llmsql {
 

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "common/error.h"
-#include "runtime/storage/sqlite_callbacks.h"
+#include "sqlite/callbacks.h"
 
 namespace llmsql {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <functional>
 
-#include "runtime/storage/sqlite_api.h"
+#include "sqlite/api.h"
 
 namespace llmsql {
 

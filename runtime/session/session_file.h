@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/storage/sqlite.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 

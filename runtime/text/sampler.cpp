@@ -11,8 +11,8 @@
 #include <sstream>
 
 #include "common/error.h"
+#include "runtime/compute/workers.h"
 #include "runtime/kernels/kernels.h"
-#include "runtime/workers/workers.h"
 
 namespace llmsql {
 namespace {

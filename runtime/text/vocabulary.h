@@ -10,9 +10,9 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/storage/model_db.h"
-#include "runtime/storage/sqlite.h"
 #include "runtime/text/merge.h"
+#include "runtime/weights/model_db.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 

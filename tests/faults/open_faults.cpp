@@ -3,7 +3,7 @@
 #include <optional>
 
 #include "plan/plan_file.h"
-#include "runtime/storage/model_file.h"
+#include "runtime/weights/model_file.h"
 #include "tests/faults/tiny_model_open.h"
 
 namespace llmsql::faults {

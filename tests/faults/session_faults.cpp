@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "runtime/storage/sqlite.h"
+#include "sqlite/statement.h"
 #include "tests/faults/tiny_model_open.h"
 
 namespace llmsql::faults {

@@ -3,9 +3,9 @@
 // ways of reading, and a plan run over it.
 #include <array>
 
+#include "runtime/compute/workers.h"
 #include "runtime/program/program.h"
-#include "runtime/storage/tiles.h"
-#include "runtime/workers/workers.h"
+#include "runtime/weights/tiles.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tokenizers.h"
 #include "tests/fuzz/whole_model.h"

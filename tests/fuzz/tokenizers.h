@@ -8,8 +8,8 @@
 #include "common/files.h"
 #include "importer/model_writer.h"
 #include "importer/tokenizer.h"
-#include "runtime/storage/model_db.h"
 #include "runtime/text/tokenizer.h"
+#include "runtime/weights/model_db.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace llmsql::fuzz {

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// The list that says which C++ function computes which operator.
-constexpr std::string_view kDispatch = "runtime/ops/functions.cpp";
+constexpr std::string_view kDispatch = "runtime/compute/functions.cpp";
 
 /// The code of a line: without what stands behind `//`, unless that is in a string.
 std::string code_of(const std::string& line) {

@@ -29,8 +29,8 @@
 #include "importer/import.h"
 #include "importer/store.h"
 #include "importer/tokenizer.h"
-#include "runtime/storage/model_db.h"
 #include "runtime/text/tokenizer.h"
+#include "runtime/weights/model_db.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/says.h"
 

@@ -8,8 +8,8 @@
 
 #include "common/error.h"
 #include "runtime/program/engine.h"
-#include "runtime/storage/sqlite.h"
-#include "runtime/tables/table.h"
+#include "runtime/program/table.h"
+#include "sqlite/statement.h"
 #include "tests/unit/runtime/tiny_model.h"
 
 namespace llmsql {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // How values are shared out among workers: every element is computed once, in pieces that begin
 // where the expression lets them.
-#include "runtime/ops/evaluate.h"
+#include "runtime/compute/evaluate.h"
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>

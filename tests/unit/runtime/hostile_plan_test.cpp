@@ -12,7 +12,7 @@
 #include "plan/plan_file.h"
 #include "runtime/program/program.h"
 #include "runtime/program/text_functions.h"
-#include "runtime/storage/sqlite.h"
+#include "sqlite/statement.h"
 #include "tests/unit/runtime/tiny_plan.h"
 #include "tests/unit/says.h"
 

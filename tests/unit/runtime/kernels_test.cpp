@@ -11,7 +11,7 @@
 #include <random>
 
 #include "common/half.h"
-#include "runtime/storage/kv_cache.h"
+#include "runtime/state/kv_cache.h"
 #include "tests/unit/runtime/packed_matrix.h"
 
 namespace llmsql {

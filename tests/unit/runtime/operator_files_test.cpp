@@ -15,9 +15,9 @@
 #include "common/error.h"
 #include "operators/operators.h"
 #include "runtime/program/engine.h"
-#include "runtime/storage/model_db.h"
-#include "runtime/storage/sqlite.h"
-#include "runtime/tables/table.h"
+#include "runtime/program/table.h"
+#include "runtime/weights/model_db.h"
+#include "sqlite/statement.h"
 #include "tests/unit/runtime/tiny_model.h"
 
 namespace llmsql::testing {

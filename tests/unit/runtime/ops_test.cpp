@@ -9,8 +9,8 @@
 
 #include "common/error.h"
 #include "runtime/program/engine.h"
-#include "runtime/storage/sqlite.h"
-#include "runtime/tables/table.h"
+#include "runtime/program/table.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {

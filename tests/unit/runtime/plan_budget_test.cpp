@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "plan/plan_file.h"
 #include "runtime/program/program.h"
-#include "runtime/storage/model_db.h"
+#include "runtime/weights/model_db.h"
 #include "tests/unit/runtime/tiny_plan.h"
 
 namespace llmsql {

@@ -8,7 +8,7 @@
 
 #include "common/error.h"
 #include "runtime/session/block_store.h"
-#include "runtime/storage/kv_cache.h"
+#include "runtime/state/kv_cache.h"
 #include "tests/unit/runtime/tiny_model.h"
 
 namespace llmsql {

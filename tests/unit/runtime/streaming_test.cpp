@@ -17,10 +17,10 @@
 
 #include "common/error.h"
 #include "common/page_cache.h"
-#include "runtime/storage/direct_reader.h"
-#include "runtime/storage/model_file.h"
-#include "runtime/storage/tile_reader.h"
-#include "runtime/storage/weights.h"
+#include "runtime/weights/direct_reader.h"
+#include "runtime/weights/model_file.h"
+#include "runtime/weights/tile_reader.h"
+#include "runtime/weights/weights.h"
 #include "tests/unit/runtime/tiny_model.h"
 
 namespace llmsql {

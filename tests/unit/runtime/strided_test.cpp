@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Whether two tensors share bytes, and what follows for storing in place: against marking each
 // byte.
-#include "runtime/storage/strided.h"
+#include "runtime/state/strided.h"
 
 #include <gtest/gtest.h>
 
@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "common/error.h"
-#include "runtime/ops/evaluate.h"
-#include "runtime/storage/arena.h"
+#include "runtime/compute/evaluate.h"
+#include "runtime/state/arena.h"
 
 namespace llmsql {
 namespace {

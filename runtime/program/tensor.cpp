@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+// `tensor` and `slot`: the activations, and the way to write them.
+#include "common/error.h"
+#include "runtime/program/engine.h"
+#include "runtime/program/table.h"
+
+namespace llmsql {
+namespace {
+
+// In the engine: the present one.
+Arena& arena_of(Engine& engine) {
+    const Current<Arena>& arena = current(engine, engine.arena);
+    if (!arena) require_not_lost<Arena>(engine, arena, arena);
+    if (!arena) fail("there is no `tensor` table: the plan's init must create it first");
+    return *arena;
+}
+
+struct Rows {
+    int64_t first = 0, count = 0;
+};
+
+// The rows of a tensor, which holds `held`, that the engine's window shows: all without one.
+Rows rows_of(const Engine& engine, const TensorPlace& place, int64_t held) {
+    if (!engine.window) return {0, held};
+    const RowWindow& window = *engine.window;
+    if (held != window.of * place.choices)
+        fail("tensor {} '{}' holds {}, the pass has {}: it cannot be cut by sequence", place.id,
+             place.name, counted(static_cast<uint64_t>(held), "row"), window.of * place.choices);
+    return {window.first * place.choices, window.rows * place.choices};
+}
+
+class TensorTable final : public Table {
+  public:
+    TensorTable(Engine& engine, std::shared_ptr<Arena> arena)
+        : engine_(engine), arena_(std::move(arena)) {}
+
+    const char* declaration() const override {
+        return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, heads INTEGER, "
+               "width INTEGER, stride INTEGER, offset INTEGER, slice_of INTEGER, choices INTEGER, "
+               "data)";
+    }
+
+    Selected select(const Ranges& ranges) const override {
+        require_not_lost(engine_, engine_.arena, arena_);
+        std::vector<int64_t> ids;
+        if (ranges[0].low == ranges[0].high) {
+            if (arena_->find(ranges[0].low)) ids.push_back(ranges[0].low);
+            return {std::move(ids), nullptr};
+        }
+        const auto& places = arena_->places();
+        for (auto at = places.lower_bound(ranges[0].low);
+             at != places.end() && at->first <= ranges[0].high; ++at)
+            ids.push_back(at->first);
+        return {std::move(ids), nullptr};
+    }
+
+    void column(const Selected&, int64_t row, int column, sqlite3_context* context) const override {
+        const Arena& arena = *arena_;
+        const TensorPlace& place = arena.place(row);
+        switch (column) {
+            case 0:
+                return sqlite3_result_int64(context, place.id);
+            case 1:
+                return sqlite3_result_text(context, place.name.c_str(), -1, SQLITE_TRANSIENT);
+            case 2:
+                return sqlite3_result_text(context, name_of(place.type).data(), -1, SQLITE_STATIC);
+            case 3:
+                return sqlite3_result_int64(context, place.rows);
+            case 4:
+                return sqlite3_result_int64(context, place.heads);
+            case 5:
+                return sqlite3_result_int64(context, place.width);
+            case 6:
+                return sqlite3_result_int64(context, place.stride);
+            case 7:
+                return sqlite3_result_int64(context, place.offset);
+            case 8:
+                if (place.slice_of) sqlite3_result_int64(context, *place.slice_of);
+                return;
+            case 9:
+                return sqlite3_result_int64(context, place.choices);
+            default: {
+                if (engine_.shapes_only)
+                    return result_expr(context, std::make_shared<TensorExpr>(
+                                                    place, arena.data(place), place.rows));
+                const Rows rows = rows_of(engine_, place, arena.rows_held(row));
+                return result_expr(
+                    context, std::make_shared<TensorExpr>(
+                                 place, arena.data(place) + rows.first * place.stride, rows.count));
+            }
+        }
+    }
+
+    void insert(std::span<sqlite3_value*> values) override {
+        TensorPlace place;
+        place.id = integer_value(values[0], "tensor.id");
+        place.name = text_value(values[1], "tensor.name");
+        const std::string type = text_value(values[2], "tensor.type");
+        const auto tensor_type = tensor_type_named(type);
+        if (!tensor_type) fail("tensor {} has the unknown type '{}'", place.id, type);
+        place.type = *tensor_type;
+        place.rows = integer_value(values[3], "tensor.rows");
+        place.heads = integer_value(values[4], "tensor.heads");
+        place.width = integer_value(values[5], "tensor.width");
+        place.stride = integer_value(values[6], "tensor.stride");
+        place.offset = integer_value(values[7], "tensor.offset");
+        if (sqlite3_value_type(values[8]) != SQLITE_NULL)
+            place.slice_of = integer_value(values[8], "tensor.slice_of");
+        if (sqlite3_value_type(values[9]) != SQLITE_NULL)
+            place.choices = integer_value(values[9], "tensor.choices");
+        if (&arena_of(engine_) != arena_.get()) fail("this table `tensor` is no longer the plan's");
+        arena_->declare(std::move(place));
+        engine_.arena.lost = false;
+    }
+
+    void dropped() override {
+        if (engine_.arena == arena_) drop(engine_.arena);
+    }
+    Mark mark() const override { return {0, arena_->places().size()}; }
+    void undo(const Mark& mark) override { arena_->undeclare(mark.rows); }
+
+  private:
+    Engine& engine_;
+    const std::shared_ptr<Arena> arena_;
+};
+
+class SlotTable final : public Table {
+  public:
+    explicit SlotTable(Engine& engine) : engine_(engine) {}
+
+    const char* declaration() const override { return "CREATE TABLE x(id INTEGER, data)"; }
+    Selected select(const Ranges&) const override { return {}; }  // write only
+    void column(const Selected&, int64_t, int, sqlite3_context*) const override {}
+
+    void insert(std::span<sqlite3_value*> values) override {
+        const int64_t id = integer_value(values[0], "slot.id");
+        const ExprPtr expr = value_expr(values[1]);
+        Arena& arena = arena_of(engine_);
+        require_not_lost<Arena>(engine_, engine_.arena, engine_.arena);
+        const TensorPlace& place = arena.place(id);
+        if (!expr)
+            fail("what is stored in tensor {} '{}' is not the result of an operator", id,
+                 place.name);
+        const auto& window = engine_.window;
+        const int64_t held = window ? window->of * place.choices : expr->rows;
+        if (held > place.rows)
+            fail("tensor {} '{}' has room for {}, not {}", id, place.name,
+                 counted(static_cast<uint64_t>(place.rows), "row"), held);
+        const Rows rows = rows_of(engine_, place, held);
+        if (rows.count != expr->rows)
+            fail("tensor {} '{}' gets {} for the {} of this sequence", id, place.name,
+                 counted(static_cast<uint64_t>(expr->rows), "row"), rows.count);
+        arena.require_writable(id);
+        count_write(engine_);
+        Executor& executor = executor_of(engine_);
+        RowsAround around;
+        if (window) around = {window->first, window->of - window->first - window->rows};
+        evaluate_into(executor.evaluator, expr, place,
+                      arena.data(place) + rows.first * place.stride, around);
+        if (engine_.by_hand()) executor.evaluator.workers.finish();
+        // Until its last rows are written the places that it overwrites still hold the others'.
+        if (!window || window->last()) arena.note_written(id, held);
+    }
+
+    Mark mark() const override {
+        return {engine_.arena.number, engine_.arena ? engine_.arena->writes() : 0};
+    }
+    void undo(const Mark& mark) override {
+        if (engine_.arena)
+            engine_.arena->forget_since(engine_.arena.number == mark.state ? mark.rows : 0);
+    }
+
+  private:
+    Engine& engine_;
+};
+
+}  // namespace
+
+std::unique_ptr<Table> make_tensor_table(Engine& engine, const ModuleArguments& arguments) {
+    auto arena = claim(engine, engine.arena, arguments, "tensors");
+    const int64_t bytes = arguments.integer("arena");
+    if (bytes < 0 || bytes > (int64_t{1} << 40)) fail("llm_tensor: arena={} is absurd", bytes);
+    if (!arena) {
+        arena = std::make_shared<Arena>(bytes);
+        install(engine, engine.arena, arena, arguments);
+    }
+    return std::make_unique<TensorTable>(engine, std::move(arena));
+}
+
+std::unique_ptr<Table> make_slot_table(Engine& engine, const ModuleArguments&) {
+    return std::make_unique<SlotTable>(engine);
+}
+
+}  // namespace llmsql
