@@ -110,6 +110,15 @@ ExprPtr op_silu(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), kernels().silu);
 }
 
+ExprPtr op_sigmoid(OperatorState&, const Arguments& arguments) {
+    return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) {
+            const float e = std::exp(-std::fabs(x[i]));  // at most 1, however large x
+            x[i] = (x[i] < 0 ? e : 1.0f) / (1.0f + e);
+        }
+    });
+}
+
 ExprPtr op_gelu(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), kernels().gelu);
 }

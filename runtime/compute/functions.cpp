@@ -44,6 +44,7 @@ constexpr std::array kImplementations{
     Implementation{.sql = "llm_scale", .scalar = op_scale},
     Implementation{.sql = "llm_silu", .scalar = op_silu},
     Implementation{.sql = "llm_gelu", .scalar = op_gelu},
+    Implementation{.sql = "llm_sigmoid", .scalar = op_sigmoid},
     Implementation{.sql = "llm_tanh", .scalar = op_tanh},
     Implementation{.sql = "llm_quantize", .scalar = op_quantize},
     Implementation{.sql = "llm_concat", .aggregate = op_concat},

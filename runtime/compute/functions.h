@@ -53,6 +53,7 @@ ExprPtr op_add(OperatorState&, const Arguments&);
 ExprPtr op_mul(OperatorState&, const Arguments&);
 ExprPtr op_scale(OperatorState&, const Arguments&);
 ExprPtr op_silu(OperatorState&, const Arguments&);
+ExprPtr op_sigmoid(OperatorState&, const Arguments&);
 ExprPtr op_gelu(OperatorState&, const Arguments&);
 ExprPtr op_tanh(OperatorState&, const Arguments&);
 // matrix.cpp
