@@ -66,6 +66,7 @@ std::unique_ptr<Aggregate> op_linear_each();
 std::unique_ptr<Aggregate> op_linear_sum();
 // head.cpp
 ExprPtr op_rms_norm(OperatorState&, const Arguments&);
+ExprPtr op_layer_norm(OperatorState&, const Arguments&);
 ExprPtr op_rope(OperatorState&, const Arguments&);
 // shares.cpp
 ExprPtr op_softmax(OperatorState&, const Arguments&);

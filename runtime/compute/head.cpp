@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Head operators: rms_norm and rope, over the last dimension of each token and head.
+// Head operators, over the last dimension of each token and head: norms and rotation.
 #include <algorithm>
 #include <cmath>
 #include <mutex>
@@ -33,6 +33,53 @@ class RmsNormExpr final : public HeadExpr {
   private:
     const Weight& weight_;
     const float eps_;
+};
+
+// The sum of value(i) for i < n, as sixteen partial sums in a fixed order.
+template<class Value>
+double sum_of(int64_t n, Value value) {
+    constexpr int64_t kLanes = 16;
+    double lanes[kLanes] = {};
+    for (int64_t i = 0; i < n; ++i) lanes[i % kLanes] += value(i);
+    for (int64_t half = kLanes / 2; half > 0; half /= 2)
+        for (int64_t lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+    return lanes[0];
+}
+
+class LayerNormExpr final : public HeadExpr {
+  public:
+    LayerNormExpr(ExprPtr x, const Weight& weight, const Weight* bias, double eps)
+        : HeadExpr(std::move(x)), weight_(weight), bias_(bias), eps_(eps) {}
+
+    void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
+        x->eval(block, scratch, out, out_stride);
+        for (int64_t r = 0; r < block.rows; ++r)
+            for (int64_t c = 0; c < block.cols; c += width) normalise(out + r * out_stride + c);
+    }
+
+  private:
+    // In double precision: a mean far from 0 would take the digits of what is around it.
+    void normalise(float* head) const {
+        const double n = static_cast<double>(width);
+        const double mean = sum_of(width, [&](int64_t i) { return head[i]; }) / n;
+        const double variance = sum_of(width,
+                                       [&](int64_t i) {
+                                           const double apart = head[i] - mean;
+                                           return apart * apart;
+                                       }) /
+                                n;
+        const double scale = 1 / std::sqrt(variance + eps_);
+        const float* weight = weight_.vector().data();
+        for (int64_t i = 0; i < width; ++i)
+            head[i] = static_cast<float>((head[i] - mean) * scale) * weight[i];
+        if (!bias_) return;
+        const float* bias = bias_->vector().data();
+        for (int64_t i = 0; i < width; ++i) head[i] += bias[i];
+    }
+
+    const Weight& weight_;
+    const Weight* const bias_;  // null: none
+    const double eps_;
 };
 
 class RopeExpr final : public HeadExpr {
@@ -91,6 +138,16 @@ ExprPtr op_rms_norm(OperatorState&, const Arguments& arguments) {
     if (eps < 0) arguments.refuse("eps must not be negative");
     const Weight& weight = arguments.vector(1, x->width);
     return std::make_shared<RmsNormExpr>(std::move(x), weight, static_cast<float>(eps));
+}
+
+ExprPtr op_layer_norm(OperatorState&, const Arguments& arguments) {
+    ExprPtr x = arguments.tensor(0);
+    require_no_matrix(arguments, *x);
+    const double eps = arguments.number(2);
+    if (eps < 0) arguments.refuse("eps must not be negative");
+    const Weight& weight = arguments.vector(1, x->width);
+    const Weight* bias = arguments.count() > 3 ? &arguments.vector(3, x->width) : nullptr;
+    return std::make_shared<LayerNormExpr>(std::move(x), weight, bias, eps);
 }
 
 ExprPtr op_rope(OperatorState& state, const Arguments& arguments) {
