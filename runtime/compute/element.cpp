@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Element operators: add, mul, scale, silu, gelu, tanh. They hold anything and stand anywhere.
+// Element operators. They hold anything and stand anywhere.
 #include <algorithm>
 #include <cmath>
 
