@@ -6,8 +6,8 @@
 // functions, and docs/operators.md is printed from the table (`llmsqlc --emit=operators`). An
 // operator is pure: its result depends on its arguments alone.
 //
-// The table decides: nothing outside of this folder, but the list in runtime/compute/functions.cpp
-// that says which C++ function computes which operator, asks what an operator is called. A column
+// The table decides: nothing outside of this folder asks what an operator is called, but the lists
+// that say which C++ function computes it, at the end of the files of runtime/compute. A column
 // that only one operator sets so far names another that would set it.
 #pragma once
 

@@ -188,10 +188,17 @@ class Attention final : public Aggregate {
     float scale_ = 0;
 };
 
-}  // namespace
-
 std::unique_ptr<Aggregate> op_attention() {
     return std::make_unique<Attention>();
+}
+
+}  // namespace
+
+std::span<const OperatorFunction> attention_functions() {
+    static constexpr OperatorFunction kFunctions[] = {
+        {.sql = "llm_attention", .aggregate = op_attention},
+    };
+    return kFunctions;
 }
 
 }  // namespace llmsql

@@ -220,14 +220,22 @@ class ChosenLinear : public Aggregate {
     std::vector<Part> parts_;
 };
 
-}  // namespace
-
 std::unique_ptr<Aggregate> op_linear_each() {
     return std::make_unique<ChosenLinear>(false);
 }
 
 std::unique_ptr<Aggregate> op_linear_sum() {
     return std::make_unique<ChosenLinear>(true);
+}
+
+}  // namespace
+
+std::span<const OperatorFunction> choice_functions() {
+    static constexpr OperatorFunction kFunctions[] = {
+        {.sql = "llm_linear_each", .aggregate = op_linear_each, .looks = true},
+        {.sql = "llm_linear_sum", .aggregate = op_linear_sum, .looks = true},
+    };
+    return kFunctions;
 }
 
 }  // namespace llmsql

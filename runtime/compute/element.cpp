@@ -92,8 +92,6 @@ class MapExpr final : public UnaryExpr {
     void (*const map_)(float*, int64_t);
 };
 
-}  // namespace
-
 ExprPtr op_add(OperatorState&, const Arguments& arguments) {
     return binary<Add>(arguments);
 }
@@ -127,6 +125,18 @@ ExprPtr op_tanh(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
         for (int64_t i = 0; i < n; ++i) x[i] = std::tanh(x[i]);
     });
+}
+
+}  // namespace
+
+std::span<const OperatorFunction> element_functions() {
+    static constexpr OperatorFunction kFunctions[] = {
+        {.sql = "llm_add", .scalar = op_add},         {.sql = "llm_mul", .scalar = op_mul},
+        {.sql = "llm_scale", .scalar = op_scale},     {.sql = "llm_silu", .scalar = op_silu},
+        {.sql = "llm_sigmoid", .scalar = op_sigmoid}, {.sql = "llm_gelu", .scalar = op_gelu},
+        {.sql = "llm_tanh", .scalar = op_tanh},
+    };
+    return kFunctions;
 }
 
 }  // namespace llmsql

@@ -2,7 +2,6 @@
 // Registering the operators with SQLite: the operator table's names, this folder's functions.
 #include "runtime/compute/functions.h"
 
-#include <algorithm>
 #include <array>
 #include <new>
 #include <string_view>
@@ -16,48 +15,22 @@
 namespace llmsql {
 namespace {
 
-using Scalar = ExprPtr (*)(OperatorState&, const Arguments&);
-using MakeAggregate = std::unique_ptr<Aggregate> (*)();
-using Inspect = std::string (*)(OperatorState&, const Arguments&);
+constexpr std::array kFamilies{attention_functions, choice_functions,  element_functions,
+                               head_functions,      inspect_functions, matrix_functions,
+                               place_functions,     shares_functions};
 
-struct Implementation {
-    std::string_view sql;
-    Scalar scalar = nullptr;
-    MakeAggregate aggregate = nullptr;
-    Inspect inspect = nullptr;
-    bool looks = false;  // an aggregate that looks at values at once
-};
-
-constexpr std::array kImplementations{
-    Implementation{.sql = "llm_embed", .scalar = op_embed},
-    Implementation{.sql = "llm_linear", .scalar = op_linear},
-    Implementation{.sql = "llm_rms_norm", .scalar = op_rms_norm},
-    Implementation{.sql = "llm_layer_norm", .scalar = op_layer_norm},
-    Implementation{.sql = "llm_rope", .scalar = op_rope},
-    Implementation{.sql = "llm_softmax", .scalar = op_softmax},
-    Implementation{.sql = "llm_top", .scalar = op_top},
-    Implementation{.sql = "llm_normalize", .scalar = op_normalize},
-    Implementation{.sql = "llm_linear_each", .aggregate = op_linear_each, .looks = true},
-    Implementation{.sql = "llm_linear_sum", .aggregate = op_linear_sum, .looks = true},
-    Implementation{.sql = "llm_attention", .aggregate = op_attention},
-    Implementation{.sql = "llm_add", .scalar = op_add},
-    Implementation{.sql = "llm_mul", .scalar = op_mul},
-    Implementation{.sql = "llm_scale", .scalar = op_scale},
-    Implementation{.sql = "llm_silu", .scalar = op_silu},
-    Implementation{.sql = "llm_sigmoid", .scalar = op_sigmoid},
-    Implementation{.sql = "llm_gelu", .scalar = op_gelu},
-    Implementation{.sql = "llm_tanh", .scalar = op_tanh},
-    Implementation{.sql = "llm_quantize", .scalar = op_quantize},
-    Implementation{.sql = "llm_concat", .aggregate = op_concat},
-    Implementation{.sql = "llm_rows", .scalar = op_rows},
-    Implementation{.sql = "llm_shape", .inspect = op_shape},
-    Implementation{.sql = "llm_stats", .inspect = op_stats},
-};
+/// The function of an operator's SQL name; null if no family has it.
+const OperatorFunction* function_of(std::string_view sql) {
+    for (const auto& family : kFamilies)
+        for (const OperatorFunction& function : family())
+            if (function.sql == sql) return &function;
+    return nullptr;
+}
 
 // What a registered function finds behind sqlite3_user_data.
 struct Registered {
     const Operator* op;
-    const Implementation* implementation;
+    const OperatorFunction* function;
     OperatorState* state;
 };
 
@@ -69,12 +42,12 @@ void call_scalar(sqlite3_context* context, int count, sqlite3_value** values) {
     guard_function(context, [&] {
         const Registered& self = registered(context);
         const Arguments arguments(self.op->sql, values, count);
-        if (self.implementation->scalar) {
-            result_expr(context, self.implementation->scalar(*self.state, arguments));
+        if (self.function->scalar) {
+            result_expr(context, self.function->scalar(*self.state, arguments));
             return;
         }
         self.state->settle();
-        result_text(context, self.implementation->inspect(*self.state, arguments));
+        result_text(context, self.function->inspect(*self.state, arguments));
     });
 }
 
@@ -85,8 +58,8 @@ void step_aggregate(sqlite3_context* context, int count, sqlite3_value** values)
             static_cast<Aggregate**>(sqlite3_aggregate_context(context, sizeof(Aggregate*)));
         if (!state) throw std::bad_alloc();
         if (!*state) {
-            if (self.implementation->looks) self.state->settle();
-            *state = self.implementation->aggregate().release();
+            if (self.function->looks) self.state->settle();
+            *state = self.function->aggregate().release();
         }
         (*state)->step(Arguments(self.op->sql, values, count));
     });
@@ -96,15 +69,15 @@ void finish_aggregate(sqlite3_context* context) {
     auto** state = static_cast<Aggregate**>(sqlite3_aggregate_context(context, 0));
     guard_function(context, [&] {
         std::unique_ptr<Aggregate> aggregate(state ? std::exchange(*state, nullptr) : nullptr);
-        if (!aggregate) aggregate = registered(context).implementation->aggregate();
+        if (!aggregate) aggregate = registered(context).function->aggregate();
         result_expr(context, aggregate->finish());
     });
 }
 
-void register_operator(sqlite3* db, const Operator& op, const Implementation& implementation,
+void register_operator(sqlite3* db, const Operator& op, const OperatorFunction& function,
                        OperatorState& state) {
     for (int count = min_args(op); count <= max_args(op); ++count) {
-        auto* self = new Registered{&op, &implementation, &state};
+        auto* self = new Registered{&op, &function, &state};
         const int code = sqlite3_create_function_v2(
             db, std::string(op.sql).c_str(), count, SQLITE_UTF8 | SQLITE_DIRECTONLY, self,
             op.aggregate ? nullptr : call_scalar, op.aggregate ? step_aggregate : nullptr,
@@ -126,10 +99,9 @@ void OperatorState::forget() {
 void register_operators(sqlite3* db, OperatorState& state) {
     for (const Operator& op : operators()) {
         if (op.sql.empty()) continue;  // a view: never reaches the SQL
-        const auto found = std::ranges::find(kImplementations, op.sql, &Implementation::sql);
-        if (found == kImplementations.end())
-            fail("operator {} has no implementation in this build", op.sql);
-        register_operator(db, op, *found, state);
+        const OperatorFunction* function = function_of(op.sql);
+        if (!function) fail("operator {} has no function in this build", op.sql);
+        register_operator(db, op, *function, state);
     }
 }
 

@@ -5,7 +5,9 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "runtime/compute/arguments.h"
 #include "sqlite/api.h"
@@ -48,39 +50,31 @@ class Aggregate {
     virtual ExprPtr finish() = 0;
 };
 
-// element.cpp
-ExprPtr op_add(OperatorState&, const Arguments&);
-ExprPtr op_mul(OperatorState&, const Arguments&);
-ExprPtr op_scale(OperatorState&, const Arguments&);
-ExprPtr op_silu(OperatorState&, const Arguments&);
-ExprPtr op_sigmoid(OperatorState&, const Arguments&);
-ExprPtr op_gelu(OperatorState&, const Arguments&);
-ExprPtr op_tanh(OperatorState&, const Arguments&);
-// matrix.cpp
-ExprPtr op_embed(OperatorState&, const Arguments&);
-ExprPtr op_linear(OperatorState&, const Arguments&);
+/// What computes an operator: the SQL function's name, and one of three kinds of C++ function.
+struct OperatorFunction {
+    std::string_view sql;
+    /// A value of its arguments.
+    ExprPtr (*scalar)(OperatorState&, const Arguments&) = nullptr;
+    /// A new call of an aggregate.
+    std::unique_ptr<Aggregate> (*aggregate)() = nullptr;
+    /// A text about values, which are computed by then.
+    std::string (*inspect)(OperatorState&, const Arguments&) = nullptr;
+    /// An aggregate that looks at values in its steps; they are computed by then.
+    bool looks = false;
+};
+
+// What each family's file provides: the only lines outside the operator table that name operators.
+std::span<const OperatorFunction> attention_functions();
+std::span<const OperatorFunction> choice_functions();
+std::span<const OperatorFunction> element_functions();
+std::span<const OperatorFunction> head_functions();
+std::span<const OperatorFunction> inspect_functions();
+std::span<const OperatorFunction> matrix_functions();
+std::span<const OperatorFunction> place_functions();
+std::span<const OperatorFunction> shares_functions();
+
 /// x times a matrix, x stored as its type needs it.
 ExprPtr linear_of(std::shared_ptr<const TensorExpr> x, const Weight& weight);
-// choice.cpp
-std::unique_ptr<Aggregate> op_linear_each();
-std::unique_ptr<Aggregate> op_linear_sum();
-// head.cpp
-ExprPtr op_rms_norm(OperatorState&, const Arguments&);
-ExprPtr op_layer_norm(OperatorState&, const Arguments&);
-ExprPtr op_rope(OperatorState&, const Arguments&);
-// shares.cpp
-ExprPtr op_softmax(OperatorState&, const Arguments&);
-ExprPtr op_top(OperatorState&, const Arguments&);
-ExprPtr op_normalize(OperatorState&, const Arguments&);
-// place.cpp
-ExprPtr op_quantize(OperatorState&, const Arguments&);
-ExprPtr op_rows(OperatorState&, const Arguments&);
-std::unique_ptr<Aggregate> op_concat();
-// attention.cpp
-std::unique_ptr<Aggregate> op_attention();
-// inspect.cpp
-std::string op_shape(OperatorState&, const Arguments&);
-std::string op_stats(OperatorState&, const Arguments&);
 
 /// Registers every operator of the operator table on a connection.
 void register_operators(sqlite3* db, OperatorState& state);

@@ -131,6 +131,8 @@ std::shared_ptr<const RopeTable> RopeTables::get(double base, const float* facto
     return table;
 }
 
+namespace {
+
 ExprPtr op_rms_norm(OperatorState&, const Arguments& arguments) {
     ExprPtr x = arguments.tensor(0);
     require_no_matrix(arguments, *x);
@@ -168,6 +170,17 @@ ExprPtr op_rope(OperatorState& state, const Arguments& arguments) {
         arguments.refuse("the factors must be positive");
     auto table = state.rope().get(base, factors, x->width / 2, position, x->rows);
     return std::make_shared<RopeExpr>(std::move(x), std::move(table));
+}
+
+}  // namespace
+
+std::span<const OperatorFunction> head_functions() {
+    static constexpr OperatorFunction kFunctions[] = {
+        {.sql = "llm_rms_norm", .scalar = op_rms_norm},
+        {.sql = "llm_layer_norm", .scalar = op_layer_norm},
+        {.sql = "llm_rope", .scalar = op_rope},
+    };
+    return kFunctions;
 }
 
 }  // namespace llmsql

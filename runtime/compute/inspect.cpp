@@ -58,8 +58,6 @@ Stats look_at(const Arguments& arguments, const Expr& values, const std::functio
     return stats;
 }
 
-}  // namespace
-
 std::string op_shape(OperatorState&, const Arguments& arguments) {
     if (const Weight* weight = arguments.find_weight(0)) return describe(weight->entry);
     return describe_shape(*arguments.any_tensor(0));
@@ -78,6 +76,16 @@ std::string op_stats(OperatorState& state, const Arguments& arguments) {
     return fmt::format(R"({{"shape":"{}","min":{},"max":{},"mean":{},"rms":{},"first":[{}]}})",
                        describe_shape(*expr), stats.low, stats.high, stats.sum / n,
                        std::sqrt(stats.squares / n), stats.first);
+}
+
+}  // namespace
+
+std::span<const OperatorFunction> inspect_functions() {
+    static constexpr OperatorFunction kFunctions[] = {
+        {.sql = "llm_shape", .inspect = op_shape},
+        {.sql = "llm_stats", .inspect = op_stats},
+    };
+    return kFunctions;
 }
 
 }  // namespace llmsql

@@ -217,8 +217,6 @@ class LinearExpr final : public Expr {
     const Weight* const bias_;
 };
 
-}  // namespace
-
 ExprPtr op_embed(OperatorState& state, const Arguments& arguments) {
     const Weight& weight = arguments.matrix(0);
     std::vector<int32_t> tokens = arguments.tokens(1);
@@ -245,6 +243,16 @@ ExprPtr op_linear(OperatorState&, const Arguments& arguments) {
     const Weight* bias =
         arguments.count() > 2 ? &arguments.vector(2, *weight.entry.shape.rows) : nullptr;
     return std::make_shared<LinearExpr>(std::move(x), weight, bias);
+}
+
+}  // namespace
+
+std::span<const OperatorFunction> matrix_functions() {
+    static constexpr OperatorFunction kFunctions[] = {
+        {.sql = "llm_embed", .scalar = op_embed},
+        {.sql = "llm_linear", .scalar = op_linear},
+    };
+    return kFunctions;
 }
 
 ExprPtr linear_of(std::shared_ptr<const TensorExpr> x, const Weight& weight) {

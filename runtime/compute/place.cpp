@@ -25,8 +25,6 @@ class Concat final : public Aggregate {
     std::vector<ExprPtr> parts_;
 };
 
-}  // namespace
-
 ExprPtr op_quantize(OperatorState&, const Arguments& arguments) {
     return std::make_shared<QuantizeExpr>(arguments.tensor(0));
 }
@@ -43,6 +41,17 @@ ExprPtr op_rows(OperatorState&, const Arguments& arguments) {
 
 std::unique_ptr<Aggregate> op_concat() {
     return std::make_unique<Concat>();
+}
+
+}  // namespace
+
+std::span<const OperatorFunction> place_functions() {
+    static constexpr OperatorFunction kFunctions[] = {
+        {.sql = "llm_quantize", .scalar = op_quantize},
+        {.sql = "llm_concat", .aggregate = op_concat},
+        {.sql = "llm_rows", .scalar = op_rows},
+    };
+    return kFunctions;
 }
 
 }  // namespace llmsql

@@ -71,8 +71,6 @@ ExprPtr shares(const Arguments& arguments, Op op) {
     return std::make_shared<SharesExpr<Op>>(std::move(x), op);
 }
 
-}  // namespace
-
 ExprPtr op_softmax(OperatorState&, const Arguments& arguments) {
     return shares(arguments, Softmax{});
 }
@@ -85,6 +83,17 @@ ExprPtr op_top(OperatorState&, const Arguments& arguments) {
     const int64_t count = arguments.integer(1);
     if (count < 1) arguments.refuse("the number of values that stay must be at least 1");
     return shares(arguments, Top{count});
+}
+
+}  // namespace
+
+std::span<const OperatorFunction> shares_functions() {
+    static constexpr OperatorFunction kFunctions[] = {
+        {.sql = "llm_softmax", .scalar = op_softmax},
+        {.sql = "llm_top", .scalar = op_top},
+        {.sql = "llm_normalize", .scalar = op_normalize},
+    };
+    return kFunctions;
 }
 
 }  // namespace llmsql

@@ -16,8 +16,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The list that says which C++ function computes which operator.
-constexpr std::string_view kDispatch = "runtime/compute/functions.cpp";
+/// A row of the lists that say which C++ function computes which operator.
+bool names_a_function(const std::string& file, const std::string& line) {
+    static const std::regex kRow(R"(^ *\{\.sql = "\w+", \.(scalar|aggregate|inspect) = op_\w+)");
+    return file.starts_with("runtime/compute/") && std::regex_search(line, kRow);
+}
 
 /// The code of a line: without what stands behind `//`, unless that is in a string.
 std::string code_of(const std::string& line) {
@@ -35,6 +38,7 @@ std::string code_of(const std::string& line) {
 
 /// Why a line of a file knows operators by name; empty if it does not.
 std::string knows_names(const std::string& file, const std::string& line) {
+    if (names_a_function(file, line)) return "";
     const std::string code = code_of(line);
     for (const Operator& op : operators())
         for (const std::string_view name : {op.name, op.sql}) {
@@ -64,7 +68,7 @@ std::vector<std::string> found_in(const std::string& file, const std::string& te
     return found;
 }
 
-TEST(OperatorNames, AreKnownToTheTableAndTheListOfFunctionsAlone) {
+TEST(OperatorNames, AreKnownToTheTableAndTheListsOfFunctionsAlone) {
     const fs::path root = LLMSQL_SOURCE_DIR;
     std::vector<std::string> found;
     size_t files = 0;
@@ -76,7 +80,6 @@ TEST(OperatorNames, AreKnownToTheTableAndTheListOfFunctionsAlone) {
             if (path.extension() != ".cpp" && path.extension() != ".h" && path.extension() != ".js")
                 continue;
             ++files;
-            if (file == kDispatch) continue;
             for (std::string& each : found_in(file, read_file(path)))
                 found.push_back(std::move(each));
         }
