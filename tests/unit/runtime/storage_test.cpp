@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The arena's bookkeeping, the cache's ring of blocks, and the workers.
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -424,6 +425,11 @@ TEST(Workers, FewerWillDoWhereThereAreNoMoreThreads) {
     if (testing::kSanitized) GTEST_SKIP() << "the sanitizer itself needs address space";
     const pid_t child = ::fork();
     if (child == 0) {
+        // Stacks of threads that earlier tests had are kept for new ones, of this size no more.
+        pthread_attr_t larger;
+        ::pthread_attr_init(&larger);
+        ::pthread_attr_setstacksize(&larger, size_t{64} << 20);
+        ::pthread_setattr_default_np(&larger);
         struct rlimit space {};
         ::getrlimit(RLIMIT_AS, &space);
         space.rlim_cur = std::min<rlim_t>(space.rlim_max, 1 << 20);  // no stack fits any more
