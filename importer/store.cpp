@@ -80,6 +80,20 @@ void in_parallel(size_t count, const std::function<void(size_t)>& task) {
         if (error) std::rethrow_exception(error);
 }
 
+/// Says why a row could not be converted.
+[[noreturn]] void refuse_row(const RowSource& source, const std::byte* from, int64_t row,
+                             WeightType type, std::span<float> scratch) {
+    const std::string& name = source.tensor().name;
+    const auto bad = first_not_finite(source.type(), from, scratch);
+    const GgmlTypeInfo& info = info_of(source.type());
+    if (!bad) fail("tensor {}: row {} has a value that {} cannot hold", name, row, name_of(type));
+    if (!info.has_blocks())
+        fail("tensor {}: row {} has a value that is not a finite number, in column {}", name, row,
+             *bad);
+    fail("tensor {}: row {} has a scale that makes weights infinite or no numbers, in its block {}",
+         name, row, *bad / static_cast<size_t>(info.block_weights));
+}
+
 template<class Element>
 void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
                   const std::function<void(uint64_t)>& progress) {
@@ -100,8 +114,7 @@ void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelW
             for (int64_t r = 0; r < count; ++r) {
                 const std::byte* from = read + static_cast<size_t>(first + r) * source.row_bytes();
                 if (!convert_row(source.type(), from, std::span(scratch), std::span(row)))
-                    fail("tensor {}: row {} has a value that {} cannot hold", source.tensor().name,
-                         tile_row + first + r, name_of(entry.type));
+                    refuse_row(source, from, tile_row + first + r, entry.type, scratch);
                 pack_row(std::span<const Element>(row), r, tile.data() + s * strip_size);
             }
         });
@@ -265,24 +278,8 @@ bool RowSource::fits_f16() {
 }
 
 WeightType natural_type(GgmlType type) {
-    switch (type) {
-        case GgmlType::q4_0:
-        case GgmlType::q4_1:
-        case GgmlType::q4_k:
-            return WeightType::q4;
-        case GgmlType::q5_0:
-        case GgmlType::q5_1:
-        case GgmlType::q5_k:
-        case GgmlType::q6_k:
-        case GgmlType::q8_0:
-            return WeightType::q8;
-        case GgmlType::f16:
-        case GgmlType::bf16:
-            return WeightType::f16;
-        case GgmlType::f32:
-            return WeightType::f32;
-    }
-    return WeightType::f32;
+    if (info_of(type).has_blocks()) return keeps_q4(type) ? WeightType::q4 : WeightType::q8;
+    return type == GgmlType::f16 || type == GgmlType::bf16 ? WeightType::f16 : WeightType::f32;
 }
 
 void check_values(std::span<const float> values, bool positive, const std::string& what) {

@@ -6,11 +6,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
 #include <random>
+#include <set>
+#include <stdexcept>
 
 #include "common/files.h"
 #include "common/half.h"
@@ -20,33 +24,63 @@ namespace llmsql::test {
 namespace {
 
 struct Recorded {
+    GgmlType type = GgmlType::f32;
     std::vector<std::byte> row;
-    std::vector<float> values;
+    std::vector<float> values;   // of an ordinary record
+    std::vector<uint32_t> sums;  // of another: CRC-32 of each block's values
 };
 
 /// Blocks of every type and their values by an independent implementation
 /// (tests/reference/make_gguf_blocks.py).
-std::map<GgmlType, Recorded> recorded() {
+std::vector<Recorded> all_recorded() {
     const std::string file = read_file(LLMSQL_SOURCE_DIR "/tests/fixtures/gguf-blocks.bin");
-    std::map<GgmlType, Recorded> all;
+    std::vector<Recorded> all;
     size_t at = 0;
     const auto take = [&](void* into, size_t bytes) {
-        ASSERT_LE(at + bytes, file.size());
+        if (at + bytes > file.size()) throw std::runtime_error("the fixture ends too early");
         std::memcpy(into, file.data() + at, bytes);
         at += bytes;
     };
     while (at < file.size()) {
-        uint32_t header[2] = {};
+        uint32_t header[3] = {};
         take(header, sizeof header);
-        const auto type = static_cast<GgmlType>(header[0]);
-        Recorded record;
-        record.row.resize(static_cast<size_t>(ggml_row_bytes(type, header[1])));
-        record.values.resize(header[1]);
+        Recorded& record = all.emplace_back();
+        record.type = static_cast<GgmlType>(header[0]);
+        record.row.resize(static_cast<size_t>(ggml_row_bytes(record.type, header[1])));
         take(record.row.data(), record.row.size());
-        take(record.values.data(), record.values.size() * sizeof(float));
-        all[type] = std::move(record);
+        if (header[2] == 0) {
+            record.values.resize(header[1]);
+            take(record.values.data(), record.values.size() * sizeof(float));
+        } else {
+            record.sums.resize(header[1] / info_of(record.type).block_weights);
+            take(record.sums.data(), record.sums.size() * sizeof(uint32_t));
+        }
     }
     return all;
+}
+
+/// The ordinary ones.
+std::map<GgmlType, Recorded> recorded() {
+    std::map<GgmlType, Recorded> ordinary;
+    for (Recorded& record : all_recorded())
+        if (!record.values.empty()) ordinary[record.type] = std::move(record);
+    return ordinary;
+}
+
+/// zlib's.
+uint32_t crc32(std::span<const std::byte> bytes) {
+    uint32_t sum = ~0u;
+    for (const std::byte byte : bytes) {
+        sum ^= std::to_integer<uint32_t>(byte);
+        for (int bit = 0; bit < 8; ++bit) sum = sum >> 1 ^ (sum & 1 ? 0xedb88320u : 0);
+    }
+    return ~sum;
+}
+
+std::vector<uint32_t> bits_of(const std::vector<float>& values) {
+    std::vector<uint32_t> bits;
+    for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
+    return bits;
 }
 
 /// A row converted to a stored type, as values; fails the test if the type cannot hold it.
@@ -116,12 +150,121 @@ double weighted_bound(std::span<const float> block, float bound) {
 }
 
 TEST(Dequantize, EveryTypeMeansWhatTheReferenceSays) {
+    std::set<GgmlType> types;
+    for (const Recorded& record : all_recorded()) {
+        const GgmlTypeInfo& info = info_of(record.type);
+        types.insert(record.type);
+        std::vector<float> values(record.values.size() + record.sums.size() * info.block_weights);
+        dequantize_row(record.type, record.row.data(), std::span(values));
+        if (record.sums.empty()) {
+            EXPECT_EQ(bits_of(values), bits_of(record.values)) << info.name;
+            continue;
+        }
+        const auto bytes = std::as_bytes(std::span(values));
+        const size_t step = bytes.size() / record.sums.size();
+        for (size_t b = 0; b < record.sums.size(); ++b)
+            ASSERT_EQ(crc32(bytes.subspan(b * step, step)), record.sums[b])
+                << info.name << ", block " << b;
+    }
+    // All that GGUF has.
+    size_t known = 0;
+    for (uint32_t number = 0; number < 1000; ++number)
+        if (find_ggml_type(number)) ++known;
+    EXPECT_EQ(types.size(), known);
+}
+
+// Of the codes' and scales' bits none is without a meaning: another one makes another value, but in
+// NVFP4, whose scales have no sign, in the sums of the Q8_1 and Q8_K, and in the spare states of
+// five trits a byte.
+TEST(Dequantize, EveryBitCounts) {
+    for (const auto& [type, record] : recorded()) {
+        if (type == GgmlType::q8_1 || type == GgmlType::q8_k || type == GgmlType::nvfp4 ||
+            type == GgmlType::tq1_0 || !info_of(type).has_blocks())
+            continue;
+        const auto weights = static_cast<size_t>(info_of(type).block_weights);
+        const auto bytes = static_cast<size_t>(info_of(type).block_bytes);
+        for (size_t at = 0; at < bytes; ++at) {
+            // A bit may be silent where something else is 0, but not in every block.
+            std::array<bool, 8> counts{};
+            for (size_t b = 0; b * weights < record.values.size(); ++b) {
+                std::vector<std::byte> block(record.row.begin() + b * bytes,
+                                             record.row.begin() + (b + 1) * bytes);
+                std::vector<float> before(weights), after(weights);
+                dequantize_row(type, block.data(), std::span(before));
+                for (size_t bit = 0; bit < 8; ++bit) {
+                    block[at] ^= std::byte{1} << bit;
+                    dequantize_row(type, block.data(), std::span(after));
+                    block[at] ^= std::byte{1} << bit;
+                    counts[bit] = counts[bit] || bits_of(before) != bits_of(after);
+                }
+            }
+            for (size_t bit = 0; bit < 8; ++bit)
+                EXPECT_TRUE(counts[bit])
+                    << info_of(type).name << ", bit " << bit << " of byte " << at;
+        }
+    }
+}
+
+// The scales of floating types are infinite or no number where the file says so, and the first such
+// weight is found.
+TEST(Dequantize, FindsScalesThatAreNotFinite) {
     const auto all = recorded();
-    EXPECT_EQ(all.size(), 11u);
+    const auto first_of = [](GgmlType type, const std::vector<std::byte>& row, size_t weights) {
+        std::vector<float> scratch(weights);
+        return first_not_finite(type, row.data(), std::span(scratch));
+    };
+    // Byte of the last block's scale that makes it infinite (with the one before) or NaN.
+    const std::map<GgmlType, std::vector<int>> scales{
+        {GgmlType::q4_0, {0}},      {GgmlType::q4_1, {0, 2}}, {GgmlType::q5_0, {0}},
+        {GgmlType::q5_1, {0, 2}},   {GgmlType::q8_0, {0}},    {GgmlType::q8_1, {0}},
+        {GgmlType::q2_k, {80, 82}}, {GgmlType::q3_k, {108}},  {GgmlType::q4_k, {0, 2}},
+        {GgmlType::q5_k, {0, 2}},   {GgmlType::q6_k, {208}},  {GgmlType::iq2_xxs, {0}},
+        {GgmlType::iq2_xs, {0}},    {GgmlType::iq2_s, {0}},   {GgmlType::iq3_xxs, {0}},
+        {GgmlType::iq3_s, {0}},     {GgmlType::iq1_s, {0}},   {GgmlType::iq4_nl, {0}},
+        {GgmlType::iq4_xs, {0}},    {GgmlType::tq1_0, {52}},  {GgmlType::tq2_0, {64}},
+        {GgmlType::q1_0, {0}},      {GgmlType::q2_0, {0}}};
     for (const auto& [type, record] : all) {
-        std::vector<float> values(record.values.size());
-        dequantize_row(type, record.row.data(), std::span(values));
-        EXPECT_EQ(values, record.values) << info_of(type).name;
+        EXPECT_EQ(first_of(type, record.row, 512), std::nullopt) << info_of(type).name;
+        const auto& [weights, bytes] = std::pair(static_cast<size_t>(info_of(type).block_weights),
+                                                 static_cast<size_t>(info_of(type).block_bytes));
+        const auto refused = [&](const std::vector<std::byte>& row) {
+            const std::optional<size_t> first = first_of(type, row, 512);
+            EXPECT_TRUE(first && *first / weights == 512 / weights - 1) << info_of(type).name;
+            std::vector<float> scratch(512), f32(512);
+            std::vector<uint16_t> f16(512);
+            std::vector<Q8Block> q8(16);
+            std::vector<Q4Block> q4(16);
+            EXPECT_FALSE(convert_row(type, row.data(), scratch, std::span(f32)));
+            EXPECT_FALSE(convert_row(type, row.data(), scratch, std::span(f16)));
+            EXPECT_FALSE(convert_row(type, row.data(), scratch, std::span(q8)));
+            EXPECT_FALSE(convert_row(type, row.data(), scratch, std::span(q4)));
+        };
+        const size_t last = record.row.size() - bytes;
+        std::vector<std::byte> row = record.row;
+        if (const auto at = scales.find(type); at != scales.end()) {
+            for (const int scale : at->second)
+                for (const uint16_t bad : {0x7c00, 0xfc00, 0x7e00, 0xfdff}) {
+                    row = record.row;
+                    std::memcpy(row.data() + last + scale, &bad, 2);
+                    refused(row);
+                }
+        } else if (type == GgmlType::iq1_m) {  // a nibble in each of four u16
+            for (const size_t at : {53, 55}) row[last + at] |= std::byte{0xf0};
+            refused(row);
+        } else if (type == GgmlType::q8_k) {
+            for (const size_t at : {2, 3}) row[last + at] = std::byte{0xff};
+            refused(row);
+        } else if (type == GgmlType::mxfp4) {
+            row[last] = std::byte{0xff};
+            refused(row);
+            row[last] = std::byte{0xfe};  // 2^127 times 6 is beyond f32
+            row[last + 1] = std::byte{0x07};
+            refused(row);
+        } else {
+            // Every scale of NVFP4 is a number.
+            EXPECT_TRUE(type == GgmlType::nvfp4 || !info_of(type).has_blocks())
+                << info_of(type).name;
+        }
     }
 }
 
@@ -130,9 +273,14 @@ TEST(Dequantize, ExactTypesKeepEveryValue) {
     const auto check = [&](GgmlType type, const std::vector<float>& values) {
         EXPECT_EQ(values, all.at(type).values) << info_of(type).name;
     };
-    for (const GgmlType type : {GgmlType::q4_0, GgmlType::q4_1})
+    for (const GgmlType type : {GgmlType::q4_0, GgmlType::q4_1, GgmlType::q1_0, GgmlType::q2_0,
+                                GgmlType::tq1_0, GgmlType::tq2_0}) {
+        EXPECT_TRUE(keeps_q4(type));
         check(type, stored<Q4Block>(type, all.at(type).row, 512));
-    for (const GgmlType type : {GgmlType::q4_0, GgmlType::q5_0, GgmlType::q8_0})
+    }
+    for (const GgmlType type :
+         {GgmlType::q4_0, GgmlType::q5_0, GgmlType::q8_0, GgmlType::iq4_nl, GgmlType::mxfp4,
+          GgmlType::q1_0, GgmlType::q2_0, GgmlType::tq1_0, GgmlType::tq2_0})
         check(type, stored<Q8Block>(type, all.at(type).row, 512));
     check(GgmlType::f16, stored<uint16_t>(GgmlType::f16, all.at(GgmlType::f16).row, 512));
     for (const auto& [type, record] : all) check(type, stored<float>(type, record.row, 512));
@@ -211,13 +359,15 @@ TEST(Dequantize, Q4KKeepsItsCodesAndRoundsScalesToF16) {
 
 TEST(Dequantize, OtherTypesStayWithinTheStatedBounds) {
     for (const auto& [type, record] : recorded()) {
+        if (std::ranges::any_of(record.values, [](float x) { return std::fabs(x) > 65504; }))
+            continue;  // integers, beyond f16
         const auto q8 = stored<Q8Block>(type, record.row, 512);
         for (size_t i = 0; i < 512; ++i) {
             const auto block = std::span(record.values).subspan(i / 32 * 32, 32);
             ASSERT_LE(std::fabs(q8[i] - record.values[i]), q8_bound(block))
                 << info_of(type).name << " weight " << i;
         }
-        if (type == GgmlType::q4_k) continue;
+        if (keeps_q4(type)) continue;
         const auto q4 = stored<Q4Block>(type, record.row, 512);
         for (size_t first = 0; first < 512; first += 32) {
             const auto block = std::span(record.values).subspan(first, 32);

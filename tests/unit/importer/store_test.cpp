@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <limits>
 
 #include "common/half.h"
 #include "importer/dequantize.h"
@@ -208,8 +210,7 @@ TEST_F(StoreTest, AddsWhatTheGraphSays) {
 TEST_F(StoreTest, ChecksShapesAndTypes) {
     GgufBuilder builder;
     builder.tensor("m", {3, 8}, kF32, bytes_of(count(24)))
-        .tensor("one", {3, 1}, kF32, bytes_of(count(3)))
-        .tensor("iq", {32, 2}, 20, std::string(36, ' '));
+        .tensor("one", {3, 1}, kF32, bytes_of(count(3)));
     EXPECT_EQ(error_for(builder, matrix("m", 8, 3, WeightType::f32)), "");
     EXPECT_EQ(error_for(builder, vector("one", 3)), "");
     EXPECT_CONTAINS(error_for(builder, matrix("m", 3, 8, WeightType::f32)),
@@ -218,9 +219,6 @@ TEST_F(StoreTest, ChecksShapesAndTypes) {
                     "has the shape [8, 3], the model needs [24]");
     EXPECT_CONTAINS(error_for(builder, matrix("none", 3, 8, WeightType::f32)),
                     "tensor none is missing; the model needs it with the shape [3, 8]");
-    EXPECT_CONTAINS(error_for(builder, matrix("iq", 2, 32, WeightType::q4)),
-                    "tensor iq is of the type IQ4_NL, which cannot be read; the types that can are "
-                    "F32, F16, Q4_0");
     for (const double heads : {0.0, 3.0, 8.0, 1.5, -2.0, 1e300})
         EXPECT_CONTAINS(
             error_for(builder, matrix("m", 8, 3, WeightType::f32, "unpermute", {heads})),
@@ -231,6 +229,78 @@ TEST_F(StoreTest, ChecksShapesAndTypes) {
     Param nowhere = matrix("m", 8, 3, WeightType::f32);
     nowhere.gguf.reset();
     EXPECT_CONTAINS(error_for(builder, nowhere), "does not say where");
+}
+
+// Whatever GGUF knows is stored, as it is by default and in any way that is asked for, and a vector
+// as numbers.
+TEST_F(StoreTest, NoTypeIsRefused) {
+    for (uint32_t number = 0; number < 100; ++number) {
+        const GgmlTypeInfo* info = find_ggml_type(number);
+        if (!info) continue;
+        const auto type = static_cast<GgmlType>(number);
+        constexpr size_t kRows = 3, kCols = 512;
+        // Small scales wherever they may lie, and integers that fit f16.
+        const auto row_bytes = static_cast<size_t>(ggml_row_bytes(type, kCols));
+        std::vector<uint8_t> bytes(kRows * row_bytes);
+        const bool is_integer = info->name.starts_with('I') && !info->has_blocks();
+        for (size_t i = 0; i < bytes.size(); ++i)
+            bytes[i] = is_integer ? i % static_cast<size_t>(info->block_bytes) == 0 ? 1 + i % 90 : 0
+                                  : static_cast<uint8_t>(1 + i * 31 % 61);
+        GgufBuilder builder;
+        builder.tensor("m", {kCols, kRows}, number, bytes_of(bytes))
+            .tensor("v", {kCols * kRows}, number, bytes_of(bytes));
+        std::vector<std::vector<float>> expected(kRows, std::vector<float>(kCols));
+        std::vector<float> all;
+        for (size_t r = 0; r < kRows; ++r) {
+            dequantize_row(type, reinterpret_cast<std::byte*>(&bytes[r * row_bytes]),
+                           std::span(expected[r]));
+            all.insert(all.end(), expected[r].begin(), expected[r].end());
+        }
+        EXPECT_EQ(stored(builder, vector("v", kRows * kCols))[0], all) << info->name;
+        EXPECT_EQ(stored(builder, matrix("m", kRows, kCols, WeightType::f32)), expected)
+            << info->name;
+        for (const WeightType held :
+             {natural_type(type), WeightType::f16, WeightType::q8, WeightType::q4}) {
+            const auto rows = stored(builder, matrix("m", kRows, kCols, held));
+            for (size_t r = 0; r < kRows; ++r)
+                for (size_t c = 0; c < kCols; ++c) {
+                    const auto block = std::span(expected[r]).subspan(c / 32 * 32, 32);
+                    const auto [low, high] = std::ranges::minmax(block);
+                    const float spread = std::max(high, 0.0f) - std::min(low, 0.0f);
+                    ASSERT_NEAR(rows[r][c], expected[r][c],
+                                spread * (held == WeightType::q4 ? 0.05f : 0.005f) + 0x1p-24f)
+                        << info->name << " as " << name_of(held);
+                }
+        }
+    }
+}
+
+TEST_F(StoreTest, SaysWhereAScaleIsNoNumber) {
+    const auto error = [&](uint32_t type, size_t row_bytes, size_t at, uint16_t scale,
+                           WeightType held) {
+        std::vector<uint8_t> bytes(3 * row_bytes, 1);
+        std::memcpy(&bytes[at], &scale, sizeof scale);
+        GgufBuilder builder;
+        builder.tensor("m", {512, 3}, type, bytes_of(bytes));
+        return error_of([&] { stored(builder, matrix("m", 3, 512, held)); });
+    };
+    constexpr uint32_t kQ4K = 12, kMxfp4 = 39;
+    for (const WeightType held :
+         {WeightType::f32, WeightType::f16, WeightType::q8, WeightType::q4}) {
+        // Row 1, its second block of 256, dmin.
+        EXPECT_CONTAINS(error(kQ4K, 288, 288 + 144 + 2, 0x7c00, held),
+                        "tensor m: row 1 has a scale that makes weights infinite or no numbers, in "
+                        "its block 1");
+        EXPECT_CONTAINS(error(kMxfp4, 272, 2 * 272 + 3 * 17, 0x01ff, held),
+                        "row 2 has a scale that makes weights infinite or no numbers, in its "
+                        "block 3");
+    }
+    GgufBuilder builder;
+    std::vector<float> values = count(24);
+    values[10] = std::numeric_limits<float>::quiet_NaN();
+    builder.tensor("m", {8, 3}, kF32, bytes_of(values));
+    EXPECT_CONTAINS(error_of([&] { stored(builder, matrix("m", 3, 8, WeightType::q8)); }),
+                    "tensor m: row 1 has a value that is not a finite number, in column 2");
 }
 
 TEST_F(StoreTest, FindsWhatF16CannotHold) {
