@@ -2,10 +2,13 @@
 // Reads GGUF files. See gguf.h.
 #include "importer/gguf.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -28,6 +31,7 @@ constexpr uint64_t kLongestElement = 64 * 1024;     // of an array
 constexpr uint64_t kLargestAlignment = 1 << 20;
 constexpr uint64_t kMostJudged = 4096;  // elements of a list that stands for something a layer
 constexpr uint64_t kLongestJudged = 256;
+constexpr uint64_t kMostParts = 1000;  // each is kept open
 
 /// Bytes of a number; 0 for strings, arrays and what is no type.
 size_t fixed_size(uint32_t type) {
@@ -84,9 +88,163 @@ double read_number(ByteScanner& scanner, GgufValueType type) {
     return 0;
 }
 
+/// What the name of a part says: "x-00002-of-00003.gguf" is part 1 (from 0) of 3 of "x".
+struct PartName {
+    std::string start;
+    uint64_t no = 0, count = 0;
+
+    static std::optional<PartName> of(const std::filesystem::path& path) {
+        std::string_view rest = path.native();
+        PartName part;
+        if (!take(rest, ".gguf") || !take_number(rest, part.count) || !take(rest, "-of-") ||
+            !take_number(rest, part.no) || !take(rest, "-") || part.no < 1 || part.no > part.count)
+            return std::nullopt;
+        --part.no;
+        part.start = rest;
+        return part;
+    }
+
+    std::filesystem::path path(uint64_t number) const {
+        return fmt::format("{}-{:05}-of-{:05}.gguf", start, number + 1, count);
+    }
+
+  private:
+    static bool take(std::string_view& rest, std::string_view end) {
+        if (!rest.ends_with(end)) return false;
+        rest.remove_suffix(end.size());
+        return true;
+    }
+    static bool take_number(std::string_view& rest, uint64_t& number) {
+        constexpr size_t kDigits = 5;
+        if (rest.size() < kDigits) return false;
+        const std::string_view digits = rest.substr(rest.size() - kDigits);
+        if (!std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; })) return false;
+        for (const char c : digits) number = number * 10 + static_cast<uint64_t>(c - '0');
+        rest.remove_suffix(kDigits);
+        return true;
+    }
+};
+
+void require_part(const std::filesystem::path& path, const std::filesystem::path& named,
+                  uint64_t no, uint64_t count) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored))
+        fail("{}: is missing: it is part {} of the {} of the model that {} belongs to",
+             path.string(), no + 1, count, named.string());
+}
+
 }  // namespace
 
-Gguf::Gguf(const std::filesystem::path& path) : file_(path) {
+Gguf::Gguf(const std::filesystem::path& path) : Gguf(file_of_metadata(path), Alone()) {
+    if (split_number("split.count").value_or(1) > 1) take_parts(path);
+}
+
+/// The first part of a split model of which another part is named; else the file itself.
+std::filesystem::path Gguf::file_of_metadata(const std::filesystem::path& path) {
+    const std::optional<PartName> part = PartName::of(path);
+    if (!part || part->no == 0) return path;
+    const Gguf named(path, Alone());
+    if (named.split_number("split.count").value_or(1) <= 1) return path;
+    named.require_place(part->no, part->count);
+    require_part(part->path(0), path, 0, part->count);
+    return part->path(0);
+}
+
+/// A number of a part's, if it has it.
+std::optional<uint64_t> Gguf::split_number(const std::string& key) const {
+    const std::optional<double> value = only_number(key);
+    if (!value) return std::nullopt;
+    if (!(*value >= 0 && *value <= 1e9) || *value != std::floor(*value))
+        fail("{}: {} is {}: the file is damaged", name(), key, *value);
+    return static_cast<uint64_t>(*value);
+}
+
+/// Fails unless the file is part `no`, from 0, of `count`.
+void Gguf::require_place(uint64_t no, uint64_t count) const {
+    const auto own_no = split_number("split.no"), own_count = split_number("split.count");
+    if (!own_no || !own_count)
+        fail(
+            "{}: is no part of a split model by its metadata (split.no, split.count), but by its "
+            "name",
+            name());
+    if (*own_count != count)
+        fail(
+            "{}: says that its model has {} parts, by its name there are {}: the parts are of "
+            "different models, or renamed",
+            name(), *own_count, count);
+    if (*own_no != no)
+        fail(
+            "{}: says that it is part {} of {}, its name that it is part {}: the parts are of "
+            "different models, or renamed",
+            name(), *own_no + 1, count, no + 1);
+}
+
+/// Reads the other parts of a model whose first part this is.
+void Gguf::take_parts(const std::filesystem::path& named) {
+    const uint64_t count = *split_number("split.count");
+    if (count > kMostParts)
+        fail("{}: claims to be split into {} parts, more than any model is: the file is damaged",
+             name(), count);
+    const std::optional<PartName> part = PartName::of(file_.name());
+    if (!part)
+        fail(
+            "{}: is part {} of {} of a model, but its name does not end in -{:05}-of-{:05}.gguf, "
+            "by which the other parts are found: give all parts their names back",
+            name(), split_number("split.no").value_or(0) + 1, count,
+            split_number("split.no").value_or(0) + 1, count);
+    require_place(0, part->count);
+    for (uint64_t no = 1; no < count; ++no) {
+        require_part(part->path(no), named, no, count);
+        others_.emplace_back(new Gguf(part->path(no), Alone()));
+        others_.back()->require_place(no, count);
+        require_same_model(*others_.back());
+    }
+    for (const std::unique_ptr<Gguf>& other : others_) {
+        tensors_.insert(tensors_.end(), other->tensors_.begin(), other->tensors_.end());
+        if (tensors_.size() > kMostTensors)
+            fail("{}: its parts have more tensors than any model: the files are damaged", name());
+    }
+    const uint64_t expected = split_number("split.tensors.count").value_or(tensors_.size());
+    index_tensors();
+    if (tensors_.size() != expected)
+        fail(
+            "{}: its {} parts have {}, but the model has {} (split.tensors.count): the parts are "
+            "of different models, or damaged",
+            name(), count, counted(tensors_.size(), "tensor"), expected);
+}
+
+/// Whatever a part says that the first says too must be the same.
+void Gguf::require_same_model(const Gguf& part) const {
+    for (const auto& [key, value] : part.metadata_) {
+        if (key == "split.no" || key == "general.alignment") continue;
+        const Value* own = find(key);
+        if (own && !same_value(key, *own, part, value))
+            fail(
+                "{}: its metadata {} is another than that of {}: they are parts of different "
+                "models",
+                part.name(), printable(key), name());
+    }
+}
+
+bool Gguf::same_value(const std::string& key, const Value& own, const Gguf& other,
+                      const Value& value) const {
+    if (own.index() != value.index()) return false;
+    if (const auto* number = std::get_if<double>(&own)) return *number == std::get<double>(value);
+    if (const auto* flag = std::get_if<bool>(&own)) return *flag == std::get<bool>(value);
+    if (const auto* string = std::get_if<GgufString>(&own))
+        return string->length == std::get<GgufString>(value).length &&
+               judged(key, own).text == other.judged(key, value).text;
+    const auto &array = std::get<GgufArray>(own), &others = std::get<GgufArray>(value);
+    return array.type == others.type && array.count == others.count;
+}
+
+uint64_t Gguf::bytes() const {
+    uint64_t bytes = file_.size();
+    for (const std::unique_ptr<Gguf>& other : others_) bytes += other->file_.size();
+    return bytes;
+}
+
+Gguf::Gguf(const std::filesystem::path& path, Alone) : file_(path) {
     ByteScanner scanner(file_, 0);
     char magic[4] = {};
     if (file_.size() >= sizeof magic) scanner.read(magic, sizeof magic);
@@ -106,8 +264,6 @@ Gguf::Gguf(const std::filesystem::path& path) : file_(path) {
         fail("{}: claims {} metadata keys, more than any model has: the file is damaged", name(),
              key_count);
     read_metadata(scanner, key_count);
-    if (number("split.count").value_or(1) > 1)
-        fail("{}: is one part of a model split over several files; merge them first", name());
     read_directory(scanner, tensor_count);
     check_layout();
 }
@@ -214,6 +370,11 @@ void Gguf::read_directory(ByteScanner& scanner, uint64_t count) {
         }
         const auto type = scanner.get<uint32_t>();
         tensor.type = find_ggml_type(type);
+        if (const std::string_view removed = removed_ggml_type(type); !removed.empty())
+            fail(
+                "{}: tensor {}: is of the type {}, which GGUF has no more; a newer file of the "
+                "model is needed",
+                name(), shown, removed);
         if (!tensor.type)
             fail("{}: tensor {}: unknown type {} (at byte {}); the types that can be read are {}",
                  name(), shown, type, scanner.position() - 4, readable_ggml_types());
@@ -252,13 +413,22 @@ void Gguf::read_directory(ByteScanner& scanner, uint64_t count) {
 
 void Gguf::check_layout() {
     std::ranges::sort(tensors_, {}, &SourceTensor::offset);
-    for (size_t i = 0; i < tensors_.size(); ++i) {
-        const SourceTensor& tensor = tensors_[i];
-        if (!tensor_index_.emplace(tensor.name, i).second)
-            fail("{}: has the tensor {} twice", name(), printable(tensor.name));
-        if (i > 0 && tensors_[i - 1].offset + tensors_[i - 1].bytes > tensor.offset)
+    for (size_t i = 1; i < tensors_.size(); ++i)
+        if (tensors_[i - 1].offset + tensors_[i - 1].bytes > tensors_[i].offset)
             fail("{}: the tensors {} and {} overlap at byte {}", name(),
-                 printable(tensors_[i - 1].name), printable(tensor.name), tensor.offset);
+                 printable(tensors_[i - 1].name), printable(tensors_[i].name), tensors_[i].offset);
+    index_tensors();
+}
+
+void Gguf::index_tensors() {
+    tensor_index_.clear();
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+        const auto [first, is_new] = tensor_index_.emplace(tensors_[i].name, i);
+        if (is_new) continue;
+        const SourceTensor &one = tensors_[first->second], &two = tensors_[i];
+        if (one.file == two.file) fail("{}: has the tensor {} twice", name(), printable(one.name));
+        fail("{}: the tensor {} is in {} too: the parts are of different models, or damaged",
+             two.file->name(), printable(one.name), one.file->name());
     }
 }
 

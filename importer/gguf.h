@@ -6,10 +6,15 @@
 // offset, type and dimension is checked against the file's size before it is used. Strings and
 // arrays of the metadata stay in the file and are read when asked for, arrays element by element,
 // so that memory does not grow with the vocabulary.
+//
+// A model may be split over files NAME-00001-of-00003.gguf and so on, each a GGUF of its own: the
+// keys split.no (from 0), split.count and split.tensors.count (of all) tell which it is, and the
+// first has all other metadata. The parts are read as one file, whichever of them is named.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -53,20 +58,21 @@ struct GgufArray {
 /// Not thread-safe: one thread at a time.
 class Gguf : public Source {
   public:
-    /// Reads and checks everything but the tensors' data.
+    /// Reads and checks everything but the tensors' data, of a split model in all of its parts.
     explicit Gguf(const std::filesystem::path& path);
 
+    /// The file that has the metadata: of a split model the first.
     const RandomAccessFile& file() const { return file_; }
 
     std::string_view format() const override { return "gguf"; }
     const std::string& name() const override { return file_.name(); }
-    uint64_t bytes() const override { return file_.size(); }
+    uint64_t bytes() const override;
     std::string readable_types() const override { return readable_ggml_types(); }
 
     /// general.architecture; fails if the file doesn't say.
     std::string architecture() const override;
 
-    /// Tensors in the order of their data in the file.
+    /// Tensors in the order of their data in the file, and of the parts.
     std::span<const SourceTensor> tensors() const override { return tensors_; }
     const SourceTensor* find_tensor(const std::string& name) const override;
 
@@ -93,6 +99,18 @@ class Gguf : public Source {
   private:
     using Value = std::variant<double, bool, GgufString, GgufArray>;
 
+    /// One file for itself, be it a part or not.
+    struct Alone {};
+    Gguf(const std::filesystem::path& path, Alone);
+
+    static std::filesystem::path file_of_metadata(const std::filesystem::path& path);
+    std::optional<uint64_t> split_number(const std::string& key) const;
+    void require_place(uint64_t no, uint64_t count) const;
+    void take_parts(const std::filesystem::path& named);
+    void require_same_model(const Gguf& part) const;
+    bool same_value(const std::string& key, const Value& own, const Gguf& other,
+                    const Value& value) const;
+    void index_tensors();
     void read_metadata(ByteScanner& scanner, uint64_t count);
     void read_directory(ByteScanner& scanner, uint64_t count);
     void check_layout();
@@ -107,6 +125,7 @@ class Gguf : public Source {
     std::unordered_map<std::string, Value> metadata_;
     std::vector<SourceTensor> tensors_;
     std::unordered_map<std::string_view, size_t> tensor_index_;  // views of tensors_' names
+    std::vector<std::unique_ptr<Gguf>> others_;                  // parts from the second on
 };
 
 /// Reads an array's elements one after the other.

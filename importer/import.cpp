@@ -349,7 +349,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     writer.meta("graph", model.graph);
     const std::string checksum = catalogue_checksum(catalogue);
     writer.meta("catalogue", checksum);
-    writer.meta("source", file_name_of(options.source));
+    writer.meta("source", file_name_of(source.name()));
     if (model.origin.context > 0) writer.meta("context", model.origin.context);
     if (!ignored.empty()) writer.meta("ignored", fmt::format("{}", fmt::join(ignored, ", ")));
     write_tokenizer(tokenizer, writer);
@@ -388,22 +388,43 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     return result;
 }
 
+/// Without what a part of a split model has at its end: "-00001-of-00003".
+std::string whole_name(const fs::path& stem) {
+    const std::string name = stem.string();
+    constexpr std::string_view kPart = "-00000-of-00000";
+    if (name.size() <= kPart.size()) return name;
+    const std::string_view end = std::string_view(name).substr(name.size() - kPart.size());
+    for (size_t i = 0; i < kPart.size(); ++i)
+        if (kPart[i] == '0' ? !std::isdigit(static_cast<unsigned char>(end[i]))
+                            : end[i] != kPart[i])
+            return name;
+    return name.substr(0, name.size() - kPart.size());
+}
+
+/// Whether the last word of a file's name, in lower case, is that of a type: "q4_k_m", "iq3_xxs".
+bool is_quantisation(std::string_view word) {
+    for (const std::string_view name : {"f16", "f32", "bf16", "fp16", "fp32", "mxfp4", "nvfp4"})
+        if (word == name || (word.starts_with(name) && word[name.size()] == '_')) return true;
+    for (const std::string_view start : {"q", "iq", "tq"})
+        if (word.size() > start.size() && word.starts_with(start) &&
+            std::isdigit(static_cast<unsigned char>(word[start.size()])))
+            return true;
+    return false;
+}
+
 }  // namespace
 
 std::string model_name_of(const fs::path& source) {
     std::error_code ignored;
     // A folder's name has no extension, but perhaps a point: Qwen2.5-0.5B-Instruct.
     std::string name =
-        fs::is_directory(source, ignored) ? file_name_of(source) : source.stem().string();
+        fs::is_directory(source, ignored) ? file_name_of(source) : whole_name(source.stem());
     std::ranges::transform(name, name.begin(),
                            [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     const size_t cut = name.find_last_of(".-");
     if (cut == std::string::npos || cut == 0) return name;
     const std::string_view last = std::string_view(name).substr(cut + 1);
-    const bool quantised =
-        last == "f16" || last == "f32" || last == "bf16" || last == "fp16" ||
-        (last.size() >= 2 && last[0] == 'q' && std::isdigit(static_cast<unsigned char>(last[1])));
-    return quantised ? name.substr(0, cut) : name;
+    return is_quantisation(last) ? name.substr(0, cut) : name;
 }
 
 ImportResult import_model(const ImportOptions& options, const ImportWatcher& watcher) {

@@ -2,6 +2,7 @@
 // The GGUF reader: what it reads, and that nothing in a damaged file gets past it.
 #include "importer/gguf.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <array>
@@ -157,7 +158,7 @@ TEST_F(GgufTest, RefusesWhatIsNoGguf) {
     EXPECT_CONTAINS(error_for(builder), "big-endian");
     builder = small();
     builder.number("split.count", 2);
-    EXPECT_CONTAINS(error_for(builder), "split over several files");
+    EXPECT_CONTAINS(error_for(builder), "is part 1 of 2 of a model, but its name does not end in");
 }
 
 TEST_F(GgufTest, RefusesAbsurdCounts) {
@@ -199,9 +200,16 @@ TEST_F(GgufTest, RefusesUnknownAndNestedTypes) {
     GgufBuilder flag;
     flag.raw_key("a", 7, bytes_of(uint8_t{2}));
     EXPECT_CONTAINS(error_for(flag), "2 is not a bool");
-    GgufBuilder tensor;
-    tensor.tensor("t", {32}, 31, std::string(64, ' '));
-    EXPECT_CONTAINS(error_for(tensor), "tensor t: unknown type 31");
+    const auto of_type = [&](uint32_t type) {
+        GgufBuilder tensor;
+        tensor.tensor("t", {256}, type, std::string(2048, ' '));
+        return error_for(tensor);
+    };
+    for (const uint32_t type : {43u, 77u, ~0u})
+        EXPECT_CONTAINS(of_type(type), fmt::format("tensor t: unknown type {}", type));
+    EXPECT_CONTAINS(of_type(31), "tensor t: is of the type Q4_0_4_4, which GGUF has no more");
+    for (uint32_t type = 0; type < 43; ++type)
+        EXPECT_EQ(of_type(type).empty(), removed_ggml_type(type).empty()) << type;
 }
 
 TEST_F(GgufTest, RefusesImpossibleTensors) {
@@ -221,6 +229,29 @@ TEST_F(GgufTest, RefusesImpossibleTensors) {
     EXPECT_CONTAINS(error({}, 0), "0 dimensions");
     EXPECT_CONTAINS(error({1, 1, 1, 1, 1}, 0), "5 dimensions");
     EXPECT_CONTAINS(error({16, 2}, 8), "no multiple of Q8_0's blocks of 32");
+}
+
+// Of each type that has blocks: rows that end within one, data that ends before it should.
+TEST_F(GgufTest, RefusesHalfBlocks) {
+    for (uint32_t number = 0; number < 43; ++number) {
+        const GgmlTypeInfo* info = find_ggml_type(number);
+        if (!info) continue;
+        const auto weights = static_cast<uint64_t>(info->block_weights);
+        const auto bytes = static_cast<size_t>(info->block_bytes);
+        const auto error = [&](uint64_t cols, size_t size) {
+            GgufBuilder builder;
+            builder.tensor("t", {cols, 2}, number, std::string(size, '\1'));
+            return error_for(builder);
+        };
+        EXPECT_EQ(error(weights * 3, bytes * 6), "") << info->name;
+        EXPECT_CONTAINS(error(weights * 3, bytes * 6 - 1), "reach past the file's end");
+        if (!info->has_blocks()) continue;
+        for (const uint64_t cols : {uint64_t{1}, weights / 2, weights - 1, weights + 1})
+            EXPECT_CONTAINS(error(cols, bytes * 6),
+                            fmt::format("tensor t: rows of {} weights are no multiple of {}'s "
+                                        "blocks of {}",
+                                        cols, info->name, weights));
+    }
 }
 
 TEST_F(GgufTest, RefusesBadLayouts) {
@@ -252,7 +283,7 @@ TEST_F(GgufTest, RefusesBadLayouts) {
 
 TEST_F(GgufTest, MessagesKeepControlCharactersOffTheTerminal) {
     GgufBuilder builder;
-    builder.tensor("a\x1b[2J\n", {32}, 31, std::string(64, ' '));
+    builder.tensor("a\x1b[2J\n", {32}, 43, std::string(64, ' '));
     EXPECT_CONTAINS(error_for(builder), "tensor a?[2J?: unknown type");
     const std::string key = "k\n";
     GgufBuilder keys;
