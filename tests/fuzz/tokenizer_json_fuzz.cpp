@@ -15,9 +15,9 @@ const Folder& folder_of_a_model() {
         const std::string header =
             R"({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})";
         const uint64_t length = header.size();
-        folder.write("model.safetensors",
-                     std::string(reinterpret_cast<const char*>(&length), sizeof length) + header +
-                         std::string(4, '\0'));
+        std::string file(reinterpret_cast<const char*>(&length), sizeof length);
+        file.append(header).append(4, '\0');
+        folder.write("model.safetensors", file);
         return true;
     }();
     static_cast<void>(written);
