@@ -173,11 +173,11 @@ def llmsql_run(options, plan, database, tokens, prompt=None, extra=(), **how):
 
 
 def timing(result):
-    """What llmsql-run --timing said of decoding: milliseconds a pass in all and by part, and counts."""
+    """What llmsql-run --profile=passes said of decoding: milliseconds a pass in all and by part, and counts."""
     head = re.search(r"^timing of decode: .*a pass: ([\d.]+) ms, (\d+) statements, (\d+) jobs\n"
                      r"((?:  .*\n)+)", result["err"], re.M)
     if not head:
-        fail("llmsql-run --timing printed no block 'timing of decode: …'")
+        fail("llmsql-run --profile=passes printed no block 'timing of decode: …'")
     parts = re.findall(r"^  (\S.*?) +([\d.]+) ms", head[4], re.M)
     return {"pass": float(head[1]), "statements": int(head[2]), "shared": int(head[3]),
             "parts": {name: float(value) for name, value in parts}}

@@ -28,15 +28,17 @@ _llmsql() {
     --emit) values="ast graph sql html memory schedule operators" ;;
     --kv) values="f16 q8" ;;
     --weights) values="auto q8 q4 f16 f32" ;;
+    --profile) values="text passes db: html:" ;;
+    --trace) values="db: compare: layer. all" ;;
     --io) values="auto read map direct blob" ;;
     --kernels) values="portable avx2 avx512 neon" ;;
     --graph-dir) _llmsql_files "$word"; return ;;
     --model | --write-model) _llmsql_files "$word" .toml; return ;;
     --graph) _llmsql_files "$word" .graph; return ;;
     --explain) _llmsql_files "$word" .sql; return ;;
-    --install | --compare) _llmsql_files "$word" .db; return ;;
+    --install) _llmsql_files "$word" .db; return ;;
     --output | -o | --file | -f | --perplexity | --tokenize | --logits | \
-      --profile-db | --profile-html | --trace-db | --session)
+      --session)
       _llmsql_files "$word" ""
       return
       ;;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-// What a run took: by operator, by layer. Only on pages of llmsql-run --profile-html.
+// What a run took: by operator, by layer. Only on pages of llmsql-run --profile=html.
 const timeParts = [['computing', 'computing'], ['reading', 'reading weights'], ['sql', 'SQL']];
 let phase = run ? run.phases[run.phases.length - 1] : null;  // the one that is shown
 const phaseListeners = [];

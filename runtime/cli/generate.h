@@ -30,14 +30,14 @@ struct Statistics {
     uint64_t decode_streamed = 0;  // of them, read from the database again
     uint64_t held_bytes = 0;       // of weights, read so far
     IoMode io = IoMode::read;
-    PassTimes prefill_times, decode_times;  // with --timing
+    PassTimes prefill_times, decode_times;  // with --profile
 
     /// What there was of
     /// prefill: 12 tokens, 85.3 tok/s
     /// decode: 32 tokens, 23.1 tok/s, 12.2 GB/s, peak RSS 71 MB
     /// and, where weights are streamed,
     /// weights: 27262976 bytes held, 498021376 read per token (--io read)
-    /// and, with --timing, where the time went (timing.h).
+    /// and, with --profile, where the time went (timing.h).
     /// Decode's rates count passes, and all the time between the first token and the last.
     void print() const;
 

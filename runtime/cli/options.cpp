@@ -21,12 +21,12 @@ constexpr char kFooter[] = R"(examples:
   llmsql-run plan.sql model.db --chat -p "Why is the sky blue?"
   llmsql-run plan.sql model.db                     a conversation
   llmsql-run model.db                              with the plan installed in it
-  llmsql-run plan.sql model.db -p "Hello" -n 32 --profile-html run.html
+  llmsql-run plan.sql model.db -p "Hello" -n 32 --profile=html:run.html
   llmsql-run model.db --verify
 
 Text goes to standard output, everything else to standard error. Exit status: 0,
-1 for an error, 2 for a wrong command line, 3 for a difference that --compare
-has found, 128 + N after signal N.)";
+1 for an error, 2 for a wrong command line, 3 for a difference that
+--trace compare:FILE has found, 128 + N after signal N.)";
 
 /// A mistake on the command line: status 2.
 class UsageError : public Error {
@@ -57,6 +57,7 @@ struct Given {
     std::string first, second;  // the positional arguments
     std::string prompt, file, system, perplexity, tokenize, tokens, logits;
     std::string io = "auto", session, fork;
+    std::vector<std::string> profile, trace;     // each WHAT
     std::map<std::string, std::string> numbers;  // by flag
     bool chat = false, resume = false;
 };
@@ -126,6 +127,66 @@ void read_numbers(const CLI::App& app, const Given& given, Options& options) {
     }
 }
 
+/// Takes `path` for what follows `prefix` in `what`; false where `what` does not begin so.
+bool take_path(const std::string& flag, const std::string& what, std::string_view prefix,
+               std::filesystem::path& path) {
+    if (!what.starts_with(prefix)) return false;
+    if (!path.empty())
+        throw UsageError(flag + ": there can be one " + std::string(prefix) + "FILE");
+    path = what.substr(prefix.size());
+    if (path.empty()) throw UsageError(flag + ": a file is needed behind " + std::string(prefix));
+    return true;
+}
+
+void read_profile(const Given& given, Options& options) {
+    for (const std::string& what : given.profile) {
+        if (take_path("--profile", what, "db:", options.profile_db) ||
+            take_path("--profile", what, "html:", options.profile_html))
+            continue;
+        if (what == "text")
+            options.profile = true;
+        else if (what != "passes")
+            throw UsageError("--profile: '" + what +
+                             "' is none of text, passes, db:FILE and html:FILE");
+        options.timing = true;
+    }
+    for (const std::string& what : given.trace) {
+        if (take_path("--trace", what, "db:", options.trace_db) ||
+            take_path("--trace", what, "compare:", options.compare))
+            continue;
+        if (what.empty()) throw UsageError("--trace: which step? 3, layer.3, attention");
+        if (!options.trace.empty()) throw UsageError("--trace: there can be one STEP");
+        options.trace = what;
+    }
+}
+
+// Spellings of version 0.1.0, understood by 0.2.0 for the last time.
+struct OldSpelling {
+    const char* flag;
+    const char* now;     // the flag that took its place,
+    const char* prefix;  // and what stands before the file there
+};
+constexpr OldSpelling kOldSpellings[] = {
+    {"--timing", "--profile", "passes"},      {"--profile-db", "--profile", "db:"},
+    {"--profile-html", "--profile", "html:"}, {"--trace-db", "--trace", "db:"},
+    {"--compare", "--trace", "compare:"},
+};
+
+void add_old_spellings(CLI::App& app, Given& given) {
+    for (const OldSpelling& old : kOldSpellings) {
+        auto& asked = old.now == std::string_view("--trace") ? given.trace : given.profile;
+        const auto take = [&asked, old](const std::string& value) {
+            asked.push_back(old.prefix + value);
+            print_notice(fmt::format("{} is written {}={} now", old.flag, old.now, asked.back()));
+        };
+        // Without a group they are not in --help.
+        if (std::string_view(old.prefix).ends_with(':'))
+            app.add_option_function<std::string>(old.flag, take)->group("");
+        else
+            app.add_flag_callback(old.flag, [take] { take(""); })->group("");
+    }
+}
+
 Options options_of(const CLI::App& app, const Given& given, Options options) {
     read_numbers(app, given, options);
     options.mode = mode_of(app, given);
@@ -158,17 +219,14 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
             if (given.io == name_of(mode)) options.io = mode;
         check(options.io.has_value(), "--io: read, map, direct, blob or auto");
     }
-    options.timing = options.timing || options.profile;
-    if (options.watches())
-        check(options.mode != Mode::tokenize && options.mode != Mode::verify,
-              "--trace, --trace-db and --compare go with a run of a plan");
+    read_profile(given, options);
+    const bool runs = options.mode != Mode::tokenize && options.mode != Mode::verify;
+    check(runs || !options.watches(), "--trace goes with a run of a plan");
+    check(runs || !options.profiles(), "--profile goes with a run of a plan");
     check(app.count("--trace-passes") == 0 || !options.trace.empty(),
-          "--trace-passes goes with --trace");
+          "--trace-passes goes with --trace STEP");
     check(app.count("--tolerance") == 0 || !options.compare.empty(),
-          "--tolerance goes with --compare");
-    if (options.profiles())
-        check(options.mode != Mode::tokenize && options.mode != Mode::verify,
-              "--profile, --profile-db and --profile-html go with a run of a plan");
+          "--tolerance goes with --trace compare:FILE");
 
     options.session = given.session;
     check(app.count("--session") == 0 || !given.session.empty(), "--session: a file is needed");
@@ -254,32 +312,29 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_flag("--verify", options.verify,
                  "check all weights before anything else (default: each when it is first read); "
                  "llmsql-run DB --verify checks the database and ends");
-    app.add_flag("--timing", options.timing, "say at the end where the time of passes went");
-    app.add_flag("--profile", options.profile,
-                 "say it by operator, by layer and of the slowest statements");
-    app.add_option("--profile-db", options.profile_db,
-                   "write that as an SQLite database, with views to query")
-        ->type_name("FILE");
-    app.add_option("--profile-html", options.profile_html,
-                   "write it as a page for a browser, laid over the plan")
-        ->type_name("FILE");
-    app.add_option("--trace", options.trace,
+    app.add_flag("--profile{text}", given.profile,
+                 "say at the end where the time went: by operator, by layer and of the slowest "
+                 "statements (text, if no WHAT is given), or of whole passes alone (passes); or "
+                 "write it as an SQLite database with views to query (db:FILE), or as a page for "
+                 "a browser, laid over the plan (html:FILE); repeatable")
+        ->type_name("[=WHAT]");
+    app.add_option("--trace", given.trace,
                    "say what statements read and write: a number, ':' and a line of the plan, "
-                   "layer.3, or a name such as layer.3.x or attention")
-        ->type_name("STEP");
+                   "layer.3, or a name such as layer.3.x or attention; or write the values of all "
+                   "steps to an SQLite database (db:FILE), or compare them with those of such a "
+                   "database and name the first step that differs (compare:FILE; the exit status "
+                   "is then 3); repeatable")
+        ->type_name("WHAT")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--trace-passes", given.numbers["--trace-passes"],
-                   "of --trace: in so many passes, from the first on (default 1)")
+                   "of --trace STEP: in so many passes, from the first on (default 1)")
         ->type_name("N");
-    app.add_option("--trace-db", options.trace_db,
-                   "write the values of all steps to an SQLite database")
-        ->type_name("FILE");
-    app.add_option("--compare", options.compare,
-                   "compare all steps with such a database, and name the first that differs; the "
-                   "exit status is then 3")
-        ->type_name("FILE");
     app.add_option("--tolerance", given.numbers["--tolerance"],
-                   "of --compare: relative difference that counts as none (default 0.001)")
+                   "of --trace compare:FILE: relative difference that counts as none (default "
+                   "0.001)")
         ->type_name("X");
+    add_old_spellings(app, given);
     app.add_option("-b,--batch-size", given.numbers["-b"],
                    "most tokens a pass (default: the plan's chunk)")
         ->type_name("N");
@@ -318,8 +373,7 @@ CommandLine read_command_line(int argc, char** argv) {
     };
     group("Sampling", {"--temp", "--top-k", "--top-p", "--min-p", "--repeat-penalty", "--seed"});
     group("How it runs", {"--threads", "--batch-size", "--io", "--kernels", "--verify"});
-    group("Looking inside", {"--timing", "--profile", "--profile-db", "--profile-html", "--trace",
-                             "--trace-passes", "--trace-db", "--compare", "--tolerance"});
+    group("Looking inside", {"--profile", "--trace", "--trace-passes", "--tolerance"});
     group("Instead of text", {"--perplexity", "--tokenize", "--tokens", "--logits"});
 
     try {

@@ -45,16 +45,16 @@ struct Options : GenerateOptions {
     std::optional<IoMode> io;            // --io; absent: auto
     std::string kernels;                 // empty: the best
     bool verify = false;                 // --verify
-    bool timing = false;                 // --timing, or --profile
+    bool timing = false;                 // --profile=passes or =text
     bool profile = false;                // --profile: print it
-    std::filesystem::path profile_db;    // --profile-db
-    std::filesystem::path profile_html;  // --profile-html
+    std::filesystem::path profile_db;    // --profile=db:FILE
+    std::filesystem::path profile_html;  // --profile=html:FILE
     bool profiles() const { return profile || !profile_db.empty() || !profile_html.empty(); }
 
-    std::string trace;               // --trace: which statements
+    std::string trace;               // --trace STEP
     int trace_passes = 1;            // --trace-passes
-    std::filesystem::path trace_db;  // --trace-db
-    std::filesystem::path compare;   // --compare
+    std::filesystem::path trace_db;  // --trace db:FILE
+    std::filesystem::path compare;   // --trace compare:FILE
     double tolerance = 1e-3;         // --tolerance
     bool watches() const { return !trace.empty() || !trace_db.empty() || !compare.empty(); }
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What --timing and the --profile options say of a run when it has ended.
+// What --profile says of a run when it has ended.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The block of --timing. See timing.h.
+// The block of --profile=passes. See timing.h.
 #include "runtime/cli/timing.h"
 
 #include <fmt/core.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What --timing prints: where the time of a token went.
+// What --profile=passes prints: where the time of a token went.
 #pragma once
 
 #include <string>

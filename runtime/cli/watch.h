@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What --trace, --trace-db and --compare look at while a run runs.
+// What --trace looks at while a run runs.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The database of --profile-db. See run_profile.h and docs/seeing.md.
+// The database of --profile=db:FILE. See run_profile.h and docs/seeing.md.
 #include <optional>
 
 #include "runtime/observe/result_file.h"

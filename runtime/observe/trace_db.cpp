@@ -121,13 +121,13 @@ class Comparer final : public RunObserver {
         if (code != SQLITE_OK ||
             sqlite3_prepare_v2(raw, "SELECT data FROM trace_value WHERE step = ? AND position = ?",
                                -1, &query, nullptr) != SQLITE_OK)
-            fail("{}: not a trace (llmsql-run --trace-db makes them): {}", name_,
+            fail("{}: not a trace (llmsql-run --trace db:FILE makes them): {}", name_,
                  sqlite3_errmsg(raw));
         query_.reset(query);
         // Anything else could hold the run for ever.
         if (const std::string type = table_type(raw, "trace_value", name_); type != "table")
             fail(
-                "{}: not a trace (llmsql-run --trace-db makes them): trace_value is a {}, not a "
+                "{}: not a trace (llmsql-run --trace db:FILE makes them): trace_value is a {}, not a "
                 "table",
                 name_, type);
     }

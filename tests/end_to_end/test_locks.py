@@ -138,7 +138,7 @@ class OfAModel(Locks):
 
     def test_in_a_program(self):
         for options in ((), ("--session", self.folder / "s.db"),
-                        ("--trace-db", self.folder / "t.db"), ("--io", "direct"), ("--io", "map"),
+                        (f"--trace=db:{self.folder / 't.db'}",), ("--io", "direct"), ("--io", "map"),
                         ("--io", "blob")):
             with self.subTest(options):
                 chat = start(self.plan, self.model, "-n", 4, "--temp", 0, *options,

@@ -73,9 +73,9 @@ class Outputs(RunTest):
         for emit in "sql", "html", "memory", "graph", "ast", "operators":
             yield "LLMSQLC", (self.toml, *graphs, f"--emit={emit}", "-o", path)
         yield "LLMSQLC", ("--explain", self.plan, "-o", path)
-        yield "LLMSQL_RUN", (self.plan, self.db, *run_it, "--profile-db", path)
-        yield "LLMSQL_RUN", (self.plan, self.db, *run_it, "--profile-html", path)
-        yield "LLMSQL_RUN", (self.plan, self.db, *run_it, "--trace-db", path)
+        yield "LLMSQL_RUN", (self.plan, self.db, *run_it, f"--profile=db:{path}")
+        yield "LLMSQL_RUN", (self.plan, self.db, *run_it, f"--profile=html:{path}")
+        yield "LLMSQL_RUN", (self.plan, self.db, *run_it, f"--trace=db:{path}")
         yield "LLMSQL_RUN", (self.plan, self.db, "--tokens", "1,2", "--logits", path)
         yield "LLMSQL_RUN", (self.plan, self.db, *run_it, "--session", path)
 
@@ -104,8 +104,9 @@ class Outputs(RunTest):
                 continue  # says nothing of itself, so that it could be told
             path = self.here / f"out{number}"
             path.touch()  # nothing can be lost of that
-            arguments = [path if argument == self.here / "out" else argument
-                         for argument in arguments]
+            here = str(self.here / "out")
+            arguments = [str(argument).removesuffix(here) + str(path)
+                         if str(argument).endswith(here) else argument for argument in arguments]
             for _ in range(2):
                 status, err = program(variable, *arguments)
                 self.assertEqual(status, 0, err)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The pages of llmsqlc --emit=html and llmsql-run --profile-html in headless Chromium: nothing is
+"""The pages of llmsqlc --emit=html and llmsql-run --profile=html in headless Chromium: nothing is
 complained of, nothing is fetched, the numbers are those of the plan and of the compiler's own listings,
 and all is legible and within the page, narrow and wide, light and dark.
 
@@ -278,8 +278,7 @@ class PlanPage(InBrowser):
 class ProfilePage(InBrowser):
     def check(self, plan, db, name, *options):
         html, profile = self.folder / f"{name}-run.html", self.folder / f"{name}-run.db"
-        run("LLMSQL_RUN", plan, db, "-p", "The river runs", "-n", 12, "--temp", 0, "--ignore-eos", "--profile-html",
-            html, "--profile-db", profile, *options)
+        run("LLMSQL_RUN", plan, db, "-p", "The river runs", "-n", 12, "--temp", 0, "--ignore-eos", f"--profile=html:{html}", f"--profile=db:{profile}", *options)
         page = self.opened(html)
         self.assertEqual(page.complaints(), [])
         measured = sqlite3.connect(profile)

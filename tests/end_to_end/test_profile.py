@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""llmsql-run --profile, --profile-db and --profile-html: the same figures three times, and those that
+"""llmsql-run --profile=text, db:FILE and html:FILE: the same figures three times, and those that
 can be known beforehand are exactly the plan's."""
 
 import json
@@ -27,8 +27,7 @@ class ProfileTest(RunTest):
         super().setUpClass()
         cls.db_file, cls.page = cls.folder / "profile.db", cls.folder / "profile.html"
         cls.options = ("-p", PROMPT, "-n", 9, "--temp", 0, "--ignore-eos", "-b", 2)
-        cls.status, cls.out, cls.err = attempt(cls.plan, cls.db, *cls.options, "--profile", "--profile-db",
-                                               cls.db_file, "--profile-html", cls.page)
+        cls.status, cls.out, cls.err = attempt(cls.plan, cls.db, *cls.options, "--profile", f"--profile=db:{cls.db_file}", f"--profile=html:{cls.page}")
 
     def rows(self, query, *arguments):
         with sqlite3.connect(self.db_file) as db:
@@ -119,7 +118,7 @@ class ProfileTest(RunTest):
         self.assertGreater(planned, 0)
         for io in ("read", "blob"):
             profile = self.folder / f"small.{io}.db"
-            status, _, err = attempt(plan, self.db, *self.options, "--io", io, "--profile-db", profile)
+            status, _, err = attempt(plan, self.db, *self.options, "--io", io, f"--profile=db:{profile}")
             self.assertEqual(status, 0, err)
             with sqlite3.connect(profile) as db:
                 read, passes = db.execute(
@@ -139,8 +138,8 @@ class ProfileTest(RunTest):
             for left in (session,):
                 left.unlink(missing_ok=True)
             page, db = self.folder / "session.html", self.folder / "session-profile.db"
-            _, err = self.run_well("--session", session, *options, "--profile", "--profile-html", page,
-                                   "--profile-db", db)
+            _, err = self.run_well("--session", session, *options, "--profile", f"--profile=html:{page}",
+                                   f"--profile=db:{db}")
             self.assertIn("profile of decode", err)
             self.assertTrue(page.exists() and db.exists())
             page.unlink()
@@ -161,13 +160,14 @@ class ProfileTest(RunTest):
             db.execute("CREATE TABLE dear(x)")
         db.close()
         before = other.read_bytes()
-        for option, file, message in (("--profile-db", other, "not a profile"), ("--profile-db", self.plan, "is not a database"),
-                                      ("--profile-html", other, "a page"), ("--profile-db", self.folder, "directory")):
-            status, out, err = attempt(self.plan, self.db, *self.options, option, file)
+        for what, file, message in (("db", other, "not a profile"), ("db", self.plan, "is not a database"),
+                                    ("html", other, "a page"), ("db", self.folder, "directory")):
+            status, out, err = attempt(self.plan, self.db, *self.options, f"--profile={what}:{file}")
             self.assertEqual((status, out), (1, b""), err)  # before the run
             self.assertIn(message, err)
-        for option in ("--profile-db", "--profile-html"):
-            status, out, err = attempt(self.plan, self.db, *self.options, option, self.folder / "none" / "x")
+        for what in ("db", "html"):
+            status, out, err = attempt(self.plan, self.db, *self.options,
+                                       f"--profile={what}:{self.folder / 'none' / 'x'}")
             self.assertEqual((status, out), (1, b""), err)
             self.assertIn("there is no folder", err)
         self.assertEqual(other.read_bytes(), before)
@@ -175,7 +175,7 @@ class ProfileTest(RunTest):
         empty = self.folder / "empty"
         empty.mkdir()
         for limit in (0, 20 << 10):
-            status, _, err = attempt(self.plan, self.db, *self.options, "--profile-db", empty / "x",
+            status, _, err = attempt(self.plan, self.db, *self.options, f'--profile=db:{empty / "x"}',
                                      preexec_fn=lambda limit=limit: resource.setrlimit(
                                          resource.RLIMIT_FSIZE, (limit, limit)))
             self.assertEqual(status, 1, err)
@@ -183,11 +183,11 @@ class ProfileTest(RunTest):
             self.assertEqual(list(empty.iterdir()), [])
         # Its own are replaced.
         for _ in range(2):
-            self.run_well("-p", PROMPT, "-n", 1, "--profile-db", self.folder / "again.db", "--profile-html",
-                          self.folder / "again.html")
+            self.run_well("-p", PROMPT, "-n", 1, f"--profile=db:{self.folder / 'again.db'}",
+                          f"--profile=html:{self.folder / 'again.html'}")
         status, _, err = attempt(self.db, "--tokenize", self.plan, "--profile")
         self.assertEqual(status, 2)
-        self.assertIn("--profile, --profile-db and --profile-html go with a run of a plan", err)
+        self.assertIn("--profile goes with a run of a plan", err)
 
 
 if __name__ == "__main__":

@@ -73,8 +73,14 @@ class Errors(RunTest):
             for given in ("1e400", "1e31", "nan", "inf", "-0.1", "abc", "", "1,5"):
                 self.check((self.plan, self.db, option, given), 2, f"{option}: a number from ")
         for options in (("--session", "s.db", "--commit-every", "99999999999999999999"),
-                        ("--trace", "x", "--trace-passes", "0"), ("--compare", "x", "--tolerance", "-1")):
+                        ("--trace", "x", "--trace-passes", "0"), ("--trace", "compare:x", "--tolerance", "-1")):
             self.check((self.plan, self.db, *options), 2, f"{options[2]}: a ")
+        for options, said in ((("--profile=none",), "--profile: 'none' is none of text, passes, db:FILE"),
+                              (("--profile=db:",), "--profile: a file is needed behind db:"),
+                              (("--profile=db:a", "--profile=db:b"), "--profile: there can be one db:FILE"),
+                              (("--trace", ""), "--trace: which step?"),
+                              (("--trace", "0", "--trace", "1"), "--trace: there can be one STEP")):
+            self.check((self.plan, self.db, *options), 2, said)
         # The ends of a range are in it.
         self.run_well("-p", "a", "-n", "1", "--seed", 2**63 - 1, "--top-k", "-1", "--temp", "+1e30")
 
@@ -85,7 +91,7 @@ class Errors(RunTest):
             folder = self.folder / "closed"
             folder.mkdir(mode=0o500)
             target = folder / "run.html"
-        status, out, err = attempt(self.plan, self.db, "-p", "a", "-n", 4, "--profile-html", target)
+        status, out, err = attempt(self.plan, self.db, "-p", "a", "-n", 4, f"--profile=html:{target}")
         self.assertEqual((status, out), (1, b""))
         self.assertIn("run.html", err)
 
@@ -94,7 +100,7 @@ class Errors(RunTest):
             err = self.run_well(*arguments)[1]
             self.assertNotIn("decode", err)
         self.assertEqual(self.run_well(stdin=b"")[1], "")
-        err = self.run_well("-p", "a", "-n", "1", "--timing")[1]
+        err = self.run_well("-p", "a", "-n", "1", "--profile=passes")[1]
         self.assertRegex(err, r"decode: 1 token, peak RSS ")
         for nonsense in (" 0 tokens", " 0.00 tok/s", "nan", "inf", "1 passes", " 1 tokens"):
             self.assertNotIn(nonsense, err)
@@ -160,16 +166,26 @@ class Errors(RunTest):
                                       ("1", self.folder / "missing" / "out.npy", "No such file")):
             self.check((*both, "--tokens", tokens, "--logits", file), 1, message)
 
+    def test_old_spellings_work_and_are_said(self):
+        for options, now in ((("--timing",), "--profile=passes"),
+                             (("--profile-db", self.folder / "o.db"), "--profile=db:"),
+                             (("--profile-html", self.folder / "o.html"), "--profile=html:"),
+                             (("--trace-db", self.folder / "t.db"), "--trace=db:"),
+                             (("--compare", self.folder / "t.db"), "--trace=compare:")):
+            err = self.run_well("-p", "a", "-n", "1", *options)[1]
+            self.assertIn(f"{options[0]} is written {now}", err)
+            self.assertTrue(all(path.stat().st_size for path in options[1:]))
+
     def test_what_could_not_be_written_leaves_no_temporary(self):
         def no_room():
             resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
         for arguments in (("--tokens", "1,2", "--logits", self.folder / "out.npy"),
-                          ("-p", "a", "-n", 2, "--profile-db", self.folder / "out.db"),
-                          ("-p", "a", "-n", 2, "--trace-db", self.folder / "out.db")):
+                          ("-p", "a", "-n", 2, f'--profile=db:{self.folder / "out.db"}'),
+                          ("-p", "a", "-n", 2, f'--trace=db:{self.folder / "out.db"}')):
             before = sorted(self.folder.iterdir())
             status, _, err = attempt(self.plan, self.db, *arguments, preexec_fn=no_room)
             self.assertEqual(status, 1, err)
-            self.assertIn(f"llmsql-run: {arguments[-1]}: ", err)
+            self.assertIn(f"llmsql-run: {str(arguments[-1]).split(':')[-1]}: ", err)
             self.assertEqual(sorted(self.folder.iterdir()), before)
 
     def test_a_signal_while_tokenising_or_waiting_for_a_prompt(self):

@@ -49,7 +49,7 @@ class Generate(RunTest):
     def test_timing_adds_up(self):
         options = ("-p", PROMPT, "-n", 9, "--temp", 0, "--ignore-eos", "-b", 2)
         plain, _ = self.run_well(*options)
-        out, err = self.run_well(*options, "--timing")
+        out, err = self.run_well(*options, "--profile=passes")
         self.assertEqual(out, plain)
         blocks = re.findall(r"^timing of (\w+): (\d+) tokens, (\d+) passes; a pass: (\d+\.\d+) ms, "
                             r"(\d+) statements, \d+ jobs\n((?:  .*\n)+)", err, re.MULTILINE)

@@ -371,7 +371,7 @@ class Ignored(Folder):
         run("LLMSQLC", toml, "--emit=html", "-o", page, "--graph-dir", GRAPHS)
         self.assertIn(said, page.read_text())
         run("LLMSQLC", toml, "--install", db, "--graph-dir", GRAPHS)
-        run("LLMSQL_RUN", db, "-p", "et", "-n", 2, "--profile-html", page.with_name("r.html"))
+        run("LLMSQL_RUN", db, "-p", "et", "-n", 2, f'--profile=html:{page.with_name("r.html")}')
         self.assertIn(said, page.with_name("r.html").read_text())
         again = self.folder / "again.db"  # with the model file
         run("LLMSQL_IMPORT", source, "-o", again, "--model", toml, "--graph-dir", GRAPHS,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""llmsqlc --explain, llmsql-run --trace, --trace-db and --compare."""
+"""llmsqlc --explain, llmsql-run --trace STEP, db:FILE and compare:FILE."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class TraceTest(RunTest):
 
     def trace(self, name, *options, plan=None, db=None):
         file = self.folder / name
-        status, out, err = attempt(plan or self.plan, db or self.db, *RUN, *options, "--trace-db", file)
+        status, out, err = attempt(plan or self.plan, db or self.db, *RUN, *options, f"--trace=db:{file}")
         self.assertEqual(status, 0, err)
         return file
 
@@ -47,7 +47,7 @@ class TraceTest(RunTest):
             file = self.folder / f"{model}.trace"
             npy = self.folder / "all.npy"
             status, _, err = attempt(plan, db, "--tokens", ",".join(map(str, TOKENS)), "--logits", npy,
-                                     "--trace-db", file)
+                                     f"--trace=db:{file}")
             self.assertEqual(status, 0, err)
             expected = np.load(npy)
             rows = self.query(file, "SELECT position, data, min, max, rms FROM trace_value WHERE step = 'logits' "
@@ -82,7 +82,7 @@ class TraceTest(RunTest):
     def test_chunks_threads_and_ways_of_reading_agree_to_the_last_bit(self):
         file = self.trace("base.trace")
         for options in ((), ("-b", 1), ("-b", 3, "-t", 1), ("-t", 3), ("--io", "blob")):
-            status, _, err = attempt(self.plan, self.db, *RUN, *options, "--compare", file, "--tolerance", 0)
+            status, _, err = attempt(self.plan, self.db, *RUN, *options, f"--trace=compare:{file}", "--tolerance", 0)
             self.assertEqual(status, 0, err)
             found = re.search(r"compared with .*: (\d+) steps at up to (\d+) positions, (\d+) agree to 0\n", err)
             self.assertEqual(found[1], found[3])
@@ -91,9 +91,9 @@ class TraceTest(RunTest):
     def test_a_cache_of_q8_is_read_as_it_is_stored(self):
         plan = compile_model(self.db.with_suffix(".toml"), self.folder / "q8.sql", "--context", 128, "--kv", "q8")
         file = self.trace("f16.trace")
-        status, _, err = attempt(plan, self.db, *RUN, "--compare", file, "--tolerance", 0.02)
+        status, _, err = attempt(plan, self.db, *RUN, f"--trace=compare:{file}", "--tolerance", 0.02)
         self.assertEqual(status, 0, err)
-        status, _, err = attempt(plan, self.db, *RUN, "--compare", file, "--tolerance", 1e-4)
+        status, _, err = attempt(plan, self.db, *RUN, f"--trace=compare:{file}", "--tolerance", 1e-4)
         self.assertEqual(status, 3, err)
         self.assertIn("the first to part is 5 layer.0.cache.k", err)
 
@@ -106,7 +106,7 @@ class TraceTest(RunTest):
             at = [match for match in re.finditer(r"llm_rms_norm\([^;]*?, (1e-\d+|[\d.e-]+)\)", text)][3]
             line = text[:at.start(1)].count("\n") + 1
             wrong = self.edited(lambda t: t[:at.start(1)] + "0.3" + t[at.end(1):], plan=plan)
-            status, _, err = attempt(wrong, db, *RUN, "--compare", file)
+            status, _, err = attempt(wrong, db, *RUN, f"--trace=compare:{file}")
             self.assertEqual(status, 3, err)
             found = re.search(r"^the first to part is (\d+) (\S+) \(line (\d+)\): relative difference ([\d.]+)", err, re.M)
             self.assertIn((int(found[1]), int(found[3]), found[2]), steps)
@@ -124,7 +124,7 @@ class TraceTest(RunTest):
                 for position, data in self.query(file, "SELECT position, data FROM trace_value WHERE step = ?", step):
                     db.execute("INSERT INTO trace_value VALUES(?, ?, ?)", (step, position, data))
         db.close()
-        status, _, err = attempt(self.plan, self.db, *RUN, "--compare", other)
+        status, _, err = attempt(self.plan, self.db, *RUN, f"--trace=compare:{other}")
         self.assertEqual(status, 0, err)
         self.assertRegex(err, r"2 steps at up to \d+ positions, 2 agree to 0.001; \d+ are not in it")
         with sqlite3.connect(other) as db:  # one value is moved
@@ -133,14 +133,14 @@ class TraceTest(RunTest):
             db.execute("UPDATE trace_value SET data = ? WHERE step = 'layer.1.x' AND position = 1",
                        (struct.pack("<f", first + 1) + data[4:],))
         db.close()
-        status, _, err = attempt(self.plan, self.db, *RUN, "--compare", other)
+        status, _, err = attempt(self.plan, self.db, *RUN, f"--trace=compare:{other}")
         self.assertEqual(status, 3, err)
         self.assertRegex(err, r"the first to part is \d+ layer\.1\.x \(line \d+\): .* at position 1\n")
         for data, message in ((b"1234", "has 4 bytes at position 1"), (None, "has 0 bytes at position 1")):
             with sqlite3.connect(other) as db:
                 db.execute("UPDATE trace_value SET data = ? WHERE step = 'layer.1.x' AND position = 1", (data,))
             db.close()
-            status, _, err = attempt(self.plan, self.db, *RUN, "--compare", other)
+            status, _, err = attempt(self.plan, self.db, *RUN, f"--trace=compare:{other}")
             self.assertEqual(status, 1, err)
             self.assertIn(message, err)
 
@@ -167,7 +167,7 @@ class TraceTest(RunTest):
 
             def compare(file):
                 return attempt(plan, db, "--tokens", ",".join(map(str, ids)), "--logits",
-                               self.folder / "numpy.npy", "--compare", file)
+                               self.folder / "numpy.npy", f"--trace=compare:{file}")
 
             status, _, err = compare(record("numpy.trace"))
             self.assertEqual(status, 0, err)
@@ -198,10 +198,10 @@ class TraceTest(RunTest):
         for file, message in ((self.plan, "not a trace"), (self.db, "not a trace"),
                               (endless, "trace_value is a view"),
                               (self.folder / "none", "none"), (empty, "nothing to compare")):
-            status, _, err = attempt(self.plan, self.db, *RUN, "--compare", file)
+            status, _, err = attempt(self.plan, self.db, *RUN, f"--trace=compare:{file}")
             self.assertEqual(status, 1, err)
             self.assertIn(message, err)
-        status, _, err = attempt(self.plan, self.db, *RUN, "--trace-db", self.db)
+        status, _, err = attempt(self.plan, self.db, *RUN, f"--trace=db:{self.db}")
         self.assertEqual(status, 1)
         self.assertIn("is a database, but not a trace", err)
         self.assertEqual(attempt(self.db, "--verify")[0], 0)
@@ -209,7 +209,7 @@ class TraceTest(RunTest):
     def test_a_run_that_fails_leaves_no_trace(self):
         wrong = self.edited(lambda text: text.replace(":position, 10000.0)", ":position, 0.0)", 1), "wrong.sql")
         file = self.folder / "failed.trace"
-        status, _, err = attempt(wrong, self.db, *RUN, "--trace-db", file)
+        status, _, err = attempt(wrong, self.db, *RUN, f"--trace=db:{file}")
         self.assertEqual(status, 1, err)
         self.assertFalse(file.exists())
         self.assertEqual([path for path in self.folder.iterdir() if path.name.startswith("failed")], [])
@@ -247,7 +247,7 @@ class TraceTest(RunTest):
     def test_tracing_changes_nothing(self):
         plain = self.run_well(*RUN)[0]
         self.assertEqual(self.run_well(*RUN, "--trace", "all")[0], plain)
-        self.assertEqual(self.run_well(*RUN, "--trace-db", self.folder / "nothing.trace")[0], plain)
+        self.assertEqual(self.run_well(*RUN, f'--trace=db:{self.folder / "nothing.trace"}')[0], plain)
 
     def test_explain(self):
         text = run("LLMSQLC", "--explain", self.plan).stdout.decode()

@@ -6,7 +6,7 @@
 
 IDS as llmsql-run's --tokens takes them. --logits: what `llmsql-run --tokens IDS --logits` wrote: the
 largest differences from it are printed, once as transformers computes (in float64) and once with
-keys and values rounded to f16, as llmsql keeps them. --trace: writes what `llmsql-run --compare` takes:
+keys and values rounded to f16, as llmsql keeps them. --trace: writes what `llmsql-run --trace compare:FILE` takes:
 the residual stream between layers, and the values of attention (but of the last layer) in front of
 its output matrix, under the names that they have where a layer's body writes `x` twice.
 
