@@ -127,7 +127,8 @@ class Comparer final : public RunObserver {
         // Anything else could hold the run for ever.
         if (const std::string type = table_type(raw, "trace_value", name_); type != "table")
             fail(
-                "{}: not a trace (llmsql-run --trace db:FILE makes them): trace_value is a {}, not a "
+                "{}: not a trace (llmsql-run --trace db:FILE makes them): trace_value is a {}, not "
+                "a "
                 "table",
                 name_, type);
     }
