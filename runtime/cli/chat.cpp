@@ -15,7 +15,7 @@ namespace llmsql {
 namespace {
 
 std::vector<ChatMessage> opening(const Program& program, const Options& options) {
-    require_chat(program);
+    program.chat().require();
     std::vector<ChatMessage> messages;
     if (options.system) {
         check_prompt(*options.system, "the system message");

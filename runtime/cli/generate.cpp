@@ -78,9 +78,9 @@ bool Printer::prefill(std::span<const int32_t> tokens) {
 
 bool Printer::prefill_by(const std::function<bool()>& steps) {
     const auto start = Clock::now();
-    const PassTimes before = program_.times();
+    const PassTimes before = program_.stats().times;
     const bool whole = steps();
-    statistics_.prefill_times = statistics_.prefill_times + (program_.times() - before);
+    statistics_.prefill_times = statistics_.prefill_times + (program_.stats().times - before);
     statistics_.prefill_tokens += generator_.computed();
     statistics_.prefill_seconds += seconds_since(start);
     return whole;
@@ -88,9 +88,7 @@ bool Printer::prefill_by(const std::function<bool()>& steps) {
 
 std::string Printer::print_answer(std::string text) {
     const auto start = Clock::now();
-    const uint64_t bytes_before = program_.weight_bytes_used();
-    const uint64_t streamed_before = program_.counters().streamed;
-    const PassTimes times_before = program_.times();
+    const RunStats before = program_.stats();
     const size_t picked_before = generator_.answer().size();
     const auto show = [&](const std::string& piece) {
         print(piece);
@@ -104,11 +102,12 @@ std::string Printer::print_answer(std::string text) {
     // The first token comes from prefill.
     if (picked > 0) statistics_.decode_passes += picked - 1;
     statistics_.decode_seconds += seconds_since(start);
-    statistics_.decode_bytes += program_.weight_bytes_used() - bytes_before;
-    statistics_.decode_streamed += program_.counters().streamed - streamed_before;
-    statistics_.decode_times = statistics_.decode_times + (program_.times() - times_before);
-    statistics_.held_bytes = program_.counters().loaded;
-    statistics_.io = program_.io();
+    const RunStats after = program_.stats();
+    statistics_.decode_bytes += after.weight_bytes - before.weight_bytes;
+    statistics_.decode_streamed += after.counters.streamed - before.counters.streamed;
+    statistics_.decode_times = statistics_.decode_times + (after.times - before.times);
+    statistics_.held_bytes = after.counters.loaded;
+    statistics_.io = after.io;
     if (!text.ends_with('\n')) print("\n");
     if (generator_.ending() == Ending::context_full)
         print_notice(fmt::format("stopped: the context of {} is full{}",

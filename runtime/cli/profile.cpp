@@ -36,14 +36,15 @@ void check_profile_paths(const Options& options) {
 
 void report_profile(const Program& program, const Options& options, std::vector<RunPhase> phases) {
     if (!options.profiles()) return;
+    const RunStats stats = program.stats();
     RunProfile run{.outline = outline_of(program.plan()),
                    .plan = program.name(),
                    .model_db = options.db.string(),
                    .ignored = program.ignored_keys(),
                    .kernels = std::string(kernels().name),
-                   .io = std::string(name_of(program.io())),
-                   .threads = program.threads(),
-                   .held_bytes = program.counters().loaded,
+                   .io = std::string(name_of(stats.io)),
+                   .threads = stats.threads,
+                   .held_bytes = stats.counters.loaded,
                    .peak_rss = peak_resident_bytes(),
                    .phases = std::move(phases)};
     if (options.profile) report(profile_text(run));
@@ -59,7 +60,7 @@ OnePhase::OnePhase(const Program& program, const Options& options, const char* n
 void OnePhase::report() const {
     if (!options_.timing && !options_.profiles()) return;
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start_;
-    RunPhase phase{name_, program_.times(), took.count()};
+    RunPhase phase{name_, program_.stats().times, took.count()};
     if (options_.timing) llmsql::report(timing_text(name_, phase.times, phase.seconds));
     report_profile(program_, options_, {std::move(phase)});
 }

@@ -37,7 +37,7 @@ int run_session(Program& program, Tokenizer& tokenizer, const Options& options) 
         resume(printer, *printer.open_session(std::nullopt));
     } else {
         const bool chat = options.mode == Mode::answer;
-        if (chat) require_chat(program);
+        if (chat) program.chat().require();
         check_prompt(options.prompt, "the prompt");
         if (options.system) check_prompt(*options.system, "the system message");
         Session& session = *printer.open_session(chat ? SessionKind::chat : SessionKind::text);

@@ -78,13 +78,13 @@ int64_t common_unit(int64_t unit, int64_t other, int64_t cols) {
 }
 
 // How `expr` is shared out, in columns that are multiples of `unit`.
-Pieces cut(const Expr& expr, int64_t unit, const Evaluator& evaluator) {
+Pieces cut(const Expr& expr, int64_t unit, const Compute& compute) {
     Pieces pieces;
-    const int workers = evaluator.workers.count();
+    const int workers = compute.workers.count();
     const int64_t cols = expr.elements();
     unit = common_unit(unit, expr.granule(), cols);
     if (expr.scans_matrix()) {
-        if (expr.rows == 1 && evaluator.in_memory)
+        if (expr.rows == 1 && compute.in_memory)
             return taper(cols, unit, expr.weight_bytes(), workers);
         if (expr.rows > 1) unit = common_unit(unit, kStripsTogether * kStripRows, cols);
         const int64_t share = std::min(kMatrixPiece, cols / (workers * 4));
@@ -106,8 +106,8 @@ Pieces cut(const Expr& expr, int64_t unit, const Evaluator& evaluator) {
 
 // Has the workers call evaluate(piece, worker's scratch) for each piece.
 template<class Evaluate>
-void share_out(Evaluator& evaluator, int64_t count, Evaluate evaluate) {
-    auto task = [&scratch = evaluator.scratch, where = evaluator.statement, times = evaluator.times,
+void share_out(Compute& compute, int64_t count, Evaluate evaluate) {
+    auto task = [&scratch = compute.scratch, where = compute.statement, times = compute.times,
                  evaluate = std::move(evaluate)](int64_t piece, int worker) {
         Scratch& own = scratch[static_cast<size_t>(worker)];
         const double reading = own.strips.reading;
@@ -124,22 +124,22 @@ void share_out(Evaluator& evaluator, int64_t count, Evaluate evaluate) {
     };
     if (count > std::numeric_limits<uint32_t>::max())
         fail("{} pieces of work are more than any statement has", count);
-    evaluator.workers.add(count, std::move(task), evaluator.times);
+    compute.workers.add(count, std::move(task), compute.times);
 }
 
-void evaluate_f32(Evaluator& evaluator, const ExprPtr& expr, std::byte* data, int64_t stride) {
-    const Pieces pieces = cut(*expr, 1, evaluator);
-    share_out(evaluator, pieces.count, [=](int64_t piece, Scratch& scratch) {
+void evaluate_f32(Compute& compute, const ExprPtr& expr, std::byte* data, int64_t stride) {
+    const Pieces pieces = cut(*expr, 1, compute);
+    share_out(compute, pieces.count, [=](int64_t piece, Scratch& scratch) {
         const Block block = pieces.block(piece, *expr);
         auto* out = reinterpret_cast<float*>(data + block.row * stride) + block.col;
         expr->eval(block, scratch, out, stride / static_cast<int64_t>(sizeof(float)));
     });
 }
 
-void evaluate_q8(Evaluator& evaluator, const ExprPtr& x, std::byte* data, int64_t stride) {
-    const Pieces pieces = cut(*x, kBlock, evaluator);
+void evaluate_q8(Compute& compute, const ExprPtr& x, std::byte* data, int64_t stride) {
+    const Pieces pieces = cut(*x, kBlock, compute);
     const int64_t blocks = block_count(x->elements());
-    share_out(evaluator, pieces.count, [=](int64_t piece, Scratch& scratch) {
+    share_out(compute, pieces.count, [=](int64_t piece, Scratch& scratch) {
         const Block block = pieces.block(piece, *x);
         const Scratch::Frame frame(scratch);
         float* values = scratch.take(block.rows, block.cols);
@@ -184,8 +184,8 @@ struct Stored {
 
 }  // namespace
 
-void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace& place,
-                   std::byte* data, const RowsAround& around) {
+void evaluate_into(Compute& compute, const ExprPtr& expr, const TensorPlace& place, std::byte* data,
+                   const RowsAround& around) {
     if (expr->elements() != place.elements() || expr->rows > place.rows)
         fail("{} does not fit tensor {} '{}', which is {}[{}, {}, {}]", describe_shape(*expr),
              place.id, place.name, name_of(place.type), place.rows, place.heads, place.width);
@@ -196,13 +196,13 @@ void evaluate_into(Evaluator& evaluator, const ExprPtr& expr, const TensorPlace&
     require_safe_overwrite(*expr, place, data, around);
 
     if (quantize)
-        evaluate_q8(evaluator, quantize->x, data, place.stride);
+        evaluate_q8(compute, quantize->x, data, place.stride);
     else
-        evaluate_f32(evaluator, expr, data, place.stride);
-    evaluator.weight_bytes += expr->weight_bytes();
+        evaluate_f32(compute, expr, data, place.stride);
+    compute.weight_bytes += expr->weight_bytes();
 }
 
-void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& v, KvCache& cache,
+void evaluate_into_cache(Compute& compute, const ExprPtr& k, const ExprPtr& v, KvCache& cache,
                          int64_t sequence, int64_t layer, int64_t position) {
     if (layer < 0 || layer >= static_cast<int64_t>(cache.layers().size()))
         fail("there is no cache layer {}: the plan declares {}", layer, cache.layers().size());
@@ -217,12 +217,12 @@ void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& 
                  describe_shape(*part), layer, k->rows, shape.heads, shape.width);
     }
     // A sequence that is new gets its memory, which nobody may look for meanwhile.
-    if (position == 0) evaluator.workers.wait();
+    if (position == 0) compute.workers.wait();
     cache.append(sequence, layer, position, k->rows);
-    const std::array both{Stored{k, &KvCache::store_key, cut(*k, shape.width, evaluator)},
-                          Stored{v, &KvCache::store_value, cut(*v, shape.width, evaluator)}};
+    const std::array both{Stored{k, &KvCache::store_key, cut(*k, shape.width, compute)},
+                          Stored{v, &KvCache::store_value, cut(*v, shape.width, compute)}};
     const int64_t count = both[0].pieces.count + both[1].pieces.count;
-    share_out(evaluator, count, [=, &cache, width = shape.width](int64_t piece, Scratch& scratch) {
+    share_out(compute, count, [=, &cache, width = shape.width](int64_t piece, Scratch& scratch) {
         const int64_t keys = both[0].pieces.count;
         const auto& [expr, store, pieces] = both[piece < keys ? 0 : 1];
         const Block block = pieces.block(piece < keys ? piece : piece - keys, *expr);
@@ -234,7 +234,7 @@ void evaluate_into_cache(Evaluator& evaluator, const ExprPtr& k, const ExprPtr& 
                 (cache.*store)(sequence, layer, position + block.row + r, (block.col + c) / width,
                                values + r * block.cols + c);
     });
-    evaluator.weight_bytes += k->weight_bytes() + v->weight_bytes();
+    compute.weight_bytes += k->weight_bytes() + v->weight_bytes();
 }
 
 std::vector<float> evaluate_to_vector(const ExprPtr& expr) {

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "runtime/compute/arguments.h"
+#include "runtime/compute/workers.h"
 #include "sqlite/api.h"
 
 namespace llmsql {
@@ -26,7 +27,10 @@ class OperatorState {
     void forget();
 
     /// Waits until what has been stored in tensors is computed; called before values are looked at.
-    std::function<void()> settle = [] {};
+    void settle() const {
+        if (workers) workers->wait();
+    }
+    Workers* workers = nullptr;  // that compute what is stored; null: it is computed at once
 
     /// Called by what takes long, between its pieces of work; throws where it must end.
     std::function<void()> pulse = [] {};

@@ -24,9 +24,9 @@ constexpr TableFunction kMessage{
 }  // namespace
 
 void register_by_hand(const std::shared_ptr<Host>& host) {
-    Engine& engine = host->by_hand();
-    register_operators(host->db(), engine.operators);
-    register_tables(host->db(), engine);
+    PlanByHand& state = host->by_hand();
+    register_operators(host->db(), state.operators);
+    register_tables(host->db(), state);
     register_table_function(host, kMessage);
 }
 

@@ -246,7 +246,7 @@ CallOptions options_argument(Call call, sqlite3_value* value) {
 
 void check_options(const CallOptions& options, const OpenModel& model) {
     if (options.system && !options.chat) fail("option 'system' goes with 'chat'");
-    if (options.chat) require_chat(model.program);
+    if (options.chat) model.program.chat().require();
     if (options.generate.context) require_context(model.program, *options.generate.context);
 }
 

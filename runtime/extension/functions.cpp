@@ -106,7 +106,7 @@ void chat(Host& host, sqlite3_context* context, Arguments arguments) {
     const std::string session = text_argument(arguments[0], "the session");
     const CallOptions options = options_of(Call::chat, arguments, 2);
     const auto model = host.borrow(options.choice);
-    require_chat(model->program);
+    model->program.chat().require();
     answer_row(options, [&] {
         std::string message;
         static_cast<void>(tokens_of_row(arguments[1], "the message", [&] {
@@ -217,6 +217,7 @@ Json describe(OpenModel& model) {
         bytes += static_cast<int64_t>(param_bytes(entry.type, entry.shape));
     }
     const Program& program = model.program;
+    const RunStats stats = program.stats();
     return {{"version", LLMSQL_VERSION},
             {"model", meta("model")},
             {"graph", meta("graph")},
@@ -229,10 +230,10 @@ Json describe(OpenModel& model) {
             {"context", program.context()},
             {"chunk", program.chunk()},
             {"sequences", program.sequences()},
-            {"chat", program.has_chat()},
-            {"threads", program.threads()},
+            {"chat", program.chat().exists()},
+            {"threads", stats.threads},
             {"kernels", kernels().name},
-            {"io", name_of(program.io())}};
+            {"io", name_of(stats.io)}};
 }
 
 void info(Host& host, sqlite3_context* context, Arguments) {

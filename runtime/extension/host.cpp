@@ -40,38 +40,38 @@ std::string text_of(const PlanFile& plan) {
 
 // What weights and workers are shared by: the file, the plan, the threads; within one process, as
 // those of the process that it was forked from are of no use to it.
-struct ExecutorKey {
+struct ComputeKey {
     uint32_t generation = 0;
     const ModelFile* file = nullptr;
     std::string plan;
     int threads = 0;
-    auto operator<=>(const ExecutorKey&) const = default;
+    auto operator<=>(const ComputeKey&) const = default;
 };
 
-struct SharedExecutor {
-    std::weak_ptr<Executor> executor;
+struct SharedCompute {
+    std::weak_ptr<Compute> compute;
     bool opening = false;  // somebody makes it
 };
 
 // One pool of weights a model file, plan and number of threads, for as long as a program uses it.
-class Executors {
+class Computes {
   public:
-    static Executors& of_process() {
-        static Executors& all = *new Executors;
+    static Computes& of_process() {
+        static Computes& all = *new Computes;
         return all;
     }
 
     /// The one of that key, made by `make` if there is none. While another thread makes it, that is
     /// waited for, and no longer than until `interrupted` says so.
-    std::shared_ptr<Executor> share(const ExecutorKey& key, const ProgramOptions::Make& make,
-                                    const std::function<bool()>& interrupted) {
+    std::shared_ptr<Compute> share(const ComputeKey& key, const ProgramOptions::Make& make,
+                                   const std::function<bool()>& interrupted) {
         for (bool ours = false; !ours;) {
             if (auto found = find(key, ours)) return found;
             if (ours) break;
             if (interrupted()) throw Interrupted();
             std::this_thread::sleep_for(std::chrono::milliseconds(2));
         }
-        std::shared_ptr<Executor> made;
+        std::shared_ptr<Compute> made;
         try {
             made = make();
         } catch (...) {
@@ -84,36 +84,36 @@ class Executors {
 
   private:
     // The one of that key, or nothing: then `ours` says whether it is the caller's to make.
-    std::shared_ptr<Executor> find(const ExecutorKey& key, bool& ours) {
+    std::shared_ptr<Compute> find(const ComputeKey& key, bool& ours) {
         const std::lock_guard lock(mutex_);
         std::erase_if(all_, [](const auto& entry) {
-            return !entry.second.opening && entry.second.executor.expired();
+            return !entry.second.opening && entry.second.compute.expired();
         });
-        SharedExecutor& entry = all_[key];
-        if (auto found = entry.executor.lock()) return found;
+        SharedCompute& entry = all_[key];
+        if (auto found = entry.compute.lock()) return found;
         ours = !std::exchange(entry.opening, true);
         return nullptr;
     }
 
-    void opened(const ExecutorKey& key, const std::shared_ptr<Executor>& executor) {
+    void opened(const ComputeKey& key, const std::shared_ptr<Compute>& compute) {
         const std::lock_guard lock(mutex_);
-        all_[key] = {executor, false};
+        all_[key] = {compute, false};
     }
 
     ForkMutex mutex_;
-    std::map<ExecutorKey, SharedExecutor> all_;
+    std::map<ComputeKey, SharedCompute> all_;
 };
 
 Program open_program(const ModelDb& db, const ModelChoice& choice,
                      const std::function<bool()>& interrupted) {
     PlanFile plan = plan_of(db, choice.plan);
-    ExecutorKey key{fork_generation(), db.file().get(), text_of(plan), 0};
+    ComputeKey key{fork_generation(), db.file().get(), text_of(plan), 0};
     // No mappings: a library may not install the handler that makes them safe.
     ProgramOptions options{.threads = sensible(choice.threads), .io = std::nullopt};
     options.interrupted = interrupted;
     options.share = [&](int threads, const ProgramOptions::Make& make) {
         key.threads = threads;
-        return Executors::of_process().share(key, make, interrupted);
+        return Computes::of_process().share(key, make, interrupted);
     };
     return {std::move(plan), db, options};
 }
@@ -196,11 +196,11 @@ bool Poll::operator()() {
     return interrupted_;
 }
 
-Host::Host(sqlite3* db) : db_(db) {
+Host::Host(sqlite3* db)
+    : db_(db), by_hand_(db, [this] { return std::make_shared<const ModelDb>(resolve({}).model); }) {
     by_hand_.operators.pulse = [db] {
         if (Poll poll(db); poll()) throw Interrupted();
     };
-    by_hand_.open = [this] { return std::make_shared<const ModelDb>(resolve({}).model); };
 }
 
 // In a child, what the parent has open stays as it is: closing it would wait for threads, and for

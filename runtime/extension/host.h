@@ -16,7 +16,7 @@
 
 #include "common/fork.h"
 #include "runtime/generate/generator.h"
-#include "runtime/program/engine.h"
+#include "runtime/program/plan_by_hand.h"
 #include "runtime/program/program.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/weights/model_db.h"
@@ -118,7 +118,7 @@ class Host {
     void require_own_process() const;
 
     /// The state of a plan that is run by hand on the host's own connection.
-    Engine& by_hand() { return by_hand_; }
+    PlanByHand& by_hand() { return by_hand_; }
 
     /// Conversations of llm_chat: one a name.
     std::map<std::string, std::vector<ChatMessage>> chats;
@@ -137,7 +137,7 @@ class Host {
     std::optional<ModelChoice> chosen_;
     const uint32_t generation_ = fork_generation();
     std::vector<std::pair<ModelChoice, std::unique_ptr<OpenModel>>> idle_;  // used last: at the end
-    Engine by_hand_;
+    PlanByHand by_hand_;
 };
 
 }  // namespace llmsql

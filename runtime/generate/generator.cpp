@@ -23,7 +23,7 @@ uint64_t seed_or_random(int64_t seed) {
 
 std::set<int32_t> end_tokens(Program& program, const Tokenizer& tokenizer) {
     std::set<int32_t> ends(tokenizer.ends().begin(), tokenizer.ends().end());
-    for (const std::string& piece : program.stop_pieces()) {
+    for (const std::string& piece : program.chat().stop_pieces()) {
         const auto token = tokenizer.find_piece(piece);
         if (!token) fail("the plan stops at '{}', which is no token of this model", piece);
         ends.insert(*token);

@@ -47,30 +47,16 @@ std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, 
     return tokens;
 }
 
-void require_chat(const Program& program) {
-    if (program.has_chat()) return;
-    if (program.model_has_template())
-        fail(
-            "{}: has no chat section: the model's chat template is not one that llmsql knows, or "
-            "the model file left it out; write [chat] template there (docs/plan-format.md, "
-            "\"chat\") and compile it again, or give a text to go on from, not a message",
-            program.name());
-    fail(
-        "{}: this is a base model without a chat template: give it a text to go on from, not a "
-        "message",
-        program.name());
-}
-
 std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
                                  std::span<const ChatMessage> messages, int context,
                                  std::optional<int64_t> keep) {
-    require_chat(program);
+    program.chat().require();
     size_t given = 0, made = 0;
     for (const ChatMessage& message : messages) {
         check_length(tokenizer, message.content, context, "a message");
         given += message.role.size() + message.content.size();
     }
-    const std::vector<Fragment> fragments = program.render_chat(messages);
+    const std::vector<Fragment> fragments = program.chat().render(messages);
     for (const Fragment& fragment : fragments) made += fragment.text.size();
     // A conversation may have grown past the context where its older part is forgotten; what is
     // made of it may not be much longer.
@@ -81,7 +67,7 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
     // What is asked now and the markup around it are not what is forgotten.
     size_t last = 0;
     if (keep && tokens.size() > static_cast<size_t>(context)) {
-        last = tokenizer.encode(program.render_chat(messages.last(1)), true).size();
+        last = tokenizer.encode(program.chat().render(messages.last(1)), true).size();
         if (last > static_cast<size_t>(context))
             fail(
                 "the message is {}, the context holds {}: shorten it, or compile the plan with a "

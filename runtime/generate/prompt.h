@@ -41,7 +41,4 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
 std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional<int64_t> keep,
                          size_t whole, const char* what);
 
-/// Fails if the plan has no chat section.
-void require_chat(const Program& program);
-
 }  // namespace llmsql

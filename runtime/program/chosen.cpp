@@ -2,7 +2,7 @@
 // `chosen`: of each tensor, the columns in which some row is not 0. Joined with `param` by number,
 // it finds the matrices that a pass needs, without a sorter, in rising order.
 #include "common/error.h"
-#include "runtime/program/engine.h"
+#include "runtime/program/plan_state.h"
 #include "runtime/program/table.h"
 
 namespace llmsql {
@@ -10,18 +10,18 @@ namespace {
 
 class ChosenTable final : public Table {
   public:
-    explicit ChosenTable(Engine& engine) : engine_(engine) {}
+    explicit ChosenTable(PlanState& state) : state_(state) {}
 
     const char* declaration() const override { return "CREATE TABLE x(id INTEGER, item INTEGER)"; }
     int integer_columns() const override { return 2; }
 
     Selected select(const Ranges& ranges) const override {
-        const Current<Arena> held = current(engine_, engine_.arena);
-        require_not_lost<Arena>(engine_, engine_.arena, held);
+        const Current<Arena> held = current(state_, state_.arena);
+        require_not_lost<Arena>(state_, state_.arena, held);
         if (!held) fail("there is no `tensor` table: the plan's init must create it first");
         const int64_t id = ranges[0].low;
         if (id != ranges[0].high) fail("chosen: say of which tensor: WHERE chosen.id = …");
-        engine_.operators.settle();
+        state_.operators.settle();
         const Arena& arena = *held;
         const TensorPlace& place = arena.place(id);
         if (place.type != TensorType::f32)
@@ -54,13 +54,13 @@ class ChosenTable final : public Table {
   private:
     static constexpr int kItemBits = 32;
     static constexpr int64_t kMostItems = 1 << 20;
-    Engine& engine_;
+    PlanState& state_;
 };
 
 }  // namespace
 
-std::unique_ptr<Table> make_chosen_table(Engine& engine, const ModuleArguments&) {
-    return std::make_unique<ChosenTable>(engine);
+std::unique_ptr<Table> make_chosen_table(PlanState& state, const ModuleArguments&) {
+    return std::make_unique<ChosenTable>(state);
 }
 
 }  // namespace llmsql

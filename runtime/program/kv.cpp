@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: MIT
 // `kv_layer` and `kv`: the shape of the key-value cache, and its blocks.
 #include "common/error.h"
-#include "runtime/program/engine.h"
+#include "runtime/compute/evaluate.h"
+#include "runtime/program/plan_state.h"
 #include "runtime/program/table.h"
 
 namespace llmsql {
 namespace {
 
-// In the engine: the present one.
-Current<KvCache>& cache_of(Engine& engine) {
-    Current<KvCache>& cache = current(engine, engine.cache);
-    if (!cache) require_not_lost<KvCache>(engine, cache, cache);
+// The present one.
+Current<KvCache>& cache_of(PlanState& state) {
+    Current<KvCache>& cache = current(state, state.cache);
+    if (!cache) require_not_lost<KvCache>(state, cache, cache);
     if (!cache) fail("there is no `kv` table: the plan's init must create it first");
     return cache;
 }
 
 class KvLayerTable final : public Table {
   public:
-    explicit KvLayerTable(Engine& engine) : engine_(engine) {}
+    explicit KvLayerTable(PlanState& state) : state_(state) {}
 
     const char* declaration() const override {
         return "CREATE TABLE x(layer INTEGER, heads INTEGER, width INTEGER, window INTEGER)";
     }
 
     Selected select(const Ranges& ranges) const override {
-        const Current<KvCache>& cache = cache_of(engine_);
-        require_not_lost<KvCache>(engine_, cache, cache);
+        const Current<KvCache>& cache = cache_of(state_);
+        require_not_lost<KvCache>(state_, cache, cache);
         Selected layers{{}, cache};
         const auto count = static_cast<int64_t>(cache->layers().size());
         for (int64_t layer = 0; layer < count; ++layer)
@@ -44,7 +45,7 @@ class KvLayerTable final : public Table {
     }
 
     void insert(std::span<sqlite3_value*> values) override {
-        Current<KvCache>& cache = cache_of(engine_);
+        Current<KvCache>& cache = cache_of(state_);
         cache->declare(integer_value(values[0], "kv_layer.layer"),
                        {.heads = integer_value(values[1], "kv_layer.heads"),
                         .width = integer_value(values[2], "kv_layer.width"),
@@ -53,22 +54,22 @@ class KvLayerTable final : public Table {
     }
 
     Mark mark() const override {
-        return {engine_.cache.number, engine_.cache ? engine_.cache->layers().size() : 0};
+        return {state_.cache.number, state_.cache ? state_.cache->layers().size() : 0};
     }
     void undo(const Mark& mark) override {
-        if (engine_.cache)
-            engine_.cache->undeclare(engine_.cache.number == mark.state ? mark.rows : 0);
+        if (state_.cache)
+            state_.cache->undeclare(state_.cache.number == mark.state ? mark.rows : 0);
     }
 
   private:
-    Engine& engine_;
+    PlanState& state_;
 };
 
 // A row is one block of one layer of one sequence; its key packs the three.
 class KvTable final : public Table {
   public:
-    KvTable(Engine& engine, std::shared_ptr<KvCache> cache)
-        : engine_(engine), cache_(std::move(cache)) {}
+    KvTable(PlanState& state, std::shared_ptr<KvCache> cache)
+        : state_(state), cache_(std::move(cache)) {}
 
     const char* declaration() const override {
         return "CREATE TABLE x(sequence INTEGER, layer INTEGER, position INTEGER, k, v)";
@@ -76,7 +77,7 @@ class KvTable final : public Table {
     int integer_columns() const override { return 3; }
 
     Selected select(const Ranges& ranges) const override {
-        require_not_lost(engine_, engine_.cache, cache_);
+        require_not_lost(state_, state_.cache, cache_);
         const KvCache& cache = *cache_;
         const auto layers = static_cast<int64_t>(cache.layers().size());
         const auto within = [](const Ranges::Range& range, int64_t count) {
@@ -124,39 +125,36 @@ class KvTable final : public Table {
         const ExprPtr k = value_expr(values[3]), v = value_expr(values[4]);
         if (!k || !v)
             fail("cache layer {}: {} is not the result of an operator", layer, k ? "v" : "k");
-        if (cache_ != current(engine_, engine_.cache))
+        if (cache_ != current(state_, state_.cache))
             fail("this table `kv` is no longer the plan's");
-        require_not_lost(engine_, engine_.cache, cache_);
-        count_write(engine_);
-        Executor& executor = executor_of(engine_);
-        if (engine_.by_hand()) {
-            current(engine_, engine_.arena);
-            fit_cache(engine_);
-        }
-        evaluate_into_cache(executor.evaluator, k, v, *cache_, sequence, layer, position);
-        if (engine_.by_hand()) executor.evaluator.workers.finish();
+        require_not_lost(state_, state_.cache, cache_);
+        count_write(state_);
+        Compute& compute = compute_of(state_);
+        state_.before_append();
+        evaluate_into_cache(compute, k, v, *cache_, sequence, layer, position);
+        state_.after_store(compute);
     }
 
     void dropped() override {
-        if (engine_.cache == cache_) drop(engine_.cache);
+        if (state_.cache == cache_) drop(state_.cache);
     }
     Mark mark() const override { return {0, cache_->writes()}; }
     void undo(const Mark& mark) override { cache_->forget_since(mark.rows); }
 
   private:
     static constexpr int kPositionBits = 32;
-    Engine& engine_;
+    PlanState& state_;
     const std::shared_ptr<KvCache> cache_;
 };
 
 }  // namespace
 
-std::unique_ptr<Table> make_kv_layer_table(Engine& engine, const ModuleArguments&) {
-    return std::make_unique<KvLayerTable>(engine);
+std::unique_ptr<Table> make_kv_layer_table(PlanState& state, const ModuleArguments&) {
+    return std::make_unique<KvLayerTable>(state);
 }
 
-std::unique_ptr<Table> make_kv_table(Engine& engine, const ModuleArguments& arguments) {
-    auto cache = claim(engine, engine.cache, arguments, "cache");
+std::unique_ptr<Table> make_kv_table(PlanState& state, const ModuleArguments& arguments) {
+    auto cache = claim(state, state.cache, arguments, "cache");
     KvCache::Config config;
     config.context = arguments.integer("context");
     config.sequences = arguments.integer("sequences");
@@ -170,9 +168,9 @@ std::unique_ptr<Table> make_kv_table(Engine& engine, const ModuleArguments& argu
     config.type = *known;
     if (!cache) {
         cache = std::make_shared<KvCache>(config);
-        install(engine, engine.cache, cache, arguments);
+        install(state, state.cache, cache, arguments);
     }
-    return std::make_unique<KvTable>(engine, std::move(cache));
+    return std::make_unique<KvTable>(state, std::move(cache));
 }
 
 }  // namespace llmsql

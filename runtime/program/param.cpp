@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // `param`: the catalogue that a plan expects, checked against the database's, and its weights.
 #include "common/error.h"
-#include "runtime/program/engine.h"
+#include "runtime/program/plan_state.h"
 #include "runtime/program/table.h"
 
 namespace llmsql {
@@ -9,15 +9,15 @@ namespace {
 
 class ParamTable final : public Table {
   public:
-    ParamTable(Engine& engine, std::shared_ptr<Catalogue> catalogue)
-        : engine_(engine), catalogue_(std::move(catalogue)), stored_(catalogue_->db->catalogue()) {}
+    ParamTable(PlanState& state, std::shared_ptr<Catalogue> catalogue)
+        : state_(state), catalogue_(std::move(catalogue)), stored_(catalogue_->db->catalogue()) {}
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, cols INTEGER, data)";
     }
 
     Selected select(const Ranges& ranges) const override {
-        require_not_lost(engine_, engine_.params, catalogue_);
+        require_not_lost(state_, state_.params, catalogue_);
         std::vector<int64_t> ids;
         const int64_t low = std::max<int64_t>(1, ranges[0].low);
         const int64_t high =
@@ -43,17 +43,16 @@ class ParamTable final : public Table {
             case 4:
                 return sqlite3_result_int64(context, entry.shape.cols);
             default:
-                if (!engine_.executor && !engine_.by_hand()) return;  // init: nothing is loaded yet
                 require_current();
-                sqlite3_result_pointer(context,
-                                       const_cast<Weight*>(&executor_of(engine_).weights.weight(
-                                           static_cast<int>(row))),
-                                       kWeightPointer, nullptr);
+                if (Compute* const compute = state_.ready())  // in init nothing is loaded yet
+                    sqlite3_result_pointer(
+                        context,
+                        const_cast<Weight*>(&compute->weights->weight(static_cast<int>(row))),
+                        kWeightPointer, nullptr);
         }
     }
 
     void insert(std::span<sqlite3_value*> values) override {
-        if (engine_.executor && !engine_.by_hand()) fail("parameters are declared in init alone");
         require_current();
         const int64_t id = integer_value(values[0], "param.id");
         ParamEntry entry;
@@ -70,13 +69,13 @@ class ParamTable final : public Table {
             fail("param.id must count from 1 without a gap: {} follows {}", id, entries.size());
         require_same(id, entry);
         entries.push_back(std::move(entry));
-        engine_.params.lost = false;
+        state_.params.lost = false;
     }
 
     void dropped() override {
-        if (engine_.params != catalogue_) return;
-        drop(engine_.params);
-        engine_.executor.reset();
+        if (state_.params != catalogue_) return;
+        drop(state_.params);
+        state_.compute.reset();
     }
     Mark mark() const override { return {0, catalogue_->entries.size()}; }
     void undo(const Mark& mark) override {
@@ -85,7 +84,7 @@ class ParamTable final : public Table {
 
   private:
     void require_current() const {
-        if (current(engine_, engine_.params) != catalogue_)
+        if (current(state_, state_.params) != catalogue_)
             fail("this table `param` is no longer the plan's");
     }
     void require_same(int64_t id, const ParamEntry& entry) const {
@@ -101,20 +100,20 @@ class ParamTable final : public Table {
                 id, entry.name, describe(entry), path, stored.name, describe(stored));
     }
 
-    Engine& engine_;
+    PlanState& state_;
     const std::shared_ptr<Catalogue> catalogue_;
     const std::vector<ParamEntry> stored_;
 };
 
 }  // namespace
 
-std::unique_ptr<Table> make_param_table(Engine& engine, const ModuleArguments& arguments) {
-    auto made = claim(engine, engine.params, arguments, "parameters");
+std::unique_ptr<Table> make_param_table(PlanState& state, const ModuleArguments& arguments) {
+    auto made = claim(state, state.params, arguments, "parameters");
     Catalogue catalogue;
     catalogue.model = arguments.text("model");
     catalogue.checksum = arguments.text("catalogue");
     if (!made) {
-        catalogue.db = engine.open ? engine.open() : engine.db;
+        catalogue.db = state.model_db();
         const std::string model = catalogue.db->meta("model").value_or("?");
         const std::string checksum = catalogue.db->meta("catalogue").value_or("?");
         // A plan for another model gets this answer; one for the same model stored otherwise is
@@ -125,11 +124,11 @@ std::unique_ptr<Table> make_param_table(Engine& engine, const ModuleArguments& a
                  catalogue.model, catalogue.checksum, catalogue.db->path().string(), model,
                  checksum);
         made = std::make_shared<Catalogue>(std::move(catalogue));
-        auto table = std::make_unique<ParamTable>(engine, made);
-        install(engine, engine.params, made, arguments);
+        auto table = std::make_unique<ParamTable>(state, made);
+        install(state, state.params, made, arguments);
         return table;
     }
-    return std::make_unique<ParamTable>(engine, std::move(made));
+    return std::make_unique<ParamTable>(state, std::move(made));
 }
 
 }  // namespace llmsql

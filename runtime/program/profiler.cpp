@@ -7,23 +7,23 @@ namespace llmsql {
 Profiler::Profiler(size_t statements, int workers)
     : workers_(static_cast<size_t>(workers)), items_(statements * workers_), stepped_(statements) {}
 
-Profiler::Step::Step(std::optional<Profiler>& profiler, size_t statement, Evaluator& evaluator)
-    : profiler_(profiler ? &*profiler : nullptr), statement_(statement), evaluator_(evaluator) {
+Profiler::Step::Step(std::optional<Profiler>& profiler, size_t statement, Compute& compute)
+    : profiler_(profiler ? &*profiler : nullptr), statement_(statement), compute_(compute) {
     if (!profiler_) return;
-    evaluator_.times = &profiler_->items_[statement_ * profiler_->workers_];
-    before_ = evaluator_.workers.owner_time();
-    weight_bytes_ = evaluator_.weight_bytes;
+    compute_.times = &profiler_->items_[statement_ * profiler_->workers_];
+    before_ = compute_.workers.owner_time();
+    weight_bytes_ = compute_.weight_bytes;
     watch_.emplace(&seconds_);
 }
 
 Profiler::Step::~Step() {
     if (!profiler_) return;
     watch_.reset();
-    evaluator_.times = nullptr;
-    const WorkTime after = evaluator_.workers.owner_time();
+    compute_.times = nullptr;
+    const WorkTime after = compute_.workers.owner_time();
     Stepped& own = profiler_->stepped_[statement_];
     ++own.runs;
-    own.weight_bytes += evaluator_.weight_bytes - weight_bytes_;
+    own.weight_bytes += compute_.weight_bytes - weight_bytes_;
     own.sql += seconds_ - (after.owner_busy - before_.owner_busy) -
                (after.owner_waiting - before_.owner_waiting);
 }

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "runtime/compute/evaluate.h"
+#include "runtime/compute/compute.h"
 #include "runtime/compute/stopwatch.h"
 #include "runtime/program/pass_times.h"
 
@@ -24,7 +24,7 @@ class Profiler {
     /// While it lives, evaluations are those of one statement. Nothing without a profiler.
     class Step {
       public:
-        Step(std::optional<Profiler>& profiler, size_t statement, Evaluator& evaluator);
+        Step(std::optional<Profiler>& profiler, size_t statement, Compute& compute);
         Step(const Step&) = delete;
         Step& operator=(const Step&) = delete;
         ~Step();
@@ -32,7 +32,7 @@ class Profiler {
       private:
         Profiler* const profiler_;
         const size_t statement_;
-        Evaluator& evaluator_;
+        Compute& compute_;
         WorkTime before_;
         uint64_t weight_bytes_ = 0;
         double seconds_ = 0;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Program: a plan.sql opened over a model.db, ready to run. The runtime's front door.
+// Program: a plan.sql opened over a model.db, ready to run. The runtime's front door: behind it are
+// a connection with the plan's tables (PlanConnection, PlanState), what steps its sections (Pass)
+// and its chat sections (ChatTemplate).
 #pragma once
 
 #include <cstdint>
@@ -12,18 +14,17 @@
 #include <vector>
 
 #include "plan/plan_file.h"
-#include "runtime/compute/executor.h"
+#include "runtime/compute/compute.h"
+#include "runtime/program/chat_template.h"
 #include "runtime/program/observer.h"
+#include "runtime/program/pass.h"
 #include "runtime/program/pass_times.h"
 #include "runtime/state/kv_cache.h"
-#include "runtime/text/fragment.h"
 #include "runtime/weights/model_db.h"
 #include "runtime/weights/tile_reader.h"
 #include "runtime/weights/weights.h"
 
 namespace llmsql {
-
-class Workers;
 
 struct ProgramOptions {
     int threads = 0;  // workers that compute; 0: as many as the process may use physical cores.
@@ -34,40 +35,15 @@ struct ProgramOptions {
     bool profile = false;  // and those of each statement
     PassObserver* observer = nullptr;  // sees what passes store; outlives the program
     /// Where weights and workers are shared with other programs of this plan and model: given how
-    /// many threads these options come to, and what makes an executor of them, returns the one to
+    /// many threads these options come to, and what makes a Compute of them, returns the one to
     /// use. Absent: this program makes its own.
-    using Make = std::function<std::shared_ptr<Executor>()>;
-    std::function<std::shared_ptr<Executor>(int threads, const Make& make)> share = nullptr;
+    using Make = std::function<std::shared_ptr<Compute>()>;
+    std::function<std::shared_ptr<Compute>(int threads, const Make& make)> share = nullptr;
     /// Asked now and then while the program is opened: true throws Interrupted.
     std::function<bool()> interrupted = nullptr;
     /// Called now and then while the program is opened, by its chat section, and by a statement of
     /// a pass that takes longer than any plan's should; it may throw, to stop.
     std::function<void()> progress = nullptr;
-};
-
-/// Tokens that one sequence adds in a pass.
-struct Run {
-    std::span<const int32_t> tokens;
-    int position = 0;  // of the first; at most the sequence's length so far
-    int sequence = 0;
-};
-
-struct ChatMessage {
-    std::string role;  // "system", "user", "assistant"
-    std::string content;
-};
-
-/// Rows of logits, as they lie in the plan's arena.
-struct Logits {
-    const float* values = nullptr;
-    int64_t stride = 0;  // floats from one row to the next
-    int64_t vocabulary = 0;
-    int rows = 0;
-
-    /// f32[vocabulary]
-    std::span<const float> row(int index) const {
-        return {values + index * stride, static_cast<size_t>(vocabulary)};
-    }
 };
 
 /// What keys and values are a function of, beside the tokens: the budget, the chunk, the context,
@@ -81,7 +57,16 @@ struct ProgramIdentity {
     std::string kernels;  // that compute: different ones agree to a tolerance, not to the bit
 };
 
-/// Not thread-safe: one thread at a time; programs that share an executor may run at once, and take
+/// What passes have taken so far.
+struct RunStats {
+    PassTimes times;            // zero without ProgramOptions::timing
+    PoolCounters counters;      // bytes of tiles read from the database, and by which way
+    uint64_t weight_bytes = 0;  // of weights that passes have used, for GB/s
+    IoMode io = IoMode::read;
+    int threads = 0;  // that compute
+};
+
+/// Not thread-safe: one thread at a time; programs that share a Compute may run at once, and take
 /// turns, a pass each. Every error is an llmsql::Error; one that comes from a
 /// statement starts with the plan's name and line.
 class Program {
@@ -122,28 +107,12 @@ class Program {
     /// where a windowed layer no longer holds what a pass from there would need.
     int rewind(int position, int sequence = 0) const;
 
-    bool has_chat() const;
+    /// The plan's chat and stop sections.
+    ChatTemplate& chat();
+    const ChatTemplate& chat() const;
 
-    /// Whether the model came with a chat template, which model.db keeps as the source wrote it.
-    bool model_has_template() const;
-
-    /// The chat section over these messages, as fragments for the tokenizer.
-    std::vector<Fragment> render_chat(std::span<const ChatMessage> messages);
-
-    /// The rows of the stop section.
-    std::vector<std::string> stop_pieces();
-
-    /// Bytes of weights that passes have used so far (for GB/s).
-    uint64_t weight_bytes_used() const;
-
-    /// Bytes of tiles read from the database so far, and by which way.
-    PoolCounters counters() const;
-
-    /// Of all passes so far; zero without ProgramOptions::timing.
-    PassTimes times() const;
-    IoMode io() const;
-    int threads() const;  // that compute
-    /// Those threads, between passes.
+    RunStats stats() const;
+    /// The threads that compute, between passes.
     Workers& workers();
 
     /// The key-value cache, whose blocks may be kept and restored between passes; null where the
@@ -159,7 +128,7 @@ class Program {
     const std::string& model() const;
 
     /// To share with another program; see ProgramOptions.
-    std::shared_ptr<Executor> executor() const;
+    std::shared_ptr<Compute> compute() const;
 
     /// Verifies all weights against their checksums; without this, each is when it is first read.
     void verify_weights();

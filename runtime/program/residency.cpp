@@ -3,7 +3,7 @@
 // for a budget; without the table everything is held.
 #include "common/error.h"
 #include "common/sizes.h"
-#include "runtime/program/engine.h"
+#include "runtime/program/plan_state.h"
 #include "runtime/program/table.h"
 
 namespace llmsql {
@@ -11,8 +11,8 @@ namespace {
 
 class ResidencyTable final : public Table {
   public:
-    ResidencyTable(Engine& engine, std::shared_ptr<ResidencyPlan> plan)
-        : engine_(engine), plan_(std::move(plan)) {}
+    ResidencyTable(PlanState& state, std::shared_ptr<ResidencyPlan> plan)
+        : state_(state), plan_(std::move(plan)) {}
 
     const char* declaration() const override {
         return "CREATE TABLE x(param INTEGER, first_tile INTEGER, last_tile INTEGER, held INTEGER, "
@@ -20,7 +20,7 @@ class ResidencyTable final : public Table {
     }
 
     Selected select(const Ranges& ranges) const override {
-        require_not_lost(engine_, engine_.residency, plan_);
+        require_not_lost(state_, state_.residency, plan_);
         std::vector<int64_t> rows;
         for (size_t i = 0; i < plan_->rows.size(); ++i)
             if (ranges[0].contains(plan_->rows[i].param)) rows.push_back(static_cast<int64_t>(i));
@@ -43,13 +43,13 @@ class ResidencyTable final : public Table {
         const int64_t held = integer_value(values[3], "residency.held");
         const bool chosen = sqlite3_value_type(values[4]) != SQLITE_NULL &&
                             integer_value(values[4], "residency.chosen") != 0;
-        const auto& params = current(engine_, engine_.params);
-        if (plan_ != current(engine_, engine_.residency))
+        const auto& params = current(state_, state_.params);
+        if (plan_ != current(state_, state_.residency))
             fail("this table `residency` is no longer the plan's");
-        require_not_lost<Catalogue>(engine_, params, params);
+        require_not_lost<Catalogue>(state_, params, params);
         if (!params || param < 1 || param > static_cast<int64_t>(params->entries.size()))
             fail("residency: there is no parameter {}", param);
-        if (engine_.by_hand() && params->executor)
+        if (params->compute)
             fail(
                 "residency: it must be declared before anything is computed: DROP TABLE param, "
                 "and declare both anew");
@@ -60,17 +60,17 @@ class ResidencyTable final : public Table {
         if (held != 0 && held != 1) fail("residency.held must be 0 or 1");
         plan_->of = params;
         plan_->add({static_cast<int>(param), first, last, held == 1, chosen});
-        engine_.residency.lost = false;
+        state_.residency.lost = false;
     }
 
     void dropped() override {
-        if (engine_.residency == plan_) drop(engine_.residency);
+        if (state_.residency == plan_) drop(state_.residency);
     }
     Mark mark() const override { return {0, plan_->rows.size()}; }
     void undo(const Mark& mark) override { plan_->keep(mark.rows); }
 
   private:
-    Engine& engine_;
+    PlanState& state_;
     const std::shared_ptr<ResidencyPlan> plan_;
 };
 
@@ -122,8 +122,8 @@ void ResidencyPlan::require_covered(size_t parameters, const std::string& where)
     fail("{}: the residency rows cover {} of its {} parameters", where, covered, parameters);
 }
 
-std::unique_ptr<Table> make_residency_table(Engine& engine, const ModuleArguments& arguments) {
-    auto plan = claim(engine, engine.residency, arguments, "residency");
+std::unique_ptr<Table> make_residency_table(PlanState& state, const ModuleArguments& arguments) {
+    auto plan = claim(state, state.residency, arguments, "residency");
     Budget budget;
     budget.bytes = arguments.integer("budget");
     budget.pool = arguments.integer("pool");
@@ -139,9 +139,9 @@ std::unique_ptr<Table> make_residency_table(Engine& engine, const ModuleArgument
     if (!plan) {
         plan = std::make_shared<ResidencyPlan>();
         plan->budget = budget;
-        install(engine, engine.residency, plan, arguments);
+        install(state, state.residency, plan, arguments);
     }
-    return std::make_unique<ResidencyTable>(engine, std::move(plan));
+    return std::make_unique<ResidencyTable>(state, std::move(plan));
 }
 
 }  // namespace llmsql

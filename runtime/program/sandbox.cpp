@@ -118,7 +118,8 @@ const char* name_of_action(int action) {
 
 }  // namespace
 
-Sandbox::Sandbox(sqlite3* db, const bool& declaring) : db_(db), declaring_(declaring) {
+Sandbox::Sandbox(sqlite3* db, SandboxKind kind, const bool* declaring)
+    : db_(db), text_(kind == SandboxKind::text), declaring_(declaring) {
     sqlite3_set_authorizer(db, authorize, this);
     constexpr std::pair<int, int> kLimits[] = {
         {SQLITE_LIMIT_LENGTH, kLongestValue},
@@ -137,35 +138,37 @@ Sandbox::Sandbox(sqlite3* db, const bool& declaring) : db_(db), declaring_(decla
     for (const auto& [limit, value] : kLimits) sqlite3_limit(db, limit, value);
 }
 
-void Sandbox::begin(Phase phase, bool preparing) {
+void Sandbox::begin() {
     thrown_ = nullptr;
     refusal_.clear();
-    running_ = phase;
-    preparing_ = preparing;
+    watched_ = true;
     steps_ = 0;
     started_ = Clock::now();
     memory_before_ = memory_held();
-    if (phase == Phase::off) return sqlite3_progress_handler(db_, 0, nullptr, nullptr);
-    sqlite3_progress_handler(db_, phase == Phase::text ? kTextStepsBetween : kStepsBetween, watch,
-                             this);
+    sqlite3_progress_handler(db_, text_ ? kTextStepsBetween : kStepsBetween, watch, this);
+}
+
+void Sandbox::rest() {
+    thrown_ = nullptr;
+    refusal_.clear();
+    watched_ = false;
+    sqlite3_progress_handler(db_, 0, nullptr, nullptr);
 }
 
 int Sandbox::watch(void* self) {
     auto& sandbox = *static_cast<Sandbox*>(self);
-    return sandbox.goes_on(sandbox.running_ == Phase::text ? kTextStepsBetween : kStepsBetween) ? 0
-                                                                                                : 1;
+    return sandbox.goes_on(sandbox.text_ ? kTextStepsBetween : kStepsBetween) ? 0 : 1;
 }
 
 void Sandbox::check() {
-    if (running_ != Phase::off && !goes_on(0)) fail("{}", refusal());
+    if (watched_ && !goes_on(0)) fail("{}", refusal());
 }
 
 // Called by SQLite, too: keeps what is thrown.
 bool Sandbox::goes_on(int64_t steps) {
     if (thrown_ || !refusal_.empty()) return false;
-    const bool text = running_ == Phase::text;
     steps_ += steps;
-    const auto most_time = text ? kMostTextTime : kMostTime;
+    const auto most_time = text_ ? kMostTextTime : kMostTime;
     const Clock::time_point now = Clock::now();
     try {
         if (steps_ > kMostSteps)
@@ -176,9 +179,9 @@ bool Sandbox::goes_on(int64_t steps) {
         else if (memory_held() - memory_before_ > kMostMemory)
             refusal_ = fmt::format("the statement takes too much memory: more than {} MiB",
                                    kMostMemory >> 20);
-        const bool pass = running_ == Phase::pass || running_ == Phase::logits;
+        const bool pass = sealed_ && !text_;
         if (progress_ && now - asked_ > kBetweenProgress &&
-            (!pass || preparing_ || now - started_ > kBeforePassesAsk)) {
+            (!pass || now - started_ > kBeforePassesAsk)) {
             asked_ = now;
             progress_();
         }
@@ -189,35 +192,38 @@ bool Sandbox::goes_on(int64_t steps) {
     return refusal_.empty();
 }
 
-void Sandbox::enter(Phase phase) {
-    phase_ = phase;
-    thrown_ = nullptr;
-    refusal_.clear();
+void Sandbox::admit(Section section) {
+    section_ = section;
+    sealed_ = false;
+}
+
+void Sandbox::seal() {
+    sealed_ = true;
 }
 
 // The meaning of a and b depends on the action: see SQLite's list of authorizer action codes.
 bool Sandbox::admits(int action, const std::string& a, const std::string& b,
                      const std::string& database) const {
     const bool ours = database == "temp" && contains(kTables, a);
-    const bool pass = phase_ == Phase::pass || phase_ == Phase::logits;
+    const bool init = section_ == Section::init;
+    const bool pass = section_ == Section::forward || section_ == Section::logits;
     switch (action) {
         case SQLITE_SELECT:
             return true;
         case SQLITE_CREATE_VTABLE:
-            return phase_ == Phase::init && ours && b == "llm_" + a;
+            return init && ours && b == "llm_" + a;
         case SQLITE_INSERT:
-            if (phase_ == Phase::init) return ours || is_schema(a, database);
-            return ours && ((pass && a == "slot") || (phase_ == Phase::pass && a == "kv"));
+            if (init) return ours || is_schema(a, database);
+            return ours && ((pass && a == "slot") || (section_ == Section::forward && a == "kv"));
         case SQLITE_UPDATE:
         case SQLITE_READ:
-            if (phase_ == Phase::init)
-                return is_schema(a, database) || (action == SQLITE_READ && ours);
+            if (init) return is_schema(a, database) || (action == SQLITE_READ && ours);
             if (action == SQLITE_UPDATE) return false;
             if (pass) return ours;
             return database == "temp" && a == "message";
         case SQLITE_FUNCTION:
             if (pass) return find_sql_operator(b) != nullptr;
-            return phase_ == Phase::text && contains(kTextFunctions, b);
+            return section_ == Section::text && contains(kTextFunctions, b);
         default:
             return false;
     }
@@ -235,7 +241,7 @@ int Sandbox::authorize(void* self, int action, const char* a, const char* b, con
 }
 
 int Sandbox::decide(int action, const char* a, const char* b, const char* database) {
-    if (phase_ == Phase::off || declaring_) return SQLITE_OK;
+    if (sealed_ || (declaring_ && *declaring_)) return SQLITE_OK;
     const std::string first = a ? a : "", second = b ? b : "";
     // A table of which no column is named is read in no database, and may be any table-valued
     // function. One that is ours is in temp, where a name is looked for first; a subquery has no

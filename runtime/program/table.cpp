@@ -9,22 +9,22 @@
 #include <string_view>
 
 #include "common/error.h"
-#include "runtime/program/engine.h"
+#include "runtime/program/plan_state.h"
 #include "sqlite/callbacks.h"
 
 namespace llmsql {
 namespace {
 
-using MakeTable = std::unique_ptr<Table> (*)(Engine&, const ModuleArguments&);
+using MakeTable = std::unique_ptr<Table> (*)(PlanState&, const ModuleArguments&);
 
 // What sqlite3_create_module_v2 keeps for a module.
 struct Module {
-    Engine* engine;
+    PlanState* state;
     MakeTable make;
 };
 
 struct VirtualTable : sqlite3_vtab {
-    Engine* engine = nullptr;
+    PlanState* state = nullptr;
     TableName name;
     std::unique_ptr<Table> table;
     Mark begun;                // at the start of the transaction
@@ -50,14 +50,14 @@ int make(sqlite3* db, void* aux, int argc, const char* const* argv, sqlite3_vtab
         const Module& module = *static_cast<Module*>(aux);
         const ModuleArguments arguments(argc, argv, created);
         auto made = std::make_unique<VirtualTable>();
-        made->engine = module.engine;
+        made->state = module.state;
         made->name = arguments.table();
-        made->table = module.make(*module.engine, arguments);
+        made->table = module.make(*module.state, arguments);
         arguments.require_all_used();
-        module.engine->declaring = true;
+        module.state->declaring = true;
         sqlite3_vtab_config(db, SQLITE_VTAB_DIRECTONLY);  // not for views of somebody's schema
         const int code = sqlite3_declare_vtab(db, made->table->declaration());
-        module.engine->declaring = false;
+        module.state->declaring = false;
         if (code == SQLITE_OK) *result = made.release();
         return code;
     });
@@ -79,9 +79,9 @@ int rename(sqlite3_vtab* vtab, const char* name) {
         auto& self = *static_cast<VirtualTable*>(vtab);
         const TableName before = self.name;
         self.name.table = name;
-        Engine& engine = *self.engine;
-        for (TableName* owner : {&engine.params.owner, &engine.residency.owner, &engine.arena.owner,
-                                 &engine.cache.owner})
+        PlanState& state = *self.state;
+        for (TableName* owner :
+             {&state.params.owner, &state.residency.owner, &state.arena.owner, &state.cache.owner})
             if (*owner == before) *owner = self.name;
         return SQLITE_OK;
     });
@@ -380,18 +380,17 @@ std::string text_value(sqlite3_value* value, const char* what) {
     return copy;
 }
 
-void register_tables(sqlite3* db, Engine& engine) {
+void register_tables(sqlite3* db, PlanState& state) {
     constexpr std::pair<const char*, MakeTable> kTables[] = {
         {"llm_param", make_param_table},       {"llm_residency", make_residency_table},
         {"llm_tensor", make_tensor_table},     {"llm_slot", make_slot_table},
         {"llm_kv_layer", make_kv_layer_table}, {"llm_kv", make_kv_table},
         {"llm_chosen", make_chosen_table},
     };
-    engine.connection = db;
     for (const auto& [name, make] : kTables) {
         const int code = sqlite3_create_module_v2(
-            db, name, engine.by_hand() ? &kModuleByHand : &kModule, new Module{&engine, make},
-            [](void* module) { delete static_cast<Module*>(module); });
+            db, name, state.hears_transactions() ? &kModuleByHand : &kModule,
+            new Module{&state, make}, [](void* module) { delete static_cast<Module*>(module); });
         if (code != SQLITE_OK) fail("cannot register {}: {}", name, sqlite3_errmsg(db));
     }
 }

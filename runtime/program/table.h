@@ -7,8 +7,8 @@
 // Where a plan is run by hand, tables come and go, and SQLite tells little of it: what a ROLLBACK
 // of its CREATE takes away is disconnected when the last statement that knows it is finalised, if
 // ever the host finalises it; and what any change of the schema disconnects is connected anew when
-// it is next used. So what a table has declared is a state of its own, which Engine, tables and
-// cursors share: the engine has the present one, and asks the schema whether its table still stands
+// it is next used. So what a table has declared is a state of its own, which PlanState, tables and
+// cursors share: the plan has the present one, and asks the schema whether its table still stands
 // there (current()); one that is connected anew goes on with it; and one that was taken away may be
 // shown as long as some statement does, but nothing new is computed with it. INSERTs of rows go
 // with a ROLLBACK, and of tensors and caches that were written to since, what they held.
@@ -23,7 +23,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/program/engine.h"
+#include "runtime/program/plan_state.h"
 #include "sqlite/api.h"
 
 namespace llmsql {
@@ -102,27 +102,26 @@ class ModuleArguments {
 };
 
 /// Registers llm_param, llm_residency, llm_tensor, llm_slot, llm_chosen, llm_kv_layer and llm_kv on
-/// a connection. The engine outlives the connection; that it is used by hand is known by now.
-void register_tables(sqlite3* db, Engine& engine);
+/// a connection. The plan outlives the connection.
+void register_tables(sqlite3* db, PlanState& plan);
 
 // What the table files offer to table.cpp.
-std::unique_ptr<Table> make_param_table(Engine& engine, const ModuleArguments& arguments);
-std::unique_ptr<Table> make_residency_table(Engine& engine, const ModuleArguments& arguments);
-std::unique_ptr<Table> make_tensor_table(Engine& engine, const ModuleArguments& arguments);
-std::unique_ptr<Table> make_slot_table(Engine& engine, const ModuleArguments& arguments);
-std::unique_ptr<Table> make_chosen_table(Engine& engine, const ModuleArguments& arguments);
-std::unique_ptr<Table> make_kv_layer_table(Engine& engine, const ModuleArguments& arguments);
-std::unique_ptr<Table> make_kv_table(Engine& engine, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_param_table(PlanState& plan, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_residency_table(PlanState& plan, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_tensor_table(PlanState& plan, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_slot_table(PlanState& plan, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_chosen_table(PlanState& plan, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_kv_layer_table(PlanState& plan, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_kv_table(PlanState& plan, const ModuleArguments& arguments);
 
 /// The state that a table which is made now goes on with; null: it has to make one. Fails where
 /// there is another such table.
 template<class State>
-std::shared_ptr<State> claim(Engine& engine, Current<State>& state,
+std::shared_ptr<State> claim(PlanState& plan, Current<State>& state,
                              const ModuleArguments& arguments, const char* what) {
-    if (state && !engine.by_hand()) fail("the plan declares its {} twice", what);
     if (!state) return nullptr;
     const bool own = state.owner == arguments.table();
-    if (!own && stands(engine, state.owner))
+    if (!own && plan.stands(state.owner))
         fail("the table {}.{} declares the plan's {} already: DROP TABLE it first",
              state.owner.schema, state.owner.table, what);
     if (arguments.created() || state.arguments != arguments.all()) return nullptr;
@@ -130,14 +129,14 @@ std::shared_ptr<State> claim(Engine& engine, Current<State>& state,
     return state;
 }
 
-/// Makes a state that claim() did not find the engine's, once nothing can fail any more.
+/// Makes a state that claim() did not find the plan's, once nothing can fail any more.
 template<class State>
-void install(Engine& engine, Current<State>& state, std::shared_ptr<State> made,
+void install(PlanState& plan, Current<State>& state, std::shared_ptr<State> made,
              const ModuleArguments& arguments) {
     static_cast<std::shared_ptr<State>&>(state) = std::move(made);
     state.owner = arguments.table();
     state.arguments = arguments.all();
-    state.number = ++engine.states;
+    state.number = ++plan.states;
     state.lost = !arguments.created();
 }
 

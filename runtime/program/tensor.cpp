@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 // `tensor` and `slot`: the activations, and the way to write them.
 #include "common/error.h"
-#include "runtime/program/engine.h"
+#include "runtime/compute/evaluate.h"
+#include "runtime/program/plan_state.h"
 #include "runtime/program/table.h"
 
 namespace llmsql {
 namespace {
 
-// In the engine: the present one.
-Arena& arena_of(Engine& engine) {
-    const Current<Arena>& arena = current(engine, engine.arena);
-    if (!arena) require_not_lost<Arena>(engine, arena, arena);
+// The present one.
+Arena& arena_of(PlanState& state) {
+    const Current<Arena>& arena = current(state, state.arena);
+    if (!arena) require_not_lost<Arena>(state, arena, arena);
     if (!arena) fail("there is no `tensor` table: the plan's init must create it first");
     return *arena;
 }
@@ -19,10 +20,10 @@ struct Rows {
     int64_t first = 0, count = 0;
 };
 
-// The rows of a tensor, which holds `held`, that the engine's window shows: all without one.
-Rows rows_of(const Engine& engine, const TensorPlace& place, int64_t held) {
-    if (!engine.window) return {0, held};
-    const RowWindow& window = *engine.window;
+// The rows of a tensor, which holds `held`, that the plan's window shows: all without one.
+Rows rows_of(const PlanState& state, const TensorPlace& place, int64_t held) {
+    if (!state.window) return {0, held};
+    const RowWindow& window = *state.window;
     if (held != window.of * place.choices)
         fail("tensor {} '{}' holds {}, the pass has {}: it cannot be cut by sequence", place.id,
              place.name, counted(static_cast<uint64_t>(held), "row"), window.of * place.choices);
@@ -31,8 +32,8 @@ Rows rows_of(const Engine& engine, const TensorPlace& place, int64_t held) {
 
 class TensorTable final : public Table {
   public:
-    TensorTable(Engine& engine, std::shared_ptr<Arena> arena)
-        : engine_(engine), arena_(std::move(arena)) {}
+    TensorTable(PlanState& state, std::shared_ptr<Arena> arena)
+        : state_(state), arena_(std::move(arena)) {}
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, name TEXT, type TEXT, rows INTEGER, heads INTEGER, "
@@ -41,7 +42,7 @@ class TensorTable final : public Table {
     }
 
     Selected select(const Ranges& ranges) const override {
-        require_not_lost(engine_, engine_.arena, arena_);
+        require_not_lost(state_, state_.arena, arena_);
         std::vector<int64_t> ids;
         if (ranges[0].low == ranges[0].high) {
             if (arena_->find(ranges[0].low)) ids.push_back(ranges[0].low);
@@ -80,10 +81,7 @@ class TensorTable final : public Table {
             case 9:
                 return sqlite3_result_int64(context, place.choices);
             default: {
-                if (engine_.shapes_only)
-                    return result_expr(context, std::make_shared<TensorExpr>(
-                                                    place, arena.data(place), place.rows));
-                const Rows rows = rows_of(engine_, place, arena.rows_held(row));
+                const Rows rows = rows_of(state_, place, arena.rows_held(row));
                 return result_expr(
                     context, std::make_shared<TensorExpr>(
                                  place, arena.data(place) + rows.first * place.stride, rows.count));
@@ -108,25 +106,25 @@ class TensorTable final : public Table {
             place.slice_of = integer_value(values[8], "tensor.slice_of");
         if (sqlite3_value_type(values[9]) != SQLITE_NULL)
             place.choices = integer_value(values[9], "tensor.choices");
-        if (&arena_of(engine_) != arena_.get()) fail("this table `tensor` is no longer the plan's");
+        if (&arena_of(state_) != arena_.get()) fail("this table `tensor` is no longer the plan's");
         arena_->declare(std::move(place));
-        engine_.arena.lost = false;
+        state_.arena.lost = false;
     }
 
     void dropped() override {
-        if (engine_.arena == arena_) drop(engine_.arena);
+        if (state_.arena == arena_) drop(state_.arena);
     }
     Mark mark() const override { return {0, arena_->places().size()}; }
     void undo(const Mark& mark) override { arena_->undeclare(mark.rows); }
 
   private:
-    Engine& engine_;
+    PlanState& state_;
     const std::shared_ptr<Arena> arena_;
 };
 
 class SlotTable final : public Table {
   public:
-    explicit SlotTable(Engine& engine) : engine_(engine) {}
+    explicit SlotTable(PlanState& state) : state_(state) {}
 
     const char* declaration() const override { return "CREATE TABLE x(id INTEGER, data)"; }
     Selected select(const Ranges&) const override { return {}; }  // write only
@@ -135,60 +133,59 @@ class SlotTable final : public Table {
     void insert(std::span<sqlite3_value*> values) override {
         const int64_t id = integer_value(values[0], "slot.id");
         const ExprPtr expr = value_expr(values[1]);
-        Arena& arena = arena_of(engine_);
-        require_not_lost<Arena>(engine_, engine_.arena, engine_.arena);
+        Arena& arena = arena_of(state_);
+        require_not_lost<Arena>(state_, state_.arena, state_.arena);
         const TensorPlace& place = arena.place(id);
         if (!expr)
             fail("what is stored in tensor {} '{}' is not the result of an operator", id,
                  place.name);
-        const auto& window = engine_.window;
+        const auto& window = state_.window;
         const int64_t held = window ? window->of * place.choices : expr->rows;
         if (held > place.rows)
             fail("tensor {} '{}' has room for {}, not {}", id, place.name,
                  counted(static_cast<uint64_t>(place.rows), "row"), held);
-        const Rows rows = rows_of(engine_, place, held);
+        const Rows rows = rows_of(state_, place, held);
         if (rows.count != expr->rows)
             fail("tensor {} '{}' gets {} for the {} of this sequence", id, place.name,
                  counted(static_cast<uint64_t>(expr->rows), "row"), rows.count);
         arena.require_writable(id);
-        count_write(engine_);
-        Executor& executor = executor_of(engine_);
+        count_write(state_);
+        Compute& compute = compute_of(state_);
         RowsAround around;
         if (window) around = {window->first, window->of - window->first - window->rows};
-        evaluate_into(executor.evaluator, expr, place,
-                      arena.data(place) + rows.first * place.stride, around);
-        if (engine_.by_hand()) executor.evaluator.workers.finish();
+        evaluate_into(compute, expr, place, arena.data(place) + rows.first * place.stride, around);
+        state_.after_store(compute);
         // Until its last rows are written the places that it overwrites still hold the others'.
         if (!window || window->last()) arena.note_written(id, held);
     }
 
     Mark mark() const override {
-        return {engine_.arena.number, engine_.arena ? engine_.arena->writes() : 0};
+        return {state_.arena.number, state_.arena ? state_.arena->writes() : 0};
     }
     void undo(const Mark& mark) override {
-        if (engine_.arena)
-            engine_.arena->forget_since(engine_.arena.number == mark.state ? mark.rows : 0);
+        if (state_.arena)
+            state_.arena->forget_since(state_.arena.number == mark.state ? mark.rows : 0);
     }
 
   private:
-    Engine& engine_;
+    PlanState& state_;
 };
 
 }  // namespace
 
-std::unique_ptr<Table> make_tensor_table(Engine& engine, const ModuleArguments& arguments) {
-    auto arena = claim(engine, engine.arena, arguments, "tensors");
+std::unique_ptr<Table> make_tensor_table(PlanState& state, const ModuleArguments& arguments) {
+    auto arena = claim(state, state.arena, arguments, "tensors");
     const int64_t bytes = arguments.integer("arena");
     if (bytes < 0 || bytes > (int64_t{1} << 40)) fail("llm_tensor: arena={} is absurd", bytes);
     if (!arena) {
         arena = std::make_shared<Arena>(bytes);
-        install(engine, engine.arena, arena, arguments);
+        install(state, state.arena, arena, arguments);
     }
-    return std::make_unique<TensorTable>(engine, std::move(arena));
+    return std::make_unique<TensorTable>(state, std::move(arena));
 }
 
-std::unique_ptr<Table> make_slot_table(Engine& engine, const ModuleArguments&) {
-    return std::make_unique<SlotTable>(engine);
+std::unique_ptr<Table> make_slot_table(PlanState& state, const ModuleArguments&) {
+    return std::make_unique<SlotTable>(state);
 }
 
 }  // namespace llmsql

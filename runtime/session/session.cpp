@@ -129,7 +129,7 @@ bool Session::say(const std::string& content) {
     const GenerateOptions& options = generator_.options();
     if (kind_ == SessionKind::chat) {
         check_prompt(content, "the message");
-        require_chat(program_);
+        program_.chat().require();
         messages_.push_back({"user", content});
         tokens = chat_prompt(program_, tokenizer_, messages_, generator_.context(), options.keep);
         messages_.push_back({"assistant", ""});

@@ -146,6 +146,11 @@ void Arena::forget_since(uint64_t writes) {
         if (known_[static_cast<size_t>(id)].written > writes) forget(id);
 }
 
+void Arena::show_shapes() {
+    for (Known& known : known_)
+        if (known.place) known.rows = known.place->rows;
+}
+
 void Arena::begin_pass() {
     for (auto& held : held_) held.clear();
     for (Known& known : known_) {

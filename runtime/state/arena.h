@@ -68,6 +68,10 @@ class Arena {
     /// with it holds nothing any more.
     void note_written(int64_t id, int64_t rows);
 
+    /// Every tensor has all its rows, whatever is in them, until a pass begins: for a query that is
+    /// asked for the shape of its result alone.
+    void show_shapes();
+
     /// Forgets what every tensor holds: a new pass begins.
     void begin_pass();
 

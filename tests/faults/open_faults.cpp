@@ -36,8 +36,8 @@ class Open : public Scenario {
         Generator generator(program, tokenizer, tiny_options(4), [] { return false; });
         const std::vector<ChatMessage> messages{{"user", "ab"}};
         const std::vector<int32_t> tokens = tokenizer.encode("abc", true);
-        static_cast<void>(program.render_chat(messages));
-        static_cast<void>(program.stop_pieces());
+        static_cast<void>(program.chat().render(messages));
+        static_cast<void>(program.chat().stop_pieces());
         generator.prefill(tokens);
         while (generator.next()) {
         }

@@ -49,9 +49,9 @@ bool run_plan(std::string_view plan) {
         });
         all &= answers([&] {
             const std::vector<ChatMessage> messages{{"system", ""}, {"user", " a</user>\n"}};
-            if (program.has_chat()) program.render_chat(messages);
+            if (program.chat().exists()) program.chat().render(messages);
         });
-        all &= answers([&] { program.stop_pieces(); });
+        all &= answers([&] { program.chat().stop_pieces(); });
         if (!all) fail("refused");
     });
 }

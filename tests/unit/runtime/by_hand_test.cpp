@@ -7,7 +7,7 @@
 #include <random>
 
 #include "common/error.h"
-#include "runtime/program/engine.h"
+#include "runtime/program/plan_by_hand.h"
 #include "runtime/program/table.h"
 #include "sqlite/statement.h"
 #include "tests/unit/runtime/tiny_model.h"
@@ -57,16 +57,15 @@ struct Models {
 struct Hand {
     const Models& models;
     std::string model = "tiny";
-    Engine engine;
+    std::optional<PlanByHand> state;
     sqlite3* db = nullptr;
 
     explicit Hand(const Models& models, const char* file = ":memory:") : models(models) {
         sqlite3_open(file, &db);
-        engine.open = [this] {
-            return std::make_shared<const ModelDb>(this->models.paths.at(model));
-        };
-        register_operators(db, engine.operators);
-        register_tables(db, engine);
+        state.emplace(
+            db, [this] { return std::make_shared<const ModelDb>(this->models.paths.at(model)); });
+        register_operators(db, state->operators);
+        register_tables(db, *state);
     }
     ~Hand() { sqlite3_close_v2(db); }
 
@@ -479,7 +478,7 @@ class Walk {
         return value = fresh.get(select + " FROM param w WHERE w.id = 1");
     }
     void write(int64_t id, const std::string& sql, const std::string& select) {
-        const std::string model = hand_->engine.params ? hand_->engine.params->model : "";
+        const std::string model = hand_->state->params ? hand_->state->params->model : "";
         if (!hand_->run(sql).empty()) return;
         const std::string before = std::exchange(hand_->model, model);
         expected_[id] = reference(select);

@@ -70,11 +70,11 @@ void expect_all_once(int threads, bool in_memory, int64_t rows, const std::vecto
     place.width = cols;
     place.stride = cols * static_cast<int64_t>(sizeof(float));
     std::vector<float> out(static_cast<size_t>(rows * cols), -1);
-    Evaluator evaluator(threads);
-    evaluator.in_memory = in_memory;
+    Compute compute(threads);
+    compute.in_memory = in_memory;
     const ExprPtr expr = parts.size() == 1 ? parts[0] : std::make_shared<ConcatExpr>(parts);
-    evaluate_into(evaluator, expr, place, reinterpret_cast<std::byte*>(out.data()));
-    evaluator.workers.finish();
+    evaluate_into(compute, expr, place, reinterpret_cast<std::byte*>(out.data()));
+    compute.workers.finish();
     int64_t first = 0;
     for (const auto& part : counted) {
         EXPECT_TRUE(part->all_once());
@@ -83,7 +83,7 @@ void expect_all_once(int threads, bool in_memory, int64_t rows, const std::vecto
                 ASSERT_EQ(out[static_cast<size_t>(r * cols + first + c)], part->value(r, c));
         first += part->elements();
     }
-    EXPECT_EQ(evaluator.weight_bytes, expr->weight_bytes());
+    EXPECT_EQ(compute.weight_bytes, expr->weight_bytes());
 }
 
 TEST(Evaluate, EveryElementOfMatricesIsComputedOnceWhereverTheyAreCut) {

@@ -62,8 +62,8 @@ class HostilePlan : public ::testing::Test {
             program.logits(2, 1);
             program.forward(std::vector<int32_t>{1}, 3);
             const std::vector<ChatMessage> messages(6, {"user", "what is this?"});
-            program.render_chat(messages);
-            program.stop_pieces();
+            program.chat().render(messages);
+            program.chat().stop_pieces();
         } catch (const Error& error) {
             const std::string message = error.what();
             EXPECT_EQ(message.find('\n'), std::string::npos) << message;
@@ -140,10 +140,9 @@ TEST_F(HostilePlan, NoSectionReachesBeyondThePlan) {
         {"CREATE VIRTUAL TABLE main.kv USING llm_kv(context=1, type='f16', sequences=1);", nullptr},
         {"DROP TABLE param;", nullptr},
         {"ALTER TABLE message RENAME TO m;", nullptr},
-        {"DELETE FROM message;", "a plan may not do this here: deleting from message"},
-        {"UPDATE message SET role = 'x';", "a plan may not do this here: updating message"},
-        {"INSERT INTO message(role) VALUES ('x');",
-         "a plan may not do this here: inserting into message"},
+        {"DELETE FROM message;", nullptr},
+        {"UPDATE message SET role = 'x';", nullptr},
+        {"INSERT INTO message(role) VALUES ('x');", nullptr},
         {"INSERT INTO temp.sqlite_master(name) VALUES ('x');", nullptr},
         {"UPDATE temp.sqlite_master SET sql = '';", nullptr},
         {"SELECT name FROM main.sqlite_master;",
@@ -164,7 +163,8 @@ TEST_F(HostilePlan, NoSectionReachesBeyondThePlan) {
             SCOPED_TRACE(section + ": " + c.statement);
             std::string refusal = refusal_of(section, c.statement);
             // In init a virtual table's row in the schema comes first.
-            if (section == "init" && std::string_view(c.statement).starts_with("CREATE"))
+            if (section == "init" && std::string_view(c.statement).starts_with("CREATE") &&
+                std::string_view(c.statement).find("message") == std::string_view::npos)
                 EXPECT_CONTAINS(refusal, "a plan may not do this here: ");
             else if (c.error)
                 EXPECT_EQ(refusal, c.error);
@@ -181,30 +181,32 @@ TEST_F(HostilePlan, EachSectionHasItsOwnTablesAndFunctions) {
     } kCases[] = {
         {"init", "SELECT llm_shape(1);", "the function llm_shape"},
         {"init", "SELECT upper('a');", "the function upper"},
-        {"init", "SELECT content FROM message;", "reading message"},
+        {"init", "SELECT content FROM message;", "no such table: message"},
         {"forward", "SELECT upper('a');", "the function upper"},
         {"forward", "INSERT INTO tensor(id) VALUES (90);", "inserting into tensor"},
         {"forward", "INSERT INTO kv_layer(layer) VALUES (1);", "inserting into kv_layer"},
-        {"forward", "SELECT content FROM message;", "reading message"},
-        {"logits", "SELECT content FROM message;", "reading message"},
+        {"forward", "SELECT content FROM message;", "no such table: message"},
+        {"logits", "SELECT content FROM message;", "no such table: message"},
         // A table of which no column is named.
-        {"forward", "SELECT 1 FROM message;", "reading message"},
-        {"logits", "SELECT 1 FROM message;", "reading message"},
-        {"chat", "SELECT 1 FROM tensor;", "reading tensor"},
-        {"stop", "SELECT count(*) FROM param;", "reading param"},
+        {"forward", "SELECT 1 FROM message;", "no such table: message"},
+        {"logits", "SELECT 1 FROM message;", "no such table: message"},
+        {"chat", "SELECT 1 FROM tensor;", "no such table: tensor"},
+        {"stop", "SELECT count(*) FROM param;", "no such table: param"},
         {"logits",
          "INSERT INTO kv(sequence, layer, position, k, v) SELECT 0, 0, 0, x.data, x.data FROM "
          "tensor x WHERE x.id = 1;",
          "inserting into kv"},
-        {"chat", "SELECT llm_shape(id) FROM message;", "the function llm_shape"},
-        {"chat", "SELECT id FROM tensor;", "reading tensor"},
-        {"chat", "INSERT INTO slot(id) VALUES (1);", "inserting into slot"},
-        {"stop", "SELECT id FROM param;", "reading param"},
+        {"chat", "SELECT llm_shape(id) FROM message;", "no such function: llm_shape"},
+        {"chat", "SELECT id FROM tensor;", "no such table: tensor"},
+        {"chat", "INSERT INTO slot(id) VALUES (1);", "no such table: slot"},
+        {"stop", "SELECT id FROM param;", "no such table: param"},
     };
     for (const auto& c : kCases) {
         SCOPED_TRACE(c.statement);
         EXPECT_CONTAINS(refusal_of(c.section, c.statement),
-                        "a plan may not do this here: " + std::string(c.error));
+                        std::string_view(c.error).starts_with("no such")
+                            ? c.error
+                            : "a plan may not do this here: " + std::string(c.error));
     }
 }
 
@@ -433,7 +435,7 @@ TEST_F(HostilePlan, InterruptsAreHeardWhereverAPlanTakesLong) {
             Program program(folder_ / "plan.sql", *db_, options);
             armed = true;
             program.forward(std::vector<int32_t>{3, 1, 4}, 0);
-            program.render_chat(std::vector<ChatMessage>(6, {"user", "what is this?"}));
+            program.chat().render(std::vector<ChatMessage>(6, {"user", "what is this?"}));
         } catch (const Stop&) {
             return true;
         }

@@ -14,7 +14,8 @@
 
 #include "common/error.h"
 #include "operators/operators.h"
-#include "runtime/program/engine.h"
+#include "runtime/compute/evaluate.h"
+#include "runtime/program/plan_state.h"
 #include "runtime/program/table.h"
 #include "runtime/weights/model_db.h"
 #include "sqlite/statement.h"
@@ -150,7 +151,7 @@ class OperatorFile : public ::testing::Test {
 
     // param NAME TYPE ROWSxCOLS, or COLS for a vector.
     void param(const Paragraph& p) {
-        if (engine_.db) fail("parameters come before everything else");
+        if (state_.db) fail("parameters come before everything else");
         if (p.head.size() != 4) fail("param NAME TYPE SHAPE");
         const std::vector<int64_t> shape = shape_of(p.head[3]);
         if (shape.size() == 1) {
@@ -163,22 +164,22 @@ class OperatorFile : public ::testing::Test {
     }
 
     void begin() {
-        if (engine_.db) return;
+        if (state_.db) return;
         model_.add_vector("unused", {0});  // a model has a parameter at least
         model_.write(folder_ / "model.db");
-        engine_.db = std::make_shared<const ModelDb>(folder_ / "model.db");
+        state_.db = std::make_shared<const ModelDb>(folder_ / "model.db");
         sqlite3* raw = nullptr;
         if (sqlite3_open(":memory:", &raw) != SQLITE_OK) fail("sqlite3_open");
         db_.reset(raw);
-        register_operators(raw, engine_.operators);
-        register_tables(raw, engine_);
+        register_operators(raw, state_.operators);
+        register_tables(raw, state_);
         std::istringstream declarations(model_.declarations());
         for (std::string sql; std::getline(declarations, sql);) run(sql);
         run("CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=" + std::to_string(kArena) +
             ")");
         run("CREATE VIRTUAL TABLE temp.slot USING llm_slot()");
         run("CREATE VIRTUAL TABLE temp.chosen USING llm_chosen()");
-        engine_.executor = make_executor(engine_, 2, {});
+        state_.compute = make_compute(state_, 2, {});
     }
 
     // tensor NAME TYPE ROWSx[HEADSx]WIDTH [choices N]; one without values is to be stored by a
@@ -199,7 +200,7 @@ class OperatorFile : public ::testing::Test {
         used_ += shape[0] * stride;
         if (p.body.empty()) return;
         const std::vector<float> values = values_of(p, shape[0] * heads * width);
-        auto& arena = *engine_.arena;
+        auto& arena = *state_.arena;
         std::byte* data = arena.data(arena.place(id));
         for (int64_t row = 0; row < shape[0]; ++row)
             std::memcpy(data + row * stride, values.data() + row * heads * width,
@@ -211,8 +212,8 @@ class OperatorFile : public ::testing::Test {
         const Statement statement = prepare(db_.get(), sql.c_str(), "statement");
         while (step(statement.get(), "statement")) {
         }
-        fit_cache(engine_);  // as a program does when init has ended
-        if (engine_.executor) engine_.executor->evaluator.workers.finish();
+        fit_cache(state_);  // as a program does when init has ended
+        if (state_.compute) state_.compute->workers.finish();
     }
 
     /// A row a line: a value's elements, or a query's columns.
@@ -275,7 +276,7 @@ class OperatorFile : public ::testing::Test {
         ASSERT_EQ(p.expected.size(), 1U) << "one line of an error's text";
         try {
             const std::vector<std::string> got = rows_of(sql_of(p));
-            if (engine_.executor) engine_.executor->evaluator.workers.finish();
+            if (state_.compute) state_.compute->workers.finish();
             FAIL() << "no error, but " << got.size() << " rows";
         } catch (const Error& problem) {
             EXPECT_NE(std::string(problem.what()).find(p.expected[0]), std::string::npos)
@@ -286,7 +287,7 @@ class OperatorFile : public ::testing::Test {
     const fs::path path_;
     TemporaryFolder folder_;
     TinyModel model_;
-    Engine engine_;
+    PlanState state_;
     Connection db_;
     int64_t tensors_ = 0, used_ = 0;
 };

@@ -8,7 +8,8 @@
 #include <limits>
 
 #include "common/error.h"
-#include "runtime/program/engine.h"
+#include "runtime/compute/evaluate.h"
+#include "runtime/program/plan_state.h"
 #include "runtime/program/table.h"
 #include "sqlite/statement.h"
 
@@ -17,23 +18,23 @@ namespace {
 
 // A connection with the operators and a tensor `x` of id 1, f32[2, 40], held.
 struct Tensors {
-    Engine engine;
+    PlanState state;
     Connection db;
 
     Tensors() {
         sqlite3* raw = nullptr;
         if (sqlite3_open(":memory:", &raw) != SQLITE_OK) throw std::runtime_error("sqlite3_open");
         db.reset(raw);
-        register_operators(raw, engine.operators);
-        register_tables(raw, engine);
+        register_operators(raw, state.operators);
+        register_tables(raw, state);
         run("CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=1024)");
         run("INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset) "
             "VALUES (1, 'x', 'f32', 2, 1, 40, 160, 0)");
-        engine.arena->note_written(1, 2);
+        state.arena->note_written(1, 2);
         for (size_t i = 0; i < 80; ++i) values()[i] = static_cast<float>(i) * 0.3f - 12;
     }
 
-    float* values() { return reinterpret_cast<float*>(engine.arena->data(engine.arena->place(1))); }
+    float* values() { return reinterpret_cast<float*>(state.arena->data(state.arena->place(1))); }
 
     void run(const char* sql) {
         const Statement statement = prepare(db.get(), sql, "test");

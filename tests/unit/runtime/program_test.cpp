@@ -348,7 +348,7 @@ TEST(Program, ProgramsThatShareAnExecutorTakeTurns) {
         threads.emplace_back([&] {
             const ModelDb db(first.folder / "tiny.db");
             const auto share = [&](int, const ProgramOptions::Make&) {
-                return first.program->executor();
+                return first.program->compute();
             };
             Program program(first.folder / "plan.sql", db, {.share = share});
             for (size_t at = 0; at < tokens.size(); ++at) {
@@ -366,13 +366,13 @@ TEST(Program, TimesAreOfPassesAndAddUp) {
     for (const int threads : {1, 2}) {
         Running running(decoder, decoder.plan(), threads);
         running.logits(some_tokens(3), 3);
-        EXPECT_EQ(running.program->times().total, 0);
+        EXPECT_EQ(running.program->stats().times.total, 0);
 
         running.open({.threads = threads, .timing = true});
         running.program->verify_weights();
-        EXPECT_EQ(running.program->times().statements, 0u);
+        EXPECT_EQ(running.program->stats().times.statements, 0u);
         running.logits(some_tokens(20), 16);  // two passes, whose logits are taken 6 and 2 times
-        const PassTimes times = running.program->times();
+        const PassTimes times = running.program->stats().times;
         EXPECT_EQ(times.passes, 2u);
         EXPECT_EQ(times.tokens, 20u);
         EXPECT_EQ(times.statements, 2u * 9 + 8 * 3);
@@ -614,7 +614,7 @@ TEST(EditedPlan, ForeignStatementsAreRefusedWithTheirLine) {
         {"UPDATE tensor SET offset = 0;", "a plan may not do this here: updating tensor"},
         {"SELECT load_extension('x');", "a plan may not do this here: the function load_extension"},
         {"SELECT * FROM sqlite_master;", "a plan may not do this here: reading sqlite_master"},
-        {"SELECT content FROM message;", "a plan may not do this here: reading message"},
+        {"SELECT content FROM message;", "no such table: message"},
         {"BEGIN;", "a plan may not do this here: a transaction statement BEGIN"},
         {"EXPLAIN SELECT 1;", "a plan may not do this here: EXPLAIN"},
         {"INSERT INTO param(id) VALUES (1);", "a plan may not do this here: inserting into param"},
@@ -678,12 +678,12 @@ TEST(Program, ChatKeepsMarkupAndContentApart) {
     const TinyDecoder decoder;
     Running running(decoder, decoder.plan());
     const std::vector<ChatMessage> messages{{"system", ""}, {"user", "a</user>"}};
-    const auto fragments = running.program->render_chat(messages);
+    const auto fragments = running.program->chat().render(messages);
     std::string shown;
     for (const Fragment& fragment : fragments)
         shown += fragment.markup ? "[" + fragment.text + "]" : fragment.text;
     EXPECT_EQ(shown, "[<system>][</system>][<user>]a</user>[</user>]");
-    EXPECT_EQ(running.program->stop_pieces(), (std::vector<std::string>{"<end>", "<bye>"}));
+    EXPECT_EQ(running.program->chat().stop_pieces(), (std::vector<std::string>{"<end>", "<bye>"}));
 }
 
 TEST(ModelDatabase, DamageIsFoundAndNamed) {

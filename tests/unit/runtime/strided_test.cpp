@@ -103,17 +103,16 @@ TEST(Overlap, StoringIsRefusedOrRight) {
         const auto x = std::make_shared<TensorExpr>(from, arena.data(from), rows);
         // Rows of two sequences, one after the other, or of one.
         const int64_t first = below(2) ? rows : 1 + below(rows - 1);
-        Evaluator evaluator(1);
+        Compute compute(1);
         try {
             for (const auto& [begin, count] :
                  {std::pair{int64_t{0}, first}, {first, rows - first}}) {
                 if (count == 0) continue;
                 const auto part = std::make_shared<TensorExpr>(
                     from, arena.data(from) + begin * from.stride, count);
-                evaluate_into(evaluator, std::make_shared<ConcatExpr>(std::vector<ExprPtr>{part}),
-                              to, arena.data(to) + begin * to.stride,
-                              {begin, rows - begin - count});
-                evaluator.workers.finish();
+                evaluate_into(compute, std::make_shared<ConcatExpr>(std::vector<ExprPtr>{part}), to,
+                              arena.data(to) + begin * to.stride, {begin, rows - begin - count});
+                compute.workers.finish();
             }
         } catch (const Error&) {
             EXPECT_TRUE(share_bytes(from.bytes(), to.bytes()));

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Executor: what computes. The weights of one plan over one model, and the threads that use them,
-// shared by all programs that run it in this process.
+// TurnLock: programs that share threads and weights take turns, a pass each.
 #pragma once
 
 #include <chrono>
@@ -9,17 +8,14 @@
 #include <functional>
 #include <mutex>
 #include <set>
-#include <vector>
 
 #include "common/error.h"
 #include "common/fork.h"
-#include "runtime/compute/evaluate.h"
-#include "runtime/weights/weights.h"
 
 namespace llmsql {
 
-/// A lock that is given in the order in which it was asked for, so that programs that share an
-/// executor take turns, a pass each. Fails in a process forked from the one that made it: who has
+/// A lock that is given in the order in which it was asked for, so that programs that share a
+/// Compute take turns, a pass each. Fails in a process forked from the one that made it: who has
 /// the turn there will never give it back.
 class TurnLock {
   public:
@@ -82,21 +78,6 @@ class Turn {
 
   private:
     TurnLock& lock_;
-};
-
-/// Whoever evaluates, or has the workers do anything, holds `turn` from the first statement of a
-/// pass until the workers have finished.
-struct Executor {
-    /// Arguments as WeightPool's; `threads` 0: as many as the process may use physical cores.
-    Executor(const ModelDb& db, const std::vector<Residency>& residency, const PoolOptions& options,
-             int threads)
-        : evaluator(threads), weights(db, residency, options, evaluator.workers) {
-        evaluator.in_memory = residency.empty() || weights.io() == IoMode::map;
-    }
-
-    Evaluator evaluator;
-    WeightPool weights;
-    TurnLock turn;
 };
 
 }  // namespace llmsql

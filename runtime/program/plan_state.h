@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Engine: the state behind a running plan's tables.
+// PlanState: the state behind a running plan's tables: what init declares, what statements see.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 #include "common/error.h"
 #include "common/machine.h"
-#include "runtime/compute/executor.h"
+#include "runtime/compute/compute.h"
 #include "runtime/compute/functions.h"
 #include "runtime/state/arena.h"
 #include "runtime/state/kv_cache.h"
@@ -36,11 +36,11 @@ struct RowWindow {
 
 /// What `param` declares: the plan's catalogue.
 struct Catalogue {
-    std::shared_ptr<const ModelDb> db;   // whose parameters they are
-    std::string model;                   // the plan's name of the model
-    std::string checksum;                // and of its catalogue
-    std::vector<ParamEntry> entries;     // the rows
-    std::shared_ptr<Executor> executor;  // by hand: what its rows' data belong to, once made
+    std::shared_ptr<const ModelDb> db;  // whose parameters they are
+    std::string model;                  // the plan's name of the model
+    std::string checksum;               // and of its catalogue
+    std::vector<ParamEntry> entries;    // the rows
+    std::shared_ptr<Compute> compute;   // by hand: what its rows' data belong to, once made
 };
 
 /// What `residency` declares, of the parameters of one catalogue.
@@ -78,10 +78,17 @@ struct Current : std::shared_ptr<State> {
     bool lost = false;      // the table stands in a schema, but its rows were another's
 };
 
-/// One plan over one model. Used by one thread at a time; evaluation shares work out by itself.
-struct Engine {
-    std::shared_ptr<const ModelDb> db;   // of a program
-    std::shared_ptr<Executor> executor;  // once the plan has been found to match the database
+/// One plan over one model, as its program runs it: init declares everything once, then passes are
+/// made. PlanByHand (plan_by_hand.h) overrides what differs where a person runs the statements.
+/// Used by one thread at a time; evaluation shares work out by itself.
+struct PlanState {
+    PlanState() = default;
+    PlanState(const PlanState&) = delete;
+    PlanState& operator=(const PlanState&) = delete;
+    virtual ~PlanState() = default;
+
+    std::shared_ptr<const ModelDb> db;  // whose parameters `param` declares
+    std::shared_ptr<Compute> compute;   // once the plan has been found to match the database
     OperatorState operators;
     Current<Catalogue> params;            // made by llm_param
     Current<ResidencyPlan> residency;     // made by llm_residency
@@ -91,26 +98,28 @@ struct Engine {
     uint64_t writes = 0;                  // rows that `slot` and `kv` have taken
     std::optional<uint64_t> most_writes;  // once the statement that runs has stored its share
     bool declaring = false;               // a virtual table is telling SQLite its columns
-    bool shapes_only = false;             // reading `tensor.data` yields shapes, nothing computed
     uint64_t states = 0;                  // that tables have made so far
 
-    /// Where a person runs the plan, statement by statement, on a connection of their own: open()
-    /// opens the database when `param` is made, and what a statement stores is computed when it
-    /// ends. Tables may come and go there: ask by current() for what they have declared. Empty on a
-    /// program's own connection.
-    std::function<std::shared_ptr<const ModelDb>()> open;
-    sqlite3* connection = nullptr;  // that the tables are registered on
-    bool by_hand() const { return static_cast<bool>(open); }
+    /// The database of a `param` that is made now.
+    virtual std::shared_ptr<const ModelDb> model_db() { return db; }
+    /// Whether a table of that name is in the schema: it may have gone with a ROLLBACK, of which
+    /// tables are not told.
+    virtual bool stands(const TableName&) const { return true; }
+    /// Whether tables come and go, so that they have to hear of transactions. Fixed before
+    /// register_tables().
+    virtual bool hears_transactions() const { return false; }
+    /// What computes; null where init still declares.
+    virtual Compute* ready() { return compute.get(); }
+    /// `kv` is about to make room for what a statement stores.
+    virtual void before_append() {}
+    /// A row has been stored; its values may still have to be computed.
+    virtual void after_store(Compute&) {}
 };
-
-/// Whether a table of that name is in the schema: it may have gone with a ROLLBACK, of which tables
-/// are not told.
-bool stands(const Engine& engine, const TableName& name);
 
 /// What the tables have declared, as far as they are still there.
 template<class State>
-Current<State>& current(const Engine& engine, Current<State>& state) {
-    if (state && engine.by_hand() && !stands(engine, state.owner)) state = {};
+Current<State>& current(const PlanState& plan, Current<State>& state) {
+    if (state && !plan.stands(state.owner)) state = {};
     return state;
 }
 
@@ -124,9 +133,9 @@ void drop(Current<State>& state) {
 /// Fails where a table that stands in the schema again, or still, has lost its rows. `shown` is
 /// what is about to be used: nothing is wrong with what is older than the present state.
 template<class State>
-void require_not_lost(const Engine& engine, const Current<State>& state,
+void require_not_lost(const PlanState& plan, const Current<State>& state,
                       const std::shared_ptr<State>& shown) {
-    if (!state.lost || shown != state || (!state && !stands(engine, state.owner))) return;
+    if (!state.lost || shown != state || (!state && !plan.stands(state.owner))) return;
     fail(
         "the rows of the table {} are gone, by a DROP TABLE or CREATE that was rolled back, or "
         "with another connection: DROP TABLE it, create it again and declare its rows",
@@ -142,32 +151,32 @@ inline int64_t chunk_of(const Arena& arena) {
 
 /// Counts a row that `slot` or `kv` takes; fails where a statement stores more than there is room
 /// for.
-inline void count_write(Engine& engine) {
-    if (engine.most_writes && engine.writes >= *engine.most_writes)
+inline void count_write(PlanState& plan) {
+    if (plan.most_writes && plan.writes >= *plan.most_writes)
         fail("the statement stores more rows than there are tensors and cache layers");
-    ++engine.writes;
+    ++plan.writes;
 }
 
 /// The workers that a plan's budget leaves of those that are asked for.
-int workers_of(const Engine& engine, int threads);
+int workers_of(const PlanState& plan, int threads);
 
 /// Fails where what the tables have declared takes more than the budget that they name, as far as
 /// that can be told from them: `where` is what the message begins with. The compiler counts more
 /// (docs/memory.md); this holds for every process.
-void check_budget(const Engine& engine, const std::string& where);
+void check_budget(const PlanState& plan, const std::string& where);
 
 /// Tells the cache how long the passes are that the tensors have room for.
-void fit_cache(Engine& engine);
+void fit_cache(PlanState& plan);
 
-/// The executor of what a plan's init has declared: its model, its residency, within its budget.
+/// The Compute of what a plan's init has declared: its model, its residency, within its budget.
 /// `threads` 0: as many as the process may use physical cores. Of `pool`, what the budget leaves
 /// for reading is filled in.
 ///
 /// A process forked from this one never takes it apart: locks and conditions of threads that are
 /// missing there cannot be.
-std::shared_ptr<Executor> make_executor(const Engine& engine, int threads, PoolOptions pool);
+std::shared_ptr<Compute> make_compute(const PlanState& plan, int threads, PoolOptions pool);
 
-/// The engine's executor, made now where the plan is run by hand; fails where there is none.
-Executor& executor_of(Engine& engine);
+/// What computes the plan; fails where nothing does yet.
+Compute& compute_of(PlanState& plan);
 
 }  // namespace llmsql

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// Putting a conversation into a plan's chat section. See chat_template.h.
+#include "runtime/program/chat_template.h"
+
+#include <string_view>
+#include <utility>
+
+#include "common/error.h"
+#include "runtime/program/text_functions.h"
+
+namespace llmsql {
+namespace {
+
+constexpr size_t kLongestChat = 64 << 20;  // bytes of all that a chat section makes
+constexpr size_t kMostStops = 10000;
+
+}  // namespace
+
+ChatTemplate::ChatTemplate(const PlanFile& plan, const ModelDb& db, std::function<void()> progress)
+    : plan_(plan), model_has_template_(db.meta("tokenizer.chat_template").has_value()) {
+    if (!plan.find("chat") && !plan.find("stop")) return;
+    PlanConnection& connection = connection_.emplace(plan);
+    sqlite3* const handle = connection.handle();
+    register_text_functions(handle, [this] { connection_->sandbox().check(); });
+    if (sqlite3_exec(handle,
+                     "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)",
+                     nullptr, nullptr, nullptr) != SQLITE_OK)
+        fail("SQLite: {}", sqlite3_errmsg(handle));
+    clear_ = llmsql::prepare(handle, "DELETE FROM temp.message", "message");
+    insert_ =
+        llmsql::prepare(handle, "INSERT INTO temp.message(role, content) VALUES (?, ?)", "message");
+    connection.guard(SandboxKind::text);
+    connection.sandbox().on_progress(std::move(progress));
+    chat_ = connection.prepare_section("chat", Sandbox::Section::text);
+    stop_ = connection.prepare_section("stop", Sandbox::Section::text);
+    connection.sandbox().seal();
+    if (chat_.size() > 1) fail("{}: the section 'chat' must be one query", chat_[1].where);
+}
+
+void ChatTemplate::require() const {
+    if (exists()) return;
+    const std::string name = plan_.path.string();
+    if (model_has_template_)
+        fail(
+            "{}: has no chat section: the model's chat template is not one that llmsql knows, or "
+            "the model file left it out; write [chat] template there (docs/plan-format.md, "
+            "\"chat\") and compile it again, or give a text to go on from, not a message",
+            name);
+    fail(
+        "{}: this is a base model without a chat template: give it a text to go on from, not a "
+        "message",
+        name);
+}
+
+std::vector<Fragment> ChatTemplate::render(std::span<const ChatMessage> messages) {
+    require();
+    connection_->sandbox().rest();
+    {
+        const ResetAtExit reset(clear_.get());
+        step(clear_.get(), "message");
+    }
+    for (const ChatMessage& message : messages) {
+        const ResetAtExit reset(insert_.get());
+        int column = 0;
+        for (const std::string& text : {message.role, message.content})
+            if (sqlite3_bind_text64(insert_.get(), ++column, text.data(), text.size(),
+                                    SQLITE_TRANSIENT, SQLITE_UTF8) != SQLITE_OK)
+                fail("a message of {} bytes is too long for a chat: {} there may be", text.size(),
+                     sqlite3_limit(connection_->handle(), SQLITE_LIMIT_LENGTH, -1));
+        step(insert_.get(), "message");
+    }
+    const Prepared& query = chat_.front();
+    const ResetAtExit reset(query.statement.get());
+    connection_->sandbox().begin();
+    const auto next_row = [&] {
+        try {
+            return connection_->next_row(query);
+        } catch (const Error& error) {
+            // How a query refuses: docs/plan-format.md, "chat".
+            if (std::string_view(error.what()).find("ESCAPE expression") == std::string_view::npos)
+                throw;
+            fail(
+                "{}: the model's chat template refuses this conversation: user and assistant must "
+                "take turns, and some models take no system message",
+                query.where);
+        }
+    };
+    std::vector<Fragment> fragments;
+    size_t bytes = 0;
+    while (next_row())
+        for (int i = 0; i < sqlite3_column_count(query.statement.get()); ++i)
+            if (std::string text = column_text(query.statement.get(), i); !text.empty()) {
+                bytes += text.size();
+                if (bytes > kLongestChat)
+                    fail("{}: the chat comes to more than {} bytes", query.where, kLongestChat);
+                fragments.push_back({std::move(text), i % 2 == 0});
+            }
+    return fragments;
+}
+
+std::vector<std::string> ChatTemplate::stop_pieces() {
+    std::vector<std::string> pieces;
+    for (const Prepared& prepared : stop_) {
+        const ResetAtExit reset(prepared.statement.get());
+        connection_->sandbox().begin();
+        while (connection_->next_row(prepared)) {
+            pieces.push_back(column_text(prepared.statement.get(), 0));
+            if (pieces.size() > kMostStops)
+                fail("{}: more than {} pieces end generation", prepared.where, kMostStops);
+        }
+    }
+    return pieces;
+}
+
+}  // namespace llmsql

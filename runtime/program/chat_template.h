@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// ChatTemplate: a plan's chat and stop sections, on a connection of their own.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/program/plan_connection.h"
+#include "runtime/text/fragment.h"
+#include "runtime/weights/model_db.h"
+
+namespace llmsql {
+
+struct ChatMessage {
+    std::string role;  // "system", "user", "assistant"
+    std::string content;
+};
+
+/// What it makes depends on the messages alone: no weights, no pass. Used by one thread at a time.
+/// Every error is an llmsql::Error; one that comes from a statement starts with the plan's name and
+/// line.
+class ChatTemplate {
+  public:
+    /// `plan` outlives it. `progress`, if not null, is called now and then while its statements are
+    /// prepared or run; it may throw, to stop.
+    ChatTemplate(const PlanFile& plan, const ModelDb& db, std::function<void()> progress);
+
+    /// Whether the plan has a chat section; require() fails where it has none, saying what to do.
+    bool exists() const { return !chat_.empty(); }
+    void require() const;
+
+    /// The chat section over these messages, as fragments for the tokenizer. Fails where the plan
+    /// has none, or where it refuses the conversation.
+    std::vector<Fragment> render(std::span<const ChatMessage> messages);
+
+    /// The rows of the stop section: pieces that end an answer.
+    std::vector<std::string> stop_pieces();
+
+  private:
+    const PlanFile& plan_;
+    const bool model_has_template_;             // as its source wrote it; model.db keeps that
+    std::optional<PlanConnection> connection_;  // absent where the plan has neither section
+    Statement clear_, insert_;                  // messages
+    std::vector<Prepared> chat_, stop_;
+};
+
+}  // namespace llmsql
