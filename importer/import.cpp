@@ -141,7 +141,7 @@ Model model_from_graph(const ImportOptions& options, const Source& source, const
             continue;
         }
         RowSource rows(source, param);
-        param.type = options.weights.value_or(natural_type(rows.type()));
+        param.type = options.weights.value_or(rows.natural_type());
         if (param.type == WeightType::f16 && !rows.fits_f16()) {
             param.type = WeightType::f32;
             note(fmt::format("tensor {} has values beyond f16: stored as f32", rows.tensor().name));
@@ -167,8 +167,17 @@ void check_vocabulary(const Source& source, const Model& model, const SourceToke
 }
 
 /// Tensors that a Hugging Face model has beside its weights, or in place of a tied one.
-bool is_idle(std::string_view tensor) {
+bool is_idle_in_folder(std::string_view tensor) {
     return tensor.ends_with(".rotary_emb.inv_freq") || tensor == "lm_head.weight";
+}
+
+/// X.input_scale beside a matrix X.weight that is used: how activations may be quantised for it on
+/// some processors, which changes nothing of what the matrix is.
+bool is_input_scale(std::string_view tensor, const std::set<std::string>& used) {
+    constexpr std::string_view kEnd = ".input_scale";
+    if (!tensor.ends_with(kEnd)) return false;
+    tensor.remove_suffix(kEnd.size());
+    return used.contains(fmt::format("{}.weight", tensor));
 }
 
 /// A model that has a tensor of which the graph knows nothing computes something else than the
@@ -176,13 +185,20 @@ bool is_idle(std::string_view tensor) {
 /// embedding.
 void check_unused(const ImportOptions& options, const Source& source, const Model& model,
                   const Note& note) {
-    std::set<std::string_view> used;
-    for (const Param& param : model.params)
-        if (const auto& place = param.source(source.format())) used.insert(place->tensor);
+    std::set<std::string> used;
+    for (const Param& param : model.params) {
+        const auto& place = param.source(source.format());
+        if (!place) continue;
+        used.insert(place->tensor);
+        if (is_computed(source, param)) continue;
+        if (const SourceTensor* scale = RowSource(source, param).scale()) used.insert(scale->name);
+    }
+    const auto is_idle = [&](const std::string& tensor) {
+        return source.format() == "hf" ? is_idle_in_folder(tensor) : is_input_scale(tensor, used);
+    };
     std::vector<std::string_view> unused;
     for (const SourceTensor& tensor : source.tensors())
-        if (!used.contains(tensor.name) && !(source.format() == "hf" && is_idle(tensor.name)))
-            unused.push_back(tensor.name);
+        if (!used.contains(tensor.name) && !is_idle(tensor.name)) unused.push_back(tensor.name);
     if (unused.empty()) return;
     constexpr size_t kNamed = 3;
     const bool more = unused.size() > kNamed;
@@ -194,6 +210,70 @@ void check_unused(const ImportOptions& options, const Source& source, const Mode
     if (!options.model_file || source.format() == "hf")
         fail("{}: {}; the model is another than the graph's", source.name(), text);
     note(text);
+}
+
+std::string amount_of(uint64_t bytes) {
+    const auto value = static_cast<double>(bytes);
+    if (value >= 1e9) return fmt::format("{:.2f} GB", value / 1e9);
+    if (value >= 1e6) return fmt::format("{:.1f} MB", value / 1e6);
+    return fmt::format("{:.1f} kB", value / 1e3);
+}
+
+/// Tells of source types that have more bits a weight in the database than in the source, before it
+/// is made. That matrices are filled up to whole strips and blocks does not count.
+void note_growth(const std::vector<ParamToStore>& params, const Note& note) {
+    constexpr int64_t kCols = 256;
+    struct Growth {
+        std::string_view from, to;
+        uint64_t read = 0, held = 0;
+    };
+    std::vector<Growth> growths;
+    uint64_t read = 0, held = 0;
+    for (const ParamToStore& param : params) {
+        if (!param.rows || param.entry.shape.is_vector()) continue;
+        const GgmlTypeInfo& from = *param.rows->tensor().type;
+        const uint64_t own_read = param.rows->bytes(),
+                       own_held = param_bytes(param.entry.type, param.entry.shape);
+        read += own_read;
+        held += own_held;
+        if (static_cast<int64_t>(strip_bytes(param.entry.type, kCols)) * from.block_weights <=
+            from.block_bytes * kStripRows * kCols)
+            continue;
+        const std::string_view to = name_of(param.entry.type);
+        auto growth = std::ranges::find_if(growths, [&](const Growth& other) {
+            return other.from == from.name && other.to == to;
+        });
+        if (growth == growths.end()) growth = growths.insert(growths.end(), {from.name, to});
+        growth->read += own_read;
+        growth->held += own_held;
+    }
+    if (growths.empty()) return;
+    std::string text;
+    for (const Growth& growth : growths)
+        text += fmt::format("{}{} as {} ({} → {})", text.empty() ? "" : ", ", growth.from,
+                            growth.to, amount_of(growth.read), amount_of(growth.held));
+    note(fmt::format("larger in the database than in the source: {}; all matrices: {} → {}", text,
+                     amount_of(read), amount_of(held)));
+}
+
+/// What is to be stored of each of the model's parameters, in the order of the catalogue.
+std::vector<ParamToStore> params_of(const Source& source, const Model& model) {
+    std::vector<ParamToStore> params;
+    params.reserve(model.params.size());
+    for (const Param& param : model.params) {
+        ParamToStore& stored = params.emplace_back();
+        stored.id = static_cast<int64_t>(params.size());
+        stored.entry = param;
+        if (!is_computed(source, param)) {
+            stored.rows.emplace(source, param);
+            continue;
+        }
+        const std::vector<double>& values = param.source(source.format())->values;
+        stored.values.assign(values.begin(), values.end());
+        stored.what = fmt::format("{}: the parameter {}, which is computed from its metadata,",
+                                  source.name(), param.name);
+    }
+    return params;
 }
 
 /// What to do about a chat template that llmsql does not know.
@@ -335,15 +415,18 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     ImportResult result{.name = model.name, .bytes_in = source.bytes()};
     std::vector<ParamEntry> catalogue(model.params.begin(), model.params.end());
     uint64_t total = 0, done = 0;
-    for (const Param& param : model.params) {
-        if (!is_computed(source, param)) total += RowSource(source, param).bytes();
-        result.parameters += param.shape.row_count() * param.shape.cols;
+    std::vector<ParamToStore> params = params_of(source, model);
+    for (const ParamToStore& param : params) {
+        if (param.rows) total += param.rows->bytes();
+        result.parameters += param.entry.shape.row_count() * param.entry.shape.cols;
     }
     check_unused(options, source, model, watcher.note);
     const std::string model_text = to_toml(model);
     if (!options.model_file) check_result(source, model_text, model, graph);
 
     const std::vector<bool> positive = compiler::must_be_positive(graph, model);
+    for (size_t i = 0; i < params.size(); ++i) params[i].positive = positive[i];
+    note_growth(params, watcher.note);
     ModelWriter writer(options.output, *watcher.cancelled);
     writer.meta("model", model.name);
     writer.meta("graph", model.graph);
@@ -356,25 +439,10 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     if (jinja) writer.meta("tokenizer.chat_template", *jinja);
     for (size_t i = 0; i < catalogue.size(); ++i)
         writer.param(static_cast<int64_t>(i) + 1, catalogue[i]);
-    for (size_t i = 0; i < model.params.size(); ++i) {
-        if (is_computed(source, model.params[i])) {
-            const std::vector<double>& computed = model.params[i].source(source.format())->values;
-            const std::vector<float> values(computed.begin(), computed.end());
-            check_values(values, positive[i],
-                         fmt::format("{}: the parameter {}, which is computed from its metadata,",
-                                     source.name(), model.params[i].name));
-            writer.tile(static_cast<int64_t>(i) + 1, 0, std::as_bytes(std::span(values)), 1);
-            continue;
-        }
-        RowSource rows(source, model.params[i]);
-        store_param(
-            rows, static_cast<int64_t>(i) + 1, catalogue[i], writer,
-            [&](uint64_t bytes) {
-                done += bytes;
-                watcher.progress(done, total);
-            },
-            positive[i]);
-    }
+    store_params(params, writer, [&](uint64_t bytes) {
+        done += bytes;
+        watcher.progress(done, total);
+    });
     const InstalledPlans lost = writer.keep_plans(checksum);
     result.bytes_out = writer.finish();
     // Both files or none: what is left to do for the database cannot fill the disk, and an

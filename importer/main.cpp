@@ -153,8 +153,8 @@ int read_and_run(int argc, char** argv) {
     llmsql::describe_program(app, "llmsql-import", LLMSQL_VERSION);
     app.footer(kFooter);
     app.add_option("SRC", source,
-                   "the model to import: a GGUF file, or a folder with config.json, safetensors "
-                   "and tokenizer.json")
+                   "the model to import: a GGUF file (of a split model any part), or a folder with "
+                   "config.json, safetensors and tokenizer.json")
         ->required();
     app.add_option("-o,--output", output, "the database to write")->type_name("DB")->required();
     auto* by_model = app.add_option("--model", model, "a model file: store the model as it says")

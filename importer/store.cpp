@@ -7,8 +7,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
 #include <span>
 #include <system_error>
 #include <thread>
@@ -50,34 +55,46 @@ size_t elements_of_row<Q4Block>(int64_t cols) {
     return static_cast<size_t>(block_count(cols));
 }
 
+size_t threads_to_use() {
+    static const auto processors = static_cast<size_t>(usable_processors());
+    return processors;
+}
+
+/// Starts all of `threads` but this one; where no more are to be had, those that are do the work.
+template<class Work>
+void start_threads(size_t threads, std::vector<std::jthread>& helpers, Work work) {
+    try {
+        for (size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
+    } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {
+    }
+}
+
 /// Does task(0) … task(count - 1) on as many threads as the process may keep processors busy. What
-/// a task throws is thrown here, the first task's if several do.
+/// a task throws is thrown here, if several do the first that was.
 void in_parallel(size_t count, const std::function<void(size_t)>& task) {
     std::atomic<size_t> next = 0;
-    std::vector<std::exception_ptr> errors(count);
+    std::mutex mutex;
+    std::exception_ptr error;
     const auto work = [&] {
         for (size_t i; (i = next++) < count;) {
             try {
                 task(i);
             } catch (...) {
-                errors[i] = std::current_exception();
+                const std::lock_guard lock(mutex);
+                if (!error) error = std::current_exception();
+                next = count;
             }
         }
     };
-    static const auto processors = static_cast<size_t>(usable_processors());
     {
         std::vector<std::jthread> helpers;
-        for (size_t i = 1; i < std::min(count, processors); ++i) {
-            try {
-                helpers.emplace_back(work);
-            } catch (const std::system_error&) {
-                break;  // no more threads to be had: those that are there do the work
-            }
-        }
+        const size_t threads = std::min(count, threads_to_use());
+        helpers.reserve(threads);
+        start_threads(threads, helpers, work);
         work();
     }
-    for (const std::exception_ptr& error : errors)
-        if (error) std::rethrow_exception(error);
+    if (error) std::rethrow_exception(error);
 }
 
 /// Says why a row could not be converted.
@@ -94,52 +111,194 @@ void in_parallel(size_t count, const std::function<void(size_t)>& task) {
          name, row, *bad / static_cast<size_t>(info.block_weights));
 }
 
+/// Rows first … of a matrix, `count` of them, as strips.
 template<class Element>
-void store_matrix(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
-                  const std::function<void(uint64_t)>& progress) {
-    const int64_t rows = *entry.shape.rows, cols = entry.shape.cols;
-    const size_t strip_size = strip_bytes(entry.type, cols);
-    const int64_t rows_of_tile = tile_rows(entry.type, entry.shape);
-    std::vector<std::byte> tile;
-    for (int64_t tile_row = 0; tile_row < rows; tile_row += rows_of_tile) {
-        const int64_t tile_end = std::min(rows, tile_row + rows_of_tile);
-        const auto strips = static_cast<size_t>(strip_count(tile_end - tile_row));
-        tile.assign(strips * strip_size, std::byte{});
-        const std::byte* const read = source.read(tile_row, tile_end - tile_row);
-        in_parallel(strips, [&](size_t s) {
-            std::vector<Element> row(elements_of_row<Element>(cols));
-            std::vector<float> scratch(static_cast<size_t>(cols));
-            const int64_t first = static_cast<int64_t>(s) * kStripRows;
-            const int64_t count = std::min(kStripRows, tile_end - tile_row - first);
-            for (int64_t r = 0; r < count; ++r) {
-                const std::byte* from = read + static_cast<size_t>(first + r) * source.row_bytes();
-                if (!convert_row(source.type(), from, std::span(scratch), std::span(row)))
-                    refuse_row(source, from, tile_row + first + r, entry.type, scratch);
-                pack_row(std::span<const Element>(row), r, tile.data() + s * strip_size);
-            }
-        });
-        writer.tile(id, tile_row, tile, strips);
-        progress(source.bytes() * static_cast<uint64_t>(tile_end - tile_row) /
-                 static_cast<uint64_t>(rows));
+void fill_strips(const RowSource& source, const ParamEntry& entry, int64_t first, int64_t count,
+                 const std::byte* from, std::byte* strips) {
+    std::vector<Element> row(elements_of_row<Element>(entry.shape.cols));
+    std::vector<float> scratch(static_cast<size_t>(entry.shape.cols));
+    const size_t strip_size = strip_bytes(entry.type, entry.shape.cols);
+    for (int64_t r = 0; r < count; ++r, from += source.row_bytes()) {
+        if (!convert_row(source.type(), from, std::span(scratch), std::span(row)))
+            refuse_row(source, from, first + r, entry.type, scratch);
+        pack_row(std::span<const Element>(row), r % kStripRows,
+                 strips + static_cast<size_t>(r / kStripRows) * strip_size);
     }
 }
 
-void store_vector(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
-                  const std::function<void(uint64_t)>& progress, bool positive) {
-    std::vector<float> values(static_cast<size_t>(entry.shape.cols));
-    // Read as one row, or value by value where they are permuted.
-    const auto width = source.row_bytes() /
-                       static_cast<size_t>(info_of(source.type()).block_bytes) *
-                       static_cast<size_t>(info_of(source.type()).block_weights);
-    for (size_t at = 0; at < values.size(); at += width) {
-        const std::byte* row = source.read(static_cast<int64_t>(at / width), 1);
-        if (!convert_row(source.type(), row, {}, std::span(values).subspan(at, width)))
-            fail("tensor {} has a value that is not a finite number", source.tensor().name);
+/// A tile on its way.
+struct Tile {
+    const ParamToStore* param = nullptr;
+    int64_t first_row = 0, rows = 0;
+    size_t strips = 0, held = 0;  // bytes that it takes while it is made
+    std::vector<std::byte> data;
+    std::exception_ptr error;
+    bool is_made = false;
+
+    /// Bytes of the source that are used up by it.
+    uint64_t source_bytes() const {
+        return param->rows ? param->rows->bytes() * static_cast<uint64_t>(rows) /
+                                 static_cast<uint64_t>(param->entry.shape.row_count())
+                           : 0;
     }
-    check_values(values, positive, "tensor " + source.tensor().name);
-    writer.tile(id, 0, std::as_bytes(std::span(values)), 1);
-    progress(source.bytes());
+};
+
+void make_matrix_tile(Tile& tile) {
+    const ParamEntry& entry = tile.param->entry;
+    const RowSource& source = *tile.param->rows;
+    tile.data.resize(tile.strips * strip_bytes(entry.type, entry.shape.cols));
+    RowSource::Buffer buffer;
+    const std::byte* const from = source.read(tile.first_row, tile.rows, buffer);
+    const auto fill = [&]<class Element>(Element) {
+        fill_strips<Element>(source, entry, tile.first_row, tile.rows, from, tile.data.data());
+    };
+    switch (entry.type) {
+        case WeightType::f32:
+            return fill(float());
+        case WeightType::f16:
+            return fill(uint16_t());
+        case WeightType::q8:
+            return fill(Q8Block());
+        case WeightType::q4:
+            return fill(Q4Block());
+    }
 }
+
+void make_vector_tile(Tile& tile) {
+    const ParamToStore& param = *tile.param;
+    std::vector<float> values = param.values;
+    if (param.rows) {
+        const RowSource& source = *param.rows;
+        values.resize(static_cast<size_t>(param.entry.shape.cols));
+        // Read as one row, or value by value where they are permuted.
+        const GgmlTypeInfo& info = info_of(source.type());
+        const auto width = source.row_bytes() / static_cast<size_t>(info.block_bytes) *
+                           static_cast<size_t>(info.block_weights);
+        RowSource::Buffer buffer;
+        for (size_t at = 0; at < values.size(); at += width) {
+            const std::byte* row = source.read(static_cast<int64_t>(at / width), 1, buffer);
+            convert_row(source.type(), row, {}, std::span(values).subspan(at, width));
+        }
+    }
+    check_values(values, param.positive,
+                 param.rows ? "tensor " + param.rows->tensor().name : param.what);
+    const auto bytes = std::as_bytes(std::span(values));
+    tile.data.assign(bytes.begin(), bytes.end());
+}
+
+/// Makes tiles in their order on several threads, as far ahead of the one that is wanted as a bound
+/// on memory allows. Whoever waits for a tile makes others meanwhile, so that it does without any
+/// other thread too.
+class TileMill {
+  public:
+    explicit TileMill(std::span<const ParamToStore> params) : params_(params) {
+        helpers_.reserve(threads_to_use());
+        start_threads(threads_to_use(), helpers_, [this] { help(); });
+    }
+    ~TileMill() {
+        {
+            const std::lock_guard lock(mutex_);
+            stop_ = true;
+        }
+        changed_.notify_all();
+    }
+
+    /// The next tile, valid until the next call; null after the last. Throws what making it threw.
+    const Tile* next() {
+        std::unique_lock lock(mutex_);
+        if (current_) {
+            held_ -= current_->held;
+            current_.reset();
+            changed_.notify_all();
+        }
+        for (;;) {
+            if (!tiles_.empty() && tiles_.front()->is_made) break;
+            if (Tile* tile = begin())
+                make(*tile, lock);
+            else if (tiles_.empty())
+                return nullptr;
+            else
+                changed_.wait(lock);
+        }
+        current_ = std::move(tiles_.front());
+        tiles_.pop_front();
+        if (current_->error) std::rethrow_exception(current_->error);
+        return current_.get();
+    }
+
+  private:
+    // What tiles on their way take in all, but that one is always made.
+    static constexpr size_t kMostHeld = 24 << 20;
+
+    /// The next tile that nobody makes; null if there is none, or no room for it.
+    Tile* begin() {
+        if (stop_ || param_ == params_.size()) return nullptr;
+        const ParamToStore& param = params_[param_];
+        const ParamShape& shape = param.entry.shape;
+        auto tile = std::make_unique<Tile>();
+        tile->param = &param;
+        tile->first_row = row_;
+        tile->rows = shape.is_vector()
+                         ? 1
+                         : std::min(tile_rows(param.entry.type, shape), *shape.rows - row_);
+        tile->strips = shape.is_vector() ? 1 : static_cast<size_t>(strip_count(tile->rows));
+        const size_t stored = shape.is_vector()
+                                  ? param_bytes(param.entry.type, shape)
+                                  : tile->strips * strip_bytes(param.entry.type, shape.cols);
+        const size_t read =
+            param.rows ? static_cast<size_t>(tile->rows) * param.rows->row_bytes() : 0;
+        tile->held = stored + 2 * read + 2 * sizeof(float) * static_cast<size_t>(shape.cols);
+        if (held_ > 0 && held_ + tile->held > kMostHeld) return nullptr;
+        tiles_.push_back(std::move(tile));
+        held_ += tiles_.back()->held;
+        row_ += tiles_.back()->rows;
+        if (row_ == shape.row_count()) {
+            row_ = 0;
+            ++param_;
+        }
+        return tiles_.back().get();
+    }
+
+    void make(Tile& tile, std::unique_lock<std::mutex>& lock) {
+        lock.unlock();
+        try {
+            if (tile.param->entry.shape.is_vector())
+                make_vector_tile(tile);
+            else
+                make_matrix_tile(tile);
+        } catch (...) {
+            tile.error = std::current_exception();
+        }
+        lock.lock();
+        tile.is_made = true;
+        changed_.notify_all();
+    }
+
+    void help() {
+        std::unique_lock lock(mutex_);
+        try {
+            while (!stop_ && param_ < params_.size()) {
+                if (Tile* tile = begin())
+                    make(*tile, lock);
+                else
+                    changed_.wait(lock);
+            }
+        } catch (const std::bad_alloc&) {
+            // No room for a tile's place: whoever waits for it meets that too, and says so.
+        }
+    }
+
+    std::span<const ParamToStore> params_;
+    std::mutex mutex_;
+    std::condition_variable changed_;  // a tile is made, or written, or all ends
+    size_t param_ = 0;                 // of the next tile that nobody has begun
+    int64_t row_ = 0;
+    size_t held_ = 0;
+    bool stop_ = false;
+    std::deque<std::unique_ptr<Tile>> tiles_;  // begun, in order
+    std::unique_ptr<Tile> current_;
+    std::vector<std::jthread> helpers_;  // last: they end before what they use
+};
 
 constexpr double kMostRows = 1e15;  // numbers up to there are whole in both types
 
@@ -183,6 +342,7 @@ RowSource::RowSource(const Source& source, const Param& param) {
     parts_ = place->parts;
     part_ = place->part.value_or(0);
     apply_transform(*place);
+    if (param.shape.rows) take_scale(source);
     source_row_bytes_ = static_cast<size_t>(ggml_row_bytes(source_type_, cols_));
     row_bytes_ = static_cast<size_t>(ggml_row_bytes(type_, cols_));
 }
@@ -204,6 +364,29 @@ void RowSource::apply_transform(const ParamSource& place) {
     } else {
         fail("{}: the graph's transform {} is not known here", where_, place.transform);
     }
+}
+
+/// llama.cpp multiplies what a matrix X.weight gives with X.scale, if the file has it (load_tensors
+/// in llama-model.cpp, "generic pass"): one number, or one for each of the matrices in X.
+void RowSource::take_scale(const Source& source) {
+    constexpr std::string_view kWeight = ".weight";
+    if (source.format() != "gguf" || !tensor_->name.ends_with(kWeight)) return;
+    const std::string stem = tensor_->name.substr(0, tensor_->name.size() - kWeight.size());
+    const SourceTensor* const scale = source.find_tensor(stem + ".scale");
+    if (!scale || scale->type->has_blocks()) return;
+    const std::vector<int64_t> shape = essential(scale->shape);
+    if (shape != std::vector<int64_t>{1} && shape != std::vector<int64_t>{parts_}) return;
+    const auto type = static_cast<GgmlType>(scale->type->number);
+    std::vector<std::byte> bytes(scale->bytes);
+    scale->file->read(scale->offset, bytes.data(), bytes.size());
+    std::vector<float> values(static_cast<size_t>(shape[0]));
+    dequantize_row(type, bytes.data(), std::span(values));
+    const float value = values[values.size() == 1 ? 0 : static_cast<size_t>(part_)];
+    if (!std::isfinite(value))
+        fail("{}: tensor {} has a value that is not a finite number", source.name(), scale->name);
+    scale_ = scale;
+    times_ = value;
+    type_ = GgmlType::f32;
 }
 
 /// Of a vector each value becomes a row.
@@ -234,47 +417,60 @@ int64_t RowSource::source_row(int64_t row) const {
     return part_ * rows_ + head * d + 2 * i + half;
 }
 
-const std::byte* RowSource::read(int64_t first, int64_t count) {
+const std::byte* RowSource::read(int64_t first, int64_t count, Buffer& buffer) const {
     const auto offset = [&](int64_t row) {
         return tensor_->offset + static_cast<uint64_t>(row) * source_row_bytes_;
     };
-    buffer_.resize(static_cast<size_t>(count) * source_row_bytes_);
+    buffer.read.resize(static_cast<size_t>(count) * source_row_bytes_);
     if (heads_ == 0) {
-        tensor_->file->read(offset(source_row(first)), buffer_.data(), buffer_.size());
+        tensor_->file->read(offset(source_row(first)), buffer.read.data(), buffer.read.size());
     } else {
         for (int64_t r = 0; r < count; ++r)
             tensor_->file->read(offset(source_row(first + r)),
-                                buffer_.data() + static_cast<size_t>(r) * source_row_bytes_,
+                                buffer.read.data() + static_cast<size_t>(r) * source_row_bytes_,
                                 source_row_bytes_);
     }
-    if (!plus_) return buffer_.data();
-    shift(count);
-    return shifted_.data();
+    if (!plus_ && !times_) return buffer.read.data();
+    change(count, buffer);
+    return buffer.changed.data();
 }
 
-void RowSource::shift(int64_t count) {
-    shifted_.resize(static_cast<size_t>(count) * row_bytes_);
+void RowSource::change(int64_t count, Buffer& buffer) const {
+    buffer.changed.resize(static_cast<size_t>(count) * row_bytes_);
     std::vector<float> row(static_cast<size_t>(cols_));
     for (size_t r = 0; r < static_cast<size_t>(count); ++r) {
-        dequantize_row(source_type_, buffer_.data() + r * source_row_bytes_, std::span(row));
-        for (float& value : row) value += *plus_;
-        std::memcpy(shifted_.data() + r * row_bytes_, row.data(), row_bytes_);
+        dequantize_row(source_type_, buffer.read.data() + r * source_row_bytes_, std::span(row));
+        if (times_)
+            for (float& value : row) value *= *times_;
+        if (plus_)
+            for (float& value : row) value += *plus_;
+        std::memcpy(buffer.changed.data() + r * row_bytes_, row.data(), row_bytes_);
     }
 }
 
-bool RowSource::fits_f16() {
+bool RowSource::fits_f16() const {
     if (type_ == GgmlType::f16) return true;
-    std::vector<float> row(static_cast<size_t>(cols_));
-    for (int64_t first = 0; first < rows_; first += kStripRows) {
-        const int64_t count = std::min(kStripRows, rows_ - first);
-        const std::byte* from = read(first, count);
-        for (int64_t r = 0; r < count; ++r) {
-            dequantize_row(type_, from + static_cast<size_t>(r) * row_bytes_, std::span(row));
+    constexpr size_t kReadAtOnce = 1 << 20;
+    const auto step = std::max<int64_t>(1, static_cast<int64_t>(kReadAtOnce / row_bytes_));
+    std::atomic<bool> fits = true;
+    in_parallel(static_cast<size_t>((rows_ + step - 1) / step), [&](size_t part) {
+        if (!fits) return;
+        const int64_t first = static_cast<int64_t>(part) * step,
+                      count = std::min(step, rows_ - first);
+        Buffer buffer;
+        const std::byte* from = read(first, count, buffer);
+        std::vector<float> row(static_cast<size_t>(cols_));
+        for (int64_t r = 0; r < count; ++r, from += row_bytes_) {
+            dequantize_row(type_, from, std::span(row));
             for (const float value : row)
-                if ((f32_to_f16(value) & 0x7fff) >= 0x7c00) return false;
+                if ((f32_to_f16(value) & 0x7fff) >= 0x7c00) fits = false;
         }
-    }
-    return true;
+    });
+    return fits;
+}
+
+WeightType RowSource::natural_type() const {
+    return llmsql::natural_type(times_ ? source_type_ : type_);
 }
 
 WeightType natural_type(GgmlType type) {
@@ -291,25 +487,12 @@ void check_values(std::span<const float> values, bool positive, const std::strin
     }
 }
 
-void store_param(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
-                 const std::function<void(uint64_t)>& progress, bool positive) {
-    if (entry.shape.is_vector()) {
-        store_vector(source, id, entry, writer, progress, positive);
-        return;
-    }
-    switch (entry.type) {
-        case WeightType::f32:
-            store_matrix<float>(source, id, entry, writer, progress);
-            return;
-        case WeightType::f16:
-            store_matrix<uint16_t>(source, id, entry, writer, progress);
-            return;
-        case WeightType::q8:
-            store_matrix<Q8Block>(source, id, entry, writer, progress);
-            return;
-        case WeightType::q4:
-            store_matrix<Q4Block>(source, id, entry, writer, progress);
-            return;
+void store_params(std::span<const ParamToStore> params, ModelWriter& writer,
+                  const std::function<void(uint64_t)>& progress) {
+    TileMill mill(params);
+    while (const Tile* tile = mill.next()) {
+        writer.tile(tile->param->id, tile->first_row, tile->data, tile->strips);
+        progress(tile->source_bytes());
     }
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,19 +47,33 @@ class RowSource {
     /// Bytes of one row as read() gives it.
     size_t row_bytes() const { return row_bytes_; }
 
-    /// Rows first … first + count - 1, row_bytes() each, valid until the next call.
-    const std::byte* read(int64_t first, int64_t count);
+    /// How `--weights auto` stores it; f16 only where the values fit.
+    WeightType natural_type() const;
+
+    /// What rows are read into.
+    struct Buffer {
+        std::vector<std::byte> read, changed;
+    };
+
+    /// Rows first … first + count - 1, row_bytes() each, valid until the buffer's next use.
+    /// Thread-safe, each thread with a buffer of its own.
+    const std::byte* read(int64_t first, int64_t count, Buffer& buffer) const;
 
     /// Whether f16 can hold every value, if only rounded. Reads the whole tensor, unless its type
     /// says it all.
-    bool fits_f16();
+    bool fits_f16() const;
+
+    /// The tensor X.scale that stands beside a matrix X.weight, if there is one: a number, or one a
+    /// part, that all values are multiplied with. NVFP4 has them.
+    const SourceTensor* scale() const { return scale_; }
 
   private:
     void take_slice(const ParamSource& place, const Param& param);
     void apply_transform(const ParamSource& place);
     void split_vector();
+    void take_scale(const Source& source);
     int64_t source_row(int64_t row) const;
-    void shift(int64_t count);
+    void change(int64_t count, Buffer& buffer) const;
 
     const SourceTensor* tensor_ = nullptr;
     std::string where_;  // "file: tensor blk.0.attn_q.weight", for messages
@@ -68,18 +83,29 @@ class RowSource {
     int64_t first_ = 0, whole_ = 1;  // of a matrix of whole_ rows, those from first_ on
     size_t source_row_bytes_ = 0, row_bytes_ = 0;
     int64_t heads_ = 0;  // to unpermute; 0: rows are in order
-    std::optional<float> plus_;
-    std::vector<std::byte> buffer_, shifted_;
+    const SourceTensor* scale_ = nullptr;
+    std::optional<float> plus_, times_;
 };
 
 /// How `--weights auto` stores a matrix of a source type; f16 only where the values fit.
 WeightType natural_type(GgmlType type);
 
-/// Writes the tiles of parameter `id`. `progress` is told the source's bytes as they are used up.
-/// Fails, naming the tensor, if the parameter's type cannot hold a value, or, of a vector that must
-/// be `positive`, if one is not above 0.
-void store_param(RowSource& source, int64_t id, const ParamEntry& entry, ModelWriter& writer,
-                 const std::function<void(uint64_t bytes)>& progress, bool positive = false);
+/// A parameter to be stored under an id: rows of a source, or a vector's values.
+struct ParamToStore {
+    int64_t id = 0;
+    ParamEntry entry;
+    bool positive = false;  // all values must be above 0
+    std::optional<RowSource> rows;
+    std::vector<float> values;  // without rows
+    std::string what;           // the values are, to begin messages with
+};
+
+/// Writes the tiles of all parameters, in order, as one thread would: they are made by as many as
+/// the process may keep processors busy, some ahead of those that are written. `progress` is told
+/// the source's bytes as they are used up. Fails, naming the tensor, if a parameter's type cannot
+/// hold a value, or, of a vector that must be positive, if one is not above 0.
+void store_params(std::span<const ParamToStore> params, ModelWriter& writer,
+                  const std::function<void(uint64_t bytes)>& progress);
 
 /// Fails unless all values are finite, and above 0 where they must be `positive`. `what` begins the
 /// message.

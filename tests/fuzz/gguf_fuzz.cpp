@@ -45,11 +45,12 @@ void read_rows(const Gguf& gguf) {
             }
             param.gguf = source;
             answers([&] {
-                RowSource rows(gguf, param);
+                const RowSource rows(gguf, param);
+                RowSource::Buffer buffer;
                 if (param.shape.is_vector())
-                    rows.read(0, 1);
+                    rows.read(0, 1, buffer);
                 else
-                    rows.read(*param.shape.rows - 1, 1);
+                    rows.read(*param.shape.rows - 1, 1, buffer);
                 rows.fits_f16();
             });
         }

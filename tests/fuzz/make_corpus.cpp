@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "importer/ggml_types.h"
 #include "runtime/session/session.h"
 #include "tests/faults/tiny_model_open.h"
 #include "tests/fuzz/tiny_program.h"
@@ -45,7 +46,12 @@ void make_gguf() {
             .text("tokenizer.ggml.pre", "gpt-2")
             .texts("tokenizer.ggml.merges", {"a b"})
             .build());
-    put("gguf", "k", test::GgufBuilder().tensor("k", {256}, 12, std::string(144, '\3')).build());
+    test::GgufBuilder types;  // a row of each
+    for (uint32_t number = 0; number < 100; ++number)
+        if (const GgmlTypeInfo* type = find_ggml_type(number))
+            types.tensor(std::string(type->name), {static_cast<uint64_t>(type->block_weights)},
+                         number, std::string(static_cast<size_t>(type->block_bytes), '\3'));
+    put("gguf", "types", types.build());
 }
 
 void make_safetensors() {

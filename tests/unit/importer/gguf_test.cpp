@@ -145,6 +145,50 @@ TEST_F(GgufTest, SurvivesEveryDamagedByte) {
     EXPECT_GT(refused, 500);
 }
 
+// And of a model in two parts, whichever is damaged and whichever is named.
+TEST_F(GgufTest, SurvivesEveryDamagedByteOfAPart) {
+    const auto part = [](int64_t no) {
+        GgufBuilder builder = no == 0 ? small() : GgufBuilder();
+        if (no == 1) builder.tensor("second", {2}, 0, bytes_of(std::vector<float>{1, 2}));
+        builder.raw_key("split.no", 2, bytes_of(static_cast<uint16_t>(no)))
+            .raw_key("split.count", 2, bytes_of(uint16_t{2}))
+            .raw_key("split.tensors.count", 5, bytes_of(int32_t{3}));
+        return builder.build();
+    };
+    const std::array whole{part(0), part(1)};
+    const std::array names{"m-00001-of-00002.gguf", "m-00002-of-00002.gguf"};
+    const auto error = [&](size_t named) {
+        const std::string error = error_of([&] {
+            const Gguf gguf(folder_ / names[named]);
+            float value = 0;
+            const SourceTensor* second = gguf.find_tensor("second");
+            if (second) second->file->read(second->offset, &value, sizeof value);
+        });
+        EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+        return error;
+    };
+    for (const size_t damaged : {0, 1}) {
+        folder_.write(names[1 - damaged], whole[1 - damaged]);
+        folder_.write(names[damaged], whole[damaged]);
+        for (const size_t named : {0, 1}) EXPECT_EQ(error(named), "");
+        int refused = 0;
+        for (size_t at = 0; at < whole[damaged].size(); ++at) {
+            for (const unsigned char value : {0x00, 0x01, 0x7f, 0xff}) {
+                std::string content = whole[damaged];
+                content[at] = static_cast<char>(value);
+                folder_.write(names[damaged], content);
+                for (const size_t named : {0, 1})
+                    if (!error(named).empty()) ++refused;
+            }
+        }
+        EXPECT_GT(refused, 500);
+        for (size_t length = 0; length < whole[damaged].size(); length += 7) {
+            folder_.write(names[damaged], whole[damaged].substr(0, length));
+            for (const size_t named : {0, 1}) ASSERT_NE(error(named), "") << length;
+        }
+    }
+}
+
 TEST_F(GgufTest, RefusesWhatIsNoGguf) {
     EXPECT_CONTAINS(error_for(""), "is not a GGUF file");
     EXPECT_CONTAINS(error_for("SQLite format 3"), "is not a GGUF file");

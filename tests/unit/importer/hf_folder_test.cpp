@@ -161,9 +161,9 @@ TEST_F(HfFolderTest, ItsTensorsAreStoredAsAGgufsAre) {
     const std::atomic<bool> cancelled = false;
     for (const char* name : {"f32", "f16", "bf16"}) {
         param.hf = ParamSource{name, "plus", {1}};
-        RowSource source(folder, param);
+        const std::vector<ParamToStore> params{{1, param, false, RowSource(folder, param), {}, ""}};
         ModelWriter writer(folder_ / "x.db", cancelled);
-        store_param(source, 1, param, writer, [](uint64_t) {});
+        store_params(params, writer, [](uint64_t) {});
         writer.finish();
         writer.publish();
         EXPECT_EQ(Sql(folder_ / "x.db").blob("SELECT data FROM llm_tile"),

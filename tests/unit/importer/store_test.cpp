@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <limits>
+#include <set>
 
+#include "common/files.h"
 #include "common/half.h"
 #include "importer/dequantize.h"
 #include "importer/gguf.h"
@@ -48,13 +51,8 @@ class StoreTest : public testing::Test {
     std::vector<std::vector<float>> stored_part(const GgufBuilder& builder, const Param& param,
                                                 bool is_whole = false) {
         const Gguf gguf(folder_.write("x.gguf", builder.build()));
-        RowSource source(gguf, param);
-        uint64_t progress = 0;
-        ModelWriter writer(folder_ / "x.db", cancelled_);
-        writer.param(1, param);
-        store_param(source, 1, param, writer, [&](uint64_t bytes) { progress += bytes; });
-        writer.finish();
-        writer.publish();
+        const RowSource source(gguf, param);
+        const uint64_t progress = store({{1, param, false, source, {}, ""}});
         EXPECT_LE(progress, source.bytes());
         EXPECT_GE(progress + 100, source.bytes());
         EXPECT_EQ(source.bytes() == source.tensor().bytes, is_whole);
@@ -74,6 +72,17 @@ class StoreTest : public testing::Test {
                 strips + static_cast<size_t>(r / 16) * strip_bytes(param.type, param.shape.cols),
                 param.shape.cols, r % 16));
         return rows;
+    }
+
+    /// Makes x.db of the parameters; the bytes of the source that this used up by its own account.
+    uint64_t store(const std::vector<ParamToStore>& params) {
+        uint64_t progress = 0;
+        ModelWriter writer(folder_ / "x.db", cancelled_);
+        for (const ParamToStore& param : params) writer.param(param.id, param.entry);
+        store_params(params, writer, [&](uint64_t bytes) { progress += bytes; });
+        writer.finish();
+        writer.publish();
+        return progress;
     }
 
     std::string error_for(const GgufBuilder& builder, const Param& param) {
@@ -144,11 +153,7 @@ TEST_F(StoreTest, CutsTilesBetweenStrips) {
     builder.tensor("m", {1024, 100}, kF32, bytes_of(count(102400)));
     const Param param = matrix("m", 100, 1024, WeightType::f32);
     const Gguf gguf(folder_.write("x.gguf", builder.build()));
-    RowSource source(gguf, param);
-    ModelWriter writer(folder_ / "x.db", cancelled_);
-    store_param(source, 1, param, writer, [](uint64_t) {});
-    writer.finish();
-    writer.publish();
+    store({{1, param, false, RowSource(gguf, param), {}, ""}});
     const Sql sql(folder_ / "x.db");
     EXPECT_EQ(
         sql.text("SELECT id, param, first_row, length(checksums), length(data) FROM llm_tile"),
@@ -268,7 +273,7 @@ TEST_F(StoreTest, NoTypeIsRefused) {
                     const auto [low, high] = std::ranges::minmax(block);
                     const float spread = std::max(high, 0.0f) - std::min(low, 0.0f);
                     ASSERT_NEAR(rows[r][c], expected[r][c],
-                                spread * (held == WeightType::q4 ? 0.05f : 0.005f) + 0x1p-24f)
+                                spread * (held == WeightType::q4 ? 0.15f : 0.005f) + 0x1p-24f)
                         << info->name << " as " << name_of(held);
                 }
         }
@@ -301,6 +306,129 @@ TEST_F(StoreTest, SaysWhereAScaleIsNoNumber) {
     builder.tensor("m", {8, 3}, kF32, bytes_of(values));
     EXPECT_CONTAINS(error_of([&] { stored(builder, matrix("m", 3, 8, WeightType::q8)); }),
                     "tensor m: row 1 has a value that is not a finite number, in column 2");
+}
+
+// Whatever thread makes a tile: ids and rows rise in the order of the parameters, of which some
+// have hundreds of tiles, some are vectors, some are computed; and the file is the same each time.
+TEST_F(StoreTest, TilesAreInOrder) {
+    GgufBuilder builder;
+    std::vector<ParamToStore> params;
+    for (size_t i = 0; i < 24; ++i) {
+        const uint64_t cols = 256 << i % 4, rows = i % 5 == 0 ? 3000 : 1 + i * 7;
+        builder.tensor("m" + std::to_string(i), {cols, rows}, kF16,
+                       bytes_of(std::vector<uint16_t>(cols * rows, static_cast<uint16_t>(i))));
+        builder.tensor("v" + std::to_string(i), {cols}, kF32, bytes_of(count(cols)));
+    }
+    const Gguf gguf(folder_.write("x.gguf", builder.build()));
+    uint64_t bytes = 0;
+    for (const SourceTensor& tensor : gguf.tensors()) {
+        const bool is_matrix = tensor.name[0] == 'm';
+        Param param = is_matrix ? matrix(tensor.name, tensor.shape[0], tensor.shape[1],
+                                         params.size() % 3 == 0 ? WeightType::f32 : WeightType::q8)
+                                : vector(tensor.name, tensor.shape[0]);
+        param.name = tensor.name;
+        const auto id = static_cast<int64_t>(params.size()) + 1;
+        params.push_back({id, param, false, RowSource(gguf, param), {}, ""});
+        bytes += tensor.bytes;
+        if (params.size() % 7 != 0) continue;
+        Param computed = vector("", 3);
+        computed.name = "c" + std::to_string(id);
+        params.push_back({id + 1, computed, true, std::nullopt, {1, 2, 3}, "c"});
+    }
+    std::set<std::string> contents;
+    for (int run = 0; run < 4; ++run) {
+        const uint64_t progress = store(params);
+        EXPECT_LE(progress, bytes);
+        EXPECT_GE(progress + 4000, bytes);  // a tile's part is rounded down
+        contents.insert(read_file(folder_ / "x.db"));
+        std::filesystem::remove(folder_ / "x.db");
+    }
+    EXPECT_EQ(contents.size(), 1u);
+    folder_.write("x.db", *contents.begin());
+    const Sql sql(folder_ / "x.db");
+    EXPECT_EQ(sql.text("SELECT count(*) FROM (SELECT *, lag(param) OVER (ORDER BY id) AS p, "
+                       "lag(first_row) OVER (ORDER BY id) AS r FROM llm_tile) "
+                       "WHERE param < p OR (param = p AND first_row <= r)"),
+              "0");
+    EXPECT_EQ(sql.text("SELECT count(DISTINCT param) FROM llm_tile"),
+              std::to_string(params.size()));
+    // Each tile is of its parameter.
+    for (size_t i = 0; i < params.size(); ++i) {
+        if (params[i].entry.name[0] != 'm' || params[i].entry.type != WeightType::f32) continue;
+        const std::string first =
+            sql.blob("SELECT data FROM llm_tile WHERE param = " + std::to_string(i + 1) +
+                     " ORDER BY first_row LIMIT 1");
+        float value = 0;
+        std::memcpy(&value, first.data(), sizeof value);
+        EXPECT_EQ(value,
+                  f16_to_f32(static_cast<uint16_t>(std::stoi(params[i].entry.name.substr(1)))));
+    }
+}
+
+// Of several errors, made at the same time, the first in the order of tiles is told.
+TEST_F(StoreTest, TheFirstErrorIsTold) {
+    GgufBuilder builder;
+    for (const int i : {0, 1, 2}) {
+        std::vector<float> values(1024 * 400);
+        if (i > 0) values[1024 * 200] = std::numeric_limits<float>::infinity();
+        if (i > 0) values[1024 * 399] = std::numeric_limits<float>::infinity();
+        builder.tensor("m" + std::to_string(i), {1024, 400}, kF32, bytes_of(values));
+    }
+    const Gguf gguf(folder_.write("x.gguf", builder.build()));
+    std::vector<ParamToStore> params;
+    for (const int i : {0, 1, 2}) {
+        Param param = matrix("m" + std::to_string(i), 400, 1024, WeightType::q8);
+        param.name = "m" + std::to_string(i);
+        params.push_back({i + 1, param, false, RowSource(gguf, param), {}, ""});
+    }
+    for (int run = 0; run < 5; ++run)
+        EXPECT_CONTAINS(error_of([&] { store(params); }), "tensor m1: row 200 has a value that");
+    params[0] = {1, vector("", 2), true, std::nullopt, {1, -1}, "what is computed"};
+    EXPECT_CONTAINS(error_of([&] { store(params); }), "what is computed: its element 1 is -1");
+}
+
+// A matrix X.weight times X.scale: of one number, or one a part. (llama.cpp multiplies the product
+// with it, whatever the matrix's type.)
+TEST_F(StoreTest, MultipliesWithTheTensorsScale) {
+    constexpr uint32_t kNvfp4 = 40;
+    std::vector<uint8_t> blocks(4 * 36);
+    for (size_t i = 0; i < blocks.size(); ++i)
+        blocks[i] = static_cast<uint8_t>(i % 36 < 4 ? 0x30 + i % 36 * 4 : i * 37);
+    std::vector<float> plain(4 * 64);
+    dequantize_row(GgmlType::nvfp4, reinterpret_cast<std::byte*>(blocks.data()), std::span(plain));
+    GgufBuilder builder;
+    builder.tensor("a.weight", {64, 4}, kNvfp4, bytes_of(blocks))
+        .tensor("a.scale", {1}, kF32, bytes_of(std::vector<float>{0.3f}))
+        .tensor("e.weight", {64, 2, 2}, kNvfp4, bytes_of(blocks))
+        .tensor("e.scale", {2}, kF32, bytes_of(std::vector<float>{0.7f, -3}))
+        .tensor("f.weight", {64, 4}, kF32, bytes_of(plain))
+        .tensor("f.scale", {1}, kF16, bytes_of(f32_to_f16(0.5f)))
+        .tensor("other.weight", {64, 4}, kNvfp4, bytes_of(blocks))
+        .tensor("other.scale", {64}, kF32, bytes_of(count(64)))
+        .tensor("bad.weight", {64, 4}, kNvfp4, bytes_of(blocks))
+        .tensor("bad.scale", {1}, kF32, bytes_of(std::numeric_limits<float>::infinity()));
+    const auto check = [&](const std::vector<std::vector<float>>& rows, size_t first, float scale) {
+        for (size_t r = 0; r < rows.size(); ++r)
+            for (size_t c = 0; c < 64; ++c)
+                ASSERT_EQ(rows[r][c], plain[(first + r) * 64 + c] * scale) << r << ", " << c;
+    };
+    check(stored(builder, matrix("a.weight", 4, 64, WeightType::f32)), 0, 0.3f);
+    check(stored(builder, matrix("f.weight", 4, 64, WeightType::f32)), 0, 0.5f);
+    check(stored(builder, matrix("other.weight", 4, 64, WeightType::f32)), 0, 1);
+    for (const int part : {0, 1}) {
+        Param expert = matrix("e.weight", 2, 64, WeightType::f32);
+        expert.gguf->part = part;
+        expert.gguf->parts = 2;
+        check(stored_part(builder, expert), static_cast<size_t>(part) * 2, part == 0 ? 0.7f : -3);
+    }
+    EXPECT_CONTAINS(error_for(builder, matrix("bad.weight", 4, 64, WeightType::f32)),
+                    "tensor bad.scale has a value that is not a finite number");
+    const Gguf gguf(folder_.write("x.gguf", builder.build()));
+    const RowSource scaled(gguf, matrix("a.weight", 4, 64, WeightType::q8));
+    ASSERT_TRUE(scaled.scale());
+    EXPECT_EQ(scaled.scale()->name, "a.scale");
+    EXPECT_EQ(scaled.natural_type(), natural_type(GgmlType::nvfp4));
+    EXPECT_EQ(RowSource(gguf, matrix("other.weight", 4, 64, WeightType::q8)).scale(), nullptr);
 }
 
 TEST_F(StoreTest, FindsWhatF16CannotHold) {
