@@ -47,11 +47,6 @@ Descriptor::~Descriptor() {
     if (fd_ >= 0) ::close(fd_);
 }
 
-std::string sqlite_name(const std::filesystem::path& path) {
-    std::string name = path.string();
-    return name.starts_with("file:") ? "./" + name : name;
-}
-
 std::filesystem::file_status status_of(const std::filesystem::path& path) {
     std::error_code error;
     const std::filesystem::file_status status = std::filesystem::status(path, error);

@@ -31,9 +31,6 @@ class Descriptor {
     int fd_;
 };
 
-/// A file's name as sqlite3_open_v2() is to be given it, which takes "file:…" for a URI.
-std::string sqlite_name(const std::filesystem::path& path);
-
 /// The content of a regular file. Errors name the path: not found, a directory, unreadable. Read
 /// through SharedFile: a database's locks stay, whoever in this process holds them.
 std::string read_file(const std::filesystem::path& path);

@@ -15,7 +15,7 @@ target_sources(llmsql_compiler PRIVATE
 add_executable(llmsqlc main.cpp install/install.cpp)
 set_source_files_properties(main.cpp PROPERTIES COMPILE_OPTIONS
                             "$<$<CONFIG:Release>:-O1>")  # CLI11 takes its time
-target_link_libraries(llmsqlc PRIVATE llmsql_compiler CLI11::CLI11 PkgConfig::SQLITE3)
+target_link_libraries(llmsqlc PRIVATE llmsql_compiler llmsql_sqlite llmsql_linked_sqlite CLI11::CLI11)
 target_compile_definitions(llmsqlc PRIVATE
   LLMSQL_VERSION="${PROJECT_VERSION}"
   LLMSQL_GRAPHS="${CMAKE_INSTALL_FULL_DATADIR}/llmsql/graphs")

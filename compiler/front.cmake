@@ -29,6 +29,6 @@ target_sources(llmsql_compiler PRIVATE
   parse/ast_text.cpp parse/source.cpp
   check/check.cpp check/declarations.cpp check/dimension.cpp check/expressions.cpp
   check/forward.cpp check/scalar.cpp check/signature.cpp
-  model/instance.cpp model/load.cpp model/model_file.cpp model/to_toml.cpp
-  lower/lower.cpp)
+  model/instance.cpp model/model_file.cpp
+  lower/lower.cpp load/load.cpp load/to_toml.cpp)
 target_link_libraries(llmsql_compiler PRIVATE ${ANTLR4_RUNTIME} tomlplusplus::tomlplusplus)

@@ -22,8 +22,8 @@
 #include "compiler/emit/memory_page.h"
 #include "compiler/emit/operators_page.h"
 #include "compiler/install/install.h"
+#include "compiler/load/load.h"
 #include "compiler/memory/byte_size.h"
-#include "compiler/model/load.h"
 #include "compiler/page/compiled_json.h"
 
 namespace {

@@ -2,10 +2,8 @@
 // Hashing tables row by row. See model_digest.h.
 #include "database/model_digest.h"
 
-#include <memory>
-
-#include "common/error.h"
 #include "common/row_digest.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {
@@ -19,22 +17,20 @@ std::string query_of(std::string_view table) {
     return "SELECT key, value FROM llm_meta WHERE key <> 'digest.llm_meta' ORDER BY key";
 }
 
-std::string_view bytes_of(sqlite3_stmt* row, int column, const void* data) {
-    const auto bytes = static_cast<size_t>(sqlite3_column_bytes(row, column));
-    return bytes == 0 ? std::string_view()
-                      : std::string_view(static_cast<const char*>(data), bytes);
+std::string_view text_of(Bytes bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-void add_value(RowDigest& digest, sqlite3_stmt* row, int column) {
-    switch (sqlite3_column_type(row, column)) {
+void add_value(RowDigest& digest, const Query& row, int column) {
+    switch (sqlite3_column_type(row.raw(), column)) {
         case SQLITE_INTEGER:
-            return digest.add_integer(sqlite3_column_int64(row, column));
+            return digest.add_integer(row.as_integer(column));
         case SQLITE_FLOAT:
-            return digest.add_real(sqlite3_column_double(row, column));
+            return digest.add_real(row.as_real(column));
         case SQLITE_TEXT:
-            return digest.add_text(bytes_of(row, column, sqlite3_column_text(row, column)));
+            return digest.add_text(text_of(row.as_bytes(column)));
         case SQLITE_BLOB:
-            return digest.add_blob(bytes_of(row, column, sqlite3_column_blob(row, column)));
+            return digest.add_blob(text_of(row.as_bytes(column)));
         default:
             return digest.add_null();
     }
@@ -42,18 +38,12 @@ void add_value(RowDigest& digest, sqlite3_stmt* row, int column) {
 
 }  // namespace
 
-std::string table_digest(sqlite3* db, std::string_view table, std::string_view where) {
-    sqlite3_stmt* raw = nullptr;
-    int code = sqlite3_prepare_v2(db, query_of(table).c_str(), -1, &raw, nullptr);
-    const std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> query(raw, sqlite3_finalize);
+std::string table_digest(const Connection& db, std::string_view table) {
+    const Statement rows = db.prepare(query_of(table));
+    Query row(rows);
     RowDigest digest;
-    while (code == SQLITE_OK || code == SQLITE_ROW) {
-        code = sqlite3_step(raw);
-        if (code != SQLITE_ROW) break;
-        for (int column = 0; column < sqlite3_column_count(raw); ++column)
-            add_value(digest, raw, column);
-    }
-    if (code != SQLITE_DONE) fail("{}: {}: {}", where, table, sqlite3_errmsg(db));
+    while (row.next())
+        for (int column = 0; column < row.columns(); ++column) add_value(digest, row, column);
     return digest.hex();
 }
 

@@ -3,11 +3,11 @@
 // verifies them.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "sqlite/connection.h"
 
 namespace llmsql {
 
@@ -17,7 +17,7 @@ inline constexpr std::string_view kDigestedTables[] = {"llm_param", "llm_token",
                                                        "llm_meta"};
 
 /// Of all rows and columns of one of kDigestedTables, in the order of its key; of llm_meta, all
-/// but its own digest. Fails with SQLite's message, `where` in front.
-std::string table_digest(sqlite3* db, std::string_view table, std::string_view where);
+/// but its own digest. Fails in the connection's words.
+std::string table_digest(const Connection& db, std::string_view table);
 
 }  // namespace llmsql

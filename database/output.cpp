@@ -2,15 +2,13 @@
 // Looking at what is to be replaced. See output.h.
 #include "database/output.h"
 
-#include <sqlite3.h>
-
 #include <algorithm>
 #include <string>
 
 #include "common/error.h"
 #include "common/files.h"
 #include "common/model_format.h"
-#include "database/as_it_is.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {
@@ -29,32 +27,32 @@ bool is_of_kind(const DatabaseKind& kind, const std::string& type, const std::st
            std::ranges::find(kind.objects, type + " " + name) != kind.objects.end();
 }
 
+std::string explain(const std::string& name, const SqliteFault& fault) {
+    if (fault.code == SQLITE_NOTADB)
+        return fmt::format(
+            "{}: is there already and is not a database: choose another name, or remove it first",
+            name);
+    return fmt::format(
+        "{}: is there already, and whether all that it holds is ours cannot be told ({}): "
+        "choose another name, or remove it first",
+        name, fault.says);
+}
+
 void require_kind(const fs::path& path, const DatabaseKind& kind) {
     const std::string name = path.string();
-    AsItIs db(path);
-    int& code = db.code;
-    const auto id = db.query("PRAGMA application_id");
-    if (code == SQLITE_NOTADB)
-        fail("{}: is there already and is not a database: choose another name, or remove it first",
-             name);
-    if (code == SQLITE_ROW &&
-        static_cast<uint32_t>(sqlite3_column_int64(id.get(), 0)) != kind.application_id)
+    const Connection db(path, {.access = Access::as_it_is, .explain = explain});
+    if (static_cast<uint32_t>(db.integer("PRAGMA application_id").value_or(0)) !=
+        kind.application_id)
         fail("{}: is a database, but not {}: choose another name", name, kind.name);
-    if (code == SQLITE_ROW) code = SQLITE_OK;
-    const auto query = db.query("SELECT type, name, tbl_name FROM sqlite_master");
-    for (; code == SQLITE_ROW; code = sqlite3_step(query.get())) {
-        const std::string type = AsItIs::text(query, 0), object = AsItIs::text(query, 1);
+    Query query(db, "SELECT type, name, tbl_name FROM sqlite_master");
+    while (query.next()) {
+        const std::string type = query.as_text(0), object = query.as_text(1);
         if (!is_of_kind(kind, type, object))
             fail(
                 "{}: is {}, but holds the {} {} of somebody else's: choose another name, or move "
                 "that elsewhere first",
                 name, kind.name, printable(type), printable(object));
     }
-    if (code != SQLITE_DONE)
-        fail(
-            "{}: is there already, and whether all that it holds is ours cannot be told ({}): "
-            "choose another name, or remove it first",
-            name, db.message());
 }
 
 // The application id as the first page has it.

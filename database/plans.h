@@ -2,13 +2,12 @@
 // The plans that are installed in a model database which is about to be replaced.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
+
+#include "sqlite/connection.h"
 
 namespace llmsql {
 
@@ -19,8 +18,8 @@ struct InstalledPlans {
     bool operator==(const InstalledPlans&) const = default;
 };
 
-/// Those in the model database at `path`, read as it lies there (as_it_is.h); none if there is no
-/// file or an empty one. What is damaged does not fail but is told.
+/// Those in the model database at `path`, read as it lies there (Access::as_it_is); none if there
+/// is no file or an empty one. What is damaged does not fail but is told.
 InstalledPlans plans_installed_in(const std::filesystem::path& path);
 
 /// As long as it lives, nobody writes to the database at a path, so that none of its plans is lost
@@ -31,10 +30,7 @@ class NoWriters {
     explicit NoWriters(const std::filesystem::path& path);
 
   private:
-    struct Closer {
-        void operator()(sqlite3* db) const { sqlite3_close(db); }
-    };
-    std::unique_ptr<sqlite3, Closer> reader_;
+    Connection reader_;
 };
 
 }  // namespace llmsql

@@ -14,7 +14,7 @@
 #include "common/files.h"
 #include "common/hash.h"
 #include "common/utf8.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 #include "importer/jinja.h"
 #include "importer/special_tokens.h"
 

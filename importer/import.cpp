@@ -17,7 +17,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/model_format.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 #include "database/output.h"
 #include "database/plans.h"
 #include "importer/chat.h"

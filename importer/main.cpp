@@ -24,7 +24,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/help_format.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 #include "importer/import.h"
 
 namespace {

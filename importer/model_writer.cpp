@@ -14,7 +14,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <new>
 #include <vector>
 
 #include "common/error.h"
@@ -22,6 +21,7 @@
 #include "common/page_cache.h"
 #include "database/model_digest.h"
 #include "database/output.h"
+#include "sqlite/statement.h"
 
 namespace llmsql {
 namespace {
@@ -64,6 +64,23 @@ int is_cancelled(void* cancelled) {
     return static_cast<const std::atomic<bool>*>(cancelled)->load() ? 1 : 0;
 }
 
+std::string explain(const std::string& name, const SqliteFault& fault) {
+    switch (fault.code) {
+        case SQLITE_INTERRUPT:
+            return fmt::format("{}: interrupted, nothing was written", name);
+        case SQLITE_FULL:
+            return fmt::format("{}: cannot write: the disk is full", name);
+        case SQLITE_IOERR:
+            // A file at its limit is told by a short write, without an error of the system.
+            return fmt::format("{}: cannot write: {}", name,
+                               fault.system_errno != 0
+                                   ? std::strerror(fault.system_errno)
+                                   : "is the disk full, or the file at its limit?");
+        default:
+            return fmt::format("{}: cannot write: {}", name, fault.says);
+    }
+}
+
 }  // namespace
 
 ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled)
@@ -72,97 +89,40 @@ ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<
 }
 
 void ModelWriter::open() {
-    sqlite3* raw = nullptr;
-    const int code = sqlite3_open_v2(file_.name().c_str(), &raw,
-                                     SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
-    db_.reset(raw);
-    if (code != SQLITE_OK) fail_write(code);
+    db_ = Connection(
+        file_.name(),
+        {.access = Access::write, .explain = explain, .name = output_.string(), .ours = true});
     sqlite3_progress_handler(db_.get(), kOpcodesBetweenChecks, is_cancelled,
                              const_cast<std::atomic<bool>*>(cancelled_));
-    execute(fmt::format("PRAGMA page_size = {};", kModelPageBytes));
-    execute(kSettings);
-    execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};",
-                        kModelApplicationId, kModelFormatVersion));
-    execute(kSchema);
-    meta_ = prepare("INSERT INTO llm_meta(key, value) VALUES (?, ?)");
-    param_ = prepare(
-        "INSERT INTO llm_param(id, name, type, rows, cols, tile_rows) "
-        "VALUES (?, ?, ?, ?, ?, ?)");
-    tile_ = prepare(
-        "INSERT INTO llm_tile(id, param, first_row, checksums, data) "
-        "VALUES (?, ?, ?, ?, ?)");
-    token_ = prepare("INSERT INTO llm_token(id, piece, kind, score) VALUES (?, ?, ?, ?)");
-    merge_ = prepare(
-        "INSERT OR IGNORE INTO llm_merge(left, right, rank, merged) "
-        "VALUES (?, ?, ?, ?)");
+    db_.execute(fmt::format("PRAGMA page_size = {};", kModelPageBytes));
+    db_.execute(kSettings);
+    db_.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};",
+                            kModelApplicationId, kModelFormatVersion));
+    db_.execute(kSchema);
 }
 
-void ModelWriter::fail_write(int code) const {
-    const int why = sqlite3_system_errno(db_.get());
-    switch (code & 0xff) {
-        case SQLITE_NOMEM:
-            throw std::bad_alloc();
-        case SQLITE_INTERRUPT:
-            fail("{}: interrupted, nothing was written", output_.string());
-        case SQLITE_FULL:
-            fail("{}: cannot write: the disk is full", output_.string());
-        case SQLITE_IOERR:
-            // A file at its limit is told by a short write, without an error of the system.
-            fail("{}: cannot write: {}", output_.string(),
-                 why != 0 ? std::strerror(why) : "is the disk full, or the file at its limit?");
-        default:
-            fail("{}: cannot write: {}", output_.string(), sqlite3_errmsg(db_.get()));
-    }
+void ModelWriter::fail_cancelled() const {
+    fail("{}", explain(output_.string(), {.code = SQLITE_INTERRUPT}));
 }
 
-void ModelWriter::check(int code) const {
-    if (code != SQLITE_OK) fail_write(code);
-}
-
-void ModelWriter::execute(const std::string& sql) {
-    check(sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr));
-}
-
-ModelWriter::Statement ModelWriter::prepare(const char* sql) {
-    sqlite3_stmt* statement = nullptr;
-    check(sqlite3_prepare_v2(db_.get(), sql, -1, &statement, nullptr));
-    return Statement(statement);
-}
-
-void ModelWriter::step(Statement& statement) {
-    if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
-    const int code = sqlite3_step(statement.get());
-    if (code != SQLITE_DONE) fail_write(code);
-    sqlite3_reset(statement.get());
+template<class... Values>
+void ModelWriter::insert(std::string_view sql, const Values&... values) {
+    if (cancelled_->load()) fail_cancelled();
+    Query(db_, sql, values...).run();
 }
 
 void ModelWriter::meta(std::string_view key, std::string_view value) {
-    check(sqlite3_bind_text64(meta_.get(), 1, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8));
-    check(sqlite3_bind_text64(meta_.get(), 2, value.data(), value.size(), SQLITE_STATIC,
-                              SQLITE_UTF8));
-    step(meta_);
+    insert("INSERT INTO llm_meta(key, value) VALUES (?, ?)", key, value);
 }
 
 void ModelWriter::meta(std::string_view key, int64_t value) {
-    check(sqlite3_bind_text64(meta_.get(), 1, key.data(), key.size(), SQLITE_STATIC, SQLITE_UTF8));
-    check(sqlite3_bind_int64(meta_.get(), 2, value));
-    step(meta_);
+    insert("INSERT INTO llm_meta(key, value) VALUES (?, ?)", key, value);
 }
 
 void ModelWriter::param(int64_t id, const ParamEntry& entry) {
-    sqlite3_stmt* statement = param_.get();
-    const std::string_view type = name_of(entry.type);
-    check(sqlite3_bind_int64(statement, 1, id));
-    check(sqlite3_bind_text64(statement, 2, entry.name.data(), entry.name.size(), SQLITE_STATIC,
-                              SQLITE_UTF8));
-    check(sqlite3_bind_text64(statement, 3, type.data(), type.size(), SQLITE_STATIC, SQLITE_UTF8));
-    if (entry.shape.rows)
-        check(sqlite3_bind_int64(statement, 4, *entry.shape.rows));
-    else
-        check(sqlite3_bind_null(statement, 4));
-    check(sqlite3_bind_int64(statement, 5, entry.shape.cols));
-    check(sqlite3_bind_int64(statement, 6, tile_rows(entry.type, entry.shape)));
-    step(param_);
+    insert("INSERT INTO llm_param(id, name, type, rows, cols, tile_rows) VALUES (?, ?, ?, ?, ?, ?)",
+           id, entry.name, name_of(entry.type), entry.shape.rows, entry.shape.cols,
+           tile_rows(entry.type, entry.shape));
 }
 
 void ModelWriter::tile(int64_t param, int64_t first_row, std::span<const std::byte> data,
@@ -170,39 +130,22 @@ void ModelWriter::tile(int64_t param, int64_t first_row, std::span<const std::by
     std::vector<uint64_t> checksums(strips);
     const size_t bytes = data.size() / strips;
     for (size_t i = 0; i < strips; ++i) checksums[i] = hash64(data.data() + i * bytes, bytes);
+    const Bytes list = std::as_bytes(std::span(checksums));
     tiles_.add_integer(param);
     tiles_.add_integer(first_row);
-    tiles_.add_blob(
-        {reinterpret_cast<const char*>(checksums.data()), checksums.size() * sizeof(uint64_t)});
-    sqlite3_stmt* statement = tile_.get();
-    check(sqlite3_bind_int64(statement, 1, next_tile_++));
-    check(sqlite3_bind_int64(statement, 2, param));
-    check(sqlite3_bind_int64(statement, 3, first_row));
-    check(sqlite3_bind_blob64(statement, 4, checksums.data(), checksums.size() * sizeof(uint64_t),
-                              SQLITE_STATIC));
-    check(sqlite3_bind_blob64(statement, 5, data.data(), data.size(), SQLITE_STATIC));
-    step(tile_);
+    tiles_.add_blob({reinterpret_cast<const char*>(list.data()), list.size()});
+    insert("INSERT INTO llm_tile(id, param, first_row, checksums, data) VALUES (?, ?, ?, ?, ?)",
+           next_tile_++, param, first_row, list, data);
 }
 
 void ModelWriter::token(int64_t id, std::string_view piece, int kind, double score) {
-    sqlite3_stmt* statement = token_.get();
-    check(sqlite3_bind_int64(statement, 1, id));
-    if (piece.empty())  // a null pointer would be NULL
-        check(sqlite3_bind_zeroblob(statement, 2, 0));
-    else
-        check(sqlite3_bind_blob64(statement, 2, piece.data(), piece.size(), SQLITE_STATIC));
-    check(sqlite3_bind_int(statement, 3, kind));
-    check(sqlite3_bind_double(statement, 4, score));
-    step(token_);
+    insert("INSERT INTO llm_token(id, piece, kind, score) VALUES (?, ?, ?, ?)", id, bytes_of(piece),
+           kind, score);
 }
 
 void ModelWriter::merge(int64_t left, int64_t right, int64_t rank, int64_t merged) {
-    sqlite3_stmt* statement = merge_.get();
-    check(sqlite3_bind_int64(statement, 1, left));
-    check(sqlite3_bind_int64(statement, 2, right));
-    check(sqlite3_bind_int64(statement, 3, rank));
-    check(sqlite3_bind_int64(statement, 4, merged));
-    step(merge_);
+    insert("INSERT OR IGNORE INTO llm_merge(left, right, rank, merged) VALUES (?, ?, ?, ?)", left,
+           right, rank, merged);
 }
 
 // Leaves the file in the page cache in huge pages, not as SQLite wrote it page by page: weights are
@@ -221,30 +164,23 @@ void ModelWriter::read_back(int fd, uint64_t bytes) const {
 void ModelWriter::write_digests() {
     meta(std::string(kDigestKey) + "llm_tile", tiles_.hex());
     for (const std::string_view table : kDigestedTables)
-        meta(std::string(kDigestKey) + std::string(table),
-             table_digest(db_.get(), table, output_.string()));
+        meta(std::string(kDigestKey) + std::string(table), table_digest(db_, table));
 }
 
 InstalledPlans ModelWriter::keep_plans(std::string_view catalogue) {
     replaced_ = plans_installed_in(output_);
     if (replaced_->unreadable || replaced_->catalogue != catalogue) return *replaced_;
     if (replaced_->texts.empty()) return {};
-    execute(kPlanTable);
-    Statement insert = prepare("INSERT INTO llm_plan(name, sql) VALUES (?, ?)");
-    for (const auto& [name, sql] : replaced_->texts) {
-        sqlite3_bind_text64(insert.get(), 1, name.data(), name.size(), SQLITE_STATIC, SQLITE_UTF8);
-        sqlite3_bind_text64(insert.get(), 2, sql.data(), sql.size(), SQLITE_STATIC, SQLITE_UTF8);
-        step(insert);
-    }
+    db_.execute(kPlanTable);
+    for (const auto& [name, sql] : replaced_->texts)
+        insert("INSERT INTO llm_plan(name, sql) VALUES (?, ?)", name, sql);
     return {};
 }
 
 uint64_t ModelWriter::finish() {
     write_digests();
-    execute(kIndexes);
-    for (Statement* statement : {&meta_, &param_, &tile_, &token_, &merge_}) statement->reset();
-    check(sqlite3_close(db_.get()));
-    db_.release();
+    db_.execute(kIndexes);
+    db_.close();
     const Descriptor file(::open(file_.name().c_str(), O_RDONLY | O_CLOEXEC));
     struct stat info {};
     if (file.get() < 0 || ::fstat(file.get(), &info) != 0 || ::fsync(file.get()) != 0)
@@ -259,7 +195,7 @@ void ModelWriter::require_publishable() {
     if (replaced_ && plans_installed_in(output_) != *replaced_)
         fail("{}: a plan was installed in it meanwhile, so it stays as it is: import again",
              output_.string());
-    if (cancelled_->load()) fail_write(SQLITE_INTERRUPT);
+    if (cancelled_->load()) fail_cancelled();
 }
 
 void ModelWriter::publish() {

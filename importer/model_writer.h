@@ -2,13 +2,10 @@
 // ModelWriter: writes a model database (docs/model-db.md) that is there entirely or not at all.
 #pragma once
 
-#include <sqlite3.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -18,6 +15,7 @@
 #include "common/files.h"
 #include "common/row_digest.h"
 #include "database/plans.h"
+#include "sqlite/connection.h"
 
 namespace llmsql {
 
@@ -63,29 +61,17 @@ class ModelWriter {
     void publish();
 
   private:
-    struct StatementDeleter {
-        void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
-    };
-    struct ConnectionDeleter {
-        void operator()(sqlite3* db) const { sqlite3_close(db); }
-    };
-    using Connection = std::unique_ptr<sqlite3, ConnectionDeleter>;
-    using Statement = std::unique_ptr<sqlite3_stmt, StatementDeleter>;
-
     void open();
     void write_digests();
     void read_back(int fd, uint64_t bytes) const;
-    void check(int code) const;
-    void execute(const std::string& sql);
-    Statement prepare(const char* sql);
-    void step(Statement& statement);
-    [[noreturn]] void fail_write(int code) const;
+    template<class... Values>
+    void insert(std::string_view sql, const Values&... values);
+    [[noreturn]] void fail_cancelled() const;
 
     std::filesystem::path output_;
     const std::atomic<bool>* cancelled_;
     TemporaryFile file_;
     Connection db_;
-    Statement meta_, param_, tile_, token_, merge_;
     int64_t next_tile_ = 1;
     std::optional<NoWriters> no_writers_;
     std::optional<InstalledPlans> replaced_;  // once it was looked at

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "common/error.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 #include "importer/source.h"
 
 namespace llmsql {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The functions of SQLite that the runtime calls, by their names in sqlite3_api_routines: a list
+// The functions of SQLite that are called, by their names in sqlite3_api_routines: a list
 // for macros. FUNCTION(name) cannot be done without; OMITTED(name, option) neither, but a SQLite
 // that was built with the option lacks it; DISPENSABLE(name, option) has a substitute
 // (runtime/extension/sqlite_library.h); its option is null where none is known.
@@ -11,14 +11,10 @@
     FUNCTION(bind_blob) \
     FUNCTION(bind_blob64) \
     FUNCTION(bind_double) \
-    FUNCTION(bind_int) \
     FUNCTION(bind_int64) \
-    FUNCTION(bind_null) \
     FUNCTION(bind_parameter_count) \
     FUNCTION(bind_parameter_name) \
-    FUNCTION(bind_text) \
     FUNCTION(bind_text64) \
-    DISPENSABLE(bind_zeroblob, "SQLITE_OMIT_INCRBLOB") \
     DISPENSABLE(blob_bytes, "SQLITE_OMIT_INCRBLOB") \
     DISPENSABLE(blob_close, "SQLITE_OMIT_INCRBLOB") \
     DISPENSABLE(blob_open, "SQLITE_OMIT_INCRBLOB") \
@@ -33,7 +29,6 @@
     FUNCTION(column_bytes) \
     FUNCTION(column_count) \
     FUNCTION(column_double) \
-    FUNCTION(column_int) \
     FUNCTION(column_int64) \
     FUNCTION(column_name) \
     FUNCTION(column_text) \
@@ -43,11 +38,9 @@
     FUNCTION(create_function_v2) \
     OMITTED(create_module_v2, "SQLITE_OMIT_VIRTUALTABLE") \
     FUNCTION(db_config) \
-    FUNCTION(db_filename) \
     FUNCTION(db_handle) \
     FUNCTION(db_readonly) \
     OMITTED(declare_vtab, "SQLITE_OMIT_VIRTUALTABLE") \
-    FUNCTION(errcode) \
     FUNCTION(errmsg) \
     FUNCTION(errstr) \
     FUNCTION(exec) \
@@ -72,7 +65,6 @@
     FUNCTION(prepare_v3) \
     DISPENSABLE(progress_handler, "SQLITE_OMIT_PROGRESS_CALLBACK") \
     FUNCTION(reset) \
-    FUNCTION(result_blob) \
     FUNCTION(result_double) \
     FUNCTION(result_error) \
     FUNCTION(result_error_code) \
@@ -80,7 +72,6 @@
     FUNCTION(result_error_toobig) \
     FUNCTION(result_int) \
     FUNCTION(result_int64) \
-    FUNCTION(result_null) \
     FUNCTION(result_pointer) \
     FUNCTION(result_text) \
     FUNCTION(result_text64) \
@@ -91,6 +82,7 @@
     FUNCTION(stmt_isexplain) \
     FUNCTION(stmt_readonly) \
     FUNCTION(stmt_status) \
+    FUNCTION(system_errno) \
     FUNCTION(table_column_metadata) \
     FUNCTION(user_data) \
     FUNCTION(value_blob) \

@@ -1,104 +1,168 @@
 // SPDX-License-Identifier: MIT
-// RAII for the SQLite C API, and its errors as Errors.
+// Statement, a prepared one; Query, one run of it with its values bound and its rows read; Blob,
+// one value read and written by parts. See connection.h for how they go together.
 #pragma once
 
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
-#include <new>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
-#include "common/error.h"
-#include "sqlite/api.h"
+#include "sqlite/connection.h"
 
 namespace llmsql {
 
-struct StatementFinalizer {
-    void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+/// A prepared statement, finalized when this goes, which must be before its connection is closed by
+/// anybody but its Connection. One Query at a time.
+class Statement {
+  public:
+    Statement() = default;
+    /// Takes one over that was prepared by other means: its errors are SQLite's own.
+    explicit Statement(sqlite3_stmt* raw) : raw_(raw) {}
+
+    explicit operator bool() const { return static_cast<bool>(raw_); }
+    sqlite3_stmt* get() const { return raw_.get(); }
+    void reset(sqlite3_stmt* raw = nullptr) { raw_.reset(raw); }
+
+  private:
+    friend class Connection;
+    friend class Query;
+    struct Finalizer {
+        void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+    };
+
+    std::unique_ptr<sqlite3_stmt, Finalizer> raw_;
+    std::shared_ptr<const Connection::Words> words_;
 };
-using Statement = std::unique_ptr<sqlite3_stmt, StatementFinalizer>;
 
-struct ConnectionCloser {
-    void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+namespace sqlite_detail {
+struct Kept {
+    std::map<std::string, Statement, std::less<>> statements;
 };
-using Connection = std::unique_ptr<sqlite3, ConnectionCloser>;
+}  // namespace sqlite_detail
 
-struct BlobCloser {
-    void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
+/// Bytes of a value.
+using Bytes = std::span<const std::byte>;
+inline Bytes bytes_of(std::string_view text) {
+    return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+/// One run of a statement. Values are bound in the order of its parameters; texts and blobs must
+/// live as long as the Query does, and so must the statement and the connection. Integers, reals,
+/// texts (std::string_view), blobs (Bytes), and std::optional of these: without a value NULL.
+class Query {
+  public:
+    /// The statement of that text, which stays prepared with the connection.
+    template<class... Values>
+    Query(const Connection& db, std::string_view sql, const Values&... values)
+        : home_(&keep(db, sql)), taken_(std::move(*home_)), statement_(&taken_) {
+        bind_all(values...);
+    }
+    template<class... Values>
+    explicit Query(const Statement& statement, const Values&... values) : statement_(&statement) {
+        bind_all(values...);
+    }
+    Query(const Query&) = delete;
+    Query& operator=(const Query&) = delete;
+    ~Query();
+
+    /// Steps to the next row; false at the end.
+    bool next();
+    /// To the end.
+    void run() {
+        while (next()) {
+        }
+    }
+    int columns() const { return sqlite3_column_count(raw()); }
+    sqlite3_stmt* raw() const { return statement_->get(); }
+
+    // Of the row, columns counted from 0: values of the type that is asked for. These fail where it
+    // is another, naming the database and the column; those that begin with `find` return nothing.
+    int64_t integer(int column) const;
+    double real(int column) const;
+    std::string text(int column) const;
+    Bytes blob(int column) const;  // valid until the next step
+    std::optional<int64_t> find_integer(int column) const;
+    std::optional<Bytes> find_blob(int column) const;
+
+    // As SQLite converts them: 0 and nothing of NULL.
+    bool is_null(int column) const;
+    int64_t as_integer(int column) const { return sqlite3_column_int64(raw(), column); }
+    double as_real(int column) const { return sqlite3_column_double(raw(), column); }
+    std::string as_text(int column) const;
+    Bytes as_bytes(int column) const;  // valid until the next step
+
+    /// Fails with what SQLite says of the last call, which returned `code`.
+    [[noreturn]] void fail_by_sqlite(int code) const;
+
+  private:
+    static Statement& keep(const Connection& db, std::string_view sql);
+    void require_type(int column, int type) const;
+    void check(int code) const {
+        if (code != SQLITE_OK) fail_by_sqlite(code);
+    }
+
+    template<class... Values>
+    void bind_all(const Values&... values) {
+        int parameter = 0;
+        (bind(++parameter, values), ...);
+    }
+
+    template<std::integral Value>
+    void bind(int parameter, Value value) {
+        check(sqlite3_bind_int64(raw(), parameter, static_cast<int64_t>(value)));
+    }
+    void bind(int parameter, double value) { check(sqlite3_bind_double(raw(), parameter, value)); }
+    void bind(int parameter, std::string_view value);
+    void bind(int parameter, Bytes value);
+    template<class Value>
+    void bind(int parameter, const std::optional<Value>& value) {
+        if (value) bind(parameter, *value);  // what is not bound is NULL
+    }
+
+    Statement* home_ = nullptr;  // where it goes back to
+    Statement taken_;
+    const Statement* statement_;
 };
-using Blob = std::unique_ptr<sqlite3_blob, BlobCloser>;
 
-/// What SQLite says of the last call on a connection; where it speaks of itself, of the statement.
-inline std::string message_of(sqlite3* db) {
-    const std::string message = sqlite3_errmsg(db);
-    if (message != "parser stack overflow") return message;
-    return "brackets, expressions or subqueries are nested too deeply for SQLite (" + message + ")";
-}
+/// One blob of a table, read and written by parts. Calls return SQLite's result code, so that their
+/// callers may say in the connection's words which blob it was, or do without it.
+class Blob {
+  public:
+    explicit operator bool() const { return static_cast<bool>(raw_); }
+    int64_t bytes() const { return sqlite3_blob_bytes(raw_.get()); }
 
-/// Fails with what SQLite says of the last call on a connection, and, of a database file that is
-/// not as it was imported, what to do. `what` starts the error's text. Lack of memory is
-/// std::bad_alloc.
-[[noreturn]] inline void fail_by(sqlite3* db, std::string_view what) {
-    const int code = sqlite3_errcode(db) & 0xff;
-    if (code == SQLITE_NOMEM) throw std::bad_alloc();
-    const char* message = sqlite3_errmsg(db);
-    const char* file = sqlite3_db_filename(db, "main");
-    if (std::string_view(message).starts_with("no such table: pragma_"))
-        fail("{}: this SQLite was built with SQLITE_OMIT_SCHEMA_PRAGMAS: llmsql cannot do without",
-             what);
-    if (!file || !*file) fail("{}: {}", what, message);  // a plan's tables
-    if (code == SQLITE_INTERRUPT)  // only what watches over the database does that
-        fail("{}: the database file is damaged (a table does not end); import the model again",
-             what);
-    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-        fail("{}: the database file is damaged ({}); import the model again", what, message);
-    if (code == SQLITE_ERROR || code == SQLITE_ABORT)
-        fail("{}: not what was imported ({}); import the model again", what, message);
-    fail("{}: {}", what, message);
-}
+    /// The blob in `column` of a row of the main schema. SQLITE_ERROR: the value is none.
+    [[nodiscard]] int open(const Connection& db, const char* table, const char* column,
+                           int64_t rowid, Access access);
+    /// That column of another row.
+    [[nodiscard]] int reopen(int64_t rowid) { return sqlite3_blob_reopen(raw_.get(), rowid); }
+    [[nodiscard]] int read(size_t at, std::span<std::byte> out) {
+        return sqlite3_blob_read(raw_.get(), out.data(), static_cast<int>(out.size()),
+                                 static_cast<int>(at));
+    }
+    [[nodiscard]] int write(size_t at, Bytes part) {
+        return sqlite3_blob_write(raw_.get(), part.data(), static_cast<int>(part.size()),
+                                  static_cast<int>(at));
+    }
+    void close() { raw_.reset(); }
 
-/// Prepares one statement that stays for long; `where` starts the error's text.
-inline Statement prepare(sqlite3* db, std::string_view sql, std::string_view where) {
-    sqlite3_stmt* raw = nullptr;
-    if (sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
-                           &raw, nullptr) != SQLITE_OK)
-        fail_by(db, where);
-    return Statement(raw);
-}
+  private:
+    struct Closer {
+        void operator()(sqlite3_blob* blob) const { sqlite3_blob_close(blob); }
+    };
+    std::unique_ptr<sqlite3_blob, Closer> raw_;
+};
 
-/// Steps to the next row: true if there is one. Errors start with `where`.
-inline bool step(sqlite3_stmt* statement, std::string_view where) {
-    const int code = sqlite3_step(statement);
-    if (code == SQLITE_ROW) return true;
-    if (code == SQLITE_DONE) return false;
-    fail_by(sqlite3_db_handle(statement), where);
-}
+/// A column of a statement's row as text, nothing of NULL.
+std::string column_text(sqlite3_stmt* statement, int column);
 
-inline std::string column_text(sqlite3_stmt* statement, int column) {
-    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, column));
-    const int bytes = sqlite3_column_bytes(statement, column);
-    return text ? std::string(text, static_cast<size_t>(bytes)) : std::string();
-}
-
-/// What SQLite says that a table of the main schema is: "table", "view", "virtual"; empty if there
-/// is none. In place of a table that is read, the others would run what a stranger wrote.
-inline std::string table_type(sqlite3* db, std::string_view table, std::string_view where) {
-    // Before 3.37 it says that nowhere. But it opens no schema whose rows do not say of what their
-    // texts create whether it is a table or a view; the texts of tables begin alike, and no other
-    // does.
-    const Statement type = prepare(
-        db,
-        sqlite3_libversion_number() >= 3037000
-            ? "SELECT type FROM pragma_table_list(?) WHERE schema = 'main'"
-            : "SELECT CASE WHEN type = 'table' AND substr(sql, 1, 13) <> 'CREATE TABLE ' THEN "
-              "'virtual' ELSE type END "
-              "FROM main.sqlite_master WHERE name = ? COLLATE nocase AND type IN ('table', 'view')",
-        where);
-    sqlite3_bind_text(type.get(), 1, table.data(), static_cast<int>(table.size()), SQLITE_STATIC);
-    return step(type.get(), where) ? column_text(type.get(), 0) : std::string();
-}
-
-/// Resets a statement and its bindings when a scope ends.
+/// Resets a statement when a scope ends.
 class ResetAtExit {
   public:
     explicit ResetAtExit(sqlite3_stmt* statement) : statement_(statement) {}

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 
 namespace llmsql {
 namespace {

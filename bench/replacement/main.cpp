@@ -6,9 +6,9 @@
 #include "bench/replacement/replacement.h"
 #include "common/error.h"
 #include "compiler/emit/compile.h"
+#include "compiler/load/load.h"
 #include "compiler/memory/byte_size.h"
 #include "compiler/memory/residency.h"
-#include "compiler/model/load.h"
 
 namespace llmsql::compiler {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the compiler and the importer know of one concrete model: numbers, parameters, tokenizer.
 //
-// Made by the front (graph file + model file, see compiler/model/load.h); plain values from then
+// Made by the front (graph file + model file, see compiler/load/load.h); plain values from then
 // on.
 #pragma once
 

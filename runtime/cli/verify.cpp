@@ -22,23 +22,23 @@ bool verify_tables(const ModelDb& db) {
     };
     const std::string catalogue = catalogue_checksum(db.catalogue());
     if (db.meta("catalogue") != catalogue) differ("the catalogue (llm_param)");
-    const Statement any = prepare(
-        db.handle(), "SELECT count(*) FROM llm_meta WHERE substr(key, 1, 7) = 'digest.'", path);
-    step(any.get(), path);
-    if (sqlite3_column_int64(any.get(), 0) == 0) return false;
+    constexpr char kDigests[] = "SELECT count(*) FROM llm_meta WHERE substr(key, 1, 7) = 'digest.'";
+    if (db.connection().integer(kDigests) == 0) return false;
     for (const std::string_view table : kDigestedTables)
         if (db.meta(std::string(kDigestKey) + std::string(table)) !=
-            table_digest(db.handle(), table, path))
+            table_digest(db.connection(), table))
             differ(table);
     return true;
 }
 
 int run_verify(const ModelDb& db, const Options& options) {
     const std::string path = db.path().string();
-    const Statement check = prepare(db.handle(), "PRAGMA integrity_check(1)", path);
-    if (!step(check.get(), path) || column_text(check.get(), 0) != "ok")
-        fail("{}: the database file is damaged ({}); import the model again", path,
-             column_text(check.get(), 0));
+    {
+        Query check(db.connection(), "PRAGMA integrity_check(1)");
+        if (!check.next() || check.as_text(0) != "ok")
+            fail("{}: the database file is damaged ({}); import the model again", path,
+                 check.as_text(0));
+    }
     const bool whole = verify_tables(db);
     const Tokenizer tokenizer(db);  // has to make sense of its tables
     Workers workers(options.threads);

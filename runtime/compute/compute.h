@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "common/workers.h"
 #include "runtime/compute/expr.h"
 #include "runtime/compute/turn.h"
-#include "runtime/compute/workers.h"
 #include "runtime/weights/weights.h"
 
 namespace llmsql {

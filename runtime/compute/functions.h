@@ -9,8 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "common/workers.h"
 #include "runtime/compute/arguments.h"
-#include "runtime/compute/workers.h"
 #include "sqlite/api.h"
 
 namespace llmsql {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "common/error.h"
-#include "runtime/extension/table_function.h"
+#include "runtime/extension/host_function.h"
 #include "runtime/generate/batch.h"
 #include "sqlite/statement.h"
 
@@ -162,13 +162,12 @@ constexpr TableFunction kBatch{
     .columns = 3,
     .least = 1,
     .most = kArguments,
-    .call = call,
 };
 
 }  // namespace
 
 void register_batch(const std::shared_ptr<Host>& host) {
-    register_table_function(host, kBatch);
+    register_host_function(host, kBatch, call);
 }
 
 }  // namespace llmsql

@@ -3,7 +3,7 @@
 // plan statement by statement and look at what each has stored.
 #include "common/error.h"
 #include "runtime/compute/functions.h"
-#include "runtime/extension/table_function.h"
+#include "runtime/extension/host_function.h"
 #include "runtime/program/table.h"
 
 namespace llmsql {
@@ -16,9 +16,6 @@ constexpr TableFunction kMessage{
     .columns = 3,
     .least = 0,
     .most = 0,
-    .call = [](const std::shared_ptr<Host>&, std::span<sqlite3_value*>) -> std::unique_ptr<Rows> {
-        return std::make_unique<NoRows>();
-    },
 };
 
 }  // namespace
@@ -27,7 +24,11 @@ void register_by_hand(const std::shared_ptr<Host>& host) {
     PlanByHand& state = host->by_hand();
     register_operators(host->db(), state.operators);
     register_tables(host->db(), state);
-    register_table_function(host, kMessage);
+    register_host_function(
+        host, kMessage,
+        [](const std::shared_ptr<Host>&, std::span<sqlite3_value*>) -> std::unique_ptr<Rows> {
+            return std::make_unique<NoRows>();
+        });
 }
 
 }  // namespace llmsql

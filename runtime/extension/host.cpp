@@ -123,24 +123,10 @@ ModelDb& asking(ModelDb& db, const std::function<bool()>& interrupted) {
     return db;
 }
 
-// Statements on the host's connection: the host may interrupt them, and its errors are its own.
-[[noreturn]] void fail_on_host(sqlite3* db, int code) {
-    if ((code & 0xff) == SQLITE_INTERRUPT) throw Interrupted();
-    if ((code & 0xff) == SQLITE_NOMEM) throw std::bad_alloc();
-    fail("llmsql: {}", sqlite3_errmsg(db));
-}
-
-Statement prepare_on_host(sqlite3* db, const std::string& sql) {
-    sqlite3_stmt* raw = nullptr;
-    const int code = sqlite3_prepare_v2(db, sql.c_str(), -1, &raw, nullptr);
-    if (code != SQLITE_OK) fail_on_host(db, code);
-    return Statement(raw);
-}
-
-bool step_on_host(sqlite3_stmt* statement) {
-    const int code = sqlite3_step(statement);
-    if (code != SQLITE_ROW && code != SQLITE_DONE) fail_on_host(sqlite3_db_handle(statement), code);
-    return code == SQLITE_ROW;
+// Of statements on the host's connection: the host may interrupt them, and its errors are its own.
+std::string explain(const std::string& name, const SqliteFault& fault) {
+    if (fault.code == SQLITE_INTERRUPT) throw Interrupted();
+    return explain_plainly(name, fault);
 }
 
 }  // namespace
@@ -217,14 +203,14 @@ void Host::require_own_process() const {
 
 // The first database of the connection, main before those attached, that is a model database.
 std::string Host::own_database() const {
-    const Statement list = prepare_on_host(db_, "PRAGMA database_list");
-    while (step_on_host(list.get())) {
-        const std::string schema = column_text(list.get(), 1), file = column_text(list.get(), 2);
+    const Connection host = Connection::borrowed(db_, "llmsql", explain);
+    Query list(host, "PRAGMA database_list");
+    while (list.next()) {
+        const std::string schema = list.as_text(1), file = list.as_text(2);
         if (file.empty()) continue;
         std::string quoted;
         for (const char c : schema) quoted += c == '"' ? "\"\"" : std::string(1, c);
-        const Statement id = prepare_on_host(db_, "PRAGMA \"" + quoted + "\".application_id");
-        if (step_on_host(id.get()) && sqlite3_column_int64(id.get(), 0) == kModelApplicationId)
+        if (host.integer("PRAGMA \"" + quoted + "\".application_id") == kModelApplicationId)
             return file;
     }
     const char* named = std::getenv("LLMSQL_MODEL");

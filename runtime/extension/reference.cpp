@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What each function of the extension takes and does, with an example; and llm_functions, the table
 // of it, which docs/sql-reference.md is made from.
-#include "runtime/extension/table_function.h"
+#include "runtime/extension/host_function.h"
 
 namespace llmsql {
 namespace {
@@ -100,15 +100,16 @@ constexpr TableFunction kFunctions{
     .columns = 4,
     .least = 0,
     .most = 0,
-    .call = [](const std::shared_ptr<Host>&, std::span<sqlite3_value*>) -> std::unique_ptr<Rows> {
-        return std::make_unique<ReferenceRows>();
-    },
 };
 
 }  // namespace
 
 void register_reference(const std::shared_ptr<Host>& host) {
-    register_table_function(host, kFunctions);
+    register_host_function(
+        host, kFunctions,
+        [](const std::shared_ptr<Host>&, std::span<sqlite3_value*>) -> std::unique_ptr<Rows> {
+            return std::make_unique<ReferenceRows>();
+        });
 }
 
 }  // namespace llmsql

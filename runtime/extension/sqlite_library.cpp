@@ -19,7 +19,7 @@
 
 #include "common/error.h"
 #include "common/fork.h"
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 #include "sqlite/functions.h"
 
 extern "C" {
@@ -186,9 +186,6 @@ int watched_close(sqlite3* db) {
         "this SQLite was built with SQLITE_OMIT_INCRBLOB: conversations in files (option "
         "'sessions'), and reading weights through SQLite, need what that leaves out");
 }
-int no_zeroblob(sqlite3_stmt*, int, int) {
-    fail_without_blobs();
-}
 int no_blob_open(sqlite3*, const char*, const char*, const char*, sqlite3_int64, int,
                  sqlite3_blob**) {
     fail_without_blobs();
@@ -237,9 +234,8 @@ void complete() {
         called.step = watched_step;
         called.close_v2 = watched_close;
     }
-    if (!called.bind_zeroblob || !called.blob_open || !called.blob_read || !called.blob_write ||
-        !called.blob_reopen || !called.blob_bytes || !called.blob_close) {
-        called.bind_zeroblob = no_zeroblob;
+    if (!called.blob_open || !called.blob_read || !called.blob_write || !called.blob_reopen ||
+        !called.blob_bytes || !called.blob_close) {
         called.blob_open = no_blob_open;
         called.blob_read = no_blob_read;
         called.blob_write = no_blob_write;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // llm_stream(prompt, options): the tokens of an answer, a row each, as they are made.
-#include "runtime/extension/table_function.h"
+#include "runtime/extension/host_function.h"
 
 namespace llmsql {
 namespace {
@@ -62,13 +62,12 @@ constexpr TableFunction kStream{
     .columns = 3,
     .least = 1,
     .most = 2,
-    .call = call,
 };
 
 }  // namespace
 
 void register_stream(const std::shared_ptr<Host>& host) {
-    register_table_function(host, kStream);
+    register_host_function(host, kStream, call);
 }
 
 }  // namespace llmsql

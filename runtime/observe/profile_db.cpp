@@ -53,62 +53,28 @@ CREATE VIEW io_wait AS
   WHERE t.reading > 0 ORDER BY phase DESC, t.reading DESC;
 )";
 
-class Insert {
-  public:
-    Insert(sqlite3* db, const char* sql, const std::string& where)
-        : statement_(prepare(db, sql, where)), where_(where) {}
-
-    template<class... Values>
-    void row(const Values&... values) {
-        const ResetAtExit reset(statement_.get());
-        int at = 0;
-        (bind(++at, values), ...);
-        step(statement_.get(), where_);
-    }
-
-  private:
-    void bind(int at, const std::string& text) {
-        sqlite3_bind_text(statement_.get(), at, text.data(), static_cast<int>(text.size()),
-                          SQLITE_STATIC);
-    }
-    void bind(int at, double value) { sqlite3_bind_double(statement_.get(), at, value); }
-    void bind(int at, uint64_t value) {
-        sqlite3_bind_int64(statement_.get(), at, static_cast<int64_t>(value));
-    }
-    void bind(int at, int value) { sqlite3_bind_int(statement_.get(), at, value); }
-    void bind(int at, std::optional<int> value) {
-        if (value)
-            bind(at, *value);
-        else
-            sqlite3_bind_null(statement_.get(), at);
-    }
-
-    Statement statement_;
-    const std::string& where_;
-};
-
-void fill(sqlite3* db, const RunProfile& run, const std::string& where) {
-    Insert(db, "INSERT INTO run VALUES(?,?,?,?,?,?,?,?)", where)
-        .row(run.plan, run.model_db, run.outline.model, run.threads, run.kernels, run.io,
-             run.held_bytes, run.peak_rss);
-    Insert statements(db, "INSERT INTO statement VALUES(?,?,?,?,?,?,?,?)", where);
+void fill(const Connection& db, const RunProfile& run) {
+    Query(db, "INSERT INTO run VALUES(?,?,?,?,?,?,?,?)", run.plan, run.model_db, run.outline.model,
+          run.threads, run.kernels, run.io, run.held_bytes, run.peak_rss)
+        .run();
     for (const OutlineStep& s : run.outline.steps)
-        statements.row(s.number, s.line, s.section,
-                       s.layer < 0 ? std::nullopt : std::optional<int>(s.layer), s.name,
-                       run.outline.kind(s), s.formula, s.sql);
-    Insert phases(db, "INSERT INTO phase VALUES(?,?,?,?,?,?,?,?)", where);
-    Insert times(db, "INSERT INTO statement_time VALUES(?,?,?,?,?,?,?,?)", where);
+        Query(db, "INSERT INTO statement VALUES(?,?,?,?,?,?,?,?)", s.number, s.line, s.section,
+              s.layer < 0 ? std::nullopt : std::optional<int>(s.layer), s.name, run.outline.kind(s),
+              s.formula, s.sql)
+            .run();
     for (const RunPhase& phase : run.phases) {
         const PassTimes& t = phase.times;
         if (t.passes == 0) continue;
-        phases.row(phase.name, t.tokens, t.passes, phase.seconds, t.computing, t.reading, t.sql,
-                   t.waiting);
+        Query(db, "INSERT INTO phase VALUES(?,?,?,?,?,?,?,?)", phase.name, t.tokens, t.passes,
+              phase.seconds, t.computing, t.reading, t.sql, t.waiting)
+            .run();
         int number = 0;
         for (const StatementTime& s : t.by_statement) {
             ++number;
             if (s.runs > 0)
-                times.row(phase.name, number, s.runs, s.computing, s.reading, s.sql, s.weight_bytes,
-                          s.read_bytes);
+                Query(db, "INSERT INTO statement_time VALUES(?,?,?,?,?,?,?,?)", phase.name, number,
+                      s.runs, s.computing, s.reading, s.sql, s.weight_bytes, s.read_bytes)
+                    .run();
         }
     }
 }
@@ -125,8 +91,8 @@ void check_profile_db(const std::filesystem::path& path) {
 
 void write_profile_db(const RunProfile& run, const std::filesystem::path& path) {
     ResultFile file = profile_file(path);
-    file.execute(kSchema);
-    fill(file.db(), run, path.string());
+    file.db().execute(kSchema);
+    fill(file.db(), run);
     file.commit();
 }
 

@@ -33,9 +33,8 @@ class ResultFile {
     ResultFile(const ResultFile&) = delete;
     ResultFile& operator=(const ResultFile&) = delete;
 
-    sqlite3* db() const { return connection_.get(); }
-    const std::string& name() const { return name_; }
-    void execute(const char* sql) const;
+    /// The connection; its errors name the path that the file is to get.
+    const Connection& db() const { return db_; }
 
     /// All is written: ends the transaction, which flushes, and renames.
     void commit();
@@ -44,7 +43,7 @@ class ResultFile {
     std::string name_;
     DatabaseKind kind_;
     TemporaryFile file_;
-    Connection connection_;  // to it, closed before
+    Connection db_;  // to it, closed before
 };
 
 }  // namespace llmsql

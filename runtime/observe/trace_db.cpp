@@ -40,12 +40,7 @@ class Writer final : public RunObserver {
   public:
     Writer(const Outline& outline, const std::filesystem::path& path)
         : outline_(outline), file_(path, kTraceDatabase) {
-        file_.execute(kSchema);
-        step_ =
-            prepare(file_.db(), "INSERT OR IGNORE INTO trace_step VALUES(?,?,?,?,?)", file_.name());
-        // A position may be computed again, after a rewind: the last counts.
-        value_ = prepare(file_.db(), "INSERT OR REPLACE INTO trace_value VALUES(?,?,?,?,?,?)",
-                         file_.name());
+        file_.db().execute(kSchema);
     }
 
     void after(const PassView& view) override {
@@ -59,45 +54,27 @@ class Writer final : public RunObserver {
     }
 
     bool finish() override {
-        step_.reset();
-        value_.reset();
         file_.commit();
         return true;
     }
 
   private:
     void note_step(const std::string& name, const OutlineStep& step, const std::string& shape) {
-        sqlite3_stmt* insert = step_.get();
-        const ResetAtExit reset(insert);
-        bind(insert, 1, name);
-        sqlite3_bind_int(insert, 2, step.number);
-        sqlite3_bind_int(insert, 3, step.line);
-        bind(insert, 4, step.formula);
-        bind(insert, 5, shape);
-        llmsql::step(insert, file_.name());
+        Query(file_.db(), "INSERT OR IGNORE INTO trace_step VALUES(?,?,?,?,?)", name, step.number,
+              step.line, step.formula, shape)
+            .run();
     }
 
+    // A position may be computed again, after a rewind: the last counts.
     void note_values(const std::string& name, int64_t position, std::span<const float> values) {
-        sqlite3_stmt* insert = value_.get();
-        const ResetAtExit reset(insert);
         const auto [low, high] = std::ranges::minmax_element(values);
-        bind(insert, 1, name);
-        sqlite3_bind_int64(insert, 2, position);
-        sqlite3_bind_double(insert, 3, *low);
-        sqlite3_bind_double(insert, 4, *high);
-        sqlite3_bind_double(insert, 5, rms(values));
-        sqlite3_bind_blob(insert, 6, values.data(), static_cast<int>(values.size_bytes()),
-                          SQLITE_STATIC);
-        llmsql::step(insert, file_.name());
-    }
-
-    static void bind(sqlite3_stmt* insert, int at, const std::string& text) {
-        sqlite3_bind_text(insert, at, text.data(), static_cast<int>(text.size()), SQLITE_STATIC);
+        Query(file_.db(), "INSERT OR REPLACE INTO trace_value VALUES(?,?,?,?,?,?)", name, position,
+              *low, *high, rms(values), std::as_bytes(values))
+            .run();
     }
 
     const Outline& outline_;
     ResultFile file_;
-    Statement step_, value_;
 };
 
 /// How far one step of this run is from the other's, where they are furthest apart.
@@ -108,28 +85,23 @@ struct Difference {
     std::string here, there;
 };
 
+std::string explain(const std::string& name, const SqliteFault& fault) {
+    return fmt::format("{}: not a trace (llmsql-run --trace db:FILE makes them): {}", name,
+                       fault.says);
+}
+
 class Comparer final : public RunObserver {
   public:
     Comparer(const Outline& outline, const std::filesystem::path& path, double tolerance)
         : outline_(outline), name_(path.string()), tolerance_(tolerance) {
         require_readable_file(path);
-        sqlite3* raw = nullptr;
-        const int code = sqlite3_open_v2(sqlite_name(name_).c_str(), &raw,
-                                         SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
-        connection_.reset(raw);
-        sqlite3_stmt* query = nullptr;
-        if (code != SQLITE_OK ||
-            sqlite3_prepare_v2(raw, "SELECT data FROM trace_value WHERE step = ? AND position = ?",
-                               -1, &query, nullptr) != SQLITE_OK)
-            fail("{}: not a trace (llmsql-run --trace db:FILE makes them): {}", name_,
-                 sqlite3_errmsg(raw));
-        query_.reset(query);
+        db_ = Connection(path, {.explain = explain});
+        query_ = db_.prepare("SELECT data FROM trace_value WHERE step = ? AND position = ?");
         // Anything else could hold the run for ever.
-        if (const std::string type = table_type(raw, "trace_value", name_); type != "table")
+        if (const std::string type = db_.table_type("trace_value"); type != "table")
             fail(
                 "{}: not a trace (llmsql-run --trace db:FILE makes them): trace_value is a {}, not "
-                "a "
-                "table",
+                "a table",
                 name_, type);
     }
 
@@ -179,17 +151,15 @@ class Comparer final : public RunObserver {
   private:
     void compare(const std::string& name, int64_t position, std::span<const float> here) {
         Difference& worst = differences_[name];
-        sqlite3_stmt* query = query_.get();
-        const ResetAtExit reset(query);
-        sqlite3_bind_text(query, 1, name.data(), static_cast<int>(name.size()), SQLITE_STATIC);
-        sqlite3_bind_int64(query, 2, position);
-        if (!step(query, name_)) return;
-        const auto bytes = static_cast<size_t>(sqlite3_column_bytes(query, 0));
+        Query query(query_, name, position);
+        if (!query.next()) return;
+        const Bytes data = query.as_bytes(0);
+        const size_t bytes = data.size();
         if (bytes != here.size_bytes())
             fail("{}: step {} has {} bytes at position {}, this run's has {} values of f32", name_,
                  name, bytes, position, here.size());
         std::vector<float> there(here.size());
-        if (bytes > 0) std::memcpy(there.data(), sqlite3_column_blob(query, 0), bytes);
+        if (bytes > 0) std::memcpy(there.data(), data.data(), bytes);
         const double difference = relative_difference(here, there);
         if (worst.rows++ == 0 || !(difference <= worst.relative)) {
             worst.relative = difference;
@@ -244,7 +214,7 @@ class Comparer final : public RunObserver {
     const Outline& outline_;
     const std::string name_;
     const double tolerance_;
-    Connection connection_;
+    Connection db_;
     Statement query_;
     std::map<std::string, Difference> differences_;
 };

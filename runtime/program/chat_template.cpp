@@ -22,13 +22,11 @@ ChatTemplate::ChatTemplate(const PlanFile& plan, const ModelDb& db, std::functio
     PlanConnection& connection = connection_.emplace(plan);
     sqlite3* const handle = connection.handle();
     register_text_functions(handle, [this] { connection_->sandbox().check(); });
-    if (sqlite3_exec(handle,
-                     "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)",
-                     nullptr, nullptr, nullptr) != SQLITE_OK)
-        fail("SQLite: {}", sqlite3_errmsg(handle));
-    clear_ = llmsql::prepare(handle, "DELETE FROM temp.message", "message");
+    connection.connection().execute(
+        "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)");
+    clear_ = connection.connection().prepare("DELETE FROM temp.message");
     insert_ =
-        llmsql::prepare(handle, "INSERT INTO temp.message(role, content) VALUES (?, ?)", "message");
+        connection.connection().prepare("INSERT INTO temp.message(role, content) VALUES (?, ?)");
     connection.guard(SandboxKind::text);
     connection.sandbox().on_progress(std::move(progress));
     chat_ = connection.prepare_section("chat", Sandbox::Section::text);
@@ -55,19 +53,14 @@ void ChatTemplate::require() const {
 std::vector<Fragment> ChatTemplate::render(std::span<const ChatMessage> messages) {
     require();
     connection_->sandbox().rest();
-    {
-        const ResetAtExit reset(clear_.get());
-        step(clear_.get(), "message");
-    }
+    Query(clear_).run();
+    const int most = sqlite3_limit(connection_->handle(), SQLITE_LIMIT_LENGTH, -1);
     for (const ChatMessage& message : messages) {
-        const ResetAtExit reset(insert_.get());
-        int column = 0;
         for (const std::string& text : {message.role, message.content})
-            if (sqlite3_bind_text64(insert_.get(), ++column, text.data(), text.size(),
-                                    SQLITE_TRANSIENT, SQLITE_UTF8) != SQLITE_OK)
+            if (text.size() > static_cast<size_t>(most))
                 fail("a message of {} bytes is too long for a chat: {} there may be", text.size(),
-                     sqlite3_limit(connection_->handle(), SQLITE_LIMIT_LENGTH, -1));
-        step(insert_.get(), "message");
+                     most);
+        Query(insert_, message.role, message.content).run();
     }
     const Prepared& query = chat_.front();
     const ResetAtExit reset(query.statement.get());

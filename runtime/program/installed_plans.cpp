@@ -16,17 +16,16 @@ constexpr size_t kMostPlans = 1000, kLongestName = 1000;
 }  // namespace
 
 std::vector<std::string> installed_plans(const ModelDb& db) {
-    const std::string where = db.path().string();
     std::vector<std::string> names;
-    const Statement table =
-        prepare(db.handle(),
-                "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'llm_plan'", where);
-    if (!step(table.get(), where)) return names;
-    const Statement query = prepare(db.handle(), "SELECT name FROM llm_plan ORDER BY name", where);
-    while (step(query.get(), where)) {
-        names.push_back(column_text(query.get(), 0));
+    if (!db.connection().integer(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'llm_plan'"))
+        return names;
+    Query query(db.connection(), "SELECT name FROM llm_plan ORDER BY name");
+    while (query.next()) {
+        names.push_back(query.as_text(0));
         if (names.size() > kMostPlans || names.back().size() > kLongestName)
-            fail("{}: its plans are not what was installed; import the model again", where);
+            fail("{}: its plans are not what was installed; import the model again",
+                 db.path().string());
     }
     return names;
 }
@@ -50,11 +49,9 @@ PlanFile installed_plan(const ModelDb& db, const std::string& name) {
                           : fmt::format("there is no plan '{}' in it", name),
              list);
     }
-    const Statement query = prepare(db.handle(), "SELECT sql FROM llm_plan WHERE name = ?", where);
-    sqlite3_bind_text(query.get(), 1, chosen.data(), static_cast<int>(chosen.size()),
-                      SQLITE_STATIC);
-    if (!step(query.get(), where)) fail("{}: the plan '{}' is gone", where, chosen);
-    return parse_plan(column_text(query.get(), 0), where + "(" + chosen + ")");
+    Query query(db.connection(), "SELECT sql FROM llm_plan WHERE name = ?", chosen);
+    if (!query.next()) fail("{}: the plan '{}' is gone", where, chosen);
+    return parse_plan(query.as_text(0), where + "(" + chosen + ")");
 }
 
 }  // namespace llmsql

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "common/error.h"
-#include "runtime/compute/stopwatch.h"
+#include "common/stopwatch.h"
 
 namespace llmsql {
 

@@ -12,16 +12,9 @@
 
 namespace llmsql {
 
-PlanConnection::PlanConnection(const PlanFile& plan) : plan_(plan) {
-    sqlite3* raw = nullptr;
-    const int code =
-        sqlite3_open_v2(":memory:", &raw,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
-    connection_.reset(raw);
-    if (code != SQLITE_OK) fail("SQLite: {}", sqlite3_errstr(code));
-    sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
-    sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-    sqlite3_exec(raw, "PRAGMA temp_store = MEMORY", nullptr, nullptr, nullptr);
+PlanConnection::PlanConnection(const PlanFile& plan)
+    : plan_(plan), connection_(":memory:", {.access = Access::make, .name = "SQLite"}) {
+    connection_.execute("PRAGMA temp_store = MEMORY");
 }
 
 void PlanConnection::guard(SandboxKind kind, const bool* declaring) {

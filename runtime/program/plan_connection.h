@@ -30,6 +30,8 @@ class PlanConnection {
     explicit PlanConnection(const PlanFile& plan);
 
     sqlite3* handle() const { return connection_.get(); }
+    /// For statements that are not the plan's.
+    const Connection& connection() const { return connection_; }
 
     /// From here on only statements of the plan are prepared. Arguments as Sandbox's.
     void guard(SandboxKind kind, const bool* declaring = nullptr);

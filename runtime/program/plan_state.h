@@ -16,6 +16,7 @@
 #include "runtime/state/arena.h"
 #include "runtime/state/kv_cache.h"
 #include "runtime/weights/model_db.h"
+#include "sqlite/table.h"
 
 namespace llmsql {
 
@@ -60,12 +61,6 @@ struct ResidencyPlan {
     void keep(size_t count);
     /// Fails unless all tiles of `parameters` parameters are covered.
     void require_covered(size_t parameters, const std::string& where) const;
-};
-
-/// Where a table stands in its connection's schema.
-struct TableName {
-    std::string schema, table;
-    bool operator==(const TableName&) const = default;
 };
 
 /// What a table of a plan has declared, shared with the tables and cursors that show it: it is

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "common/stopwatch.h"
 #include "runtime/compute/compute.h"
-#include "runtime/compute/stopwatch.h"
 #include "runtime/program/pass_times.h"
 
 namespace llmsql {

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/hash.h"
+#include "common/stopwatch.h"
 #include "plan/plan_file.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/interruption.h"
@@ -19,12 +20,8 @@ namespace {
 
 // Of the model's tokenizer: ids count from 0.
 int64_t token_count(const ModelDb& db) {
-    const Statement last =
-        prepare(db.handle(), "SELECT max(id) FROM llm_token", db.path().string());
-    step(last.get(), db.path().string());
-    return sqlite3_column_type(last.get(), 0) == SQLITE_NULL
-               ? 0
-               : sqlite3_column_int64(last.get(), 0) + 1;
+    Query last(db.connection(), "SELECT max(id) FROM llm_token");
+    return last.next() && !last.is_null(0) ? last.as_integer(0) + 1 : 0;
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ std::vector<Hash128> block_keys(const Hash128& first, std::span<const int32_t> t
 void BlockStore::attach(int64_t session) {
     session_ = session;
     kept_.clear();
-    Query query(file_,
+    Query query(file_.db(),
                 "SELECT r.n, r.block, b.key FROM session_block r LEFT JOIN block b "
                 "ON b.id = r.block WHERE r.session = ? ORDER BY r.n",
                 session_);
@@ -72,7 +72,7 @@ void BlockStore::attach(int64_t session) {
 }
 
 std::optional<int64_t> BlockStore::find(const Hash128& key) {
-    Query query(file_, "SELECT id FROM block WHERE key = ?", bytes_of(key));
+    Query query(file_.db(), "SELECT id FROM block WHERE key = ?", bytes_of(key));
     if (!query.next()) return std::nullopt;
     return query.integer(0);
 }
@@ -111,25 +111,22 @@ bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& ke
     const int64_t bytes = row_bytes(cache);
     file_.begin();
     if (!id) {
-        Query(file_, "INSERT INTO block(key, checksums, data) VALUES (?, ?, zeroblob(?))",
+        Query(file_.db(), "INSERT INTO block(key, checksums, data) VALUES (?, ?, zeroblob(?))",
               bytes_of(key), std::as_bytes(std::span(checksums)), bytes)
             .run();
-        id = file_.inserted();
+        id = file_.db().inserted();
     } else {
-        Query(file_, "UPDATE block SET checksums = ?, data = zeroblob(?) WHERE id = ?",
+        Query(file_.db(), "UPDATE block SET checksums = ?, data = zeroblob(?) WHERE id = ?",
               std::as_bytes(std::span(checksums)), bytes, *id)
             .run();
     }
-    sqlite3_blob* raw = nullptr;
-    const int opened = sqlite3_blob_open(file_.handle(), "main", "block", "data", *id, 1, &raw);
-    const Blob blob(raw);
-    if (opened != SQLITE_OK) file_.fail_by_sqlite();
-    int at = 0;
+    Blob blob;
+    file_.db().check(blob.open(file_.db(), "block", "data", *id, Access::write));
+    size_t at = 0;
     for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
         cache.copy_block(kSequence, layer, position, part);
-        const auto size = static_cast<int>(part.size());
-        if (sqlite3_blob_write(raw, part.data(), size, at) != SQLITE_OK) file_.fail_by_sqlite();
-        at += size;
+        file_.db().check(blob.write(at, part));
+        at += part.size();
     }
     return true;
 }
@@ -159,16 +156,17 @@ void BlockStore::keep(Program& program, std::span<const int32_t> held,
     file_.begin();
     // First the new ones, so that a block that stays in use is not taken for an unused one.
     for (size_t i = 0; i < more.size(); ++i)
-        Query(file_, "INSERT OR REPLACE INTO session_block(session, n, block) VALUES (?, ?, ?)",
-              session_, static_cast<int64_t>(n + i), more[i].id)
+        Query(file_.db(),
+              "INSERT OR REPLACE INTO session_block(session, n, block) VALUES (?, ?, ?)", session_,
+              static_cast<int64_t>(n + i), more[i].id)
             .run();
-    Query(file_, "DELETE FROM session_block WHERE session = ? AND n >= ?", session_,
+    Query(file_.db(), "DELETE FROM session_block WHERE session = ? AND n >= ?", session_,
           static_cast<int64_t>(n + more.size()))
         .run();
     // What REPLACE removes fires no trigger.
     for (size_t i = n; i < kept_.size(); ++i)
         if (kept_[i].key)
-            Query(file_,
+            Query(file_.db(),
                   "DELETE FROM block WHERE id = ? "
                   "AND NOT EXISTS (SELECT 1 FROM session_block WHERE block = block.id)",
                   kept_[i].id)
@@ -200,30 +198,28 @@ void BlockStore::extended(Program& program, std::span<const int32_t> tokens) {
 bool BlockStore::load(KvCache& cache, const Block& block, int64_t position, size_t held) {
     std::vector<uint64_t> checksums(static_cast<size_t>(layers_of(cache)));
     {
-        Query query(file_, "SELECT checksums FROM block WHERE id = ?", block.id);
+        Query query(file_.db(), "SELECT checksums FROM block WHERE id = ?", block.id);
         if (!query.next()) return false;
         const auto stored = query.find_blob(0);
         if (!stored || stored->size() != checksums.size() * sizeof(uint64_t)) return false;
         std::memcpy(checksums.data(), stored->data(), stored->size());
     }
-    sqlite3_blob* raw = nullptr;
-    const int opened =
-        sqlite3_blob_open(file_.handle(), "main", "block", "data", block.id, 0, &raw);
-    const Blob blob(raw);
+    Blob blob;
+    const int opened = blob.open(file_.db(), "block", "data", block.id, Access::read);
     if (opened == SQLITE_ERROR) return false;  // not a blob
-    if (opened != SQLITE_OK) file_.fail_by_sqlite();
-    if (sqlite3_blob_bytes(raw) != row_bytes(cache)) return false;
+    file_.db().check(opened);
+    if (blob.bytes() != row_bytes(cache)) return false;
     std::vector<std::byte> part;  // a layer's
-    int at = 0;
+    size_t at = 0;
     for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
-        const auto size = static_cast<int>(cache.block_bytes(layer));
+        const auto size = static_cast<size_t>(cache.block_bytes(layer));
         const int64_t window = cache.layers()[static_cast<size_t>(layer)].window;
         // A layer without a window still holds what it held.
         const bool wanted = window > 0 ? position >= cache.first_held(kSequence, layer)
                                        : position + kKvBlock > static_cast<int64_t>(held);
         if (wanted) {
-            part.resize(static_cast<size_t>(size));
-            if (sqlite3_blob_read(raw, part.data(), size, at) != SQLITE_OK) file_.fail_by_sqlite();
+            part.resize(size);
+            file_.db().check(blob.read(at, part));
             if (hash64(part.data(), part.size()) != checksums[static_cast<size_t>(layer)])
                 return false;
             cache.restore_block(kSequence, layer, position, part);

@@ -42,7 +42,7 @@ int to_int(int64_t value) {
 
 // Finds the session, or leaves id_ absent for create().
 void Session::find(std::optional<SessionKind> kind, const ProgramIdentity& identity) {
-    Query query(file_,
+    Query query(file_.db(),
                 "SELECT id, kind, model, weights, forward, kv, revision FROM session "
                 "WHERE name = ?",
                 name_);
@@ -84,20 +84,20 @@ void Session::create() {
     const ProgramIdentity identity = program_.identity();
     const std::string kind = name_of(kind_);
     // A name that has come meanwhile is another program's.
-    Query(file_,
+    Query(file_.db(),
           "INSERT INTO session(name, kind, model, weights, forward, kv, created, changed, "
           "revision) VALUES (?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), "
           "strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), 0) ON CONFLICT(name) DO NOTHING",
           name_, kind, identity.model, identity.weights, identity.forward, identity.kv)
         .run();
-    if (file_.changed() != 1)
+    if (file_.db().changed() != 1)
         fail("{}: another program has made the session '{}' meanwhile", file_.name(), name_);
-    id_ = file_.inserted();
+    id_ = file_.db().inserted();
     blocks_->attach(*id_);
 }
 
 void Session::require_revision() {
-    Query query(file_, "SELECT 1 FROM session WHERE id = ? AND revision = ?", id_, revision_);
+    Query query(file_.db(), "SELECT 1 FROM session WHERE id = ? AND revision = ?", id_, revision_);
     if (!query.next()) refuse_other();
 }
 
@@ -111,16 +111,16 @@ void Session::refuse_other() const {
 // A copy whose blocks are those of the first: rows that refer to them.
 void Session::fork(const std::string& name) {
     file_.begin();
-    Query(file_,
+    Query(file_.db(),
           "INSERT INTO session(name, kind, model, weights, forward, kv, created, changed, "
           "revision) SELECT ?, kind, model, weights, forward, kv, "
           "strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), 0 "
           "FROM session WHERE id = ? ON CONFLICT(name) DO NOTHING",
           name, id_)
         .run();
-    if (file_.changed() != 1)
+    if (file_.db().changed() != 1)
         fail("{}: there is a session '{}' already: fork to another name", file_.name(), name);
-    const int64_t copy = file_.inserted();
+    const int64_t copy = file_.db().inserted();
     for (const char* sql :
          {"INSERT INTO message SELECT ?, n, role, content FROM message WHERE session = ?",
           "INSERT INTO token SELECT ?, position, token FROM token WHERE session = ?",
@@ -130,7 +130,7 @@ void Session::fork(const std::string& name) {
           "INSERT INTO answer_stop SELECT ?, n, text FROM answer_stop WHERE session = ?",
           "INSERT INTO answer_token SELECT ?, n, token FROM answer_token WHERE session = ?",
           "INSERT INTO session_block SELECT ?, n, block FROM session_block WHERE session = ?"})
-        Query(file_, sql, copy, id_).run();
+        Query(file_.db(), sql, copy, id_).run();
     file_.commit();
     id_ = copy;
     name_ = name;
@@ -139,7 +139,8 @@ void Session::fork(const std::string& name) {
 
 void Session::read() {
     if (!id_) return;
-    Query query(file_, "SELECT n, role, content FROM message WHERE session = ? ORDER BY n", id_);
+    Query query(file_.db(), "SELECT n, role, content FROM message WHERE session = ? ORDER BY n",
+                id_);
     while (query.next()) {
         if (query.integer(0) != static_cast<int64_t>(messages_.size()))
             damaged(file_, name_, "a message is missing");
@@ -150,10 +151,11 @@ void Session::read() {
     }
     const int64_t vocabulary = program_.vocabulary();
     state_.tokens = read_tokens(
-        Query(file_, "SELECT position, token FROM token WHERE session = ? ORDER BY position", id_),
+        Query(file_.db(), "SELECT position, token FROM token WHERE session = ? ORDER BY position",
+              id_),
         vocabulary, file_, name_);
     state_.answer = read_tokens(
-        Query(file_, "SELECT n, token FROM answer_token WHERE session = ? ORDER BY n", id_),
+        Query(file_.db(), "SELECT n, token FROM answer_token WHERE session = ? ORDER BY n", id_),
         vocabulary, file_, name_);
     read_answer();
     // A conversation's are made of its messages; a text goes on behind them.
@@ -166,7 +168,7 @@ void Session::read() {
 }
 
 void Session::read_answer() {
-    Query query(file_,
+    Query query(file_.db(),
                 "SELECT ending, keep, random, predict, context, keep_option, ignore_end, "
                 "temperature, top_k, top_p, min_p, repeat_penalty FROM answer WHERE session = ?",
                 id_);
@@ -189,17 +191,17 @@ void Session::read_answer() {
     options_.sampler.min_p = query.real(10);
     options_.sampler.repeat_penalty = query.real(11);
     options_.seed = 0;  // the random numbers go on where they were
-    Query stops(file_, "SELECT text FROM answer_stop WHERE session = ? ORDER BY n", id_);
+    Query stops(file_.db(), "SELECT text FROM answer_stop WHERE session = ? ORDER BY n", id_);
     while (stops.next()) options_.stops.push_back(stops.text(0));
 }
 
 // All but those that are as they were; the last one may have grown.
 void Session::write_messages() {
-    Query(file_, "DELETE FROM message WHERE session = ? AND n >= ?", id_,
+    Query(file_.db(), "DELETE FROM message WHERE session = ? AND n >= ?", id_,
           static_cast<int64_t>(written_messages_))
         .run();
     for (size_t n = written_messages_; n < messages_.size(); ++n)
-        Query(file_, "INSERT INTO message(session, n, role, content) VALUES (?, ?, ?, ?)", id_,
+        Query(file_.db(), "INSERT INTO message(session, n, role, content) VALUES (?, ?, ?, ?)", id_,
               static_cast<int64_t>(n), messages_[n].role, messages_[n].content)
             .run();
     written_messages_ = messages_.empty() ? 0 : messages_.size() - 1;
@@ -208,22 +210,22 @@ void Session::write_messages() {
 void Session::write_answer() {
     // Only that it differs matters: the largest number is followed by the least.
     const int64_t next = revision_ == std::numeric_limits<int64_t>::max() ? 0 : revision_ + 1;
-    Query(file_,
+    Query(file_.db(),
           "UPDATE session SET revision = ?, "
           "changed = strftime('%Y-%m-%dT%H:%M:%SZ', 'now') WHERE id = ? AND revision = ?",
           next, id_, revision_)
         .run();
-    if (file_.changed() != 1) refuse_other();
+    if (file_.db().changed() != 1) refuse_other();
     revision_ = next;
 
     const auto [written, now] = std::ranges::mismatch(written_tokens_, state_.tokens);
     const auto same = static_cast<size_t>(now - state_.tokens.begin());
     if (written != written_tokens_.end())
-        Query(file_, "DELETE FROM token WHERE session = ? AND position >= ?", id_,
+        Query(file_.db(), "DELETE FROM token WHERE session = ? AND position >= ?", id_,
               static_cast<int64_t>(same))
             .run();
     for (size_t i = same; i < state_.tokens.size(); ++i)
-        Query(file_, "INSERT INTO token(session, position, token) VALUES (?, ?, ?)", id_,
+        Query(file_.db(), "INSERT INTO token(session, position, token) VALUES (?, ?, ?)", id_,
               static_cast<int64_t>(i), static_cast<int64_t>(state_.tokens[i]))
             .run();
     written_tokens_ = state_.tokens;
@@ -231,11 +233,11 @@ void Session::write_answer() {
     if (!written_options_) write_options();
     std::optional<std::string> ending;
     if (!unfinished_) ending = ending_;
-    Query(file_, "UPDATE answer SET ending = ?, random = ? WHERE session = ?", ending,
+    Query(file_.db(), "UPDATE answer SET ending = ?, random = ? WHERE session = ?", ending,
           state_.random, id_)
         .run();
     for (size_t n = written_answer_; n < state_.answer.size(); ++n)
-        Query(file_, "INSERT INTO answer_token(session, n, token) VALUES (?, ?, ?)", id_,
+        Query(file_.db(), "INSERT INTO answer_token(session, n, token) VALUES (?, ?, ?)", id_,
               static_cast<int64_t>(n), static_cast<int64_t>(state_.answer[n]))
             .run();
     written_answer_ = state_.answer.size();
@@ -243,9 +245,9 @@ void Session::write_answer() {
 
 // What stays the same for an answer; the one before is gone.
 void Session::write_options() {
-    Query(file_, "DELETE FROM answer_token WHERE session = ?", id_).run();
-    Query(file_, "DELETE FROM answer_stop WHERE session = ?", id_).run();
-    Query(file_,
+    Query(file_.db(), "DELETE FROM answer_token WHERE session = ?", id_).run();
+    Query(file_.db(), "DELETE FROM answer_stop WHERE session = ?", id_).run();
+    Query(file_.db(),
           "INSERT OR REPLACE INTO answer(session, keep, random, predict, context, keep_option, "
           "ignore_end, temperature, top_k, top_p, min_p, repeat_penalty) "
           "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -256,7 +258,7 @@ void Session::write_options() {
           options_.sampler.min_p, options_.sampler.repeat_penalty)
         .run();
     for (size_t n = 0; n < options_.stops.size(); ++n)
-        Query(file_, "INSERT INTO answer_stop(session, n, text) VALUES (?, ?, ?)", id_,
+        Query(file_.db(), "INSERT INTO answer_stop(session, n, text) VALUES (?, ?, ?)", id_,
               static_cast<int64_t>(n), options_.stops[n])
             .run();
     written_options_ = true;

@@ -11,7 +11,7 @@
 #include <sstream>
 
 #include "common/error.h"
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 #include "runtime/kernels/kernels.h"
 
 namespace llmsql {

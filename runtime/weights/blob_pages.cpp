@@ -31,11 +31,9 @@ size_t size_of_type(uint64_t type) {
 }  // namespace
 
 std::unique_ptr<BlobPages> BlobPages::of(const ModelDb& db) {
-    const std::string where = db.path().string();
-    const Statement query =
-        prepare(db.handle(), "SELECT rootpage FROM sqlite_master WHERE name = 'llm_tile'", where);
-    if (!step(query.get(), where)) return nullptr;
-    const int64_t root = sqlite3_column_int64(query.get(), 0);
+    const int64_t root = db.connection()
+                             .integer("SELECT rootpage FROM sqlite_master WHERE name = 'llm_tile'")
+                             .value_or(0);
     if (root <= 0) return nullptr;
     return std::unique_ptr<BlobPages>(new BlobPages(db.file(), static_cast<uint32_t>(root)));
 }

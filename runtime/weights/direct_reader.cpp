@@ -12,7 +12,7 @@
 
 #include "common/error.h"
 #include "common/types.h"
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 
 namespace llmsql {
 namespace {

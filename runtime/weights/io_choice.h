@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 #include "runtime/weights/tile_reader.h"
 
 namespace llmsql {

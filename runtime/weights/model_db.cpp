@@ -13,14 +13,14 @@
 namespace llmsql {
 namespace {
 
-int64_t pragma(sqlite3* db, const char* sql, const std::string& where) {
-    const Statement statement = prepare(db, sql, where);
-    if (!step(statement.get(), where))
+int64_t pragma(const Connection& db, const char* sql) {
+    const auto value = db.integer(sql);
+    if (!value)
         fail(
             "{}: this SQLite was built with SQLITE_OMIT_SCHEMA_VERSION_PRAGMAS: llmsql cannot do "
             "without",
-            where);
-    return sqlite3_column_int64(statement.get(), 0);
+            db.name());
+    return *value;
 }
 
 // A log or journal beside the file means that it is being written, or that a writer died: what a
@@ -80,39 +80,49 @@ int watch_steps(void* limit) {
 
 // A view or virtual table in a table's place, or a column that is computed, would run what a
 // stranger wrote. What the schema says a table is, SQLite is asked: the text may say anything.
-void require_plain_tables(sqlite3* db, const std::string& where) {
-    const Statement computed =
-        prepare(db, "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 0", where);
+void require_plain_tables(const Connection& db) {
     for (const char* table :
          {"llm_meta", "llm_param", "llm_tile", "llm_token", "llm_merge", "llm_plan"}) {
-        const ResetAtExit reset(computed.get());
-        const std::string type = table_type(db, table, where);
+        const std::string type = db.table_type(table);
         if (type.empty()) continue;  // what needs it says that it is missing
         if (type != "table")
-            fail("{}: {} is a {}, not a table; import the model again", where, table, type);
-        sqlite3_bind_text(computed.get(), 1, table, -1, SQLITE_STATIC);
-        if (step(computed.get(), where))
-            fail("{}: the column {} of {} is computed; import the model again", where,
-                 column_text(computed.get(), 0), table);
+            fail("{}: {} is a {}, not a table; import the model again", db.name(), table, type);
+        Query computed(db, "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 0",
+                       std::string_view(table));
+        if (computed.next())
+            fail("{}: the column {} of {} is computed; import the model again", db.name(),
+                 computed.as_text(0), table);
     }
 }
 
 }  // namespace
+
+std::string explain_model_db(const std::string& name, const SqliteFault& fault) {
+    switch (fault.code) {
+        case SQLITE_INTERRUPT:  // only what watches over the database does that
+            return fmt::format(
+                "{}: the database file is damaged (a table does not end); import the model again",
+                name);
+        case SQLITE_CORRUPT:
+        case SQLITE_NOTADB:
+            return fmt::format("{}: the database file is damaged ({}); import the model again",
+                               name, fault.says);
+        case SQLITE_ERROR:
+        case SQLITE_ABORT:
+            return fmt::format("{}: not what was imported ({}); import the model again", name,
+                               fault.says);
+        default:
+            return explain_plainly(name, fault);
+    }
+}
 
 ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     require_readable_file(path);
     refuse_companions(path);
     const std::string name = path.string();
     const std::string not_ours = name + ": not a model database (llmsql-import makes one)";
-    sqlite3* raw = nullptr;
-    const int code = sqlite3_open_v2(sqlite_name(name).c_str(), &raw,
-                                     SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
-    Connection connection(raw);
-    if (code != SQLITE_OK) fail("{}: {}", name, raw ? sqlite3_errmsg(raw) : sqlite3_errstr(code));
-    // The database comes from elsewhere: nothing in its schema may run code.
-    sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
-    sqlite3_db_config(raw, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-    sqlite3_extended_result_codes(raw, 1);
+    db_ = Connection(path, {.explain = explain_model_db});
+    sqlite3* const raw = db_.get();
     check_header(raw, name, not_ours);
     sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, kLongestValue);
     sqlite3_limit(raw, SQLITE_LIMIT_ATTACHED, 0);
@@ -121,53 +131,42 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     steps_ = std::make_unique<StepLimit>(StepLimit{raw, 10'000'000 + 8 * bytes});
     sqlite3_progress_handler(raw, kStepsBetween, watch_steps, steps_.get());
 
-    if (pragma(raw, "PRAGMA application_id", name) != kModelApplicationId) fail("{}", not_ours);
-    const int64_t version = pragma(raw, "PRAGMA user_version", name);
+    if (pragma(db_, "PRAGMA application_id") != kModelApplicationId) fail("{}", not_ours);
+    const int64_t version = pragma(db_, "PRAGMA user_version");
     if (version != kModelFormatVersion)
         fail("{}: model database format {}, this program reads format {}; import the model again",
              name, version, kModelFormatVersion);
     // One read transaction for life: a writer is told BUSY, and what was checked stays so.
-    step(prepare(raw, "BEGIN", name).get(), name);
-    require_plain_tables(raw, name);
-    step(prepare(raw, "SELECT 1 FROM llm_meta LIMIT 1", name).get(), name);
+    db_.execute("BEGIN");
+    require_plain_tables(db_);
+    db_.integer("SELECT 1 FROM llm_meta LIMIT 1");
     file_ = ModelFile::of(name);
-    int moved = 0;  // left so by what has no such question to answer
-    sqlite3_file_control(raw, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-    if (moved || !file_->is_at(name)) fail("{}: was replaced while it was opened; try again", name);
-    db_ = connection.release();
-}
-
-ModelDb::~ModelDb() {
-    sqlite3_close_v2(db_);
+    if (db_.has_moved() || !file_->is_at(name))
+        fail("{}: was replaced while it was opened; try again", name);
 }
 
 std::optional<std::string> ModelDb::meta(const std::string& key) const {
-    const std::string where = path_.string();
-    const Statement query = prepare(db_, "SELECT value FROM llm_meta WHERE key = ?", where);
-    sqlite3_bind_text(query.get(), 1, key.c_str(), -1, SQLITE_STATIC);
-    if (!step(query.get(), where) || sqlite3_column_type(query.get(), 0) == SQLITE_NULL)
-        return std::nullopt;
-    return column_text(query.get(), 0);
+    Query query(db_, "SELECT value FROM llm_meta WHERE key = ?", key);
+    if (!query.next() || query.is_null(0)) return std::nullopt;
+    return query.as_text(0);
 }
 
 std::vector<ParamEntry> ModelDb::catalogue() const {
     const std::string where = path_.string();
-    const Statement query =
-        prepare(db_, "SELECT id, name, type, rows, cols FROM llm_param ORDER BY id", where);
+    Query query(db_, "SELECT id, name, type, rows, cols FROM llm_param ORDER BY id");
     std::vector<ParamEntry> entries;
-    while (step(query.get(), where)) {
-        const std::string type = column_text(query.get(), 2);
+    while (query.next()) {
+        const std::string type = query.as_text(2);
         ParamEntry entry;
-        entry.name = column_text(query.get(), 1);
-        if (sqlite3_column_int64(query.get(), 0) != static_cast<int64_t>(entries.size()) + 1)
+        entry.name = query.as_text(1);
+        if (query.as_integer(0) != static_cast<int64_t>(entries.size()) + 1)
             fail("{}: llm_param: ids must run from 1 without a gap, import the model again", where);
         const auto weight_type = weight_type_named(type);
         if (!weight_type)
             fail("{}: parameter {} has the unknown type '{}'", where, entry.name, type);
         entry.type = *weight_type;
-        if (sqlite3_column_type(query.get(), 3) != SQLITE_NULL)
-            entry.shape.rows = sqlite3_column_int64(query.get(), 3);
-        entry.shape.cols = sqlite3_column_int64(query.get(), 4);
+        if (!query.is_null(3)) entry.shape.rows = query.as_integer(3);
+        entry.shape.cols = query.as_integer(4);
         if (!is_plausible(entry.shape))
             fail("{}: parameter {} has the impossible shape {}", where, entry.name,
                  describe(entry));

@@ -12,7 +12,7 @@
 
 #include "common/catalogue.h"
 #include "runtime/weights/model_file.h"
-#include "sqlite/api.h"
+#include "sqlite/connection.h"
 
 namespace llmsql {
 
@@ -22,10 +22,13 @@ struct StepLimit {
     sqlite3* db = nullptr;
     int64_t most = 0;                   // steps of SQLite's virtual machine in one run
     sqlite3_stmt* statement = nullptr;  // the one that ran when it was looked at last
-    int run = 0;                        // and its how manieth run that was
+    int run = 0;                        // which execution of it that was
     int64_t steps = 0;                  // of that run
     std::function<bool()> interrupted = nullptr;
 };
+
+/// The words of errors about a model database: where it is not as it was imported, what to do.
+std::string explain_model_db(const std::string& name, const SqliteFault& fault);
 
 /// Not thread-safe: one thread at a time. Errors name the file and what is wrong with it.
 class ModelDb {
@@ -38,7 +41,6 @@ class ModelDb {
     explicit ModelDb(const std::filesystem::path& path);
     ModelDb(const ModelDb&) = delete;
     ModelDb& operator=(const ModelDb&) = delete;
-    ~ModelDb();
 
     const std::filesystem::path& path() const { return path_; }
 
@@ -48,8 +50,8 @@ class ModelDb {
         steps_->interrupted = std::move(interrupted);
     }
 
-    /// The read-only connection, for prepared statements over llm_token, llm_merge and llm_meta.
-    sqlite3* handle() const { return db_; }
+    /// The read-only connection, for queries over the model's tables. Its errors say what to do.
+    const Connection& connection() const { return db_; }
 
     /// The file as plain bytes: the one that the connection is on.
     const std::shared_ptr<ModelFile>& file() const { return file_; }
@@ -64,7 +66,7 @@ class ModelDb {
     std::filesystem::path path_;
     std::shared_ptr<ModelFile> file_;
     std::unique_ptr<StepLimit> steps_;  // outlives the connection
-    sqlite3* db_ = nullptr;
+    Connection db_;
 };
 
 }  // namespace llmsql

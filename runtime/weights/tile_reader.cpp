@@ -31,48 +31,36 @@ class BlobReader final : public TileReader {
     void read(int worker, int64_t rowid, size_t offset, size_t bytes, std::byte* out,
               Use) override {
         Worker& self = workers_[static_cast<size_t>(worker)];
-        if (!self.connection) open(self);
+        if (!self.db) open(self);
         int code = SQLITE_OK;
-        if (!self.blob) {
-            sqlite3_blob* raw = nullptr;
-            code = sqlite3_blob_open(self.connection.get(), "main", "llm_tile", "data", rowid, 0,
-                                     &raw);
-            self.blob.reset(raw);
-        } else if (self.rowid != rowid) {
-            code = sqlite3_blob_reopen(self.blob.get(), rowid);
-        }
+        if (!self.blob)
+            code = self.blob.open(self.db, "llm_tile", "data", rowid, Access::read);
+        else if (self.rowid != rowid)
+            code = self.blob.reopen(rowid);
         self.rowid = rowid;
-        if (code == SQLITE_OK)
-            code = sqlite3_blob_read(self.blob.get(), out, static_cast<int>(bytes),
-                                     static_cast<int>(offset));
+        if (code == SQLITE_OK) code = self.blob.read(offset, {out, bytes});
         if (code == SQLITE_OK) return;
         // A handle that has failed is closed first: closing may set the connection's message.
-        const std::string what = fmt::format("{}: cannot read tile {}", path_, rowid);
         struct CloseLast {
             Worker& worker;
-            ~CloseLast() { worker.blob.reset(); }
+            ~CloseLast() { worker.blob.close(); }
         } const closing{self};
-        fail_by(self.connection.get(), what);
+        self.db.fail_by_sqlite(code, fmt::format("cannot read tile {}", rowid));
     }
 
   private:
     struct Worker {
-        Connection connection;
+        Connection db;
         Blob blob;
         int64_t rowid = 0;
     };
 
     void open(Worker& worker) const {
-        sqlite3* raw = nullptr;
-        const int code = sqlite3_open_v2(sqlite_name(path_).c_str(), &raw,
-                                         SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
-        Connection connection(raw);
-        if (code != SQLITE_OK)
-            fail("{}: {}", path_, raw ? sqlite3_errmsg(raw) : sqlite3_errstr(code));
+        Connection db(path_, {.explain = explain_model_db});
         if (!file_->is_at(path_)) fail("{}: was replaced while it was in use; open it anew", path_);
         // A page is 64 KiB: SQLite's usual cache would hold megabytes that are read only once.
-        sqlite3_exec(raw, "PRAGMA cache_size = 4", nullptr, nullptr, nullptr);
-        worker.connection = std::move(connection);
+        db.execute("PRAGMA cache_size = 4");
+        worker.db = std::move(db);
     }
 
     const std::string path_;

@@ -12,11 +12,11 @@
 namespace llmsql {
 namespace {
 
-// Adds the tile in the statement's row: id, first_row, length(checksums), length(data). Checksums
-// are read once it is known that they are as long as they must be.
-void add_tile(sqlite3_stmt* row, sqlite3_stmt* checksums_of, const std::string& where,
+// Adds the tile in the query's row: id, first_row, length(checksums), length(data). Checksums are
+// read once it is known that they are as long as they must be.
+void add_tile(const Query& row, const Statement& checksums_of, const std::string& where,
               const ParamEntry& entry, int64_t id, ParamTiles& param, RowDigest& digest) {
-    const int64_t first_row = sqlite3_column_int64(row, 1);
+    const int64_t first_row = row.as_integer(1);
     const auto damaged = [&](const char* what) {
         fail("{}: parameter {} {} at row {} {}; import the model again", where, entry.name,
              describe(entry), first_row, what);
@@ -27,36 +27,31 @@ void add_tile(sqlite3_stmt* row, sqlite3_stmt* checksums_of, const std::string& 
         entry.shape.is_vector() ? 0 : index * tile_rows(entry.type, entry.shape);
     if (first_row != expected_row) damaged("is missing its tile");
     const size_t bytes = tile_bytes(entry.type, entry.shape, index);
-    if (sqlite3_column_type(row, 3) != SQLITE_INTEGER ||
-        sqlite3_column_int64(row, 3) != static_cast<int64_t>(bytes))
-        damaged("has a tile of the wrong size");
+    if (row.find_integer(3) != static_cast<int64_t>(bytes)) damaged("has a tile of the wrong size");
     const size_t strips = bytes / param.strip_bytes;
-    const ResetAtExit reset(checksums_of);
-    sqlite3_bind_int64(checksums_of, 1, sqlite3_column_int64(row, 0));
-    if (sqlite3_column_int64(row, 2) != static_cast<int64_t>(strips * sizeof(uint64_t)) ||
-        !step(checksums_of, where) ||
-        sqlite3_column_bytes(checksums_of, 0) != static_cast<int>(strips * sizeof(uint64_t)))
+    Query list(checksums_of, row.as_integer(0));
+    if (row.as_integer(2) != static_cast<int64_t>(strips * sizeof(uint64_t)) || !list.next())
         damaged("has a damaged checksum list");
-    const auto* checksums = static_cast<const std::byte*>(sqlite3_column_blob(checksums_of, 0));
+    const Bytes checksums = list.as_bytes(0);
+    if (checksums.size() != strips * sizeof(uint64_t)) damaged("has a damaged checksum list");
     digest.add_integer(id);
     digest.add_integer(first_row);
-    digest.add_blob({reinterpret_cast<const char*>(checksums), strips * sizeof(uint64_t)});
-    param.tiles.push_back({sqlite3_column_int64(row, 0), first_row / kStripRows, bytes});
+    digest.add_blob({reinterpret_cast<const char*>(checksums.data()), strips * sizeof(uint64_t)});
+    param.tiles.push_back({row.as_integer(0), first_row / kStripRows, bytes});
     const size_t before = param.checksums.size();
     param.checksums.resize(before + strips);
-    std::memcpy(param.checksums.data() + before, checksums, strips * sizeof(uint64_t));
+    std::memcpy(param.checksums.data() + before, checksums.data(), strips * sizeof(uint64_t));
 }
 
 }  // namespace
 
 std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<ParamEntry>& catalogue) {
     const std::string where = db.path().string();
-    const Statement query = prepare(db.handle(),
-                                    "SELECT id, first_row, length(checksums), length(data) "
-                                    "FROM llm_tile WHERE param = ? ORDER BY first_row",
-                                    where);
+    const Statement tiles_of = db.connection().prepare(
+        "SELECT id, first_row, length(checksums), length(data) "
+        "FROM llm_tile WHERE param = ? ORDER BY first_row");
     const Statement checksums_of =
-        prepare(db.handle(), "SELECT checksums FROM llm_tile WHERE id = ?", where);
+        db.connection().prepare("SELECT checksums FROM llm_tile WHERE id = ?");
     std::vector<ParamTiles> map;
     map.reserve(catalogue.size());
     RowDigest digest;
@@ -64,11 +59,10 @@ std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<Param
         ParamTiles& param = map.emplace_back();
         param.strip_bytes = entry.shape.is_vector() ? param_bytes(entry.type, entry.shape)
                                                     : strip_bytes(entry.type, entry.shape.cols);
-        const ResetAtExit reset(query.get());
-        sqlite3_bind_int64(query.get(), 1, static_cast<int64_t>(map.size()));
-        while (step(query.get(), where))
-            add_tile(query.get(), checksums_of.get(), where, entry,
-                     static_cast<int64_t>(map.size()), param, digest);
+        Query tile(tiles_of, map.size());
+        while (tile.next())
+            add_tile(tile, checksums_of, where, entry, static_cast<int64_t>(map.size()), param,
+                     digest);
         const int64_t tiles = tile_count(entry.type, entry.shape);
         if (static_cast<int64_t>(param.tiles.size()) != tiles)
             fail("{}: parameter {} {} has only {} of its {} tiles; import the model again", where,

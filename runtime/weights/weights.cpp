@@ -7,7 +7,7 @@
 #include "common/error.h"
 #include "common/machine.h"
 #include "common/page_cache.h"
-#include "runtime/compute/stopwatch.h"
+#include "common/stopwatch.h"
 #include "runtime/weights/io_choice.h"
 #include "runtime/weights/model_db.h"
 #include "runtime/weights/model_file.h"

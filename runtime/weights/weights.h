@@ -16,7 +16,7 @@
 
 #include "common/catalogue.h"
 #include "common/hash.h"
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 #include "runtime/weights/anonymous_memory.h"
 #include "runtime/weights/tile_reader.h"
 #include "runtime/weights/tiles.h"

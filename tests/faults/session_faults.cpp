@@ -72,21 +72,13 @@ class Keep : public Scenario {
 
     /// The last answer's tokens, as the file has them; the file must be whole.
     std::vector<int32_t> stored_answer() const {
-        sqlite3* raw = nullptr;
-        require(sqlite3_open_v2(file_.c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK,
-                "the file cannot be opened");
-        const Connection db(raw);
-        const Statement check = prepare_statement(raw, "PRAGMA integrity_check");
-        require(step(check.get(), "test") && column_text(check.get(), 0) == "ok",
-                "the file is damaged: " + column_text(check.get(), 0));
-        const Statement answer =
-            prepare_statement(raw, "SELECT token FROM answer_token ORDER BY n");
+        const Connection db(file_, {.access = Access::write});
+        Query check(db, "PRAGMA integrity_check");
+        require(check.next() && check.text(0) == "ok", "the file is damaged: " + check.as_text(0));
+        Query answer(db, "SELECT token FROM answer_token ORDER BY n");
         std::vector<int32_t> tokens;
-        while (step(answer.get(), "test")) tokens.push_back(sqlite3_column_int(answer.get(), 0));
+        while (answer.next()) tokens.push_back(static_cast<int32_t>(answer.integer(0)));
         return tokens;
-    }
-    static Statement prepare_statement(sqlite3* db, const char* sql) {
-        return llmsql::prepare(db, sql, "test");
     }
 
     fs::path file_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Fuzz target: a graph file, parsed and checked; and what is made of it for a model's metadata.
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 
 #include <algorithm>
 

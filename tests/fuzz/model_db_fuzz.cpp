@@ -3,7 +3,7 @@
 // ways of reading, and a plan run over it.
 #include <array>
 
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 #include "runtime/program/program.h"
 #include "runtime/weights/tiles.h"
 #include "tests/fuzz/fuzz.h"

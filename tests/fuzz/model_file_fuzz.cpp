@@ -2,7 +2,7 @@
 // Fuzz target: a model file (TOML), loaded with the graph that it names, compiled into a plan, and
 // written back.
 #include "compiler/emit/compile.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 #include "tests/fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Lowering: the operators that a graph and a model's numbers come to, as text.
 #include "check_support.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 
 namespace llmsql::compiler {
 namespace {

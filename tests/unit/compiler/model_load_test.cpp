@@ -3,7 +3,7 @@
 // text.
 #include "check_support.h"
 #include "common/files.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 
 namespace llmsql::compiler {
 namespace {

@@ -2,7 +2,7 @@
 // The graph language's syntax: its tree as text, and the wording and place of syntax errors.
 #include "check_support.h"
 #include "common/files.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 
 namespace llmsql::compiler {
 namespace {

@@ -9,7 +9,7 @@
 #include "common/files.h"
 #include "compiler/emit/compile.h"
 #include "compiler/fuse/fuse.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 #include "compiler/passes/passes.h"
 
 namespace llmsql::compiler {

@@ -475,18 +475,18 @@ TEST_F(HostilePlan, BlocksAndChoicesCountOnce) {
                     "comes twice");
 }
 
+Connection in_memory() {
+    return Connection(":memory:", {.access = Access::make});
+}
+
 // SQLite's own functions are the reference.
 TEST(TextFunctions, AgreeWithSqlites) {
-    sqlite3 *raw = nullptr, *raw_ours = nullptr;
-    sqlite3_open(":memory:", &raw);
-    sqlite3_open(":memory:", &raw_ours);
-    const Connection theirs(raw), ours(raw_ours);
-    register_text_functions(raw_ours);
-    const auto value = [](sqlite3* db, const std::string& sql) {
-        const Statement statement =
-            prepare(db, "SELECT quote(" + sql + "), typeof(" + sql + ")", sql);
-        step(statement.get(), sql);
-        return column_text(statement.get(), 0) + " " + column_text(statement.get(), 1);
+    const Connection theirs = in_memory(), ours = in_memory();
+    register_text_functions(ours.get());
+    const auto value = [](const Connection& db, const std::string& sql) {
+        Query query(db, "SELECT quote(" + sql + "), typeof(" + sql + ")");
+        query.next();
+        return query.as_text(0) + " " + query.as_text(1);
     };
     const std::vector<std::string> texts{
         "''",   "'a'",  "' a b '", "'aaaa'",        "'\xC3\xA4\xE2\x82\xAC a\xC3\xA4'",
@@ -495,17 +495,17 @@ TEST(TextFunctions, AgreeWithSqlites) {
     for (const std::string& x : texts) {
         for (const std::string function : {"trim", "ltrim", "rtrim"}) {
             const std::string call = function + "(" + x + ")";
-            EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
+            EXPECT_EQ(value(ours, call), value(theirs, call)) << call;
         }
         for (const std::string& y : texts) {
             for (const std::string function : {"trim", "ltrim", "rtrim", "instr"}) {
                 const std::string call = function + "(" + x + ", " + y + ")";
-                EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
+                EXPECT_EQ(value(ours, call), value(theirs, call)) << call;
             }
             for (const std::string& z : {texts[1], texts[2], texts[5]}) {
                 // Before 3.46, SQLite left numbers numbers in which nothing is looked for.
                 const std::string call = "replace(" + x + ", " + y + ", " + z + ")";
-                EXPECT_EQ(value(raw_ours, call), value(raw, "CAST(" + call + " AS text)")) << call;
+                EXPECT_EQ(value(ours, call), value(theirs, "CAST(" + call + " AS text)")) << call;
             }
         }
     }
@@ -525,17 +525,14 @@ TEST(TextFunctions, AgreeWithSqlites) {
         for (const std::string& y : bytes)
             for (const std::string function : {"trim", "ltrim", "rtrim", "instr"}) {
                 const std::string call = function + "(" + x + ", " + y + ")";
-                EXPECT_EQ(value(raw_ours, call), value(raw, call)) << call;
+                EXPECT_EQ(value(ours, call), value(theirs, call)) << call;
             }
 }
 
 // Patterns of few letters, so that many match, and by more than one way.
 TEST(TextFunctions, LikeAgreesWithSqlites) {
-    sqlite3 *raw = nullptr, *raw_ours = nullptr;
-    sqlite3_open(":memory:", &raw);
-    sqlite3_open(":memory:", &raw_ours);
-    const Connection theirs(raw), ours(raw_ours);
-    register_text_functions(raw_ours);
+    const Connection theirs = in_memory(), ours = in_memory();
+    register_text_functions(ours.get());
     std::mt19937 random(7);
     const std::vector<std::string> letters{"a", "b", "A", "%", "_", "!", "\xC3\xA4", "\xC3\x84"};
     const auto text = [&](size_t most, size_t kinds) {
@@ -543,51 +540,46 @@ TEST(TextFunctions, LikeAgreesWithSqlites) {
         for (size_t n = random() % (most + 1); n > 0; --n) made += letters[random() % kinds];
         return made;
     };
-    const auto answer = [](sqlite3* db, const std::string& x, const std::string& y, bool escape) {
-        const Statement statement =
-            prepare(db, escape ? "SELECT ? LIKE ? ESCAPE '!'" : "SELECT ? LIKE ?", "like");
-        sqlite3_bind_text(statement.get(), 1, x.c_str(), -1, SQLITE_STATIC);
-        sqlite3_bind_text(statement.get(), 2, y.c_str(), -1, SQLITE_STATIC);
-        step(statement.get(), "like");
-        return sqlite3_column_int(statement.get(), 0);
+    const auto answer = [](const Connection& db, const std::string& x, const std::string& y,
+                           bool escape) {
+        Query query(db, escape ? "SELECT ? LIKE ? ESCAPE '!'" : "SELECT ? LIKE ?", x, y);
+        query.next();
+        return static_cast<int>(query.integer(0));
     };
     int matches = 0;
     for (int i = 0; i < 20000; ++i) {
         const std::string x = text(7, i % 2 ? 3 : letters.size()), y = text(6, letters.size());
         for (const bool escape : {false, true}) {
-            const int expected = answer(raw, x, y, escape);
+            const int expected = answer(theirs, x, y, escape);
             matches += expected;
-            ASSERT_EQ(answer(raw_ours, x, y, escape), expected) << x << " LIKE " << y << escape;
+            ASSERT_EQ(answer(ours, x, y, escape), expected) << x << " LIKE " << y << escape;
         }
     }
     EXPECT_GT(matches, 1000);
     for (const std::string sql :
          {"NULL LIKE 'a'", "'a' LIKE NULL", "'a' LIKE 'a' ESCAPE NULL", "12 LIKE '1_'",
           "'%' LIKE 'a%' ESCAPE 'a'", "'_' LIKE '__' ESCAPE '_'"}) {
-        const Statement a = prepare(raw, "SELECT quote(" + sql + ")", sql);
-        const Statement b = prepare(raw_ours, "SELECT quote(" + sql + ")", sql);
-        step(a.get(), sql);
-        step(b.get(), sql);
-        EXPECT_EQ(column_text(a.get(), 0), column_text(b.get(), 0)) << sql;
+        Query a(theirs, "SELECT quote(" + sql + ")"), b(ours, "SELECT quote(" + sql + ")");
+        a.next();
+        b.next();
+        EXPECT_EQ(a.as_text(0), b.as_text(0)) << sql;
     }
     for (const std::string sql : {"'a' LIKE 'a' ESCAPE ''", "'a' LIKE 'a' ESCAPE 'ab'"}) {
-        const Statement b = prepare(raw_ours, "SELECT " + sql, sql);
-        EXPECT_THROW(step(b.get(), sql), Error) << sql;
+        Query query(ours, "SELECT " + sql);
+        EXPECT_THROW(query.next(), Error) << sql;
     }
 }
 
 // Work is counted, not time: pieces between which a call can be ended.
 TEST(TextFunctions, TheirWorkGrowsWithTheText) {
     int64_t pieces = 0;
-    sqlite3* raw = nullptr;
-    sqlite3_open(":memory:", &raw);
-    const Connection db(raw);
-    register_text_functions(raw, [&] { ++pieces; });
+    const Connection db = in_memory();
+    register_text_functions(db.get(), [&] { ++pieces; });
     std::string set = "a";
     for (int i = 0; i < 39; ++i) set += "bcdefghijklmnopqrstuvwxyz";
     const auto work = [&](const std::string& call) {
         pieces = 0;
-        step(prepare(raw, "SELECT " + call, call).get(), call);
+        Query(db, "SELECT " + call).run();
         return pieces;
     };
     const std::string text = "printf('%.*c', 4000000, 'a')";
@@ -657,19 +649,15 @@ TEST_F(HostileDatabase, StatementsThatDoNotEndAreEnded) {
     const std::string endless =
         "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c) SELECT count(*) FROM c";
     for (int again = 0; again < 2; ++again) {
-        const Statement statement = prepare(model.handle(), endless, "x.db");
         try {
-            step(statement.get(), "x.db");
+            Query(model.connection(), endless).run();
             FAIL();
         } catch (const Error& error) {
-            EXPECT_SAYS(error.what(), "x.db: … damaged (a table does not end); import … again");
+            EXPECT_SAYS(error.what(), "…tiny.db: … damaged (a table does not end); import … again");
         }
         // It counts what one run takes, not all of them.
-        const Statement other = prepare(model.handle(), "SELECT count(*) FROM llm_tile", "x.db");
-        for (int run = 0; run < 1000; ++run) {
-            const ResetAtExit reset(other.get());
-            EXPECT_TRUE(step(other.get(), "x.db"));
-        }
+        for (int run = 0; run < 1000; ++run)
+            EXPECT_TRUE(Query(model.connection(), "SELECT count(*) FROM llm_tile").next());
     }
 }
 

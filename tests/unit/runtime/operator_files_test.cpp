@@ -2,8 +2,6 @@
 // The files of tests/operators: statements over a few values, and what they yield. README.md there
 // says how one is written; each file is a test by its name.
 #include <gtest/gtest.h>
-#include <sqlite3.h>
-
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -168,11 +166,9 @@ class OperatorFile : public ::testing::Test {
         model_.add_vector("unused", {0});  // a model has a parameter at least
         model_.write(folder_ / "model.db");
         state_.db = std::make_shared<const ModelDb>(folder_ / "model.db");
-        sqlite3* raw = nullptr;
-        if (sqlite3_open(":memory:", &raw) != SQLITE_OK) fail("sqlite3_open");
-        db_.reset(raw);
-        register_operators(raw, state_.operators);
-        register_tables(raw, state_);
+        db_ = Connection(":memory:", {.access = Access::make});
+        register_operators(db_.get(), state_.operators);
+        register_tables(db_.get(), state_);
         std::istringstream declarations(model_.declarations());
         for (std::string sql; std::getline(declarations, sql);) run(sql);
         run("CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=" + std::to_string(kArena) +
@@ -209,19 +205,17 @@ class OperatorFile : public ::testing::Test {
     }
 
     void run(const std::string& sql) {
-        const Statement statement = prepare(db_.get(), sql.c_str(), "statement");
-        while (step(statement.get(), "statement")) {
-        }
+        Query(db_, sql).run();
         fit_cache(state_);  // as a program does when init has ended
         if (state_.compute) state_.compute->workers.finish();
     }
 
     /// A row a line: a value's elements, or a query's columns.
     std::vector<std::string> rows_of(const std::string& sql) {
-        const Statement statement = prepare(db_.get(), sql.c_str(), "query");
+        Query query(db_, sql);
         std::vector<std::string> rows;
-        while (step(statement.get(), "query")) {
-            if (const ExprPtr expr = value_expr(sqlite3_column_value(statement.get(), 0))) {
+        while (query.next()) {
+            if (const ExprPtr expr = value_expr(sqlite3_column_value(query.raw(), 0))) {
                 const std::vector<float> values = evaluate_to_vector(expr);
                 for (int64_t row = 0; row < expr->rows; ++row) {
                     std::string line;
@@ -234,8 +228,7 @@ class OperatorFile : public ::testing::Test {
                 continue;
             }
             std::string line;
-            for (int i = 0; i < sqlite3_column_count(statement.get()); ++i)
-                line += (i ? " " : "") + column_text(statement.get(), i);
+            for (int i = 0; i < query.columns(); ++i) line += (i ? " " : "") + query.as_text(i);
             rows.push_back(line);
         }
         return rows;

@@ -19,14 +19,11 @@ namespace {
 // A connection with the operators and a tensor `x` of id 1, f32[2, 40], held.
 struct Tensors {
     PlanState state;
-    Connection db;
+    Connection db{":memory:", {.access = Access::make}};
 
     Tensors() {
-        sqlite3* raw = nullptr;
-        if (sqlite3_open(":memory:", &raw) != SQLITE_OK) throw std::runtime_error("sqlite3_open");
-        db.reset(raw);
-        register_operators(raw, state.operators);
-        register_tables(raw, state);
+        register_operators(db.get(), state.operators);
+        register_tables(db.get(), state);
         run("CREATE VIRTUAL TABLE temp.tensor USING llm_tensor(arena=1024)");
         run("INSERT INTO tensor(id, name, type, rows, heads, width, stride, offset) "
             "VALUES (1, 'x', 'f32', 2, 1, 40, 160, 0)");
@@ -36,17 +33,13 @@ struct Tensors {
 
     float* values() { return reinterpret_cast<float*>(state.arena->data(state.arena->place(1))); }
 
-    void run(const char* sql) {
-        const Statement statement = prepare(db.get(), sql, "test");
-        step(statement.get(), "test");
-    }
+    void run(const char* sql) { Query(db, sql).run(); }
 
     // The value of an expression over x.
     std::vector<float> evaluate(const std::string& expression) {
-        const Statement statement =
-            prepare(db.get(), "SELECT " + expression + " FROM tensor x WHERE x.id = 1", "test");
-        if (!step(statement.get(), "test")) throw std::runtime_error("no row");
-        const ExprPtr expr = value_expr(sqlite3_column_value(statement.get(), 0));
+        Query query(db, "SELECT " + expression + " FROM tensor x WHERE x.id = 1");
+        if (!query.next()) throw std::runtime_error("no row");
+        const ExprPtr expr = value_expr(sqlite3_column_value(query.raw(), 0));
         if (!expr) throw std::runtime_error("no deferred value");
         return evaluate_to_vector(expr);
     }

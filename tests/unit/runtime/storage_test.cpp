@@ -16,7 +16,7 @@
 #include "common/error.h"
 #include "common/half.h"
 #include "common/machine.h"
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 #include "runtime/state/arena.h"
 #include "runtime/state/kv_cache.h"
 #include "tests/unit/runtime/tiny_model.h"

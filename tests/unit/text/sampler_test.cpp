@@ -12,7 +12,7 @@
 #include <set>
 
 #include "common/error.h"
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 #include "tests/unit/text/sampler_reference.h"
 
 namespace llmsql {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The worker threads. See workers.h.
-#include "runtime/compute/workers.h"
+#include "common/workers.h"
 
 #include <pthread.h>
 

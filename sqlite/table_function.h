@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Table-valued functions: what SQLite's interface for them is reduced to here.
+// TableFunction: the face of virtual tables (virtual_table.h) that are calls:
+// SELECT … FROM llm_stream('The river', '{…}').
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 
-#include "runtime/extension/call.h"
+#include "sqlite/api.h"
 
 namespace llmsql {
 
@@ -25,15 +27,18 @@ class NoRows final : public Rows {
 };
 
 struct TableFunction {
+    static constexpr int kMostArguments = 4;
+
     const char* name;
     const char* declaration;  // "CREATE TABLE x(a, …, argument HIDDEN, …)"
     int columns;              // before the arguments; those behind them are hidden, too
     int least, most;          // arguments
-    /// An argument that was not given is a null pointer.
-    std::unique_ptr<Rows> (*call)(const std::shared_ptr<Host>&, std::span<sqlite3_value*>);
 };
 
-/// Registers `function`, which must outlive the connection.
-void register_table_function(const std::shared_ptr<Host>& host, const TableFunction& function);
+/// Makes the rows of a call. An argument that was not given is a null pointer.
+using TableCall = std::function<std::unique_ptr<Rows>(std::span<sqlite3_value*>)>;
+
+/// Registers `function`, which must outlive the connection, on it. Fails if SQLite refuses.
+void register_table_function(sqlite3* db, const TableFunction& function, TableCall call);
 
 }  // namespace llmsql

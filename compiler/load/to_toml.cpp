@@ -9,7 +9,7 @@
 
 #include "compiler/check/scalar.h"
 #include "compiler/ir/text.h"
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 
 namespace llmsql::compiler {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The front's entry points. See load.h.
-#include "compiler/model/load.h"
+#include "compiler/load/load.h"
 
 #include <fmt/format.h>
 
@@ -11,8 +11,8 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "compiler/check/check.h"
+#include "compiler/load/graph_file.h"
 #include "compiler/lower/lower.h"
-#include "compiler/model/graph_file.h"
 #include "compiler/model/instance.h"
 #include "compiler/model/model_file.h"
 #include "compiler/parse/parser.h"
