@@ -52,7 +52,7 @@ std::vector<std::string> file_names_in(const std::filesystem::path& folder);
 void require_readable_file(const std::filesystem::path& path);
 
 /// The log (-wal) or journal that belongs to a database and has not been written back into it:
-/// somebody is writing, or died while he was. A journal that its mode keeps, and whose transaction
+/// somebody is writing, or died while writing. A journal that its mode keeps, and whose transaction
 /// has ended, is none. Looked for where SQLite does, beside a symbolic link's target.
 std::optional<std::filesystem::path> unfinished_log(const std::filesystem::path& database);
 
@@ -67,13 +67,15 @@ void require_no_log_name(const std::filesystem::path& path);
 std::filesystem::path output_path(const std::filesystem::path& path, std::string_view magic,
                                   std::string_view kind);
 
-/// The same, where only a regular file will do: fails at a device or a pipe too.
+/// Where output to `path` goes, as output_path() says, if only a regular file will do: fails at a
+/// device or a pipe too.
 std::filesystem::path regular_output_path(const std::filesystem::path& path, std::string_view magic,
                                           std::string_view kind);
 
 /// A new file beside `path` under a name of its own, with a new file's permissions: what a failure
 /// leaves behind is removed, what is whole takes the name `path`. Errors name `path`. It is open,
-/// and locked (byte_lock.h), as long as the object lives.
+/// and locked (byte_lock.h), as long as the object lives. One thread at a time uses an object;
+/// making, publishing and removing different ones is thread-safe.
 class TemporaryFile {
   public:
     explicit TemporaryFile(const std::filesystem::path& path);

@@ -20,7 +20,7 @@ constexpr int MADV_POPULATE_READ = 22;  // Linux 5.14
 namespace llmsql {
 namespace {
 
-constexpr uint64_t kHuge = kMapWindow;
+constexpr uint64_t kHuge = kHugePage;
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kSamples = 64;
 
@@ -95,10 +95,10 @@ bool is_mapped_huge(std::span<const std::byte> mapping) {
     const uint64_t samples = std::min<uint64_t>(windows, 8);
     uint64_t huge = 0;
     for (uint64_t i = 0; i < samples; ++i) {
-        const auto window = mapping.subspan(windows * i / samples * kHuge, kHuge);
-        if (populate(window) != 0) return false;
+        const auto stretch = mapping.subspan(windows * i / samples * kHuge, kHuge);
+        if (populate(stretch) != 0) return false;
         huge += huge_bytes(mapping.data()) >= kHuge ? 1 : 0;
-        release(window);
+        release(stretch);
     }
     return samples > 0 && huge * 4 >= samples * 3;
 }

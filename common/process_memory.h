@@ -22,7 +22,7 @@ inline constexpr int64_t kPageCacheBytes = 2 << 20;
 inline constexpr int64_t kWorkerBytes = 512 << 10;
 inline constexpr int64_t kMainStackBytes = 160 << 10;
 
-/// The least that a process takes beside its plan's weights, activations and cache.
+/// The least that a process takes besides its plan's weights, activations and cache.
 constexpr int64_t process_bytes(int64_t workers) {
     return kCodeBytes + kHeapBytes + kPageCacheBytes + kMainStackBytes +
            workers * (kWorkerBytes + static_cast<int64_t>(kTileBytes));

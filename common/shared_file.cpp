@@ -132,8 +132,8 @@ std::shared_ptr<SharedFile> SharedFile::of(const std::filesystem::path& path) {
     // what is opened is the file that was looked at.
     const Descriptor mark(::open(name.c_str(), O_PATH | O_CLOEXEC));
     if (mark.get() < 0) fail("{}: {}", name, std::strerror(errno));
-    // Its entry is made before it is opened: once it is, there is no way back, as closing it could
-    // drop somebody's locks.
+    // The file's entry is made before it is opened: once it is, there is no way back, as closing it
+    // could drop somebody's locks.
     decltype(all.files) entry;
     SharedFile& made =
         *entry.emplace(Identity(), std::unique_ptr<SharedFile>(new SharedFile(name))).first->second;

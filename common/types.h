@@ -76,9 +76,9 @@ inline constexpr size_t kTileBytes = 256 << 10;
 
 /// Bytes of a model database that are mapped at least, at a time, where weights are streamed
 /// through a mapping: two windows for each worker, whose piece may lie across them.
-inline constexpr size_t kMapWindow = 2 << 20;
+inline constexpr size_t kHugePage = 2 << 20;
 constexpr size_t mapped_bytes(int workers) {
-    return 2 * static_cast<size_t>(workers) * kMapWindow;
+    return 2 * static_cast<size_t>(workers) * kHugePage;
 }
 
 /// Bytes that reading past the page cache takes at least: a ring of slots, two for each worker (who

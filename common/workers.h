@@ -72,13 +72,14 @@ class Workers {
     /// items keeps nobody waiting. After a task has thrown, items not yet begun are skipped, those
     /// of later jobs too.
     ///
-    /// `times`, one a worker, gets what its items take while keep_time() is on.
+    /// `times`, one per worker, gets what its items take while keep_time() is on.
     void add(int64_t items, Task task, ItemTime* times = nullptr);
 
     /// Works until all jobs are done.
     void wait();
 
-    /// The same, and rethrows the first exception of a task since the last finish().
+    /// Works until all jobs are done, and rethrows the first exception of a task since the last
+    /// finish().
     void finish();
 
     /// Whether a task has thrown since the last finish().
@@ -90,10 +91,10 @@ class Workers {
         finish();
     }
 
-    /// Whether work from now on is timed. Not at first. Call when all jobs are done.
+    /// Whether work from now on is timed. Off by default. Call when all jobs are done.
     void keep_time(bool on) { timed_ = on; }
     WorkTime time() const;
-    /// The same but for `busy`; at any time.
+    /// Like time(), without `busy`; may be called at any time.
     WorkTime owner_time() const;
 
   private:
@@ -151,8 +152,8 @@ class Workers {
     std::exception_ptr failure_;
     bool timed_ = false;
     WorkTime time_;                          // but for `busy`
-    std::vector<ItemTime> busy_times_;       // of all items: one a worker
-    std::vector<Lap> laps_;                  // one a worker
+    std::vector<ItemTime> busy_times_;       // of all items: one per worker
+    std::vector<Lap> laps_;                  // one per worker
     std::atomic<uint32_t> laps_running_{0};  // but for the owner's
 };
 

@@ -201,12 +201,12 @@ std::string produce(const Options& options, PlanIdentity& identity, int64_t& tra
     trained = model.origin.context;
     const OpGraph graph = lower_model(options.input, dirs, model);
     if (options.emit == "graph") return to_text(graph, model.params);
-    std::optional<Budget> budget;
+    std::optional<MemoryBudget> budget;
     if (!options.budget.empty())
-        budget = Budget{.bytes = parse_bytes(options.budget, "--budget"),
-                        .workers = options.threads,
-                        .keep_chunk = options.chunk_given,
-                        .keep_logits_rows = options.logits_rows_given};
+        budget = MemoryBudget{.bytes = parse_bytes(options.budget, "--budget"),
+                              .workers = options.threads,
+                              .keep_chunk = options.chunk_given,
+                              .keep_logits_rows = options.logits_rows_given};
     const Plan plan = make_plan(model, graph, options.sizes, budget);
     if (options.emit == "schedule") return schedule_page(model, plan);
     if (options.emit == "html") {

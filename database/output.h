@@ -27,8 +27,8 @@ extern const DatabaseKind kModelDatabase;
 std::filesystem::path database_output_path(const std::filesystem::path& path,
                                            const DatabaseKind& kind);
 
-/// The same, about to be written: temporary files beside it of this kind, which programs that were
-/// killed have left, are removed.
+/// Where a database goes, as database_output_path() says, and is about to be written: temporary
+/// files beside it of this kind, which programs that were killed have left, are removed.
 std::filesystem::path fresh_output_path(const std::filesystem::path& path,
                                         const DatabaseKind& kind);
 

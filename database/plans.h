@@ -18,8 +18,8 @@ struct InstalledPlans {
     bool operator==(const InstalledPlans&) const = default;
 };
 
-/// Those in the model database at `path`, read as it lies there (Access::as_it_is); none if there
-/// is no file or an empty one. What is damaged does not fail but is told.
+/// The plans in the model database at `path`, read as it lies there (Access::as_it_is); none if
+/// there is no file or an empty one. What is damaged does not fail but is told.
 InstalledPlans plans_installed_in(const std::filesystem::path& path);
 
 /// As long as it lives, nobody writes to the database at a path, so that none of its plans is lost

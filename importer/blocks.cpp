@@ -132,7 +132,7 @@ void groups_of(size_t group, float scale, GgmlBlock& out) {
     out.minima.fill(0);
 }
 
-/// The same minus one minimum, which the file adds.
+/// Gives a block one minimum for all its weights, which the file adds.
 void add_minimum(float minimum, GgmlBlock& out) {
     out.minimum = -minimum;
     out.minima[0] = 1;

@@ -33,7 +33,7 @@ constexpr uint64_t kMostJudged = 4096;  // elements of a list that stands for so
 constexpr uint64_t kLongestJudged = 256;
 constexpr uint64_t kMostParts = 1000;  // each is kept open
 
-/// Bytes of a number; 0 for strings, arrays and what is no type.
+/// Bytes of a number; 0 for strings, arrays and anything that is not a type.
 size_t fixed_size(uint32_t type) {
     switch (static_cast<GgufValueType>(type)) {
         case GgufValueType::u8:

@@ -166,7 +166,7 @@ void check_vocabulary(const Source& source, const Model& model, const SourceToke
              counted(static_cast<uint64_t>(tokenizer.tokens.size()), "token"), vocabulary->second);
 }
 
-/// Tensors that a Hugging Face model has beside its weights, or in place of a tied one.
+/// Tensors that a Hugging Face model has besides its weights, or in place of a tied one.
 bool is_idle_in_folder(std::string_view tensor) {
     return tensor.ends_with(".rotary_emb.inv_freq") || tensor == "lm_head.weight";
 }
@@ -427,7 +427,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     const std::vector<bool> positive = compiler::must_be_positive(graph, model);
     for (size_t i = 0; i < params.size(); ++i) params[i].positive = positive[i];
     note_growth(params, watcher.note);
-    ModelWriter writer(options.output, *watcher.cancelled);
+    ModelWriter writer(options.output, *watcher.canceled);
     writer.meta("model", model.name);
     writer.meta("graph", model.graph);
     const std::string checksum = catalogue_checksum(catalogue);
@@ -470,7 +470,7 @@ std::string whole_name(const fs::path& stem) {
 }
 
 /// Whether the last word of a file's name, in lower case, is that of a type: "q4_k_m", "iq3_xxs".
-bool is_quantisation(std::string_view word) {
+bool is_quantization(std::string_view word) {
     for (const std::string_view name : {"f16", "f32", "bf16", "fp16", "fp32", "mxfp4", "nvfp4"})
         if (word == name || (word.starts_with(name) && word[name.size()] == '_')) return true;
     for (const std::string_view start : {"q", "iq", "tq"})
@@ -492,7 +492,7 @@ std::string model_name_of(const fs::path& source) {
     const size_t cut = name.find_last_of(".-");
     if (cut == std::string::npos || cut == 0) return name;
     const std::string_view last = std::string_view(name).substr(cut + 1);
-    return is_quantisation(last) ? name.substr(0, cut) : name;
+    return is_quantization(last) ? name.substr(0, cut) : name;
 }
 
 ImportResult import_model(const ImportOptions& options, const ImportWatcher& watcher) {

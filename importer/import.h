@@ -44,7 +44,7 @@ struct ImportResult {
 struct ImportWatcher {
     std::function<void(const std::string&)> note;                 // one line worth telling
     std::function<void(uint64_t done, uint64_t total)> progress;  // bytes of tensors
-    const std::atomic<bool>* cancelled = nullptr;                 // set: stop and leave nothing
+    const std::atomic<bool>* canceled = nullptr;                  // set: stop and leave nothing
 };
 
 /// Writes options.output (and options.write_model) or throws an Error and leaves no file behind.

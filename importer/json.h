@@ -34,7 +34,7 @@ struct JsonLimits {
 /// `where` names the text in errors.
 Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits = {});
 
-/// The same of a file.
+/// Parses the text of a file; errors name the file.
 Json parse_json_file(const std::filesystem::path& path, const JsonLimits& limits = {});
 
 /// A member of an object; null if `value` is no object, lacks it, or has it as null.

@@ -43,7 +43,7 @@ graph files that come with llmsql are named as above from any folder.
 Exit status: 0, 1 for an error (no file is left then), 2 for a wrong
 command line.)";
 
-std::atomic<bool> cancelled = false;
+std::atomic<bool> canceled = false;
 std::atomic<int> signal_caught = 0;
 std::atomic<bool> ending = false;  // one of the two threads says how it ended
 
@@ -75,7 +75,7 @@ void handle_signals() {
         int signal = 0;
         if (sigwait(&interruptions, &signal) != 0) return;
         signal_caught = signal;
-        cancelled = true;
+        canceled = true;
         sigtimedwait(&interruptions, nullptr, &kPatience);
         end_at_once();
     }).detach();
@@ -135,7 +135,7 @@ void run(const llmsql::ImportOptions& options) {
                 llmsql::report(fmt::format("llmsql-import: note: {}\n", line));
             },
         .progress = [&](uint64_t done, uint64_t total) { bar.update(done, total); },
-        .cancelled = &cancelled};
+        .canceled = &canceled};
     const llmsql::ImportResult result = llmsql::import_model(options, watcher);
     bar.clear();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

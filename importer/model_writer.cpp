@@ -60,8 +60,8 @@ COMMIT;
 
 constexpr int kOpcodesBetweenChecks = 100000;
 
-int is_cancelled(void* cancelled) {
-    return static_cast<const std::atomic<bool>*>(cancelled)->load() ? 1 : 0;
+int is_canceled(void* canceled) {
+    return static_cast<const std::atomic<bool>*>(canceled)->load() ? 1 : 0;
 }
 
 std::string explain(const std::string& name, const SqliteFault& fault) {
@@ -83,8 +83,8 @@ std::string explain(const std::string& name, const SqliteFault& fault) {
 
 }  // namespace
 
-ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled)
-    : output_(fresh_output_path(output, kModelDatabase)), cancelled_(&cancelled), file_(output_) {
+ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& canceled)
+    : output_(fresh_output_path(output, kModelDatabase)), canceled_(&canceled), file_(output_) {
     open();
 }
 
@@ -92,8 +92,8 @@ void ModelWriter::open() {
     db_ = Connection(
         file_.name(),
         {.access = Access::write, .explain = explain, .name = output_.string(), .ours = true});
-    sqlite3_progress_handler(db_.get(), kOpcodesBetweenChecks, is_cancelled,
-                             const_cast<std::atomic<bool>*>(cancelled_));
+    sqlite3_progress_handler(db_.get(), kOpcodesBetweenChecks, is_canceled,
+                             const_cast<std::atomic<bool>*>(canceled_));
     db_.execute(fmt::format("PRAGMA page_size = {};", kModelPageBytes));
     db_.execute(kSettings);
     db_.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};",
@@ -101,13 +101,13 @@ void ModelWriter::open() {
     db_.execute(kSchema);
 }
 
-void ModelWriter::fail_cancelled() const {
+void ModelWriter::fail_canceled() const {
     fail("{}", explain(output_.string(), {.code = SQLITE_INTERRUPT}));
 }
 
 template<class... Values>
 void ModelWriter::insert(std::string_view sql, const Values&... values) {
-    if (cancelled_->load()) fail_cancelled();
+    if (canceled_->load()) fail_canceled();
     Query(db_, sql, values...).run();
 }
 
@@ -157,10 +157,10 @@ void ModelWriter::read_back(int fd, uint64_t bytes) const {
         bytes > static_cast<uint64_t>(pages) / 2 * static_cast<uint64_t>(page))
         return;  // it would not stay
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    fill_page_cache(fd, bytes, [this] { return cancelled_ && cancelled_->load(); });
+    fill_page_cache(fd, bytes, [this] { return canceled_ && canceled_->load(); });
 }
 
-// That of llm_meta last: it is over the others too.
+// The digest of llm_meta comes last: it covers the other digests too.
 void ModelWriter::write_digests() {
     meta(std::string(kDigestKey) + "llm_tile", tiles_.hex());
     for (const std::string_view table : kDigestedTables)
@@ -195,7 +195,7 @@ void ModelWriter::require_publishable() {
     if (replaced_ && plans_installed_in(output_) != *replaced_)
         fail("{}: a plan was installed in it meanwhile, so it stays as it is: import again",
              output_.string());
-    if (cancelled_->load()) fail_cancelled();
+    if (canceled_->load()) fail_canceled();
 }
 
 void ModelWriter::publish() {

@@ -23,9 +23,9 @@ namespace llmsql {
 class ModelWriter {
   public:
     /// Creates a new file under a temporary name beside `output`, which is no database of anybody
-    /// else's (database/output.h). Once `cancelled` is set (a signal handler may), the next write
+    /// else's (database/output.h). Once `canceled` is set (a signal handler may), the next write
     /// fails with "interrupted".
-    ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& cancelled);
+    ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& canceled);
     ModelWriter(const ModelWriter&) = delete;
     ModelWriter& operator=(const ModelWriter&) = delete;
 
@@ -52,7 +52,7 @@ class ModelWriter {
     /// nothing can be written after. Returns its bytes.
     uint64_t finish();
 
-    /// After finish(): fails if the file may not get the output's name, for it was cancelled or
+    /// After finish(): fails if the file may not get the output's name, for it was canceled or
     /// another program has begun to write there, or has installed a plan meanwhile. From then on
     /// nobody else writes there.
     void require_publishable();
@@ -66,10 +66,10 @@ class ModelWriter {
     void read_back(int fd, uint64_t bytes) const;
     template<class... Values>
     void insert(std::string_view sql, const Values&... values);
-    [[noreturn]] void fail_cancelled() const;
+    [[noreturn]] void fail_canceled() const;
 
     std::filesystem::path output_;
-    const std::atomic<bool>* cancelled_;
+    const std::atomic<bool>* canceled_;
     TemporaryFile file_;
     Connection db_;
     int64_t next_tile_ = 1;

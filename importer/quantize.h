@@ -19,8 +19,9 @@ std::optional<Q8Block> quantize_q8(std::span<const float> values);
 /// the values' end are 0.
 std::optional<Q4Block> quantize_q4_minmax(std::span<const float> values);
 
-/// The same block, or one of less error where a search finds it: scale and offset by weighted least
-/// squares from a grid of starts, codes the nearest. The error that counts is the sum of
+/// The block of quantize_q4_minmax(), or one of less error where a search finds it: scale and
+/// offset by weighted least squares from a grid of starts, codes the nearest. The error that counts
+/// is the sum of
 /// (|x| + root of the mean square) * miss^2; it is never more than quantize_q4_minmax's.
 std::optional<Q4Block> quantize_q4(std::span<const float> values);
 

@@ -136,7 +136,7 @@ constexpr auto kGgufKeys = std::to_array<KnownKey>({
 // configuration_utils.py (what every configuration has, in older files too) and the
 // configuration_*.py and modeling_*.py of the families llama, mistral, qwen2, qwen3, qwen3_moe,
 // gemma3, olmo2, olmoe and phi3; of granite, smollm3, cohere and stablelm what would change a graph
-// copied for them. What single families have beside is ignored by their graphs: `ignore`.
+// copied for them. What single families have besides is ignored by their graphs: `ignore`.
 constexpr auto kHfKeys = std::to_array<KnownKey>({
     // Of every configuration: descriptions, the program's own choices, and training.
     {"architectures", "any"},

@@ -161,7 +161,7 @@ bool may_be_mark(std::string_view text, PieceKind kind) {
            (encloses('<', '>') || encloses('[', ']') || encloses('{', '}'));
 }
 
-/// Those of `candidates` that stand anywhere in one of `templates`.
+/// The members of `candidates` that stand anywhere in one of `templates`.
 std::set<std::string_view> written_in(const std::vector<std::string_view>& templates,
                                       const std::unordered_set<std::string_view>& candidates) {
     std::set<size_t> lengths;

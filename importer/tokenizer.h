@@ -84,7 +84,7 @@ struct SourceTokenizer {
     std::optional<int64_t> bos, eos, unk;
     bool add_bos = false;
     bool add_space_prefix = false;  // of spm
-    /// Tokens that end generation: what the source says beside eos, until settle_special_tokens()
+    /// Tokens that end generation: what the source says besides eos, until settle_special_tokens()
     /// (special_tokens.h) makes it all of them.
     std::vector<int64_t> ends;
     /// Whether the source names its marks of padding, repository and file for code to fill in: only

@@ -63,7 +63,7 @@ enum class Wrap : uint8_t {
     picks_rows,  // rows of a stored tensor: those that are wanted, or just the last
 };
 
-/// What a number that is given to an operator must be, beside finite.
+/// What a number that is given to an operator must be, besides finite.
 struct NumberRule {
     std::string_view name = {};  // in the signature; empty: no rule
     double least = 0;
@@ -104,7 +104,7 @@ struct Operator {
     WeightUse weight = WeightUse::none;
     Choices choices = Choices::none;
     Wrap wrap = Wrap::none;
-    /// Its result for a token depends on other tokens of the pass or before it, so it runs for all
+    /// The result for a token depends on other tokens of the pass or before it, so it runs for all
     /// of them: attention, or a mean over the tokens. (An operator that takes a parameter of the
     /// pass, such as `:position`, runs for all as well; its sql_form says so.)
     bool sees_other_rows = false;

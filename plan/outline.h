@@ -24,8 +24,8 @@ struct OutlineTensor {
     std::string name, type;
     int64_t rows = 0, heads = 0, width = 0, stride = 0, offset = 0, choices = 1;
     std::optional<int64_t> slice_of = {};
-    /// Its life: from the step that writes it to the last that reads it, or a slice of it. What
-    /// `logits` reads of `forward` lives to the end. 0 where no step writes it.
+    /// The tensor's life: from the step that writes it to the last that reads it, or a slice of it.
+    /// What `logits` reads of `forward` lives to the end. 0 where no step writes it.
     int first_step = 0, last_step = 0;
 
     /// Bytes of the arena from its first to its last.

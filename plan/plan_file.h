@@ -34,7 +34,7 @@ struct PlanFile {
 /// repeated or missing sections.
 PlanFile read_plan(const std::filesystem::path& path);
 
-/// The same of a plan's text; `path` is what errors call it.
+/// Cuts a plan's text, as read_plan() does a file's; `path` is what errors call it.
 PlanFile parse_plan(const std::string& text, const std::filesystem::path& path);
 
 }  // namespace llmsql

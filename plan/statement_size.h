@@ -4,7 +4,7 @@
 //
 // Where a query reads a subquery, SQLite writes the subquery's column in place of its name, each
 // time that it is named. Six levels that name theirs fifty times are 800 characters, and 50^6
-// expressions. So beside a statement's length, the depth of its brackets and the like, what counts
+// expressions. So besides a statement's length, the depth of its brackets and the like, what counts
 // is how many words it would have were everything written out; this is an upper bound of that.
 #pragma once
 

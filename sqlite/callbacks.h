@@ -30,7 +30,8 @@ void guard_function(sqlite3_context* context, Body body) noexcept {
     }
 }
 
-/// The same for a table's method: returns its result code, and leaves the text in `message`.
+/// Runs `body`, a table's method, and returns its result code; an exception's text is left in
+/// `message`.
 template<class Body>
 int guard_method(char** message, Body body) noexcept {
     const auto explain = [&](const char* text) {

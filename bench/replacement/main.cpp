@@ -16,7 +16,7 @@ namespace {
 void compare(const std::filesystem::path& model_file, const std::string& budget_text) {
     const std::vector<std::filesystem::path> graphs{LLMSQL_SOURCE_DIR "/graphs"};
     const Model model = load_model(model_file, graphs);
-    const Budget budget{.bytes = parse_bytes(budget_text, "the budget")};
+    const MemoryBudget budget{.bytes = parse_bytes(budget_text, "the budget")};
     const Plan plan = make_plan(model, lower_model(model_file, graphs, model), {}, budget);
     const Pass pass = pass_of(plan, model.params);
     if (pass.has_choices()) fail("{}: tokens choose what is read: there is no trace", model.name);

@@ -133,7 +133,7 @@ class DeclarationChecker {
         scope_.later.erase(number.name.text);
         const Type type = number.is_dim ? Type::number(Dimension::named(number.name.text, order_))
                                         : Type::number();
-        scope_.globals.emplace(number.name.text, Symbol{type, number.name.at, what});
+        scope_.globals.emplace(number.name.text, Named{type, number.name.at, what});
     }
 
     void declare(const ast::Let& let) {
@@ -141,7 +141,7 @@ class DeclarationChecker {
         const Type type = is_circular(let.name.text) ? Type{} : check_value(let.value);
         if (!is_new(let.name)) return;
         scope_.later.erase(let.name.text);
-        scope_.globals.emplace(let.name.text, Symbol{type, let.name.at, "let"});
+        scope_.globals.emplace(let.name.text, Named{type, let.name.at, "let"});
     }
 
     Type check_value(const ast::Expr& value) {
@@ -170,20 +170,20 @@ class DeclarationChecker {
         const Type type = check_parameter(param);
         if (!is_new(param.name)) return;
         scope_.later.erase(param.name.text);
-        scope_.globals.emplace(param.name.text, Symbol{type, param.name.at, "parameter"});
+        scope_.globals.emplace(param.name.text, Named{type, param.name.at, "parameter"});
     }
 
     void declare(const ast::Block& block) {
         expressions_.need_number(block.count, scope_);
         const bool fresh = is_new(block.name);
-        BlockSymbols symbols{block.name.at, {}};
+        BlockNames symbols{block.name.at, {}};
         scope_.inside = &symbols;
         for (const auto& item : block.items) {
             if (const auto* param = std::get_if<ast::Parameter>(&item)) {
                 Type type = check_parameter(*param);
                 if (is_new(param->name))
                     symbols.members.emplace(param->name.text,
-                                            Symbol{std::move(type), param->name.at, "parameter"});
+                                            Named{std::move(type), param->name.at, "parameter"});
             } else {
                 const auto& let = std::get<ast::Let>(item);
                 check_number_sources(let.annotations);
@@ -191,7 +191,7 @@ class DeclarationChecker {
                 type.dim.reset();  // it may differ from one repetition to the next
                 if (is_new(let.name))
                     symbols.members.emplace(let.name.text,
-                                            Symbol{std::move(type), let.name.at, "let"});
+                                            Named{std::move(type), let.name.at, "let"});
             }
         }
         scope_.inside = nullptr;
@@ -318,7 +318,7 @@ class DeclarationChecker {
             errors_.error(call.labels[1].at,
                           "`when` says whether an optional parameter is there; this one always is");
         if (whole) expressions_.need_truth(call.operands[1], scope_);
-        scope_.variables.emplace("element", Symbol{Type::number(), call.at, "element"});
+        scope_.variables.emplace("element", Named{Type::number(), call.at, "element"});
         expressions_.need_number(call.operands[0], scope_);
         scope_.variables.erase("element");
     }

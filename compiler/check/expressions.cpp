@@ -164,7 +164,7 @@ Type ExpressionChecker::unknown_name(const ast::Expr& expr, const Scope& scope) 
 }
 
 Type ExpressionChecker::check_name(const ast::Expr& expr, const Scope& scope) {
-    const auto seen = [&](const Symbol& symbol) {
+    const auto seen = [&](const Named& symbol) {
         Type type = symbol.type;
         if (type.kind == Kind::param && scope.present.contains(expr.text))
             type.may_be_absent = false;

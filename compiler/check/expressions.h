@@ -41,23 +41,23 @@ struct Type {
 std::string describe(const Type& type);
 
 /// What a name stands for.
-struct Symbol {
+struct Named {
     Type type;
     Position at;
     std::string what;  // "dim", "constant", "variable", ...
 };
 
-struct BlockSymbols {
+struct BlockNames {
     Position at;
-    std::map<std::string, Symbol> members;  // parameters and lets
+    std::map<std::string, Named> members;  // parameters and lets
 };
 
 /// The names that an expression can see.
 struct Scope {
-    std::map<std::string, Symbol> globals;  // dims, constants, lets, top-level parameters
-    std::map<std::string, BlockSymbols> blocks;
-    const BlockSymbols* inside = nullptr;     // the block whose declarations are being checked
-    std::map<std::string, Symbol> variables;  // of forward, assigned for certain
+    std::map<std::string, Named> globals;  // dims, constants, lets, top-level parameters
+    std::map<std::string, BlockNames> blocks;
+    const BlockNames* inside = nullptr;      // the block whose declarations are being checked
+    std::map<std::string, Named> variables;  // of forward, assigned for certain
     std::map<std::string, Position>
         uncertain;                             // assigned on some ways only: by the statement there
     std::map<std::string, std::string> loops;  // loop variable to block

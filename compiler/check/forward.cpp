@@ -36,8 +36,8 @@ class ForwardChecker {
         const std::optional<Shape> result = declared_result(forward, count);
         if (may_name(forward.tokens, "the tokens"))
             scope_.variables.insert_or_assign(
-                forward.tokens.text, Symbol{Type{Type::Kind::tokens, std::nullopt, {count}, false},
-                                            forward.tokens.at, "tokens"});
+                forward.tokens.text, Named{Type{Type::Kind::tokens, std::nullopt, {count}, false},
+                                           forward.tokens.at, "tokens"});
         tokens_ = forward.tokens.text;
         statements(forward.body, &forward, result);
         if (forward.body.empty() || forward.body.back().kind != Kind::give)
@@ -48,7 +48,7 @@ class ForwardChecker {
     std::optional<Shape> declared_result(const ast::Forward& forward, const Dimension& count) {
         Scope with_count = scope_;
         with_count.globals.insert_or_assign(
-            forward.count.text, Symbol{Type::number(count), forward.count.at, "number of tokens"});
+            forward.count.text, Named{Type::number(count), forward.count.at, "number of tokens"});
         Shape shape;
         for (const ast::Expr& dim : forward.result) {
             const auto size = expressions_.dimension(dim, with_count);
@@ -125,7 +125,7 @@ class ForwardChecker {
         if (!may_name(statement.name, "a variable")) return;
         scope_.uncertain.erase(name);
         scope_.variables.insert_or_assign(name,
-                                          Symbol{std::move(type), statement.name.at, "variable"});
+                                          Named{std::move(type), statement.name.at, "variable"});
     }
 
     void loop(const ast::Statement& statement) {
@@ -201,7 +201,7 @@ class ForwardChecker {
             names.insert(end.uncertain.begin(), end.uncertain.end());
         }
         for (const auto& [name, at] : names) {
-            std::optional<Symbol> joined;
+            std::optional<Named> joined;
             bool everywhere = true;
             for (const Scope& end : ends) {
                 const auto found = end.variables.find(name);

@@ -227,7 +227,7 @@ class Text {
 }  // namespace
 
 Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
-               const std::optional<Budget>& budget) {
+               const std::optional<MemoryBudget>& budget) {
     Plan plan =
         fuse(graph, model.params, budget ? choose_sizes(model, graph, sizes, *budget) : sizes);
     plan_arena(plan);

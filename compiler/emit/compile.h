@@ -17,7 +17,7 @@ namespace llmsql::compiler {
 /// With a budget, chooses the sizes that it does not keep and plans which weights are held,
 /// verified too; fails if the budget is too small.
 Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
-               const std::optional<Budget>& budget = std::nullopt);
+               const std::optional<MemoryBudget>& budget = std::nullopt);
 
 /// The plan as docs/plan-format.md describes it: a function of the arguments alone, to the byte.
 std::string plan_text(const Model& model, const Plan& plan);

@@ -9,7 +9,7 @@ namespace llmsql::compiler {
 /// The reference page of all operators as Markdown: what `llmsqlc --emit=operators` prints.
 std::string operators_page();
 
-/// Those of the graph language in short, for docs/graph-language.md.
+/// The graph language's operators in short, for docs/graph-language.md.
 std::string operators_summary();
 
 }  // namespace llmsql::compiler

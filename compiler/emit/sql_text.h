@@ -13,7 +13,7 @@ namespace llmsql::compiler {
 /// characters.
 std::string sql_string(std::string_view text);
 
-/// The same as one literal, for where SQL takes no expression. Fails, naming `what`, if the text
+/// A text as one literal, for where SQL takes no expression. Fails, naming `what`, if the text
 /// has control characters.
 std::string sql_literal(std::string_view text, std::string_view what);
 

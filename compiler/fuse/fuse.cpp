@@ -248,7 +248,7 @@ class Fuser {
         } else if (!places_.contains({o.result, Form::f32})) {
             write_group(groups_.at(index));
         }
-        if (s.as_q8) quantise(o, Form::f32, Form::q8);
+        if (s.as_q8) quantize(o, Form::f32, Form::q8);
     }
 
     void write_group(const std::vector<int>& group) {
@@ -272,7 +272,7 @@ class Fuser {
     }
 
     // Stores a quantised copy of a value that is stored as f32.
-    void quantise(const Op& o, Form from, Form to) {
+    void quantize(const Op& o, Form from, Form to) {
         const RowShape flat{1, value(o.result).elements()};
         PlanExpr source = PlanExpr::tensor(view(o.result, from, flat));
         if (to == Form::rows_q8) source = PlanExpr::call(rows_, {std::move(source)});
@@ -294,7 +294,7 @@ class Fuser {
             store(PlanExpr::call(rows_, {std::move(source)}), target, o);
             places_[{v, Form::rows_f32}] = {target, 0};
         }
-        if (of(v).rows_q8) quantise(o, Form::f32, Form::rows_q8);
+        if (of(v).rows_q8) quantize(o, Form::f32, Form::rows_q8);
     }
 
     // Writes the append of what an operator looks back on, unless its cache already has it.

@@ -29,7 +29,7 @@ class Decider {
             output.stored = output.as_f32 = true;
         else
             output.rows_f32 = true;
-        for (size_t v = 0; v < storage_.size(); ++v) quantise_in_its_own_shape(static_cast<int>(v));
+        for (size_t v = 0; v < storage_.size(); ++v) quantize_in_its_own_shape(static_cast<int>(v));
         return std::move(storage_);
     }
 
@@ -128,7 +128,7 @@ class Decider {
 
     // A quantised tensor has no views, and its reader wants a plain row: an expression that makes
     // heads is stored as f32 first.
-    void quantise_in_its_own_shape(int value) {
+    void quantize_in_its_own_shape(int value) {
         ValueStorage& s = of(value);
         if (s.as_q8 && expression_shape(graph_, s, value).heads != 1) s.as_f32 = true;
     }

@@ -17,7 +17,7 @@
 
 namespace llmsql::compiler {
 
-/// A value with one row a token: [T, heads, width], or [T, width] where heads is 1.
+/// A value with one row per token: [T, heads, width], or [T, width] where heads is 1.
 struct Value {
     std::string name;  // the graph file's variable, "" for an intermediate
     int64_t heads = 1;

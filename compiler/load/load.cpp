@@ -81,7 +81,7 @@ Model named_model(const ast::Graph& graph, Instance instance) {
 /// A model file held against its graph.
 class ModelLoader {
   public:
-    ModelLoader(const ModelFile& file, const ast::Graph& graph, Diagnostics& errors)
+    ModelLoader(const ModelText& file, const ast::Graph& graph, Diagnostics& errors)
         : file_(file), graph_(graph), errors_(errors) {}
 
     Model load() {
@@ -249,7 +249,7 @@ class ModelLoader {
                     unmatched.size() > 1 ? fmt::format(" and {} more", unmatched.size() - 1) : ""));
     }
 
-    const ModelFile& file_;
+    const ModelText& file_;
     const ast::Graph& graph_;
     Diagnostics& errors_;
     std::map<Position, std::vector<std::string>> missing_;
@@ -264,7 +264,7 @@ struct Loaded {
 Loaded load(const fs::path& model_file, const std::vector<fs::path>& graph_dirs) {
     const SourceFile source = SourceFile::read(model_file);
     Diagnostics errors(source);
-    const ModelFile file = parse_model_file(source, errors);
+    const ModelText file = parse_model_file(source, errors);
     if (file.graph.text.empty()) throw Error(errors.text());
     const fs::path path = find_graph(model_file, file.graph, graph_dirs, errors);
     if (path.empty()) throw Error(errors.text());
@@ -522,7 +522,7 @@ KeysRead keys_read(const fs::path& graph_file, const SourceMetadata& source) {
 fs::path graph_of_model_file(const fs::path& model_file, const std::vector<fs::path>& graph_dirs) {
     const SourceFile source = SourceFile::read(model_file);
     Diagnostics errors(source);
-    const ModelFile file = parse_model_file(source, errors);
+    const ModelText file = parse_model_file(source, errors);
     errors.throw_if_any();
     const fs::path path = find_graph(model_file, file.graph, graph_dirs, errors);
     errors.throw_if_any();
@@ -532,7 +532,7 @@ fs::path graph_of_model_file(const fs::path& model_file, const std::vector<fs::p
 void check_model_text(const std::string& text, const Model& model, const fs::path& graph_file) {
     const SourceFile source("the model file", text);
     Diagnostics errors(source);
-    const ModelFile file = parse_model_file(source, errors);
+    const ModelText file = parse_model_file(source, errors);
     errors.throw_if_any();
     const GraphFile graph = read_graph_file(graph_file);
     const Model back = ModelLoader(file, graph.graph, errors).load();

@@ -180,7 +180,7 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
     return read * (1 - held + held * kHeldCost);
 }
 
-[[noreturn]] void refuse(const Model& model, const Plan& smallest, const Budget& budget) {
+[[noreturn]] void refuse(const Model& model, const Plan& smallest, const MemoryBudget& budget) {
     std::vector<MemoryPart> parts = fixed_parts(smallest, model.params, budget.workers);
     parts.push_back({"norms and biases", vector_bytes(model.params)});
     const auto largest = std::ranges::max_element(parts, {}, &MemoryPart::bytes);
@@ -268,7 +268,7 @@ int64_t matrix_capacity(const Plan& plan, const std::vector<Param>& params) {
 }
 
 PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
-                       const Budget& budget, std::vector<ChunkChoice>* considered) {
+                       const MemoryBudget& budget, std::vector<ChunkChoice>* considered) {
     const auto fixed = [&](const Plan& plan) {
         return sum_of(fixed_parts(plan, model.params, budget.workers));
     };
@@ -278,7 +278,7 @@ PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes
     int64_t smallest_bytes = 0;
     int64_t chunk = budget.keep_chunk ? sizes.chunk : kMostChunk;
     while (chunk / 2 >= sizes.context) chunk /= 2;  // no pass is longer than the context
-    // Sequences that are gone on with together take a row each.
+    // Sequences that are continued together take one row each.
     const int64_t together = std::min(sizes.sequences, sizes.logits_rows);
     for (; chunk >= 1; chunk /= 2) {
         PlanSizes tried = sizes;

@@ -31,7 +31,8 @@ int64_t cache_bytes(const Plan& plan);
 std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& params,
                                     int workers);
 
-/// The same and, last, the weights that are held: all, or as many as the plan's residency says.
+/// The fixed parts and, last, the weights that are held: all, or as many as the plan's residency
+/// says.
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
                                      int workers);
 
@@ -47,7 +48,7 @@ int64_t sum_of(const std::vector<MemoryPart>& parts);
 /// holds of them and what it left, which is less than a tile in any case of interest.
 int64_t matrix_capacity(const Plan& plan, const std::vector<Param>& params);
 
-struct Budget {
+struct MemoryBudget {
     int64_t bytes = 0;
     int workers = kDefaultWorkers;
     // Sizes that the user asked for stay; the others are chosen.
@@ -71,6 +72,6 @@ struct ChunkChoice {
 /// wins. The logits rows are the most, up to those of `sizes`, that cost no byte more than one row.
 /// Fails if the budget is too small, naming the smallest that works and what dominates it.
 PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
-                       const Budget& budget, std::vector<ChunkChoice>* considered = nullptr);
+                       const MemoryBudget& budget, std::vector<ChunkChoice>* considered = nullptr);
 
 }  // namespace llmsql::compiler

@@ -2,6 +2,20 @@
 // Which tiles of a cyclic pass to hold in memory so that the rest, which is read anew each pass, is
 // as small as can be. Pure functions on traces: no plan, no model, no SQLite. docs/memory.md has
 // the proofs.
+//
+// HOW IT WORKS. A decoder scans all its weights once a pass, in one order, over and over. On such a
+// cycle a cache that keeps what was used last reads everything each time, as each tile has gone by
+// the time that its turn comes; a fixed set of tiles reads what is not in it, and no policy reads
+// less where each tile is scanned once. So what is left to choose is the set: tiles of few sizes,
+// each saving its bytes times its scans, within a capacity.
+//
+//     pass A B C D, 1 MB each; capacity 2 MB     reads a pass
+//     least recently used                        4 MB (each has gone before it is wanted)
+//     held: A and C                              2 MB, which is the lower bound too
+//
+// best_fill() packs sizes into the capacity as a knapsack over classes of like tiles; choose_held()
+// spreads the set over the pass, so that reading is spread, too; interval_bound() says what any
+// policy must read, and a plan whose set reads just that is called optimal.
 #pragma once
 
 #include <cstdint>
@@ -73,7 +87,7 @@ Choice choose_held(const Pass& pass, int64_t capacity, int64_t most_bits = kMost
 /// Relaxed: tiles may be held in part, and the capacity kept on average.
 int64_t interval_bound(const Pass& pass, int64_t capacity);
 
-/// The same for a trace that runs once, from an empty memory: `trace` holds indices into `bytes`.
+/// The bound for a trace that runs once, from an empty memory: `trace` holds indices into `bytes`.
 int64_t interval_bound(std::span<const int> trace, std::span<const int64_t> bytes,
                        int64_t capacity);
 

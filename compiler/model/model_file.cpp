@@ -58,7 +58,7 @@ class Reader {
   public:
     explicit Reader(Diagnostics& errors) : errors_(errors) {}
 
-    ModelFile read(const toml::table& root) {
+    ModelText read(const toml::table& root) {
         const std::array keys{"name",    "graph",     "dims", "constants", "parameters",
                               "weights", "tokenizer", "chat", "source"};
         for (const Entry& entry : entries(root)) {
@@ -278,7 +278,7 @@ class Reader {
     }
 
     Diagnostics& errors_;
-    ModelFile file_;
+    ModelText file_;
 };
 
 /// toml++'s words for a key given twice are about its tables; everything else it says well.
@@ -295,7 +295,7 @@ std::string parse_message(const toml::parse_error& error) {
 
 }  // namespace
 
-ModelFile parse_model_file(const SourceFile& source, Diagnostics& errors) {
+ModelText parse_model_file(const SourceFile& source, Diagnostics& errors) {
     toml::table root;
     try {
         root = toml::parse(source.text(), source.name());

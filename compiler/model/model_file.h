@@ -33,7 +33,7 @@ struct WeightPattern {
     Position type_at;
 };
 
-struct ModelFile {
+struct ModelText {
     LocatedText name, graph;
     std::vector<LocatedNumber> dims, constants;
     Position dims_at, constants_at;  // the tables; line 0 where there is none
@@ -47,7 +47,7 @@ struct ModelFile {
 
 /// Reads what is there; unknown and missing keys and wrong types go to `errors`. Where the text is
 /// not TOML at all the result is empty.
-ModelFile parse_model_file(const SourceFile& source, Diagnostics& errors);
+ModelText parse_model_file(const SourceFile& source, Diagnostics& errors);
 
 /// Does a pattern, in which `*` is any run of characters, match all of `text`?
 bool matches(std::string_view pattern, std::string_view text);

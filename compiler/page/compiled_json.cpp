@@ -65,7 +65,7 @@ Json budget_json(const Plan& plan, const std::vector<Param>& params, int workers
 /// From the smallest budget that works to what everything takes, in equal steps of their ratio,
 /// whole MiB.
 std::set<int64_t> budgets_to_show(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
-                                  Budget budget, int64_t all) {
+                                  MemoryBudget budget, int64_t all) {
     budget.bytes = int64_t{1} << 50;
     std::vector<ChunkChoice> considered;
     choose_sizes(model, graph, sizes, budget, &considered);
@@ -86,9 +86,9 @@ std::set<int64_t> budgets_to_show(const Model& model, const OpGraph& graph, cons
 }  // namespace
 
 Json compiled_json(const Model& model, const OpGraph& graph, const Plan& plan,
-                   const PlanSizes& sizes, const std::optional<Budget>& budget) {
+                   const PlanSizes& sizes, const std::optional<MemoryBudget>& budget) {
     const std::vector<Param>& params = model.params;
-    const Budget with = budget.value_or(Budget{});
+    const MemoryBudget with = budget.value_or(MemoryBudget{});
     Json json{{"graph", model.graph}, {"workers", with.workers}};
     json["this"] = budget_json(plan, params, with.workers);
 
@@ -98,7 +98,7 @@ Json compiled_json(const Model& model, const OpGraph& graph, const Plan& plan,
     if (budget) budgets.insert(budget->bytes);
     Json list = Json::array();
     for (const int64_t bytes : budgets) {
-        Budget tried = with;
+        MemoryBudget tried = with;
         tried.bytes = bytes;
         list.push_back(budget_json(make_plan(model, graph, sizes, tried), params, with.workers));
     }

@@ -15,6 +15,6 @@ namespace llmsql::compiler {
 /// lower bound and the usual policies; and the same of plans compiled for other budgets, from the
 /// smallest that works to none. `sizes` and `budget` are those that `plan` was made with.
 Json compiled_json(const Model& model, const OpGraph& graph, const Plan& plan,
-                   const PlanSizes& sizes, const std::optional<Budget>& budget);
+                   const PlanSizes& sizes, const std::optional<MemoryBudget>& budget);
 
 }  // namespace llmsql::compiler

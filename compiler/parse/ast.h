@@ -126,10 +126,10 @@ struct Graph {
 /// The graph file that means this tree, laid out in one fixed way, every operator in parentheses.
 std::string to_text(const Graph& graph);
 
-/// One expression in the same form.
+/// One expression, laid out like a graph file's.
 std::string to_text(const Expr& expr);
 
-/// The same without parentheses around the whole, for messages.
+/// An expression without parentheses around the whole, for messages.
 std::string bare_text(const Expr& expr);
 
 }  // namespace llmsql::compiler::ast

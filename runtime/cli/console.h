@@ -49,9 +49,9 @@ std::string shown(std::string_view text);
 /// error's line.
 void end_line() noexcept;
 
-/// The same where standard output is a terminal, on which what stderr says would stand behind an
-/// answer's beginning: before a line in the middle of a run. What goes to a file or a pipe is never
-/// parted so.
+/// Calls end_line() where standard output is a terminal, on which what stderr says would stand
+/// behind an answer's beginning: before a line in the middle of a run. What goes to a file or a
+/// pipe is never parted so.
 void end_line_of_terminal() noexcept;
 
 /// One line to stderr, after the program's name, without control characters.

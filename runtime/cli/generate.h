@@ -57,7 +57,7 @@ class Printer {
 
     /// Generator::prefill, counted.
     bool prefill(std::span<const int32_t> tokens);
-    /// The same of whatever makes the generator prefill.
+    /// Whatever makes the generator prefill, counted likewise.
     bool prefill_by(const std::function<bool()>& steps);
 
     /// Prints the tokens of an answer as they are picked, then a newline if the text, of which

@@ -67,10 +67,10 @@ Mode mode_of(const CLI::App& app, const Given& given) {
     const auto has = [&](const char* name) { return app.count(name) > 0; };
     int ways = 0;
     Mode mode = Mode::chat;
-    const auto choose = [&](const char* name, Mode chosen) {
+    const auto choose = [&](const char* name, Mode asked) {
         if (!has(name)) return;
         ++ways;
-        mode = chosen;
+        mode = asked;
     };
     choose("--prompt", given.chat ? Mode::answer : Mode::complete);
     choose("--file", given.chat ? Mode::answer : Mode::complete);

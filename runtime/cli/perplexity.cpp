@@ -15,12 +15,12 @@
 namespace llmsql {
 namespace {
 
-constexpr int kDefaultWindow = 512;
+constexpr int kDefaultSpan = 512;
 
 }  // namespace
 
 int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& options) {
-    const int size = options.context.value_or(kDefaultWindow);
+    const int size = options.context.value_or(kDefaultSpan);
     if (size < 4) fail("-c {}: a window needs at least 4 tokens", size);
     require_context(program, size);
     std::string text = read_input(options.file);
@@ -31,16 +31,16 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
              options.file.string(), counted(tokens.size(), "token"),
              tokens.size() == 1 ? "is" : "are", size, 2 * size);
 
-    const size_t windows = tokens.size() / static_cast<size_t>(size);
+    const size_t spans = tokens.size() / static_cast<size_t>(size);
     const int first = size / 2;
     const int batch = static_cast<int>(batch_of(program, options));
     const OnePhase phase(program, options, "perplexity");
     double sum = 0;
     int64_t count = 0;
-    for (size_t w = 0; w < windows; ++w) {
+    for (size_t w = 0; w < spans; ++w) {
         const auto begin = tokens.begin() + static_cast<ptrdiff_t>(w) * size;
-        std::vector<int32_t> window(begin, begin + size);
-        if (tokenizer.adds_start_token()) window.front() = *tokenizer.start_token();
+        std::vector<int32_t> span(begin, begin + size);
+        if (tokenizer.adds_start_token()) span.front() = *tokenizer.start_token();
         for (int position = 0; position < size; position += batch) {
             if (interrupt()) {
                 report("\n");
@@ -48,9 +48,9 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
             }
             const int rows = std::min(batch, size - position);
             program.forward(
-                std::span(window).subspan(static_cast<size_t>(position), static_cast<size_t>(rows)),
+                std::span(span).subspan(static_cast<size_t>(position), static_cast<size_t>(rows)),
                 position);
-            sum -= log_probability_of_next(program, window, position, rows, first);
+            sum -= log_probability_of_next(program, span, position, rows, first);
         }
         count += size - 1 - first;
         report(fmt::format("[{}]{:.4f},", w + 1, std::exp(sum / static_cast<double>(count))));

@@ -17,8 +17,8 @@ void check_profile_paths(const Options& options);
 /// Prints and writes what the options ask for; nothing where they don't.
 void report_profile(const Program& program, const Options& options, std::vector<RunPhase> phases);
 
-/// The same for a run that is one phase and prints no statistics of its own: from its making to
-/// report(). Its passes are called `name`.
+/// report_profile() for a run that is one phase and prints no statistics of its own: from this
+/// object's making to report(). The run's passes are called `name`.
 class OnePhase {
   public:
     OnePhase(const Program& program, const Options& options, const char* name);

@@ -33,7 +33,7 @@ class Arguments {
 
     /// An f32 or q8 value. Fails, as all of these do, by naming function, argument and what came.
     ExprPtr tensor(int index) const;
-    /// The same, but stored: a row of `tensor` (or llm_rows of one), of this type.
+    /// A value that is stored: a row of `tensor` (or llm_rows of one), of this type.
     std::shared_ptr<const TensorExpr> stored(int index, TensorType type) const;
     /// Any value, llm_quantize and llm_concat among them.
     ExprPtr any_tensor(int index) const;

@@ -35,7 +35,8 @@ class Scratch {
         size_t depth_;
     };
 
-    /// `rows` times `cols` values, not initialised, until the enclosing Frame ends.
+    /// `rows` times `cols` values, not initialized, until the enclosing Frame ends: floats, aligned
+    /// as operator new aligns (16 bytes), so that operators may keep other small types there.
     float* take(int64_t rows, int64_t cols) {
         const int64_t floats = size_product(rows, cols);
         if (floats > kMost) fail("{} rows of {} values are more than any pass has", rows, cols);
@@ -62,7 +63,9 @@ struct Block {
 
 class TensorExpr;
 
-/// How much of a stored tensor one element of an expression's result reads.
+/// How much of a stored tensor one element of an expression's result reads: the element at its own
+/// place, that element's head, or the whole row. It decides whether the result may be written over
+/// the tensor while it is computed.
 enum class Reach { element, head, row };
 
 class Expr {
@@ -90,8 +93,9 @@ class Expr {
     /// Bytes of weights that evaluating all of it reads.
     virtual uint64_t weight_bytes() const { return 0; }
 
-    /// Writes a block's values to out[r * out_stride + c]. Any thread. Fails only where weights
-    /// cannot be read: what else can be wrong is checked when the node is built.
+    /// Writes a block's values to out[r * out_stride + c], r and c counted from the block's corner
+    /// and out_stride in floats. Any thread, several at once with a scratch of its own each. Fails
+    /// only where weights cannot be read: what else can be wrong is checked when the node is built.
     virtual void eval(const Block& block, Scratch& scratch, float* out,
                       int64_t out_stride) const = 0;
 

@@ -54,12 +54,12 @@ class LayerNormExpr final : public HeadExpr {
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
         x->eval(block, scratch, out, out_stride);
         for (int64_t r = 0; r < block.rows; ++r)
-            for (int64_t c = 0; c < block.cols; c += width) normalise(out + r * out_stride + c);
+            for (int64_t c = 0; c < block.cols; c += width) normalize(out + r * out_stride + c);
     }
 
   private:
     // In double precision: a mean far from 0 would take the digits of what is around it.
-    void normalise(float* head) const {
+    void normalize(float* head) const {
         const double n = static_cast<double>(width);
         const double mean = sum_of(width, [&](int64_t i) { return head[i]; }) / n;
         const double variance = sum_of(width,

@@ -65,8 +65,8 @@ struct CallOptions {
     static constexpr int kTogether = 8;
 };
 
-/// Empty text: the defaults. Fails on what is no JSON object, a name that the call does not know
-/// or that is given twice, or a value of the wrong type, naming it.
+/// Empty text: the defaults. Fails on anything that is not a JSON object, a name that the call does
+/// not know or that is given twice, or a value of the wrong type, naming it.
 CallOptions parse_call_options(Call call, std::string_view json);
 
 /// A text argument; fails on NULL and other types, naming the argument.

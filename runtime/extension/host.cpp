@@ -219,10 +219,10 @@ std::string Host::own_database() const {
 
 ModelChoice Host::resolve(ModelChoice choice) const {
     if (!choice.model.empty()) return choice;
-    if (chosen_) {
-        choice.model = chosen_->model;
-        if (choice.plan.empty()) choice.plan = chosen_->plan;
-        if (choice.threads == 0) choice.threads = chosen_->threads;
+    if (default_) {
+        choice.model = default_->model;
+        if (choice.plan.empty()) choice.plan = default_->plan;
+        if (choice.threads == 0) choice.threads = default_->threads;
         return choice;
     }
     choice.model = own_database();
@@ -234,14 +234,14 @@ ModelChoice Host::resolve(ModelChoice choice) const {
 }
 
 void Host::choose(const ModelChoice& choice) {
-    const auto before = std::exchange(chosen_, std::nullopt);
+    const auto before = std::exchange(default_, std::nullopt);
     try {
         const Borrowed opened = borrow(choice);
     } catch (...) {
-        chosen_ = before;
+        default_ = before;
         throw;
     }
-    chosen_ = choice;
+    default_ = choice;
     std::erase_if(idle_, [&](const auto& entry) { return entry.first != choice; });
 }
 

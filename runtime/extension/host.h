@@ -32,7 +32,8 @@ struct ModelChoice {
     auto operator<=>(const ModelChoice&) const = default;
 };
 
-/// A model with a plan, ready to generate: for one call at a time.
+/// A model with a plan, ready to generate: for one call at a time. Members are made in the order in
+/// which they stand, as each uses those before it.
 class OpenModel {
   public:
     /// `interrupted` is asked while it is opened; true fails, somehow.
@@ -134,7 +135,7 @@ class Host {
     void keep_idle(ModelChoice choice, std::unique_ptr<OpenModel> model);
 
     sqlite3* const db_;
-    std::optional<ModelChoice> chosen_;
+    std::optional<ModelChoice> default_;
     const uint32_t generation_ = fork_generation();
     std::vector<std::pair<ModelChoice, std::unique_ptr<OpenModel>>> idle_;  // used last: at the end
     PlanByHand by_hand_;

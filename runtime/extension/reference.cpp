@@ -30,8 +30,7 @@ constexpr FunctionReference kReference[] = {
     {"llm_batch", "llm_batch(query [, options])",
      "A table: `id`, `answer` and `tokens` (their number) for each row of a query that yields an "
      "id "
-     "and a prompt, in the query's order. Up to 8 texts (option `together`) are gone on with in "
-     "each "
+     "and a prompt, in the query's order. Up to 8 texts (option `together`) are continued in each "
      "pass over the weights, if the plan has room for as many sequences (`llmsqlc --sequences 8`); "
      "the answers are those of llm_generate one by one, NULL for NULL. A prompt that cannot be "
      "taken "

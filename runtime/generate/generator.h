@@ -86,7 +86,7 @@ class Generator {
         std::string random;           // the random numbers to come
     };
     State state() const;
-    /// The same before the answer to `tokens` is begun.
+    /// The state before the answer to `tokens` is begun.
     State state_before(std::span<const int32_t> tokens) const;
 
     /// Goes on from there: at least one token, at most one more than the context. The text so far,

@@ -25,7 +25,7 @@ struct QuantizedRow {
     int32_t* biases;
 };
 
-/// That of a row of `blocks` blocks at `row`, from block `first` on.
+/// The parts of a row of `blocks` blocks at `row`, from block `first` on.
 QuantizedRow quantized_row(std::byte* row, int64_t blocks, int64_t first);
 
 /// One query head's running softmax over cache blocks (Milakov and Gimelshein, 2018): the largest
@@ -62,7 +62,7 @@ struct Kernels {
     LinearPart linear_q8_part;
     LinearPart linear_q4_part;
 
-    /// The same for weights that are not quantised: x is f32, rows `x_stride` floats apart.
+    /// Products with weights that are not quantized: x is f32, rows `x_stride` floats apart.
     using LinearFloat = void (*)(const std::byte* weights, int64_t strips, int64_t cols,
                                  const float* x, int64_t x_stride, int64_t tokens, float* out,
                                  int64_t out_stride);
@@ -78,10 +78,10 @@ struct Kernels {
     /// a KvBlock (layout: common/kv_layout.h); queries f32[count][width], already scaled.
     void (*attend_f16)(const float* queries, int64_t count, int64_t width, const KvHead& head,
                        int64_t first, int64_t last, AttentionState* states);
-    /// The same of one query head over a q8 block; the query is what quantize_query made of it.
-    /// Products are sums of integers: a group's score is (sum of key code * query code) * (key
-    /// scale * query scale). A group's values are weighted by weight * value scale, rounded to
-    /// integers of which the largest in the block is 32767.
+    /// Adds positions of a q8 block to the state of one query head, as attend_f16 does; the query
+    /// is what quantize_query made of it. Products are sums of integers: a group's score is (sum of
+    /// key code * query code) * (key scale * query scale). A group's values are weighted by weight
+    /// * value scale, rounded to integers of which the largest in the block is 32767.
     void (*attend_q8)(const int16_t* query, const float* query_scales, int64_t width,
                       const KvHead& head, int64_t first, int64_t last, AttentionState& state);
 
@@ -124,7 +124,7 @@ const Kernels* avx2_kernels();    // AVX2, FMA and F16C
 const Kernels* avx512_kernels();  // AVX-512 F, BW, DQ, VL and VNNI
 const Kernels* neon_kernels();    // 64-bit Arm with the dot product
 
-/// Those that this processor can run, from the portable one to the best.
+/// The kernels that this processor can run, from the portable one to the best.
 std::span<const Kernels* const> usable_kernels();
 
 /// The one that is used: the best, unless use_kernels() has named another.

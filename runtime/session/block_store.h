@@ -24,7 +24,7 @@ std::vector<Hash128> block_keys(const Hash128& first, std::span<const int32_t> t
 /// Not thread-safe. Owned by one session; writes within the file's transaction.
 class BlockStore : public CacheStore {
   public:
-    /// `first` is what the first block's key comes from: all that keys and values depend on beside
+    /// `first` is what the first block's key comes from: all that keys and values depend on besides
     /// the tokens. `notice` is told of a damaged block.
     BlockStore(SessionFile& file, const Hash128& first,
                std::function<void(const std::string&)> notice)

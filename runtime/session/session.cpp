@@ -174,7 +174,7 @@ bool Session::resume() {
     GenerateOptions options = options_;
     options.batch = generator_.options().batch;
     const auto refuse = [&](const std::string& why) {
-        fail("{}: the answer in '{}' cannot be gone on with: {}", file_.name(), name_, why);
+        fail("{}: the answer in '{}' cannot be resumed: {}", file_.name(), name_, why);
     };
     try {
         generator_.set_options(options);

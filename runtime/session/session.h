@@ -2,6 +2,22 @@
 // Session: a conversation, or a text, that lives in a file: what was said, what the model has read,
 // and an answer that was begun, so that another process goes on where this one ended, however it
 // ended.
+//
+// HOW IT WORKS. A session is rows in an SQLite file (docs/sessions.md): messages, the tokens that
+// the model has read, the answer being given with its random numbers' state, and, in blocks of 32
+// positions, keys and values. One transaction writes what belongs to one moment:
+//
+//     say("Hi")      BEGIN … message 1, tokens 0 … 9 … COMMIT; then the prompt is computed
+//     next() × 64    tokens are picked, in memory
+//                    COMMIT: 64 answer tokens, the random state, two blocks
+//     (killed)
+//     resume()       reads tokens and blocks back; computes what no block holds (at most 31 tokens
+//                    and what was not committed), and picks the tokens that it would have picked
+//
+// A block's key is a hash of all tokens up to its end and of what else keys and values depend on:
+// sessions that begin alike share blocks, and a block is never stale. Blocks that are damaged or
+// missing are computed again. While an answer is being given, a byte of the file is locked
+// (common/byte_lock.h), so that no other process gives one in the same session.
 #pragma once
 
 #include <chrono>
@@ -52,7 +68,8 @@ class Session {
     Session& operator=(const Session&) = delete;
     ~Session();
 
-    /// Its messages: roles "system", "user" and "assistant"; of a text, "prompt" and "completion".
+    /// The session's messages: roles "system", "user" and "assistant"; of a text, "prompt" and
+    /// "completion".
     const std::vector<ChatMessage>& messages() const { return messages_; }
     const std::string& name() const { return name_; }
     SessionKind kind() const { return kind_; }
@@ -61,8 +78,8 @@ class Session {
     void set_system(const std::string& content);
 
     /// Adds a message of the user, or a prompt, by the generator's options, commits that, and
-    /// computes what is not known of it: next() then gives the answer. False if interrupted. An
-    /// answer that was not whole stays as far as it goes; a message without one goes.
+    /// computes what is not known of it: next() then gives the answer. False if interrupted. A
+    /// partial answer is kept; a message that has no answer yet is dropped.
     bool say(const std::string& content);
 
     /// Gets ready to go on with the last answer, under the options that it was begun with. False if
@@ -116,7 +133,7 @@ class Session {
 
     std::vector<ChatMessage> messages_;
     bool asked_ = false;       // there is an answer, perhaps empty: the last message
-    bool unfinished_ = false;  // it can be gone on with
+    bool unfinished_ = false;  // it can be resumed
     std::string ending_;       // else: why it ended
     GenerateOptions options_;  // that it was begun with
     Generator::State state_;

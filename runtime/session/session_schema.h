@@ -20,7 +20,7 @@ inline constexpr std::array kSessionSchema{
     "CREATE TABLE token(session INTEGER NOT NULL, position INTEGER NOT NULL, "
     "token INTEGER NOT NULL, PRIMARY KEY(session, position)) WITHOUT ROWID",
 
-    // The last answer; without an ending, one that can be gone on with.
+    // The last answer; without an ending, one that can be resumed.
     "CREATE TABLE answer(session INTEGER PRIMARY KEY, ending TEXT, keep INTEGER NOT NULL, "
     "random TEXT NOT NULL, predict INTEGER NOT NULL, context INTEGER NOT NULL, "
     "keep_option INTEGER, ignore_end INTEGER NOT NULL, temperature REAL NOT NULL, "

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Arena: the activations of a pass, each tensor at the place that the plan gave it.
+//
+// HOW IT WORKS. Places overlap, as the plan reuses bytes: so the arena keeps account of what lies
+// there now. A pass calls begin_pass(), after which no tensor holds anything; a statement that
+// stores `rows` tokens of tensor 7 calls note_written(7, rows), which makes 7 and the slices of it
+// hold as many and makes every other tensor that shares a byte with it hold nothing; a statement
+// that reads 7 asks rows_held(7), which fails if a statement was dropped, moved, or writes over
+// what is still to be read. So an edited plan gets an error, never another tensor's numbers.
 #pragma once
 
 #include <array>
@@ -23,7 +30,7 @@ struct TensorPlace {
     int64_t id = 0;
     std::string name;
     TensorType type = TensorType::f32;
-    int64_t rows = 0;     // the most it can hold: one a token, or one for each choice of a token
+    int64_t rows = 0;     // the most it can hold: one per token, or one per choice of a token
     int64_t choices = 1;  // rows a token
     int64_t heads = 0;    // elements a token: heads * width
     int64_t width = 0;
@@ -41,7 +48,8 @@ struct TensorPlace {
     int64_t span() const { return (rows - 1) * stride + row_bytes(); }
 };
 
-/// Not thread-safe, but that several threads may write one tensor's data.
+/// Not thread-safe, but that several threads may write one tensor's data. Data are aligned to 64
+/// bytes where offsets are; pointers are valid as long as the arena lives.
 class Arena {
   public:
     explicit Arena(int64_t bytes);

@@ -7,6 +7,17 @@
 // which block a position lies in does not depend on how passes were cut, which is what makes
 // results independent of the chunk; and so does not what is stored of a position, each having
 // scales of its own.
+//
+// WINDOWS, HOW IT WORKS. A layer whose attention sees the latest 64 positions need not keep more
+// than those, and as many as a pass adds: its blocks are a ring. With passes of 32 rows, a window
+// of 64 and blocks of 32, a position may look back into three blocks, so four are kept; block b
+// lies in place b % 4:
+//
+//     positions   0 …  127   places  0 1 2 3 hold blocks  0 1 2 3
+//     positions 128 …  159   block 4 takes place 0; first_held() is 32
+//
+// Reading a position older than first_held() fails; a cache cut back (rewind) to where the ring has
+// gone on holds only what is still there, and what is missing is computed again or restored.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +44,7 @@ struct KvBlock {
     int64_t rows = 0;      // positions stored in it, from the first on
     int64_t heads = 0, width = 0;
     KvType type = KvType::f16;
-    const std::byte* data = nullptr;  // of the first head
+    const std::byte* data = nullptr;  // of the first head; valid as long as the cache lives
     int64_t head_stride = 0;          // bytes from one head to the next
 
     KvHead head(int64_t head) const;

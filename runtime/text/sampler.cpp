@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Places in the order of likelihood, found without sorting. See sampler.h.
+// Ranks in the order of likelihood, found without sorting. See sampler.h.
 #include "runtime/text/sampler.h"
 
 #include <algorithm>
@@ -25,15 +25,15 @@ void sort_unique(std::vector<int32_t>& ids) {
     ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
-constexpr size_t kBlock = 64;
+constexpr size_t kSegment = 64;
 
-struct BlockFacts {
+struct SegmentFacts {
     float most, least;
     bool numbers;  // all of them are finite
 };
 
 // Lanes beside each other, without a branch: compilers turn them into vector instructions.
-BlockFacts facts_of(const float* logits, size_t count) {
+SegmentFacts facts_of(const float* logits, size_t count) {
     constexpr uint32_t kExponent = 0x7f800000;  // all of its bits are set where there is no number
     constexpr size_t kLanes = 16;
     float most[kLanes], least[kLanes];
@@ -54,9 +54,9 @@ BlockFacts facts_of(const float* logits, size_t count) {
             std::accumulate(no_number, no_number + kLanes, 0u) == 0};
 }
 
-// The same of those that lie in one bucket; they are numbers.
-BlockFacts facts_within(const float* logits, const uint16_t* buckets, uint16_t bucket,
-                        size_t count) {
+// The facts of those logits that lie in one bucket; all of them are numbers.
+SegmentFacts facts_within(const float* logits, const uint16_t* buckets, uint16_t bucket,
+                          size_t count) {
     constexpr size_t kLanes = 16;
     float most[kLanes], least[kLanes];
     std::fill_n(most, kLanes, -kMost);
@@ -77,11 +77,11 @@ BlockFacts facts_within(const float* logits, const uint16_t* buckets, uint16_t b
 
 bool none_equal(const uint16_t* values, uint16_t value) {
     uint16_t equal = 0;
-    for (size_t i = 0; i < kBlock; ++i) equal |= values[i] == value ? 1 : 0;
+    for (size_t i = 0; i < kSegment; ++i) equal |= values[i] == value ? 1 : 0;
     return equal == 0;
 }
 
-BlockFacts both(const BlockFacts& a, const BlockFacts& b) {
+SegmentFacts both(const SegmentFacts& a, const SegmentFacts& b) {
     return {std::max(a.most, b.most), std::min(a.least, b.least), a.numbers && b.numbers};
 }
 
@@ -142,7 +142,7 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
             sum = std::accumulate(weights_.begin(), end, uint64_t{0});
         }
         if (wanted <= sum) {
-            const Place last = place_by_weight(wanted);
+            const Rank last = rank_by_weight(wanted);
             sum = last.sum;
             // If these weights stay, nothing beyond that sum can be drawn.
             weighed_ = options_.temperature == 1;
@@ -153,7 +153,7 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
     }
     if (!weighed_ || per_ != per) sum = weigh(per);
     const auto drawn = static_cast<uint64_t>(uniform() * static_cast<double>(sum));
-    return token_at(place_by_weight(std::min(drawn + 1, sum)).at);
+    return token_at(rank_by_weight(std::min(drawn + 1, sum)).at);
 }
 
 std::string Sampler::state() const {
@@ -174,12 +174,12 @@ bool Sampler::is_state(const std::string& state) {
 }
 
 /// Calls of(part, begin, end) for the parts of all tokens that are kept, at the same time where
-/// there are workers. Whole blocks lie in one part. Returns how many parts there are.
+/// there are workers. Whole segments lie in one part. Returns how many parts there are.
 template<class Part>
 size_t Sampler::in_parts(const Part& of) {
     const size_t workers = workers_ ? static_cast<size_t>(workers_->count()) : 1;
     const size_t parts = std::clamp<size_t>(count_ / kPart, 1, std::min(workers, kMostParts));
-    const size_t each = ((count_ + parts - 1) / parts + kBlock - 1) / kBlock * kBlock;
+    const size_t each = ((count_ + parts - 1) / parts + kSegment - 1) / kSegment * kSegment;
     const auto take = [&](size_t part) {
         of(part, std::min(count_, part * each), std::min(count_, (part + 1) * each));
     };
@@ -204,27 +204,27 @@ size_t Sampler::take(std::span<const float> logits, std::span<const int32_t> his
         within_.resize(count_);
         buckets_.resize(count_);
     }
-    const auto last = history.last(std::min(history.size(), kPenaltyWindow));
+    const auto last = history.last(std::min(history.size(), kPenaltyTokens));
     recent_.assign(last.begin(), last.end());
     sort_unique(recent_);
     if (options_.repeat_penalty == 1.0) recent_.clear();
-    maxima_.resize((count_ + kBlock - 1) / kBlock);
-    BlockFacts facts[kMostParts];
+    maxima_.resize((count_ + kSegment - 1) / kSegment);
+    SegmentFacts facts[kMostParts];
     const size_t parts = in_parts([&](size_t part, size_t begin, size_t end) {
         facts[part] = {-kMost, kMost, true};
         auto recent = std::ranges::lower_bound(recent_, static_cast<int32_t>(begin));
-        for (; begin < end; begin += kBlock) {
-            const size_t size = std::min(kBlock, end - begin);
-            float* const block =
+        for (; begin < end; begin += kSegment) {
+            const size_t size = std::min(kSegment, end - begin);
+            float* const segment =
                 std::copy_n(logits.data() + begin, size, logits_.data() + begin) - size;
             for (; recent != recent_.end() && static_cast<size_t>(*recent) < begin + size; ++recent)
                 penalise(logits_[static_cast<size_t>(*recent)], options_.repeat_penalty);
-            const BlockFacts found = facts_of(block, size);
-            maxima_[begin / kBlock] = found.most;
+            const SegmentFacts found = facts_of(segment, size);
+            maxima_[begin / kSegment] = found.most;
             facts[part] = both(facts[part], found);
         }
     });
-    const BlockFacts all = std::accumulate(facts + 1, facts + parts, facts[0], both);
+    const SegmentFacts all = std::accumulate(facts + 1, facts + parts, facts[0], both);
     if (!all.numbers) refuse(logits);
     most_ = all.most;
     least_ = all.least;
@@ -235,11 +235,11 @@ size_t Sampler::take(std::span<const float> logits, std::span<const int32_t> his
     for (const int32_t token : never_) {
         if (!known(token)) continue;
         --possible;
-        const size_t at = static_cast<size_t>(token), first = at / kBlock * kBlock;
+        const size_t at = static_cast<size_t>(token), first = at / kSegment * kSegment;
         logits_[at] = kNever;
-        maxima_[at / kBlock] = *std::max_element(
+        maxima_[at / kSegment] = *std::max_element(
             logits_.begin() + static_cast<ptrdiff_t>(first),
-            logits_.begin() + static_cast<ptrdiff_t>(std::min(count_, first + kBlock)));
+            logits_.begin() + static_cast<ptrdiff_t>(std::min(count_, first + kSegment)));
     }
     if (!never_.empty()) most_ = maxima_.empty() ? -kMost : *std::ranges::max_element(maxima_);
     return possible;
@@ -251,13 +251,13 @@ int32_t Sampler::token_at(size_t at) const {
 
 /// While nothing has been left out.
 size_t Sampler::likeliest() const {
-    const auto block = std::ranges::find(maxima_, most_) - maxima_.begin();
-    const auto first = logits_.begin() + block * static_cast<ptrdiff_t>(kBlock);
+    const auto segment = std::ranges::find(maxima_, most_) - maxima_.begin();
+    const auto first = logits_.begin() + segment * static_cast<ptrdiff_t>(kSegment);
     return static_cast<size_t>(std::find(first, logits_.end(), most_) - logits_.begin());
 }
 
 void Sampler::keep_likeliest(size_t count) {
-    // As many blocks as that have a token of at least this logit each.
+    // As many segments as that have a token of at least this logit each.
     if (count < maxima_.size() / 2) {
         order_ = maxima_;
         const auto nth = order_.begin() + static_cast<ptrdiff_t>(count) - 1;
@@ -265,8 +265,8 @@ void Sampler::keep_likeliest(size_t count) {
         keep_from(*nth, count_);
     }
     if (count == count_) return;
-    const Place last = place_of(count, 2 * kMost,
-                                [&](size_t at) { return logits_[at] == kNever ? uint64_t{0} : 1; });
+    const Rank last = rank_of(count, 2 * kMost,
+                              [&](size_t at) { return logits_[at] == kNever ? uint64_t{0} : 1; });
     keep_from(logits_[last.at], last.at);
 }
 
@@ -310,17 +310,18 @@ void Sampler::keep_from(float least, size_t last) {
         return;
     }
     size_t kept = 0;
-    for (size_t begin = 0; begin < count_; begin += kBlock) {
-        if (whole_ && maxima_[begin / kBlock] < least) continue;
-        in_both(begin, std::min(count_, begin + kBlock), [&](size_t from, size_t end, float bound) {
-            for (size_t at = from; at < end; ++at) {  // without a branch
-                const size_t next = logits_[at] >= bound ? 1 : 0;
-                tokens_[kept] = token_at(at);
-                logits_[kept] = logits_[at];
-                if (weighed_) weights_[kept] = weights_[at];
-                kept += next;
-            }
-        });
+    for (size_t begin = 0; begin < count_; begin += kSegment) {
+        if (whole_ && maxima_[begin / kSegment] < least) continue;
+        in_both(begin, std::min(count_, begin + kSegment),
+                [&](size_t from, size_t end, float bound) {
+                    for (size_t at = from; at < end; ++at) {  // without a branch
+                        const size_t next = logits_[at] >= bound ? 1 : 0;
+                        tokens_[kept] = token_at(at);
+                        logits_[kept] = logits_[at];
+                        if (weighed_) weights_[kept] = weights_[at];
+                        kept += next;
+                    }
+                });
     }
     whole_ = false;
     count_ = kept;
@@ -344,7 +345,7 @@ uint64_t Sampler::weigh(double per) {
 /// The first in the order at which the weights sum to `sum` or more. That is 1 or more, and no more
 /// than all weights; what is more than `range` below the largest logit weighs nothing.
 template<class Weight>
-Sampler::Place Sampler::place_of(uint64_t sum, float range, const Weight& weight) {
+Sampler::Rank Sampler::rank_of(uint64_t sum, float range, const Weight& weight) {
     if (most_ == least_)
         for (uint64_t before = 0, at = 0;; ++at) {
             before += weight(at);
@@ -379,31 +380,31 @@ Sampler::Place Sampler::place_of(uint64_t sum, float range, const Weight& weight
     size_t looked = 0, within = 0;
     for (size_t at = 0; at < count_; at += 61, ++looked) within += buckets_[at] == first ? 1 : 0;
     if (within > looked / 8) {
-        BlockFacts facts[kMostParts];
+        SegmentFacts facts[kMostParts];
         in_parts([&](size_t part, size_t begin, size_t end) {
             facts[part] =
                 facts_within(logits_.data() + begin, buckets_.data() + begin, first, end - begin);
         });
-        const BlockFacts all = std::accumulate(facts + 1, facts + parts, facts[0], both);
+        const SegmentFacts all = std::accumulate(facts + 1, facts + parts, facts[0], both);
         const auto weight_in = [&](size_t at) {
             return buckets_[at] == first ? weight(at) : uint64_t{0};
         };
-        for (size_t begin = 0; all.most == all.least; begin += kBlock) {
-            const size_t end = std::min(count_, begin + kBlock);
-            uint64_t of_block = 0;
-            for (size_t at = begin; at < end; ++at) of_block += weight_in(at);
-            for (size_t at = begin; before + of_block >= sum; ++at) {
-                of_block -= weight_in(at);
+        for (size_t begin = 0; all.most == all.least; begin += kSegment) {
+            const size_t end = std::min(count_, begin + kSegment);
+            uint64_t of_segment = 0;
+            for (size_t at = begin; at < end; ++at) of_segment += weight_in(at);
+            for (size_t at = begin; before + of_segment >= sum; ++at) {
+                of_segment -= weight_in(at);
                 before += weight_in(at);
                 if (before >= sum) return {at, before};
             }
-            before += of_block;
+            before += of_segment;
         }
     }
     size_t count = 0;
-    for (size_t begin = 0; begin < count_; begin += kBlock) {
-        const size_t end = std::min(count_, begin + kBlock);
-        if (end - begin == kBlock && none_equal(buckets_.data() + begin, first)) continue;
+    for (size_t begin = 0; begin < count_; begin += kSegment) {
+        const size_t end = std::min(count_, begin + kSegment);
+        if (end - begin == kSegment && none_equal(buckets_.data() + begin, first)) continue;
         for (size_t at = begin; at < end; ++at) {
             within_[count] = static_cast<uint32_t>(at);
             count += buckets_[at] == first ? 1 : 0;
@@ -443,9 +444,9 @@ Sampler::Place Sampler::place_of(uint64_t sum, float range, const Weight& weight
     }
 }
 
-Sampler::Place Sampler::place_by_weight(uint64_t sum) {
-    return place_of(sum, kWeightless / static_cast<float>(per_),
-                    [&](size_t at) { return weights_[at]; });
+Sampler::Rank Sampler::rank_by_weight(uint64_t sum) {
+    return rank_of(sum, kWeightless / static_cast<float>(per_),
+                   [&](size_t at) { return weights_[at]; });
 }
 
 /// In [0, 1), 53 bits; std::uniform_real_distribution differs between standard libraries.

@@ -32,17 +32,17 @@ struct SamplerOptions {
 };
 
 /// How many of the newest tokens the repeat penalty looks at.
-inline constexpr size_t kPenaltyWindow = 64;
+inline constexpr size_t kPenaltyTokens = 64;
 
-/// The same seed and logits give the same tokens on every machine: the generator, its conversion
-/// to a number in [0, 1) and the probabilities are fixed here. Not thread-safe.
+/// Picks tokens. Equal seeds and logits give equal tokens on every machine: the generator, its
+/// conversion to a number in [0, 1) and the probabilities are fixed here. Not thread-safe.
 class Sampler {
   public:
     /// `never` are tokens that are not to be picked.
     Sampler(const SamplerOptions& options, uint64_t seed, std::vector<int32_t> never = {});
 
     /// `logits` is one row, f32[vocabulary]; `history` what came before, of which the last
-    /// kPenaltyWindow tokens count. Fails on a logit that is not a number or is infinite. At equal
+    /// kPenaltyTokens tokens count. Fails on a logit that is not a number or is infinite. At equal
     /// logits the lower id wins.
     /// `workers` that have nothing else to do share in it, or none do; the token is the same.
     int32_t sample(std::span<const float> logits, std::span<const int32_t> history,
@@ -55,7 +55,7 @@ class Sampler {
 
   private:
     // A token in the order: where it lies in logits_, and the sum of weights up to it and with it.
-    struct Place {
+    struct Rank {
         size_t at;
         uint64_t sum;
     };
@@ -76,8 +76,8 @@ class Sampler {
     void keep_from(float least, size_t last);
     uint64_t weigh(double per);
     template<class Weight>
-    Place place_of(uint64_t sum, float range, const Weight& weight);
-    Place place_by_weight(uint64_t sum);
+    Rank rank_of(uint64_t sum, float range, const Weight& weight);
+    Rank rank_by_weight(uint64_t sum);
     double uniform();
 
     SamplerOptions options_;
@@ -97,9 +97,9 @@ class Sampler {
     std::vector<int32_t> tokens_;    // ids
     std::vector<uint64_t> weights_;  // see weigh()
     float most_ = 0, least_ = 0;     // bounds of all logits but -inf
-    std::vector<float> maxima_;      // of each block of logits_ before anything was left out
+    std::vector<float> maxima_;      // of each segment of logits_ before anything was left out
     std::vector<float> order_;       // of maxima_
-    std::vector<uint16_t> buckets_;  // place_of(): where each is
+    std::vector<uint16_t> buckets_;  // rank_of(): where each is
     std::vector<Histogram> histograms_ = std::vector<Histogram>(1);  // and of each part
     std::vector<uint32_t> within_;  // those of the bucket that is looked at
 };

@@ -290,8 +290,8 @@ size_t DirectReader::free_slot(size_t distance) const {
     return best;
 }
 
-// The same for a tile that is wanted now: one that was begun has to give way, if there is no other;
-// one that a worker waits for last of all.
+// A slot for a tile that is wanted now: a read that was begun has to give way, if no slot is free;
+// one that a worker waits for, last of all.
 size_t DirectReader::slot_for_now() const {
     size_t best = free_slot(0);
     for (const bool awaited : {false, true})

@@ -1,6 +1,28 @@
 // SPDX-License-Identifier: MIT
 // DirectReader: tiles read past the page cache (O_DIRECT), ahead of their use, in the order in
 // which passes use them. See tile_reader.h.
+//
+// HOW IT WORKS. Tiles have ranks: the order in which they are expected to be scanned, over and
+// over. `at_` is the rank scanned last, and a tile's distance is how many scans away it is: tiles
+// of small distance are fetched, into slots that are empty or whose tile is farther away. With four
+// tiles, three slots, and one thread that fetches:
+//
+//     worker scans     at_    slots        fetched meanwhile
+//     A                0      A B C        B, C: distances 0 and 1
+//     B                1      D B C        D: A's slot was free once all of A had been copied out
+//     C                2      D A C        A, for the next pass, takes B's slot
+//     D                3      D A B
+//     A again: a pass has ended, as A was scanned in it already
+//
+// Two things make it more than a queue. Workers are not at one place: a tile whose rank is a little
+// behind `at_` and that this pass has not scanned is overdue, and somebody is about to: it keeps
+// its slot; `lag_` says how much "a little" is. And the schedule may be wrong: an expression that
+// goes through two matrices in turn scans A0 B0 A1 B1, not A0 A1 B0 B1. So each pass puts the tiles
+// that it used in the order in which it used them, for the next one; and in a first pass
+// (`unknown_`), a jump from rank r leaves r in `other_`, and both places are read ahead of, as the
+// scan may go on at either.
+//
+// Values do not depend on any of this: who wants a tile that is in no slot reads it itself.
 #pragma once
 
 #include <array>

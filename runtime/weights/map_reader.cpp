@@ -13,7 +13,7 @@
 namespace llmsql {
 namespace {
 
-constexpr uint64_t kWindow = kMapWindow;
+constexpr uint64_t kHuge = kHugePage;
 
 }  // namespace
 
@@ -22,7 +22,7 @@ MapReader::MapReader(std::unique_ptr<BlobPages> pages, const TileReading& readin
       file_(by_read_.pages().file()),
       shared_(file_.mapping()),
       mapping_(shared_->bytes()),
-      most_windows_(reading.windows ? static_cast<size_t>(*reading.windows / kWindow) : 0),
+      most_windows_(reading.windows ? static_cast<size_t>(*reading.windows / kHuge) : 0),
       workers_(static_cast<size_t>(reading.workers)) {
     if (reading.windows && *reading.windows < mapped_bytes(reading.workers))
         fail(
@@ -83,7 +83,7 @@ std::span<const std::byte> MapReader::view(int worker, int64_t rowid, size_t off
     uint64_t end = begin + first.size();
     if (const auto last = piece(self, offset + bytes - 1, 1); !last.empty()) {
         const auto last_at = static_cast<uint64_t>(last.data() - mapping_.data());
-        if (last_at >= begin && last_at < begin + bytes + kWindow / 2) end = last_at + 1;
+        if (last_at >= begin && last_at < begin + bytes + kHuge / 2) end = last_at + 1;
     }
     open(self, {begin, end - begin});
     return first;
@@ -110,33 +110,33 @@ void MapReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, std
 // lock is done outside it: a worker that needs a window which another one is populating faults its
 // pages in itself, and one that is dropped just after it was wanted again comes back the same way.
 void MapReader::open(Worker& worker, FileRange range) {
-    const uint64_t first = range.offset / kWindow;
-    const uint64_t last = (range.offset + range.bytes - 1) / kWindow;
+    const uint64_t first = range.offset / kHuge;
+    const uint64_t last = (range.offset + range.bytes - 1) / kHuge;
     std::vector<uint64_t> missing, unused;
     {
         const std::lock_guard lock(mutex_);
         worker.begin = range.offset;
         worker.end = range.offset + range.bytes;
-        for (uint64_t window = first; window <= last; ++window) {
-            if (std::ranges::find(open_, window) != open_.end()) continue;
+        for (uint64_t huge = first; huge <= last; ++huge) {
+            if (std::ranges::find(open_, huge) != open_.end()) continue;
             take_unused(unused);
-            open_.push_back(window);
-            missing.push_back(window);
+            open_.push_back(huge);
+            missing.push_back(huge);
         }
     }
     drop(unused);
-    for (const uint64_t window : missing) populate(window);
+    for (const uint64_t huge : missing) populate(huge);
 }
 
 // Where there is no room for one more, takes all windows that no worker uses off the list.
 void MapReader::take_unused(std::vector<uint64_t>& unused) {
     if (open_.size() < most_windows_) return;
-    std::erase_if(open_, [&](uint64_t window) {
-        const uint64_t begin = window * kWindow;
+    std::erase_if(open_, [&](uint64_t huge) {
+        const uint64_t begin = huge * kHuge;
         const bool used = std::ranges::any_of(workers_, [&](const Worker& worker) {
-            return worker.begin < begin + kWindow && worker.end > begin;
+            return worker.begin < begin + kHuge && worker.end > begin;
         });
-        if (!used) unused.push_back(window);
+        if (!used) unused.push_back(huge);
         return !used;
     });
 }
@@ -148,19 +148,19 @@ void MapReader::drop(std::vector<uint64_t>& windows) {
     for (size_t i = 0; i < windows.size();) {
         const uint64_t first = windows[i];
         uint64_t bytes = 0;
-        for (; i < windows.size() && windows[i] == first + bytes / kWindow; ++i)
-            bytes += window_bytes(windows[i]);
-        release(mapping_.subspan(first * kWindow, bytes));
+        for (; i < windows.size() && windows[i] == first + bytes / kHuge; ++i)
+            bytes += huge_bytes(windows[i]);
+        release(mapping_.subspan(first * kHuge, bytes));
     }
 }
 
-size_t MapReader::window_bytes(uint64_t window) const {
-    return std::min<uint64_t>(kWindow, mapping_.size() - window * kWindow);
+size_t MapReader::huge_bytes(uint64_t huge) const {
+    return std::min<uint64_t>(kHuge, mapping_.size() - huge * kHuge);
 }
 
-void MapReader::populate(uint64_t window) {
-    const uint64_t begin = window * kWindow;
-    const int error = llmsql::populate(mapping_.subspan(begin, window_bytes(window)));
+void MapReader::populate(uint64_t huge) {
+    const uint64_t begin = huge * kHuge;
+    const int error = llmsql::populate(mapping_.subspan(begin, huge_bytes(huge)));
     if (error == 0 || error == EINVAL)
         return;  // without it, pages come one by one, as they are used
     if (error == EFAULT) file_.fail_truncated();

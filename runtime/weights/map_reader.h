@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: MIT
 // MapReader: tiles used in place, in a mapping of the file. See tile_reader.h.
+//
+// HOW IT WORKS. The whole file is mapped once, which takes no memory; what does is a window of it,
+// 2 MiB, once its pages are populated. Before a worker uses bytes 3 MiB … 5 MiB, windows 1 and 2
+// are populated, if they are not. When as many are open as the budget allows, all windows that no
+// worker is within are dropped together, which takes one call per run of neighbors. Each worker is
+// within two windows at most, so there is always room.
 #pragma once
 
 #include <memory>
@@ -40,8 +46,8 @@ class MapReader final : public TileReader {
     void open(Worker& worker, FileRange range);
     void take_unused(std::vector<uint64_t>& unused);
     void drop(std::vector<uint64_t>& windows);
-    size_t window_bytes(uint64_t window) const;
-    void populate(uint64_t window);
+    size_t huge_bytes(uint64_t huge) const;
+    void populate(uint64_t huge);
 
     PageReader by_read_;  // for what is not scanned, and the pages' places
     ModelFile& file_;

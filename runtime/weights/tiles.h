@@ -22,7 +22,7 @@ struct Tile {
 /// A parameter's tiles, in order, and what its strips must hash to. A vector counts as one strip.
 struct ParamTiles {
     std::vector<Tile> tiles;
-    std::vector<uint64_t> checksums;  // one a strip
+    std::vector<uint64_t> checksums;  // one per strip
     size_t strip_bytes = 0;
 };
 

@@ -65,8 +65,8 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
 }
 
 // Gives every held tile its place, one after the other. Vectors come first: they are read before
-// anything else, by one thread, and strewn among matrices they would have it clear most of the
-// memory, a huge page each.
+// anything else, by one thread, and scattered among matrices they would make the kernel zero most
+// of the memory, a huge page each.
 void WeightPool::place_tiles(const std::vector<Residency>& residency) {
     for (Tiles& tiles : tiles_) tiles.places.assign(tiles.tiles.size(), 0);
     for (const Residency& row : residency)

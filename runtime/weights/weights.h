@@ -26,7 +26,8 @@ namespace llmsql {
 class ModelDb;
 class WeightPool;
 
-/// One parameter: what a row of the `param` table hands to operators.
+/// One parameter: what a row of the `param` table hands to operators. It belongs to its pool, and
+/// references to it are valid as long as that lives.
 struct Weight {
     int id = 0;  // catalogue id, from 1
     ParamEntry entry;
@@ -44,7 +45,8 @@ struct Residency {
     bool chosen = false;  // read in the passes that choose it: when, only a pass itself knows
 };
 
-/// One worker's place for what it streams. One thread at a time.
+/// Where one worker's streamed strips lie while it computes with them. One thread at a time; what
+/// strips() and part() return into it is valid until the next of these calls.
 struct StripBuffer {
     int worker = 0;
     AnonymousMemory memory;
@@ -69,6 +71,8 @@ struct PoolOptions {
                                                   // Interrupted
 };
 
+/// Used by several threads at once, each with a StripBuffer of its own; making it, check() between
+/// passes and verify_all() are for one thread. It outlives every Weight& and pointer that it gives.
 class WeightPool {
   public:
     /// `residency` covers each tile of each parameter once, in the order of a pass, or is empty:
@@ -100,6 +104,8 @@ class WeightPool {
     std::span<const std::byte> part(const Weight& weight, int64_t strip, size_t offset,
                                     StripBuffer& buffer);
 
+    /// The bytes of a vector, which is one tile and always held. Of a matrix there is no such
+    /// thing: it may be in memory in part.
     const std::byte* held(int id) const;
 
     /// Reads whatever has not been read yet: every strip is verified.
@@ -120,8 +126,8 @@ class WeightPool {
     // A tile's place in memory_, or kStreamed.
     static constexpr size_t kStreamed = SIZE_MAX;
     struct Tiles : ParamTiles {
-        std::vector<size_t> places;                     // one a tile
-        std::unique_ptr<std::atomic<uint8_t>[]> known;  // one a strip: it has been verified, and
+        std::vector<size_t> places;                     // one per tile
+        std::unique_ptr<std::atomic<uint8_t>[]> known;  // one per strip: it has been verified, and
                                                         // is in memory if its tile is held
         int64_t strips_each = 1;                        // of a full tile
     };

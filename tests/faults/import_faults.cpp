@@ -57,7 +57,7 @@ class Import : public Scenario {
     void run() override {
         import_model(options_, {.note = [](const std::string&) {},
                                 .progress = [](uint64_t, uint64_t) {},
-                                .cancelled = &cancelled_});
+                                .canceled = &canceled_});
     }
     bool may_end() const override { return true; }
     void check(bool failed) override {
@@ -77,7 +77,7 @@ class Import : public Scenario {
     Files files() const { return {content_of(options_.output), content_of(*options_.write_model)}; }
 
     ImportOptions options_;
-    std::atomic<bool> cancelled_ = false;
+    std::atomic<bool> canceled_ = false;
     Files before_, after_;
 };
 

@@ -40,7 +40,7 @@ class Folder {
     }
     std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
 
-    /// The same file each time, rewritten in place: what is opened once a process and inode, as
+    /// One file, rewritten in place each time: what is opened once a process and inode, as
     /// ModelFile does, is then opened once in all.
     std::filesystem::path write(std::string_view name, std::string_view bytes) const {
         std::ofstream(path_ / name, std::ios::binary | std::ios::trunc)

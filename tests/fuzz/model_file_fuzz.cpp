@@ -19,7 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             static_cast<void>(to_toml(model));
             const OpGraph graph = lower_model(path, graphs, model);
             static_cast<void>(plan_text(model, make_plan(model, graph, PlanSizes{})));
-            Budget budget;
+            MemoryBudget budget;
             budget.bytes = 64 << 20;
             static_cast<void>(plan_text(model, make_plan(model, graph, PlanSizes{}, budget)));
         },

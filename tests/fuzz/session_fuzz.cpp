@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Fuzz target: a session file, damaged or edited. Its last answer is gone on with, something is
+// Fuzz target: a session file, damaged or edited. Its last answer is resumed, something is
 // said in it, and it is forked, as llmsql-run and llm_chat do.
 #include <sqlite3.h>
 

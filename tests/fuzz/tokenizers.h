@@ -39,9 +39,9 @@ inline void encode_and_decode(Tokenizer& tokenizer) {
 
 inline void use_tokenizer(const Folder& folder, const SourceTokenizer& source) {
     if (source.tokens.size() > 2000) return;  // writing them takes long, and shows nothing new
-    static const std::atomic<bool> cancelled = false;
+    static const std::atomic<bool> canceled = false;
     {
-        ModelWriter writer(folder / "written.db", cancelled);
+        ModelWriter writer(folder / "written.db", canceled);
         writer.meta("model", "fuzz");
         write_tokenizer(source, writer);
         writer.finish();

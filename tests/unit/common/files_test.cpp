@@ -110,7 +110,7 @@ TEST_F(FilesTest, WhatTheDeadHaveLeftIsRemoved) {
     folder_.write(dead + "3", "not");
     fs::create_directory(folder_ / (dead + "4"));
     fs::create_symlink(folder_ / "a", folder_ / (dead + "5"));
-    // Those that live, of this process and of another.
+    // Files that live, of this process and of another.
     TemporaryFile own(folder_ / "a");
     const size_t before = files();
     int made[2], seen[2];

@@ -69,7 +69,7 @@ TEST(Plan, AQ8CacheIsSaidOnceAndChangesNothingElse) {
 
 TEST(OperatorsPage, IsWhatTheTableSays) {
     expect_golden("docs/operators.md", operators_page());
-    // The same in short stands in the language's reference, between two marks.
+    // The operators in short stand in the language's reference, between two marks.
     const std::string page =
         read_file(std::filesystem::path(LLMSQL_SOURCE_DIR) / "docs/graph-language.md");
     const size_t start = page.find("\n", page.find("<!-- operators: ")) + 1;

@@ -12,7 +12,7 @@ namespace {
 
 std::vector<std::string> broken_rules(const Plan& plan, const std::vector<Param>& params) {
     std::vector<std::string> broken;
-    const auto quantised = [&](int weight) {
+    const auto quantized = [&](int weight) {
         const WeightType type = params[static_cast<size_t>(weight - 1)].type;
         return type == WeightType::q8 || type == WeightType::q4;
     };
@@ -32,7 +32,7 @@ std::vector<std::string> broken_rules(const Plan& plan, const std::vector<Param>
             e.args[0].kind != PlanExpr::Kind::tensor)
             broken.push_back("an input that is not stored");
         if (calls(e, "linear") &&
-            (plan.tensor(e.args[0].id).type == TensorType::q8) != quantised(e.args[1].id))
+            (plan.tensor(e.args[0].id).type == TensorType::q8) != quantized(e.args[1].id))
             broken.push_back("a linear with an input of the wrong type");
         if (calls(e, "attention") && !outermost) broken.push_back("attention inside an expression");
         for (const PlanExpr& arg : e.args) {

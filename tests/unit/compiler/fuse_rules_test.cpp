@@ -51,7 +51,7 @@ TEST(Fuse, DeadOperatorsAndViewsLeaveNoTrace) {
                                  "logits = silu(rows(x))  f32[rows, 32]"}));
 }
 
-TEST(Fuse, AValueForQuantisedAndPlainWeightsIsStoredBothWays) {
+TEST(Fuse, AValueForQuantizedAndPlainWeightsIsStoredBothWays) {
     GraphBuilder b;
     const int x = b.named("x", b.embed(b.matrix("table", 10, 32)));
     const int q = b.heads(x, 1);
@@ -94,7 +94,7 @@ TEST(Fuse, LinearAndNormDoNotShareAnExpression) {
                "logits = rms_norm(rows(x), norm) + linear  f32[rows, 32], in place"}));
 }
 
-TEST(Fuse, ALinearOfALinearIsQuantisedAtOnce) {
+TEST(Fuse, ALinearOfALinearIsQuantizedAtOnce) {
     GraphBuilder b;
     const int table = b.matrix("table", 32, 32);
     const int x = b.named("x", b.embed(table));

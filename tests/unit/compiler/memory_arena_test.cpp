@@ -164,7 +164,7 @@ TEST(Verifier, SeesAnInPlaceWriteThatReadsAWholeRow) {
 // Any tensor moved onto any other: the verifier must complain exactly if the interpreter of
 // fuse_random_test would; what it can be held to here is that a clash with a neighbour in time
 // shows.
-TEST(Verifier, SeesEveryClashOfNeighbours) {
+TEST(Verifier, SeesEveryClashOfNeighbors) {
     int seen = 0;
     for (uint32_t seed = 0; seed < 200; ++seed) {
         const Plan good = planned(random_graph(seed));

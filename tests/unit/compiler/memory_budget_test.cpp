@@ -48,7 +48,7 @@ GraphBuilder wide_model(bool tied = false, int layers = 6) {
 }
 
 Plan planned(const GraphBuilder& b, int64_t bytes, PlanSizes sizes = {.context = 256}) {
-    return make_plan(b.model, b.graph, sizes, Budget{.bytes = bytes});
+    return make_plan(b.model, b.graph, sizes, MemoryBudget{.bytes = bytes});
 }
 
 int64_t smallest_budget(const GraphBuilder& b, int64_t from = 0, int64_t to = 64 * kMiB) {
@@ -144,7 +144,7 @@ TEST(Budget, HoldsFromTheSmallestThatWorksOn) {
 
 TEST(Budget, TooSmallNamesTheSmallestThatWorksAndWhatDominatesIt) {
     const GraphBuilder b = wide_model();
-    const auto refusal = [&](const PlanSizes& sizes, const Budget& budget) -> std::string {
+    const auto refusal = [&](const PlanSizes& sizes, const MemoryBudget& budget) -> std::string {
         try {
             make_plan(b.model, b.graph, sizes, budget);
         } catch (const Error& e) {
@@ -197,7 +197,7 @@ TEST(Budget, KeepsTheSizesThatWereAskedFor) {
     const GraphBuilder b = wide_model();
     const Plan plan =
         make_plan(b.model, b.graph, {.context = 256, .chunk = 24, .logits_rows = 5},
-                  Budget{.bytes = 32 * kMiB, .keep_chunk = true, .keep_logits_rows = true});
+                  MemoryBudget{.bytes = 32 * kMiB, .keep_chunk = true, .keep_logits_rows = true});
     EXPECT_EQ(plan.chunk, 24);
     EXPECT_EQ(plan.logits_rows, 5);
 }
@@ -207,8 +207,8 @@ TEST(Budget, ChoosesTheCheapestOfWhatItConsidered) {
     const int64_t smallest = smallest_budget(b);
     for (int64_t bytes = smallest; bytes < smallest + 3 * kMiB; bytes += 222222) {
         std::vector<ChunkChoice> considered;
-        const PlanSizes sizes =
-            choose_sizes(b.model, b.graph, {.context = 256}, Budget{.bytes = bytes}, &considered);
+        const PlanSizes sizes = choose_sizes(b.model, b.graph, {.context = 256},
+                                             MemoryBudget{.bytes = bytes}, &considered);
         ASSERT_EQ(considered.size(), 7u);
         const ChunkChoice* chosen = nullptr;
         for (const ChunkChoice& choice : considered)
@@ -340,7 +340,7 @@ TEST(Pages, AddUp) {
     const GraphBuilder b = wide_model();
     const Plan plan = planned(b, 18 * kMiB);
     std::vector<ChunkChoice> considered;
-    choose_sizes(b.model, b.graph, {.context = 256}, Budget{.bytes = 18 * kMiB}, &considered);
+    choose_sizes(b.model, b.graph, {.context = 256}, MemoryBudget{.bytes = 18 * kMiB}, &considered);
     std::istringstream page(memory_page(b.model, plan, considered));
     std::string line;
     int64_t sum = 0, found = -1;

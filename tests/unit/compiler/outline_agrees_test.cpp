@@ -26,7 +26,7 @@ struct Made {
 };
 
 Made make(const GraphBuilder& b, const PlanSizes& sizes = {},
-          const std::optional<Budget>& budget = {}) {
+          const std::optional<MemoryBudget>& budget = {}) {
     Made made{make_plan(b.model, b.graph, sizes, budget), {}};
     made.outline = outline_of(parse_plan(plan_text(b.model, made.plan), "plan.sql"));
     return made;
@@ -108,7 +108,7 @@ TEST(Outline, AndWithinABudget) {
     const GraphBuilder b = small_llama(4);
     const auto fits = [&](int64_t bytes) {
         try {
-            make(b, {}, Budget{.bytes = bytes});
+            make(b, {}, MemoryBudget{.bytes = bytes});
             return true;
         } catch (const Error&) {
             return false;
@@ -116,7 +116,7 @@ TEST(Outline, AndWithinABudget) {
     };
     int64_t least = 1 << 20;
     while (!fits(least)) least += 16 << 10;
-    const Made made = make(b, {}, Budget{.bytes = least});
+    const Made made = make(b, {}, MemoryBudget{.bytes = least});
     ASSERT_GT(made.plan.residency->read_bytes, 0);
     EXPECT_EQ(made.outline.budget->pool, made.plan.residency->pool);
     expect_agrees(b, made);
@@ -176,7 +176,7 @@ TEST(Page, BudgetsAreThoseOfPlansCompiledForThem) {
         for (const Json& part : one.at("parts")) parts += part.at("bytes").get<int64_t>();
         EXPECT_EQ(one.at("peak"), parts);
         if (!one.contains("budget")) continue;  // no limit: the last
-        const Budget budget{.bytes = one.at("budget").get<int64_t>()};
+        const MemoryBudget budget{.bytes = one.at("budget").get<int64_t>()};
         EXPECT_LE(parts, budget.bytes);
         const Plan compiled = make_plan(b.model, b.graph, sizes, budget);
         EXPECT_EQ(one.at("schedule").at("read"), compiled.residency->read_bytes);

@@ -48,7 +48,7 @@ TEST(TextForms, OfTheFusedPlan) {
 
 TEST(TextForms, OfTheScheduledPlan) {
     const Tiny tiny;
-    const Budget budget{
+    const MemoryBudget budget{
         .bytes = 24'000'000, .workers = 1, .keep_chunk = true, .keep_logits_rows = true};
     expect_golden("tiny.scheduled.txt",
                   to_text(make_plan(tiny.model, tiny.graph, kSizes, budget), tiny.model.params));

@@ -320,7 +320,7 @@ TEST(Dequantize, ExactTypesKeepCodesAndScales) {
 }
 
 // Kernels may take a code's absolute value: q8 has no -128.
-TEST(Dequantize, ACodeOfMinus128IsQuantisedAnew) {
+TEST(Dequantize, ACodeOfMinus128IsQuantizedAnew) {
     std::vector<std::byte> row(2 * 34);
     const uint16_t one = f32_to_f16(1);
     for (size_t b = 0; b < 2; ++b) std::memcpy(row.data() + b * 34, &one, 2);

@@ -69,7 +69,7 @@ class GgufBuilder {
         return tensor_at(data_.size(), name, std::move(dims), type, data);
     }
 
-    /// The same with an offset that need not be that of the data, which follow the last ones.
+    /// A tensor with an offset that need not be that of the data, which follow the last ones.
     GgufBuilder& tensor_at(uint64_t offset, std::string_view name, std::vector<uint64_t> dims,
                            uint32_t type, std::string_view data) {
         ++tensors_;

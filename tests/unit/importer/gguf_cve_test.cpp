@@ -262,9 +262,9 @@ TEST_F(GgufCve, ByteTokensAndTokenizing) {
         .floats("tokenizer.ggml.scores", {0, 0, 0, 0, 0, 0})
         .integers("tokenizer.ggml.token_type", {3, 1, 6, 6, 6, 6});
     const Gguf gguf(folder_.write("x.gguf", builder.build()));
-    const std::atomic<bool> cancelled = false;
+    const std::atomic<bool> canceled = false;
     {
-        ModelWriter writer(folder_ / "x.db", cancelled);
+        ModelWriter writer(folder_ / "x.db", canceled);
         write_tokenizer(read_tokenizer(gguf, [](const std::string&) {}), writer);
         writer.finish();
         writer.publish();
@@ -300,9 +300,9 @@ TEST_F(GgufCve, NumbersOfTheModel) {
             options.source = folder_.write("model.gguf", builder.build());
             options.output = folder_ / "model.db";
             options.graph_dirs = {LLMSQL_SOURCE_DIR "/graphs"};
-            const std::atomic<bool> cancelled = false;
+            const std::atomic<bool> canceled = false;
             const ImportWatcher watcher{[](const std::string&) {}, [](uint64_t, uint64_t) {},
-                                        &cancelled};
+                                        &canceled};
             EXPECT_NE(error_of([&] { import_model(options, watcher); }), "")
                 << key << " " << number;
             EXPECT_FALSE(std::filesystem::exists(folder_ / "model.db"));

@@ -110,7 +110,7 @@ TEST_F(GgufTest, ReadsTheDirectory) {
     }
 }
 
-TEST_F(GgufTest, HonoursTheAlignment) {
+TEST_F(GgufTest, HonorsTheAlignment) {
     GgufBuilder builder;
     builder.alignment = 256;
     builder.number("general.alignment", 256)

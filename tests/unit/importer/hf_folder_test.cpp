@@ -158,11 +158,11 @@ TEST_F(HfFolderTest, ItsTensorsAreStoredAsAGgufsAre) {
     param.name = "p";
     param.type = WeightType::f32;
     param.shape.cols = 4;
-    const std::atomic<bool> cancelled = false;
+    const std::atomic<bool> canceled = false;
     for (const char* name : {"f32", "f16", "bf16"}) {
         param.hf = ParamSource{name, "plus", {1}};
         const std::vector<ParamToStore> params{{1, param, false, RowSource(folder, param), {}, ""}};
-        ModelWriter writer(folder_ / "x.db", cancelled);
+        ModelWriter writer(folder_ / "x.db", canceled);
         store_params(params, writer, [](uint64_t) {});
         writer.finish();
         writer.publish();

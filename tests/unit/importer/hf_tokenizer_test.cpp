@@ -104,7 +104,7 @@ class HfTokenizerTest : public testing::Test {
         return read_tokenizer(HfFolder(folder_ / "."), vocabulary, note());
     }
     void import(const json& tokenizer, int64_t vocabulary = 8) {
-        ModelWriter writer(folder_ / "x.db", cancelled_);
+        ModelWriter writer(folder_ / "x.db", canceled_);
         write_tokenizer(read(tokenizer, vocabulary), writer);
         writer.finish();
         writer.publish();
@@ -121,7 +121,7 @@ class HfTokenizerTest : public testing::Test {
     std::string query(const std::string& sql) { return Sql(folder_ / "x.db").text(sql); }
 
     TemporaryFolder folder_;
-    std::atomic<bool> cancelled_ = false;
+    std::atomic<bool> canceled_ = false;
     std::vector<std::string> notes_;
 };
 

@@ -39,11 +39,11 @@ class ModelWriterTest : public testing::Test {
     std::filesystem::path output() const { return folder_ / "x.db"; }
 
     TemporaryFolder folder_;
-    std::atomic<bool> cancelled_ = false;
+    std::atomic<bool> canceled_ = false;
 };
 
 TEST_F(ModelWriterTest, WritesTheDocumentedTables) {
-    ModelWriter writer(output(), cancelled_);
+    ModelWriter writer(output(), canceled_);
     fill(writer);
     const uint64_t bytes = writer.finish();
     writer.publish();
@@ -88,7 +88,7 @@ TEST_F(ModelWriterTest, TilesAreAsManyStripsAsFit) {
 
 TEST_F(ModelWriterTest, ReplacesAnOutputOnlyWhenDone) {
     {
-        ModelWriter earlier(output(), cancelled_);
+        ModelWriter earlier(output(), canceled_);
         fill(earlier);
         earlier.meta("source", "earlier");
         earlier.finish();
@@ -98,14 +98,14 @@ TEST_F(ModelWriterTest, ReplacesAnOutputOnlyWhenDone) {
         return Sql(output()).text("SELECT count(*) FROM llm_meta WHERE value = 'earlier'") == "1";
     };
     {
-        ModelWriter writer(output(), cancelled_);
+        ModelWriter writer(output(), canceled_);
         fill(writer);
         EXPECT_TRUE(is_earlier());
         EXPECT_EQ(folder_.files().size(), 2u);
     }
     EXPECT_EQ(folder_.files(), Files{"x.db"});
     EXPECT_TRUE(is_earlier());
-    ModelWriter writer(output(), cancelled_);
+    ModelWriter writer(output(), canceled_);
     fill(writer);
     writer.finish();
     writer.publish();
@@ -119,24 +119,24 @@ TEST_F(ModelWriterTest, ReplacesAnOutputOnlyWhenDone) {
     EXPECT_EQ(info.st_mode & 0777, 0666 & ~mask);
 }
 
-TEST_F(ModelWriterTest, CancellingLeavesNothing) {
+TEST_F(ModelWriterTest, CancelingLeavesNothing) {
     // Before any write, in the middle, and before the indexes.
     for (int calls = 0; calls < 3; ++calls) {
         const std::string error = error_of([&] {
-            ModelWriter writer(output(), cancelled_);
+            ModelWriter writer(output(), canceled_);
             if (calls > 0) writer.meta("model", "tiny");
             if (calls > 1) writer.token(1, "a", 1, 0);
-            cancelled_ = true;
+            canceled_ = true;
             writer.token(9, "x", 1, 0);
         });
-        cancelled_ = false;
+        canceled_ = false;
         EXPECT_NE(error.find("interrupted"), std::string::npos) << error;
         EXPECT_EQ(folder_.files(), Files{});
     }
     const std::string error = error_of([&] {
-        ModelWriter writer(output(), cancelled_);
+        ModelWriter writer(output(), canceled_);
         fill(writer);
-        cancelled_ = true;
+        canceled_ = true;
         writer.finish();
         writer.publish();
     });
@@ -155,7 +155,7 @@ TEST_F(ModelWriterTest, AFullDiskIsOneLineAndNoFile) {
         const struct rlimit small { limit, old.rlim_max };
         ::setrlimit(RLIMIT_FSIZE, &small);
         const std::string error = error_of([&] {
-            ModelWriter writer(output(), cancelled_);
+            ModelWriter writer(output(), canceled_);
             writer.param(1, {"m", WeightType::f32, {1600, 4096}});
             const std::vector<std::byte> strip(strip_bytes(WeightType::f32, 4096), std::byte{3});
             for (int64_t row = 0; row < 160; row += 16) writer.tile(1, row, strip, 1);
@@ -175,7 +175,7 @@ TEST_F(ModelWriterTest, AFullDiskIsOneLineAndNoFile) {
 
 TEST_F(ModelWriterTest, RefusesOutputsThatCannotBe) {
     const auto error = [&](const std::filesystem::path& path) {
-        return error_of([&] { ModelWriter writer(path, cancelled_); });
+        return error_of([&] { ModelWriter writer(path, canceled_); });
     };
     EXPECT_NE(error(folder_ / "").find("is a directory"), std::string::npos);
     EXPECT_NE(error(folder_ / "none/x.db").find("No such file"), std::string::npos);
@@ -189,7 +189,7 @@ TEST_F(ModelWriterTest, RefusesOutputsThatCannotBe) {
 
 // Checked when it is published too: meanwhile, somebody may have taken the name.
 TEST_F(ModelWriterTest, ADatabaseThatHasComeMeanwhileStays) {
-    ModelWriter writer(output(), cancelled_);
+    ModelWriter writer(output(), canceled_);
     fill(writer);
     writer.finish();
     Sql(output()).text("CREATE TABLE note(text)");
@@ -200,7 +200,7 @@ TEST_F(ModelWriterTest, ADatabaseThatHasComeMeanwhileStays) {
 
 TEST_F(ModelWriterTest, DigestsSayWhoseTheRowsAre) {
     const auto digests = [&](const std::function<void(ModelWriter&)>& write) {
-        ModelWriter writer(output(), cancelled_);
+        ModelWriter writer(output(), canceled_);
         write(writer);
         writer.finish();
         writer.publish();

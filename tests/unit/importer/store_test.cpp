@@ -77,7 +77,7 @@ class StoreTest : public testing::Test {
     /// Makes x.db of the parameters; the bytes of the source that this used up by its own account.
     uint64_t store(const std::vector<ParamToStore>& params) {
         uint64_t progress = 0;
-        ModelWriter writer(folder_ / "x.db", cancelled_);
+        ModelWriter writer(folder_ / "x.db", canceled_);
         for (const ParamToStore& param : params) writer.param(param.id, param.entry);
         store_params(params, writer, [&](uint64_t bytes) { progress += bytes; });
         writer.finish();
@@ -97,7 +97,7 @@ class StoreTest : public testing::Test {
     }
 
     TemporaryFolder folder_;
-    std::atomic<bool> cancelled_ = false;
+    std::atomic<bool> canceled_ = false;
 };
 
 TEST_F(StoreTest, StoresMatricesAndVectors) {

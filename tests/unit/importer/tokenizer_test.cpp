@@ -35,7 +35,7 @@ class TokenizerTest : public testing::Test {
     /// Reads and writes a tokenizer; the tables are then there to be queried.
     void import(const GgufBuilder& builder) {
         const Gguf gguf(folder_.write("x.gguf", builder.build()));
-        ModelWriter writer(folder_ / "x.db", cancelled_);
+        ModelWriter writer(folder_ / "x.db", canceled_);
         write_tokenizer(read_tokenizer(gguf, note()), writer);
         writer.finish();
         writer.publish();
@@ -51,7 +51,7 @@ class TokenizerTest : public testing::Test {
     std::string query(const std::string& sql) { return Sql(folder_ / "x.db").text(sql); }
 
     TemporaryFolder folder_;
-    std::atomic<bool> cancelled_ = false;
+    std::atomic<bool> canceled_ = false;
     std::vector<std::string> notes_;
 };
 

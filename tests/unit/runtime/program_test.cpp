@@ -111,7 +111,7 @@ VALUES ('<end>'), ('<bye>');
 )";
     }
 
-    // The same decoder in f64, all tokens at once.
+    // The decoder of the plan, in f64, all tokens at once.
     std::vector<double> reference(const std::vector<int32_t>& tokens) const;
 };
 

@@ -24,7 +24,7 @@ class ReferenceSampler {
             const auto penalty = static_cast<float>(options_.repeat_penalty);
             float logit = logits[i];
             if (std::ranges::count(never_, token)) continue;
-            if (std::ranges::count(history.last(std::min(history.size(), kPenaltyWindow)), token))
+            if (std::ranges::count(history.last(std::min(history.size(), kPenaltyTokens)), token))
                 logit = logit > 0 ? logit / penalty : logit * penalty;
             kept.push_back({logit, token, 0});
         }

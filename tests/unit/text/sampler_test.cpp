@@ -111,7 +111,7 @@ TEST(Sampler, RepeatPenaltyOfRecentTokens) {
     EXPECT_EQ(sampler.sample(positive, Ids{1, 1}), 2);  // 5 / 2, once however often it occurred
     const std::vector<float> negative = {-5, -2, -3};
     EXPECT_EQ(sampler.sample(negative, Ids{1}), 2);  // -2 * 2
-    Ids old(kPenaltyWindow + 1, 0);
+    Ids old(kPenaltyTokens + 1, 0);
     old.front() = 1;
     EXPECT_EQ(sampler.sample(positive, old), 1);  // too long ago
 }

@@ -67,7 +67,7 @@ TEST_F(BytePairs, WordsDoNotMergeAcrossTheirBorders) {
     EXPECT_EQ(tokenizer_.encode("h!e", false), (Ids{104, 33, 101}));
 }
 
-TEST_F(BytePairs, ControlTokensAreRecognisedInMarkupOnly) {
+TEST_F(BytePairs, ControlTokensAreRecognizedInMarkupOnly) {
     const std::string end = "<|end|>";
     EXPECT_EQ(tokenizer_.encode(end, false).size(), end.size());
 
@@ -87,12 +87,12 @@ TEST_F(BytePairs, ControlTokensAreRecognisedInMarkupOnly) {
     EXPECT_EQ(tokenizer_.encode(cut, false), (Ids{300}));
 }
 
-TEST_F(BytePairs, FragmentsAreTokenisedAsOneText) {
+TEST_F(BytePairs, FragmentsAreTokenizedAsOneText) {
     const std::vector<Fragment> fragments{{"he", true}, {"ll", false}, {"o", true}};
     EXPECT_EQ(tokenizer_.encode(fragments, false), (Ids{259}));
 }
 
-TEST_F(BytePairs, UserDefinedTokensAreRecognisedEverywhereTheLongestFirst) {
+TEST_F(BytePairs, UserDefinedTokensAreRecognizedEverywhereTheLongestFirst) {
     EXPECT_EQ(tokenizer_.encode("a<tag>a", false), (Ids{97, 301, 97}));
     EXPECT_EQ(tokenizer_.encode("<tab", false), (Ids{302, 97, 98}));
     EXPECT_EQ(tokenizer_.encode("<ta", false), (Ids{302, 97}));
