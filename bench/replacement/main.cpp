@@ -18,7 +18,7 @@ void compare(const std::filesystem::path& model_file, const std::string& budget_
     const Model model = load_model(model_file, graphs);
     const MemoryBudget budget{.bytes = parse_bytes(budget_text, "the budget")};
     const Plan plan = make_plan(model, lower_model(model_file, graphs, model), {}, budget);
-    const Pass pass = pass_of(plan, model.params);
+    const PassScans pass = pass_of(plan, model.params);
     if (pass.has_choices()) fail("{}: tokens choose what is read: there is no trace", model.name);
     const int64_t capacity = matrix_capacity(plan, model.params);
     const auto line = [](const char* name, int64_t bytes) {

@@ -108,9 +108,9 @@ int64_t bytes_read(std::span<const int> trace, std::span<const int64_t> bytes,
     return read;
 }
 
-int64_t steady_bytes(const Pass& pass, Policy policy, int64_t capacity) {
+int64_t steady_bytes(const PassScans& pass, Policy policy, int64_t capacity) {
     std::vector<int64_t> bytes;
-    for (const Pass::Tile& tile : pass.tiles) bytes.push_back(tile.bytes);
+    for (const PassScans::Tile& tile : pass.tiles) bytes.push_back(tile.bytes);
     std::vector<int> trace;
     for (int i = 0; i < kPasses; ++i)
         trace.insert(trace.end(), pass.scans.begin(), pass.scans.end());

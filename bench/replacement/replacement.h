@@ -34,6 +34,6 @@ int64_t bytes_read(std::span<const int> trace, std::span<const int64_t> bytes,
 enum class Policy { belady, lru, fifo };
 
 /// Bytes of one pass once it has been repeated often enough to settle: the last of a few.
-int64_t steady_bytes(const Pass& pass, Policy policy, int64_t capacity);
+int64_t steady_bytes(const PassScans& pass, Policy policy, int64_t capacity);
 
 }  // namespace llmsql::compiler

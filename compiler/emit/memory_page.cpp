@@ -92,7 +92,7 @@ std::string memory_page(const Model& model, const Plan& plan,
 
 std::string schedule_page(const Model& model, const Plan& plan) {
     const PlanResidency& residency = *plan.residency;
-    const Pass pass = pass_of(plan, model.params);
+    const PassScans pass = pass_of(plan, model.params);
     std::vector<int64_t> scans(model.params.size());  // tiles scanned in a pass
     for (const int tile : pass.scans)
         ++scans[static_cast<size_t>(pass.tiles[static_cast<size_t>(tile)].param - 1)];
@@ -123,7 +123,7 @@ std::string schedule_page(const Model& model, const Plan& plan) {
                  scans[i] / tiles, held, all, which.empty() ? "none" : which);
         if (!param.shape.is_vector()) held_matrices += held;
     }
-    for (const Pass::Tile& tile : pass.tiles) most_tile = std::max(most_tile, tile.bytes);
+    for (const PassScans::Tile& tile : pass.tiles) most_tile = std::max(most_tile, tile.bytes);
 
     const int64_t scanned = pass.scanned_bytes();
     const bool choices = residency.most_bytes.has_value();

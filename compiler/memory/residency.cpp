@@ -26,7 +26,7 @@ class PassBuilder {
         for (const PlanExpr& arg : e.args) scan(arg);
     }
 
-    Pass take() { return std::move(pass_); }
+    PassScans take() { return std::move(pass_); }
 
   private:
     void scan_param(int id, int64_t chosen, int64_t of) {
@@ -45,14 +45,14 @@ class PassBuilder {
     const Plan& plan_;
     const std::vector<Param>& params_;
     std::map<int, int> first_;  // by parameter: where its tiles are in the pass
-    Pass pass_;
+    PassScans pass_;
 };
 
 /// What no pass is certain to scan, then the others as a pass scans them first.
-std::vector<int> reading_order(const Pass& pass, const std::vector<Param>& params) {
+std::vector<int> reading_order(const PassScans& pass, const std::vector<Param>& params) {
     std::vector<int> scanned;
     std::vector<bool> certain(params.size() + 1);
-    for (const Pass::Tile& tile : pass.tiles) {
+    for (const PassScans::Tile& tile : pass.tiles) {
         if (tile.index > 0 || params[static_cast<size_t>(tile.param - 1)].item >= 0) continue;
         scanned.push_back(tile.param);
         certain[static_cast<size_t>(tile.param)] = true;
@@ -66,7 +66,7 @@ std::vector<int> reading_order(const Pass& pass, const std::vector<Param>& param
 
 }  // namespace
 
-Pass pass_of(const Plan& plan, const std::vector<Param>& params) {
+PassScans pass_of(const Plan& plan, const std::vector<Param>& params) {
     PassBuilder builder(plan, params);
     for (const auto* section : {&plan.forward, &plan.logits})
         for (const PlanInsert& statement : *section) {
@@ -85,7 +85,7 @@ int64_t vector_bytes(const std::vector<Param>& params) {
 }
 
 /// What a pass reads if each choice falls on the matrices of which the most is streamed.
-static int64_t most_read(const Plan& plan, const Pass& pass, const Choice& choice) {
+static int64_t most_read(const Plan& plan, const PassScans& pass, const Choice& choice) {
     std::map<int, int64_t> streamed;  // by parameter
     for (size_t i = 0; i < pass.tiles.size(); ++i)
         if (!choice.held[i]) streamed[pass.tiles[i].param] += pass.tiles[i].bytes;
@@ -110,7 +110,7 @@ static int64_t most_read(const Plan& plan, const Pass& pass, const Choice& choic
 }
 
 void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capacity) {
-    const Pass pass = pass_of(plan, params);
+    const PassScans pass = pass_of(plan, params);
     const Choice choice = choose_held(pass, capacity);
     std::map<std::pair<int, int64_t>, bool> held;
     for (size_t i = 0; i < pass.tiles.size(); ++i)

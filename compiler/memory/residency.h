@@ -16,7 +16,7 @@ namespace llmsql::compiler {
 /// scanned twice. Tile::param is the catalogue id. Vectors are not in it, being held always, nor
 /// are the rows that embed picks. A matrix of a table is in it with the chance that it is chosen,
 /// each being as likely as any other.
-Pass pass_of(const Plan& plan, const std::vector<Param>& params);
+PassScans pass_of(const Plan& plan, const std::vector<Param>& params);
 
 /// Bytes of the vectors, which no budget can do without.
 int64_t vector_bytes(const std::vector<Param>& params);

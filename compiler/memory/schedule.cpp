@@ -179,17 +179,17 @@ int64_t most_saved(std::span<const TileClass> classes, int64_t capacity) {
 
 }  // namespace
 
-int64_t Pass::scanned_bytes() const {
+int64_t PassScans::scanned_bytes() const {
     int64_t bytes = 0;
     for (const int tile : scans) bytes += tiles[static_cast<size_t>(tile)].bytes;
     return bytes;
 }
 
-bool Pass::has_choices() const {
+bool PassScans::has_choices() const {
     return std::ranges::any_of(tiles, [](const Tile& tile) { return tile.chosen != tile.of; });
 }
 
-int64_t Pass::period() const {
+int64_t PassScans::period() const {
     constexpr int64_t kLongest = 1 << 20;  // rounded beyond: the sums are of bytes times this
     int64_t period = 1;
     for (const Tile& tile : tiles) period = std::min(kLongest, std::lcm(period, tile.of));
@@ -242,7 +242,7 @@ struct ClassTiles {
     std::vector<std::vector<size_t>> params;  // each parameter's tiles, in order
 };
 
-std::vector<ClassTiles> classify(const Pass& pass) {
+std::vector<ClassTiles> classify(const PassScans& pass) {
     std::vector<int64_t> scans(pass.tiles.size());
     const int64_t period = pass.period();
     for (const int tile : pass.scans)
@@ -252,7 +252,7 @@ std::vector<ClassTiles> classify(const Pass& pass) {
     std::map<std::pair<size_t, int>, size_t> places;      // by class and parameter
     std::vector<ClassTiles> classes;
     for (size_t i = 0; i < pass.tiles.size(); ++i) {
-        const Pass::Tile& tile = pass.tiles[i];
+        const PassScans::Tile& tile = pass.tiles[i];
         const auto [found, made] = known.try_emplace({tile.bytes, scans[i]}, classes.size());
         if (made) classes.push_back({{tile.bytes, scans[i], 0}, {}});
         ClassTiles& of_class = classes[found->second];
@@ -285,7 +285,7 @@ double most_saved_by(std::vector<std::pair<int64_t, int64_t>> intervals, double 
 
 }  // namespace
 
-int64_t interval_bound(const Pass& pass, int64_t capacity) {
+int64_t interval_bound(const PassScans& pass, int64_t capacity) {
     const auto length = static_cast<int64_t>(pass.scans.size());
     // The last scan of a pass is followed by the first one of the next.
     std::vector<int64_t> previous(pass.tiles.size(), -1);
@@ -324,7 +324,7 @@ int64_t interval_bound(std::span<const int> trace, std::span<const int64_t> byte
     return total - static_cast<int64_t>(saved);
 }
 
-Choice choose_held(const Pass& pass, int64_t capacity, int64_t most_bits) {
+Choice choose_held(const PassScans& pass, int64_t capacity, int64_t most_bits) {
     const std::vector<ClassTiles> classes = classify(pass);
     std::vector<TileClass> kinds;
     for (const ClassTiles& of_class : classes) kinds.push_back(of_class.kind);
@@ -336,7 +336,7 @@ Choice choose_held(const Pass& pass, int64_t capacity, int64_t most_bits) {
     const int64_t period = pass.period();
     int64_t scanned = 0;  // in a period
     for (const int tile : pass.scans) {
-        const Pass::Tile& each = pass.tiles[static_cast<size_t>(tile)];
+        const PassScans::Tile& each = pass.tiles[static_cast<size_t>(tile)];
         scanned += each.bytes * pass.scans_in_period(each, period);
     }
     const auto in_a_pass = [&](int64_t bytes) { return (bytes + period - 1) / period; };

@@ -25,7 +25,7 @@
 namespace llmsql::compiler {
 
 /// What one steady pass reads: the tiles, and the order in which it scans them, over and over.
-struct Pass {
+struct PassScans {
     struct Tile {
         int param = 0;      // whose tile it is
         int64_t index = 0;  // its place among the parameter's tiles
@@ -80,12 +80,12 @@ struct Choice {
 
 /// The best fixed set by best_fill, laid out as leading tiles of each parameter, evenly over the
 /// pass.
-Choice choose_held(const Pass& pass, int64_t capacity, int64_t most_bits = kMostFillBits);
+Choice choose_held(const PassScans& pass, int64_t capacity, int64_t most_bits = kMostFillBits);
 
 /// A number of bytes that any policy must read, per pass and on average, for an endless repetition
 /// of the pass: for what it holds between two scans of a tile must fit, at every moment.
 /// Relaxed: tiles may be held in part, and the capacity kept on average.
-int64_t interval_bound(const Pass& pass, int64_t capacity);
+int64_t interval_bound(const PassScans& pass, int64_t capacity);
 
 /// The bound for a trace that runs once, from an empty memory: `trace` holds indices into `bytes`.
 int64_t interval_bound(std::span<const int> trace, std::span<const int64_t> bytes,

@@ -38,7 +38,7 @@ Json held_json(const Plan& plan, const std::vector<Param>& params) {
 }
 
 Json schedule_json(const Plan& plan, const std::vector<Param>& params) {
-    const Pass pass = pass_of(plan, params);
+    const PassScans pass = pass_of(plan, params);
     const PlanResidency& residency = *plan.residency;
     Json json{{"scanned", pass.scanned_bytes()},
               {"read", residency.read_bytes},

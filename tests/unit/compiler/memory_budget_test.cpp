@@ -73,10 +73,10 @@ int64_t bytes_of_part(const std::vector<MemoryPart>& parts, std::string_view nam
 TEST(PassOfAPlan, ScansEveryLinearOnceAndNothingElse) {
     const GraphBuilder b = wide_model();
     const Plan plan = make_plan(b.model, b.graph, {.context = 256});
-    const Pass pass = pass_of(plan, b.model.params);
+    const PassScans pass = pass_of(plan, b.model.params);
     EXPECT_TRUE(pass.scans_each_once());
     std::vector<int64_t> scanned(b.model.params.size());
-    for (const Pass::Tile& tile : pass.tiles) {
+    for (const PassScans::Tile& tile : pass.tiles) {
         const Param& param = b.model.params[static_cast<size_t>(tile.param - 1)];
         EXPECT_EQ(tile.bytes,
                   static_cast<int64_t>(tile_bytes(param.type, param.shape, tile.index)));
@@ -100,7 +100,7 @@ TEST(PassOfAPlan, ScansEveryLinearOnceAndNothingElse) {
 TEST(PassOfAPlan, ATiedHeadIsScannedOnceAndAMatrixUsedTwiceTwice) {
     const GraphBuilder tied = wide_model(true);
     const Plan plan = make_plan(tied.model, tied.graph, {.context = 256});
-    const Pass pass = pass_of(plan, tied.model.params);
+    const PassScans pass = pass_of(plan, tied.model.params);
     EXPECT_TRUE(pass.scans_each_once());
     EXPECT_EQ(pass.tiles.back().param, 1);
 
@@ -109,7 +109,7 @@ TEST(PassOfAPlan, ATiedHeadIsScannedOnceAndAMatrixUsedTwiceTwice) {
     const int w = b.matrix("w", 512, 512), other = b.matrix("other", 512, 512);
     b.linear(b.linear(b.linear(b.embed(table), w), other), w);
     const Plan twice = make_plan(b.model, b.graph, {.context = 16});
-    const Pass scans = pass_of(twice, b.model.params);
+    const PassScans scans = pass_of(twice, b.model.params);
     EXPECT_EQ(scans.tiles.size(), 4u);
     EXPECT_EQ(scans.scans, (std::vector<int>{0, 1, 2, 3, 0, 1}));
     // And is held first.

@@ -90,7 +90,7 @@ TEST(Policies, ByHand) {
 TEST(Policies, LruAndFifoReadAllOfACycleThatDoesNotFit) {
     std::mt19937 random(13);
     for (int round = 0; round < 200; ++round) {
-        const Pass pass = random_pass(random, 1 + round % 6, 8, 50);
+        const PassScans pass = random_pass(random, 1 + round % 6, 8, 50);
         const int64_t total = total_bytes(pass);
         const std::vector<int64_t> bytes = sizes_of(pass);  // each of which must fit by itself
         const int64_t largest = *std::ranges::max_element(bytes);
@@ -106,8 +106,8 @@ TEST(Policies, LruAndFifoReadAllOfACycleThatDoesNotFit) {
 TEST(Policies, AFixedSetTiesWithBeladyOnACycleOfTilesOfOneSize) {
     std::mt19937 random(14);
     for (int round = 0; round < 200; ++round) {
-        Pass pass = random_pass(random, 1 + round % 6, 8, 50);
-        for (Pass::Tile& tile : pass.tiles) tile.bytes = 7;
+        PassScans pass = random_pass(random, 1 + round % 6, 8, 50);
+        for (PassScans::Tile& tile : pass.tiles) tile.bytes = 7;
         const int64_t capacity = static_cast<int64_t>(random() % (total_bytes(pass) + 7));
         EXPECT_EQ(steady_bytes(pass, Policy::belady, capacity),
                   choose_held(pass, capacity).read_bytes);

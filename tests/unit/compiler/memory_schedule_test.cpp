@@ -43,7 +43,7 @@ void expect_consistent(std::span<const TileClass> classes, int64_t capacity, con
 }
 
 /// The choice, added up anew from its tiles.
-void expect_consistent(const Pass& pass, int64_t capacity, const Choice& choice) {
+void expect_consistent(const PassScans& pass, int64_t capacity, const Choice& choice) {
     int64_t held = 0, read = 0;
     for (size_t i = 0; i < pass.tiles.size(); ++i)
         if (choice.held[i]) held += pass.tiles[i].bytes;
@@ -63,10 +63,10 @@ TEST(Schedule, NoSetIsExpectedToReadLessOfWhatIsChosen) {
         return std::uniform_int_distribution<int64_t>(low, high)(random);
     };
     for (int round = 0; round < 300; ++round) {
-        Pass pass;
+        PassScans pass;
         for (int param = 1; param <= 9; ++param) {
             // Two tables, one matrix in three and two in five, and two matrices that are certain.
-            Pass::Tile tile{param, 0, any(1, 20)};
+            PassScans::Tile tile{param, 0, any(1, 20)};
             if (param <= 3) tile.of = 3;
             if (param > 4) tile.chosen = 2, tile.of = 5;
             pass.scans.push_back(static_cast<int>(pass.tiles.size()));
@@ -101,7 +101,7 @@ TEST(Schedule, NoPolicyReadsLessOfACycleOfUnequalTiles) {
     std::mt19937 random(1);
     int tried = 0, with_room_left = 0;
     for (int round = 0; round < 700; ++round) {
-        const Pass pass = random_pass(random, 2 + round % 3, 3, 30);
+        const PassScans pass = random_pass(random, 2 + round % 3, 3, 30);
         if (pass.tiles.size() > 7) continue;
         const int64_t capacity = random() % (total_bytes(pass) + 2);
         const Choice choice = choose_held(pass, capacity);
@@ -125,7 +125,7 @@ TEST(Schedule, TilesScannedTwiceAPassAreWorthMoreAndTheBoundHolds) {
     int64_t read = 0, least_of_all = 0, bound = 0;
     int beaten = 0;
     for (int round = 0; round < 400; ++round) {
-        const Pass pass = random_pass(random, 2 + round % 3, 2, 9, 3);
+        const PassScans pass = random_pass(random, 2 + round % 3, 2, 9, 3);
         if (pass.tiles.size() > 6) continue;
         const int64_t capacity = random() % (total_bytes(pass) + 2);
         const Choice choice = choose_held(pass, capacity);
@@ -229,8 +229,8 @@ TEST(BestFill, IsExactForLargeModels) {
 }
 
 /// Three kinds of matrices in each of 24 layers, each of 5 full tiles and a shorter one.
-Pass layered_pass() {
-    Pass pass;
+PassScans layered_pass() {
+    PassScans pass;
     int param = 0;
     for (int layer = 0; layer < 24; ++layer)
         for (const int64_t bytes : {1000, 1020, 1088}) {
@@ -244,7 +244,7 @@ Pass layered_pass() {
 }
 
 TEST(Schedule, SpreadsWhatItHoldsEvenly) {
-    const Pass pass = layered_pass();
+    const PassScans pass = layered_pass();
     const int64_t total = total_bytes(pass);
     for (const int64_t capacity : {5000, 20000, 100000, 250000, 350000}) {
         const Choice choice = choose_held(pass, capacity);
@@ -262,7 +262,7 @@ TEST(Schedule, SpreadsWhatItHoldsEvenly) {
 }
 
 TEST(Schedule, HoldsLeadingTiles) {
-    const Pass pass = layered_pass();
+    const PassScans pass = layered_pass();
     for (const int64_t capacity : {20000, 100000, 250000}) {
         const Choice choice = choose_held(pass, capacity);
         for (size_t i = 1; i < pass.tiles.size(); ++i)
@@ -273,7 +273,7 @@ TEST(Schedule, HoldsLeadingTiles) {
 }
 
 TEST(Schedule, NothingAndEverything) {
-    const Pass pass = layered_pass();
+    const PassScans pass = layered_pass();
     const int64_t total = total_bytes(pass);
     EXPECT_EQ(choose_held(pass, 0).read_bytes, total);
     EXPECT_EQ(choose_held(pass, total).read_bytes, 0);

@@ -17,10 +17,10 @@ namespace llmsql::compiler::test {
 /// A pass of a few parameters with some tiles each; sizes up to `largest`, all alike within a
 /// parameter but for its last tile. If `scans` is more than 1, parameters are scanned up to so
 /// often, their tiles in any order.
-inline Pass random_pass(std::mt19937& random, int params, int most_tiles, int64_t largest,
-                        int scans = 1) {
+inline PassScans random_pass(std::mt19937& random, int params, int most_tiles, int64_t largest,
+                             int scans = 1) {
     const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % n); };
-    Pass pass;
+    PassScans pass;
     std::vector<std::vector<int>> of_param;
     for (int p = 1; p <= params; ++p) {
         const int64_t tiles = 1 + below(most_tiles), bytes = 1 + below(largest);
@@ -69,19 +69,19 @@ inline int64_t least_bytes(std::span<const int> trace, std::span<const int64_t> 
     return *std::ranges::min_element(cost);
 }
 
-inline std::vector<int64_t> sizes_of(const Pass& pass) {
+inline std::vector<int64_t> sizes_of(const PassScans& pass) {
     std::vector<int64_t> bytes;
-    for (const Pass::Tile& tile : pass.tiles) bytes.push_back(tile.bytes);
+    for (const PassScans::Tile& tile : pass.tiles) bytes.push_back(tile.bytes);
     return bytes;
 }
 
-inline int64_t total_bytes(const Pass& pass) {
+inline int64_t total_bytes(const PassScans& pass) {
     int64_t total = 0;
-    for (const Pass::Tile& tile : pass.tiles) total += tile.bytes;
+    for (const PassScans::Tile& tile : pass.tiles) total += tile.bytes;
     return total;
 }
 
-inline std::vector<int> repeated(const Pass& pass, int times) {
+inline std::vector<int> repeated(const PassScans& pass, int times) {
     std::vector<int> trace;
     for (int i = 0; i < times; ++i) trace.insert(trace.end(), pass.scans.begin(), pass.scans.end());
     return trace;

@@ -121,7 +121,7 @@ TEST(OperatorTraits, ItsWeightIsPartOfAPass) {
         const int x = b.embed(b.matrix("table", 40, 32));
         linear_by(b, *op, x, b.matrix("w", 96, 32, WeightType::f32), 96);
         const Plan plan = planned(b);
-        const Pass pass = pass_of(plan, b.model.params);
+        const PassScans pass = pass_of(plan, b.model.params);
         ASSERT_EQ(pass.tiles.size(), 1u) << op->name;  // what is picked is not scanned
         EXPECT_EQ(pass.tiles[0].param, 2);
         EXPECT_EQ(pass.scanned_bytes(), 96 * 32 * 4);
