@@ -65,13 +65,13 @@ bool use(const std::filesystem::path& file) {
     return all;
 }
 
-struct Table {
+struct Edited {
     const char* name;
     const char* key;
     std::vector<const char*> columns;
 };
 
-const std::vector<Table> kTables{
+const std::vector<Edited> kTables{
     {"session",
      "id",
      {"id", "name", "kind", "model", "weights", "forward", "kv", "created", "changed", "revision"}},
@@ -139,7 +139,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
     const auto below = [&](size_t bound) { return random() % bound; };
     if (below(4) == 0) return LLVMFuzzerMutate(data, size, most);
     const auto file = folder().write("edited.db", fuzz::text_of(data, size));
-    const Table& table = kTables[below(kTables.size())];
+    const Edited& table = kTables[below(kTables.size())];
     const std::string column = table.columns[below(table.columns.size())];
     const std::string value = fmt::format(fmt::runtime(kValues[below(kValues.size())]), column);
     const std::string row = fmt::format("({}) = (SELECT {} FROM {} LIMIT 1 OFFSET {})", table.key,
