@@ -105,13 +105,13 @@ TEST(ResultFile, IsThereWholeOrNotAtAll) {
     };
     {
         const ResultFile file(path, kTraceDatabase);
-        file.execute("CREATE TABLE trace_step(y)");
+        file.db().execute("CREATE TABLE trace_step(y)");
         EXPECT_FALSE(std::filesystem::exists(path));
     }
     EXPECT_EQ(files(), 0);
     for (int twice = 0; twice < 2; ++twice) {
         ResultFile file(path, kTraceDatabase);
-        file.execute("CREATE TABLE trace_step(y)");
+        file.db().execute("CREATE TABLE trace_step(y)");
         file.commit();
     }
     EXPECT_EQ(files(), 1);
