@@ -20,8 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 // From the ground up: a room may include what stands before it, and nothing behind it.
-constexpr std::string_view kShared[] = {"common", "operators", "plan",
-                                        "page",   "sqlite",    "database"};
+constexpr std::string_view kShared[] = {"common", "jinja",  "operators", "plan",
+                                        "page",   "sqlite", "database"};
 constexpr std::string_view kCompiler[] = {
     "compiler/parse",  "compiler/check",   "compiler/ir",   "compiler/model",  "compiler/lower",
     "compiler/passes", "compiler/load",    "compiler/fuse", "compiler/memory", "compiler/emit",
@@ -54,8 +54,8 @@ struct Source {
 std::vector<Source> read_sources() {
     const fs::path root = LLMSQL_SOURCE_DIR;
     std::vector<Source> sources;
-    for (const char* top : {"common", "operators", "plan", "page", "sqlite", "database", "compiler",
-                            "importer", "runtime"})
+    for (const char* top : {"common", "jinja", "operators", "plan", "page", "sqlite", "database",
+                            "compiler", "importer", "runtime"})
         for (const auto& entry : fs::recursive_directory_iterator(root / top)) {
             const fs::path& path = entry.path();
             if (path.extension() != ".h" && path.extension() != ".cpp") continue;
