@@ -96,13 +96,13 @@ class Comparer final : public RunObserver {
         : outline_(outline), name_(path.string()), tolerance_(tolerance) {
         require_readable_file(path);
         db_ = Connection(path, {.explain = explain});
-        query_ = db_.prepare("SELECT data FROM trace_value WHERE step = ? AND position = ?");
         // Anything else could hold the run for ever.
-        if (const std::string type = db_.table_type("trace_value"); type != "table")
+        if (const std::string type = db_.table_type("trace_value"); type != "table" && type != "")
             fail(
                 "{}: not a trace (llmsql-run --trace db:FILE makes them): trace_value is a {}, not "
                 "a table",
                 name_, type);
+        query_ = db_.prepare("SELECT data FROM trace_value WHERE step = ? AND position = ?");
     }
 
     void after(const PassView& view) override {
