@@ -30,6 +30,9 @@ std::string speed(double amount, double seconds) {
     return fmt::format("{:.{}f}", value, value < 10 ? 2 : 1);
 }
 
+// An answer goes no further than it has been printed.
+const CallerOptions kCaller{.interrupted = [] { return interrupt() != 0; }, .ahead = 0};
+
 }  // namespace
 
 void Statistics::print() const {
@@ -60,7 +63,8 @@ Printer::Printer(Program& program, Tokenizer& tokenizer, const Options& options)
     : program_(program),
       tokenizer_(tokenizer),
       options_(options),
-      generator_(program, tokenizer, options, [] { return interrupt() != 0; }) {}
+      scheduler_(program, end_tokens(program, tokenizer)),
+      generator_(scheduler_, &tokenizer, options, kCaller) {}
 
 Session* Printer::open_session(std::optional<SessionKind> kind) {
     if (options_.session.empty()) return nullptr;
@@ -89,7 +93,6 @@ bool Printer::prefill_by(const std::function<bool()>& steps) {
 std::string Printer::print_answer(std::string text) {
     const auto start = Clock::now();
     const RunStats before = program_.stats();
-    const size_t picked_before = generator_.answer().size();
     const auto show = [&](const std::string& piece) {
         print(piece);
         text += piece;
@@ -97,7 +100,7 @@ std::string Printer::print_answer(std::string text) {
     const auto next = [&] { return session_ ? session_->next() : generator_.next(); };
     while (const auto picked = next()) show(picked->text);
     show(session_ ? session_->finish() : generator_.finish());
-    const size_t picked = generator_.answer().size() - picked_before;
+    const size_t picked = generator_.picked();
     statistics_.decode_tokens += picked;
     // The first token comes from prefill.
     if (picked > 0) statistics_.decode_passes += picked - 1;

@@ -72,6 +72,7 @@ class Printer {
     Program& program_;
     Tokenizer& tokenizer_;
     const Options& options_;
+    SharedScheduler scheduler_;
     Generator generator_;
     std::optional<Session> session_;
     Statistics statistics_;

@@ -2,7 +2,6 @@
 // Logits to a .npy file; the format is NumPy's NEP 1.
 #include "runtime/cli/logits.h"
 
-#include <algorithm>
 #include <bit>
 #include <string>
 
@@ -11,6 +10,7 @@
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
 #include "runtime/cli/profile.h"
+#include "runtime/generate/score.h"
 
 namespace llmsql {
 
@@ -62,20 +62,11 @@ int run_logits(Program& program, const Options& options) {
 
     const OnePhase phase(program, options, "logits");
     NpyWriter out(options.logits, static_cast<int64_t>(tokens.size()), vocabulary);
-    const size_t batch = batch_of(program, options);
-    for (size_t position = 0; position < tokens.size();) {
-        if (interrupt()) return status_after_signals();
-        const auto pass = tokens.subspan(position, std::min(batch, tokens.size() - position));
-        program.forward(pass, static_cast<int>(position));
-        const int rows = static_cast<int>(pass.size());
-        for (int first = 0; first < rows;) {
-            const int count = std::min(program.logits_rows(), rows - first);
-            const Logits logits = program.logits(first, count);
-            for (int row = 0; row < count; ++row) out.write(logits.row(row));
-            first += count;
-        }
-        position += pass.size();
-    }
+    SharedScheduler scheduler(program, {});
+    const CallerOptions how{.interrupted = [] { return interrupt() != 0; }};
+    if (!read_rows(scheduler, nullptr, tokens, 0, options, how,
+                   [&](size_t, std::span<const float> row) { out.write(row); }))
+        return status_after_signals();
     out.commit();
     phase.report();
     return 0;

@@ -2,9 +2,7 @@
 // Perplexity over windows of a text.
 #include "runtime/cli/perplexity.h"
 
-#include <algorithm>
 #include <cmath>
-#include <span>
 
 #include "common/error.h"
 #include "runtime/cli/console.h"
@@ -33,7 +31,8 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
 
     const size_t spans = tokens.size() / static_cast<size_t>(size);
     const int first = size / 2;
-    const int batch = static_cast<int>(batch_of(program, options));
+    SharedScheduler scheduler(program, {});
+    const CallerOptions how{.interrupted = [] { return interrupt() != 0; }};
     const OnePhase phase(program, options, "perplexity");
     double sum = 0;
     int64_t count = 0;
@@ -41,17 +40,13 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
         const auto begin = tokens.begin() + static_cast<ptrdiff_t>(w) * size;
         std::vector<int32_t> span(begin, begin + size);
         if (tokenizer.adds_start_token()) span.front() = *tokenizer.start_token();
-        for (int position = 0; position < size; position += batch) {
-            if (interrupt()) {
-                report("\n");
-                return status_after_signals();
-            }
-            const int rows = std::min(batch, size - position);
-            program.forward(
-                std::span(span).subspan(static_cast<size_t>(position), static_cast<size_t>(rows)),
-                position);
-            sum -= log_probability_of_next(program, span, position, rows, first);
+        const auto scored = log_probability_of(scheduler, &tokenizer, span,
+                                               static_cast<size_t>(first) + 1, options, how);
+        if (!scored) {
+            report("\n");
+            return status_after_signals();
         }
+        sum -= *scored;
         count += size - 1 - first;
         report(fmt::format("[{}]{:.4f},", w + 1, std::exp(sum / static_cast<double>(count))));
     }

@@ -30,10 +30,9 @@ class BatchRows final : public Rows {
           model_(host->borrow(options_.choice)),
           query_(prepare_query(query)),
           batch_(
-              model_->program, model_->tokenizer, options_.generate, options_.together,
-              [this] { return next_prompt(); }, [this] { return model_.interrupted(); }) {
+              model_->scheduler, &model_->tokenizer, options_.generate, options_.together,
+              [this] { return next_prompt(); }, model_->how()) {
         check_options(options_, *model_);
-        model_->generator.forget();
     }
 
     bool next() override {

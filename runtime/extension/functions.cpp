@@ -19,19 +19,13 @@ namespace {
 using Json = nlohmann::json;
 using Arguments = std::span<sqlite3_value*>;
 
-// The rest of an answer that a prefill has begun.
-std::string whole_answer(Generator& generator) {
-    std::string text;
-    while (const auto picked = generator.next()) text += picked->text;
-    if (generator.ending() == Ending::interrupted) throw Interrupted();
-    return text + generator.finish();
-}
-
 std::string answer_to(OpenModel& model, std::span<const int32_t> tokens,
                       const GenerateOptions& options) {
-    model.generator.set_options(options);
-    if (!model.generator.prefill(tokens)) throw Interrupted();
-    return whole_answer(model.generator);
+    Generator generator(model.scheduler, &model.tokenizer, options, model.how());
+    generator.begin(tokens);
+    std::string text = generator.rest();
+    if (generator.ending() == Ending::interrupted) throw Interrupted();
+    return text;
 }
 
 CallOptions options_of(Call call, Arguments arguments, size_t at) {
@@ -66,17 +60,19 @@ void generate(Host& host, sqlite3_context* context, Arguments arguments) {
 // process goes on with it without reading it again.
 std::string answer_in_file(OpenModel& model, const std::string& name, const std::string& message,
                            const CallOptions& options) {
-    model.generator.set_options(options.generate);
+    CallerOptions how = model.how();
+    how.ahead = 0;  // what is read is kept in the file before more is
+    Generator generator(model.scheduler, &model.tokenizer, options.generate, how);
     SessionChoice choice;
     choice.file = options.sessions;
     choice.name = name;
-    Session session(choice, SessionKind::chat, model.program, model.tokenizer, model.generator);
+    Session session(choice, SessionKind::chat, model.program, model.tokenizer, generator);
     if (options.system) session.set_system(*options.system);
     if (!session.say(message)) throw Interrupted();
     std::string text;
     while (const auto picked = session.next()) text += picked->text;
     text += session.finish();
-    if (model.generator.ending() == Ending::interrupted) throw Interrupted();
+    if (generator.ending() == Ending::interrupted) throw Interrupted();
     return text;
 }
 
@@ -178,22 +174,6 @@ std::vector<int32_t> tokens_of(OpenModel& model, sqlite3_value* value, const Cal
     return tokens;
 }
 
-double logprob_of(OpenModel& model, std::span<const int32_t> tokens, size_t first) {
-    Program& program = model.program;
-    model.generator.forget();
-    double sum = 0;
-    const auto chunk = static_cast<size_t>(program.chunk());
-    for (size_t at = 0; at + 1 < tokens.size(); at += chunk) {
-        if (model.interrupted()) throw Interrupted();
-        const size_t count = std::min(chunk, tokens.size() - at);
-        program.forward(tokens.subspan(at, count), static_cast<int>(at));
-        // A token is told by the position before it.
-        sum += log_probability_of_next(program, tokens, static_cast<int>(at),
-                                       static_cast<int>(count), static_cast<int>(first) - 1);
-    }
-    return sum;
-}
-
 // Natural logarithm of the probability of `text` after `given`, or after the start of a text, whose
 // first token has no probability where the model has no token for the start.
 void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
@@ -205,7 +185,10 @@ void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
         const auto tokens = tokens_of_row(arguments[0], "the text", [&] {
             return tokens_of(*model, arguments[0], options, first);
         });
-        sqlite3_result_double(context, logprob_of(*model, tokens, first));
+        const auto sum = log_probability_of(model->scheduler, &model->tokenizer, tokens, first, {},
+                                            model->how());
+        if (!sum) throw Interrupted();
+        sqlite3_result_double(context, *sum);
     });
 }
 

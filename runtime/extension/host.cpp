@@ -136,7 +136,7 @@ OpenModel::OpenModel(const ModelChoice& choice, const std::function<bool()>& ask
       db(choice.model),
       program(open_program(asking(db, asked), choice, asked)),
       tokenizer(db),
-      generator(program, tokenizer, {}, [this] { return interrupted(); }) {}
+      scheduler(program, end_tokens(program, tokenizer)) {}
 
 OpenModel::Identity OpenModel::identity(const std::string& path) {
     struct stat info {};
@@ -150,13 +150,13 @@ bool OpenModel::is_replaced() const {
 }
 
 void OpenModel::on_interrupt(const std::function<bool()>& asked) {
-    interrupted = asked ? asked : [] { return false; };
-    program.on_interrupt(asked);
+    interrupted_ = asked ? asked : [] { return false; };
     db.on_interrupt(asked);
-    if (!asked) return tokenizer.on_progress(nullptr);
-    tokenizer.on_progress([asked] {
-        if (asked()) throw Interrupted();
-    });
+    const auto progress = [asked] {
+        if (asked && asked()) throw Interrupted();
+    };
+    program.chat().on_progress(progress);
+    tokenizer.on_progress(progress);
 }
 
 Poll::Poll(sqlite3* db) : db_(db) {}

@@ -55,8 +55,13 @@ class OpenModel {
     ModelDb db;
     Program program;
     Tokenizer tokenizer;
-    std::function<bool()> interrupted = [] { return false; };  // what `generator` asks
-    Generator generator;
+    SharedScheduler scheduler;
+
+    /// What a call is like that makes passes with it.
+    CallerOptions how() const { return {.interrupted = interrupted_, .within_passes = true}; }
+
+  private:
+    std::function<bool()> interrupted_ = [] { return false; };
 };
 
 /// Asks the host, through a statement on its connection, whether it wants to be done: that is how

@@ -5,6 +5,10 @@
 namespace llmsql {
 namespace {
 
+// Tokens that an answer may be ahead of the row that is read: as many as come while a host looks at
+// one, not what a LIMIT leaves.
+constexpr size_t kAhead = 8;
+
 class Stream final : public Rows {
   public:
     Stream(const std::shared_ptr<Host>& host, sqlite3_value* prompt, const CallOptions& options)
@@ -13,18 +17,20 @@ class Stream final : public Rows {
         const auto tokens = tokens_of_row(prompt, "the prompt", [&] {
             return prompt_tokens(*model_, text_argument(prompt, "the prompt"), options);
         });
-        model_->generator.set_options(options.generate);
-        if (!model_->generator.prefill(tokens)) throw Interrupted();
+        CallerOptions how = model_->how();
+        how.ahead = kAhead;
+        generator_.emplace(model_->scheduler, &model_->tokenizer, options.generate, how);
+        generator_->want_logprobs(true);
+        generator_->begin(tokens);
     }
 
     bool next() override {
         if (finished_) return false;
-        Generator& generator = model_->generator;
-        picked_ = generator.next();
+        picked_ = generator_->next();
         if (picked_) return true;
-        if (generator.ending() == Ending::interrupted) throw Interrupted();
+        if (generator_->ending() == Ending::interrupted) throw Interrupted();
         finished_ = true;
-        rest_ = generator.finish();
+        rest_ = generator_->finish();
         return !rest_.empty();
     }
 
@@ -32,12 +38,13 @@ class Stream final : public Rows {
         if (column == 1) return result_text(context, picked_ ? picked_->text : rest_);
         if (!picked_) return;  // NULL: text that was held back in case a stop text began there
         if (column == 0) sqlite3_result_int64(context, picked_->token);
-        if (column == 2) sqlite3_result_double(context, model_->generator.logprob(picked_->token));
+        if (column == 2) sqlite3_result_double(context, picked_->logprob);
     }
 
   private:
     const std::shared_ptr<Host> host_;
     const Host::Borrowed model_;
+    std::optional<Generator> generator_;
     std::optional<Picked> picked_;
     std::string rest_;
     bool finished_ = false;

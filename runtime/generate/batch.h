@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Batch: several texts at once, each pass over the weights a step of all of them.
+// Batch: answers to many prompts in their order, several at a time: a caller with as many sequences
+// as there is room for.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/generate/generator.h"
+#include "runtime/generate/caller.h"
 
 namespace llmsql {
 
@@ -20,51 +21,40 @@ struct BatchAnswer {
 };
 
 /// Answers are those that a Generator gives for each prompt alone, to the last bit. Not
-/// thread-safe. Owns the program's cache, all sequences of it.
+/// thread-safe.
 class Batch {
   public:
     /// The next prompt's tokens (at most the context), or nothing after the last. None: there may
     /// be more, but not before next() has returned.
     using NextPrompt = std::function<std::optional<std::vector<int32_t>>()>;
 
-    /// Goes on with at most `most` texts at a time, and no more than the program has sequences.
-    /// Fails on options that no batch has: `keep`.
-    Batch(Program& program, Tokenizer& tokenizer, const GenerateOptions& options, int most,
-          NextPrompt prompts, std::function<bool()> interrupted);
+    /// Goes on with at most `most` texts at a time. Fails on options that no batch has: `keep`.
+    Batch(SharedScheduler& shared, const Tokenizer* tokenizer, const GenerateOptions& options,
+          int most, NextPrompt prompts, CallerOptions how);
 
     /// The answer to the next prompt, in their order; nothing where there is none yet, after the
     /// last, as at_end() then says, or where interrupted, as interrupted() says.
     std::optional<BatchAnswer> next();
     bool at_end() const { return last_taken_ && given_ == taken_; }
-    bool interrupted() const { return stopped_; }
+    bool interrupted() const { return interrupted_; }
 
   private:
     struct Text {
-        bool busy = false;
-        int64_t number = 0;           // of its prompt
-        std::vector<int32_t> tokens;  // prompt and answer
-        size_t held = 0;              // of them, in the cache
-        std::optional<Sampler> sampler;
-        std::optional<AnswerText> out;
+        int64_t number = 0;  // of its prompt
         BatchAnswer answer;
     };
 
     void take_prompts();
-    void pass();
-    void pick(Text& text, std::span<const float> logits);
-    void end(Text& text, Ending ending);
+    void note(const Event& event);
 
-    Program& program_;
-    Tokenizer& tokenizer_;
+    Caller caller_;
     const GenerateOptions options_;
+    size_t most_;
     const NextPrompt prompts_;
-    const std::function<bool()> interrupted_;
-    const std::set<int32_t> ends_;
-    size_t context_ = 0, batch_ = 0;
-    std::vector<Text> texts_;                 // one a sequence
+    std::map<SequenceId, Text> texts_;        // on their way
     std::map<int64_t, BatchAnswer> answers_;  // that are whole, until those before are
     int64_t taken_ = 0, given_ = 0;           // prompts taken, answers given
-    bool last_taken_ = false, stopped_ = false;
+    bool last_taken_ = false, interrupted_ = false;
 };
 
 }  // namespace llmsql

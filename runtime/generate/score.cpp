@@ -40,18 +40,41 @@ double log_probability(std::span<const float> logits, int32_t token) {
     return nats;
 }
 
-double log_probability_of_next(Program& program, std::span<const int32_t> tokens, int position,
-                               int rows, int first) {
-    const int end = std::min(position + rows, static_cast<int>(tokens.size()) - 1);
-    double sum = 0;
-    for (int at = std::max(position, first); at < end;) {
-        const int count = std::min(program.logits_rows(), end - at);
-        const Logits logits = program.logits(at - position, count);
-        for (int i = 0; i < count; ++i)
-            sum += log_probability(logits.row(i), tokens[static_cast<size_t>(at + i + 1)]);
-        at += count;
-    }
-    return sum;
+bool read_rows(SharedScheduler& shared, const Tokenizer* tokenizer, std::span<const int32_t> tokens,
+               size_t from, const GenerateOptions& options, const CallerOptions& how,
+               std::function<void(size_t position, std::span<const float> logits)> take) {
+    Caller caller(shared, tokenizer, how);
+    Request request;
+    request.tokens.assign(tokens.begin(), tokens.end());
+    request.options = options;
+    request.answered = false;
+    request.rows = Request::Rows{.from = from, .take = std::move(take)};
+    caller.arrive(std::move(request));
+    const std::vector<Event> events = caller.wait(Caller::Until::an_end);
+    if (events.empty()) return false;
+    if (events.back().kind == Event::Kind::failed) std::rethrow_exception(events.back().error);
+    return true;
+}
+
+std::optional<double> log_probability_of(SharedScheduler& shared, const Tokenizer* tokenizer,
+                                         std::span<const int32_t> tokens, size_t first,
+                                         const GenerateOptions& options, const CallerOptions& how) {
+    if (tokens.size() <= first) return 0;
+    // What is told by the last token's logits is not among them. Kept for as long as a pass may
+    // need it: see Request::Rows.
+    struct Scored {
+        std::vector<int32_t> tokens;
+        double sum = 0;
+    };
+    const auto scored = std::make_shared<Scored>();
+    scored->tokens.assign(tokens.begin(), tokens.end());
+    const bool whole =
+        read_rows(shared, tokenizer, tokens.first(tokens.size() - 1), first - 1, options, how,
+                  [scored](size_t position, std::span<const float> logits) {
+                      scored->sum += log_probability(logits, scored->tokens[position + 1]);
+                  });
+    if (!whole) return std::nullopt;
+    return scored->sum;
 }
 
 }  // namespace llmsql

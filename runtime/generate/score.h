@@ -2,19 +2,29 @@
 // How likely a model finds a text.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 
-#include "runtime/program/program.h"
+#include "runtime/generate/caller.h"
 
 namespace llmsql {
 
 /// log softmax of one row of logits at a token: a natural logarithm. Fails where it is not finite.
 double log_probability(std::span<const float> logits, int32_t token);
 
-/// The sum over the rows of the program's last pass, which held positions [position, position +
-/// rows) of `tokens`, that predict a token: of positions `first` to the last but one of `tokens`.
-double log_probability_of_next(Program& program, std::span<const int32_t> tokens, int position,
-                               int rows, int first);
+/// Reads `tokens` and calls `take` with the logits after each from position `from` on, as
+/// Request::Rows. False if interrupted.
+bool read_rows(SharedScheduler& shared, const Tokenizer* tokenizer, std::span<const int32_t> tokens,
+               size_t from, const GenerateOptions& options, const CallerOptions& how,
+               std::function<void(size_t position, std::span<const float> logits)> take);
+
+/// The sum of the logarithms of the probabilities of tokens `first` (1 at least) to the last, each
+/// after those before it. Nothing if interrupted.
+std::optional<double> log_probability_of(SharedScheduler& shared, const Tokenizer* tokenizer,
+                                         std::span<const int32_t> tokens, size_t first,
+                                         const GenerateOptions& options, const CallerOptions& how);
 
 }  // namespace llmsql

@@ -35,6 +35,10 @@ ChatTemplate::ChatTemplate(const PlanFile& plan, const ModelDb& db, std::functio
     if (chat_.size() > 1) fail("{}: the section 'chat' must be one query", chat_[1].where);
 }
 
+void ChatTemplate::on_progress(std::function<void()> progress) {
+    if (connection_) connection_->sandbox().on_progress(std::move(progress));
+}
+
 void ChatTemplate::require() const {
     if (exists()) return;
     const std::string name = plan_.path.string();

@@ -28,6 +28,9 @@ class ChatTemplate {
     /// prepared or run; it may throw, to stop.
     ChatTemplate(const PlanFile& plan, const ModelDb& db, std::function<void()> progress);
 
+    /// In place of that, from now on.
+    void on_progress(std::function<void()> progress);
+
     /// Whether the plan has a chat section; require() fails where it has none, saying what to do.
     bool exists() const { return !chat_.empty(); }
     void require() const;

@@ -15,7 +15,6 @@ namespace llmsql {
 namespace {
 
 constexpr size_t kPositions = kKvBlock;
-constexpr int64_t kSequence = 0;  // the generator's
 
 std::span<const std::byte> bytes_of(const Hash128& key) {
     return std::as_bytes(std::span(&key, 1));
@@ -100,12 +99,12 @@ size_t BlockStore::already_kept(std::span<const Hash128> keys) const {
 }
 
 // A layer after the other. False where one no longer holds the block.
-bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& key,
+bool BlockStore::write(const KvCache& cache, int64_t sequence, int64_t position, const Hash128& key,
                        std::optional<int64_t>& id) {
     std::vector<std::byte> part;  // a layer's
     std::vector<uint64_t> checksums;
     for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
-        if (!cache.copy_block(kSequence, layer, position, part)) return false;
+        if (!cache.copy_block(sequence, layer, position, part)) return false;
         checksums.push_back(hash64(part.data(), part.size()));
     }
     const int64_t bytes = row_bytes(cache);
@@ -124,16 +123,15 @@ bool BlockStore::write(const KvCache& cache, int64_t position, const Hash128& ke
     file_.db().check(blob.open(file_.db(), "block", "data", *id, Access::write));
     size_t at = 0;
     for (int64_t layer = 0; layer < layers_of(cache); ++layer) {
-        cache.copy_block(kSequence, layer, position, part);
+        cache.copy_block(sequence, layer, position, part);
         file_.db().check(blob.write(at, part));
         at += part.size();
     }
     return true;
 }
 
-void BlockStore::keep(Program& program, std::span<const int32_t> held,
+void BlockStore::keep(const KvCache* cache, int64_t sequence, std::span<const int32_t> held,
                       std::span<const int32_t> tokens) {
-    const KvCache* cache = program.cache();
     if (!cache) return;
     const std::vector<Hash128> keys = block_keys(first_, tokens);
     const auto [same, unused] =
@@ -146,7 +144,7 @@ void BlockStore::keep(Program& program, std::span<const int32_t> held,
         if (!id || damaged_.contains(*id)) {
             const std::optional<int64_t> before = id;
             if ((i + 1) * kPositions > there ||
-                !write(*cache, static_cast<int64_t>(i * kPositions), keys[i], id))
+                !write(*cache, sequence, static_cast<int64_t>(i * kPositions), keys[i], id))
                 break;
             if (before) damaged_.erase(*before);
         }
@@ -176,8 +174,7 @@ void BlockStore::keep(Program& program, std::span<const int32_t> held,
 }
 
 // A windowed layer lets go of its older blocks: what the next pass may overwrite is written now.
-void BlockStore::extended(Program& program, std::span<const int32_t> tokens) {
-    const KvCache* cache = program.cache();
+void BlockStore::passed(const KvCache* cache, int64_t sequence, std::span<const int32_t> tokens) {
     if (!cache) return;
     const KvCache::Config& config = cache->config();
     const auto end = static_cast<int64_t>(tokens.size());
@@ -188,14 +185,15 @@ void BlockStore::extended(Program& program, std::span<const int32_t> tokens) {
         if (!kept) kept = static_cast<int64_t>(already_kept(block_keys(first_, tokens)));
         const int64_t ring = kv_blocks_kept(config.context, config.chunk, layer.window);
         if (blocks - ring <= *kept) continue;
-        if (*kept < end / kKvBlock) keep(program, tokens, tokens);
+        if (*kept < end / kKvBlock) keep(cache, sequence, tokens, tokens);
         return;
     }
 }
 
 // Brings those layers back that hold the block at `position`, now that begin_restore() has said how
 // many there are. False if it is damaged.
-bool BlockStore::load(KvCache& cache, const Block& block, int64_t position, size_t held) {
+bool BlockStore::load(KvCache& cache, int64_t sequence, const Block& block, int64_t position,
+                      size_t held) {
     std::vector<uint64_t> checksums(static_cast<size_t>(layers_of(cache)));
     {
         Query query(file_.db(), "SELECT checksums FROM block WHERE id = ?", block.id);
@@ -215,32 +213,32 @@ bool BlockStore::load(KvCache& cache, const Block& block, int64_t position, size
         const auto size = static_cast<size_t>(cache.block_bytes(layer));
         const int64_t window = cache.layers()[static_cast<size_t>(layer)].window;
         // A layer without a window still holds what it held.
-        const bool wanted = window > 0 ? position >= cache.first_held(kSequence, layer)
+        const bool wanted = window > 0 ? position >= cache.first_held(sequence, layer)
                                        : position + kKvBlock > static_cast<int64_t>(held);
         if (wanted) {
             part.resize(size);
             file_.db().check(blob.read(at, part));
             if (hash64(part.data(), part.size()) != checksums[static_cast<size_t>(layer)])
                 return false;
-            cache.restore_block(kSequence, layer, position, part);
+            cache.restore_block(sequence, layer, position, part);
         }
         at += size;
     }
     return true;
 }
 
-size_t BlockStore::restore(Program& program, std::span<const int32_t> tokens, size_t held) {
-    KvCache* cache = program.cache();
+size_t BlockStore::restore(KvCache* cache, int64_t sequence, std::span<const int32_t> tokens,
+                           size_t held) {
     if (!cache) return held;
     // The last token is computed anyway.
     std::vector<Block> blocks = known(block_keys(first_, tokens.first(tokens.size() - 1)));
     if (blocks.size() * kPositions <= held) return held;
     while (true) {
         const auto length = static_cast<int64_t>(blocks.size() * kPositions);
-        cache->begin_restore(kSequence, length);
+        cache->begin_restore(sequence, length);
         size_t n = 0;
         while (n < blocks.size() &&
-               load(*cache, blocks[n], static_cast<int64_t>(n * kPositions), held))
+               load(*cache, sequence, blocks[n], static_cast<int64_t>(n * kPositions), held))
             ++n;
         if (n == blocks.size()) return static_cast<size_t>(length);
         damaged_.insert(blocks[n].id);

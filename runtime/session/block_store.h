@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "common/hash.h"
-#include "runtime/generate/generator.h"
 #include "runtime/session/session_file.h"
+#include "runtime/state/kv_cache.h"
 
 namespace llmsql {
 
@@ -21,8 +21,9 @@ namespace llmsql {
 /// for the first one) and the block's 32 tokens.
 std::vector<Hash128> block_keys(const Hash128& first, std::span<const int32_t> tokens);
 
-/// Not thread-safe. Owned by one session; writes within the file's transaction.
-class BlockStore : public CacheStore {
+/// Not thread-safe. Owned by one session; writes within the file's transaction. A null cache has
+/// no blocks.
+class BlockStore {
   public:
     /// `first` is what the first block's key comes from: all that keys and values depend on besides
     /// the tokens. `notice` is told of a damaged block.
@@ -33,13 +34,19 @@ class BlockStore : public CacheStore {
     /// The session whose blocks these are, from before anything is kept on.
     void attach(int64_t session);
 
-    size_t restore(Program& program, std::span<const int32_t> tokens, size_t held) override;
-    void extended(Program& program, std::span<const int32_t> tokens) override;
+    /// Puts into a sequence of the cache what the file has of the first positions of `tokens`, of
+    /// which it holds `held`. Returns how many it then holds: `held` or more. Should it fail,
+    /// nothing can be said of what the sequence holds.
+    size_t restore(KvCache* cache, int64_t sequence, std::span<const int32_t> tokens, size_t held);
+
+    /// A pass has appended to the sequence, which now holds `tokens`; before the next.
+    void passed(const KvCache* cache, int64_t sequence, std::span<const int32_t> tokens);
 
     /// Makes the session refer to the blocks of `tokens`, as far as the file has them or the
-    /// program's cache, which holds `held`, can give them. Those that no session refers to any
-    /// more go. Begins the file's transaction if something is to be written.
-    void keep(Program& program, std::span<const int32_t> held, std::span<const int32_t> tokens);
+    /// sequence, which holds `held`, can give them. Those that no session refers to any more go.
+    /// Begins the file's transaction if something is to be written.
+    void keep(const KvCache* cache, int64_t sequence, std::span<const int32_t> held,
+              std::span<const int32_t> tokens);
 
   private:
     struct Block {
@@ -48,9 +55,9 @@ class BlockStore : public CacheStore {
     };
     std::optional<int64_t> find(const Hash128& key);
     size_t already_kept(std::span<const Hash128> keys) const;
-    bool write(const KvCache& cache, int64_t position, const Hash128& key,
+    bool write(const KvCache& cache, int64_t sequence, int64_t position, const Hash128& key,
                std::optional<int64_t>& id);
-    bool load(KvCache& cache, const Block& block, int64_t position, size_t held);
+    bool load(KvCache& cache, int64_t sequence, const Block& block, int64_t position, size_t held);
     std::vector<Block> known(std::span<const Hash128> keys);
 
     SessionFile& file_;

@@ -32,30 +32,6 @@ std::string_view name_of(Ending ending) {
 
 }  // namespace
 
-// What the generator hands its passes to: commits within a long prompt too, when nothing but blocks
-// has come.
-class Session::Blocks : public CacheStore {
-  public:
-    explicit Blocks(Session& session) : session_(session) {}
-
-    size_t restore(Program& program, std::span<const int32_t> tokens, size_t held) override {
-        return session_.blocks_->restore(program, tokens, held);
-    }
-    void extended(Program& program, std::span<const int32_t> tokens) override {
-        session_.blocks_->extended(program, tokens);
-        if (!prefilling || std::chrono::steady_clock::now() - session_.committed_ < kCommitAfter)
-            return;
-        held = tokens;
-        session_.commit();
-        held = {};
-    }
-
-    bool prefilling = false;
-    std::span<const int32_t> held;  // in the cache, while the generator is not asked
-  private:
-    Session& session_;
-};
-
 Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind, Program& program,
                  Tokenizer& tokenizer, Generator& generator)
     : choice_(choice),
@@ -64,7 +40,6 @@ Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind, P
       generator_(generator),
       file_(choice.file, choice.make && kind && !choice.fork),
       name_(choice.name),
-      store_(std::make_unique<Blocks>(*this)),
       committed_(std::chrono::steady_clock::now()) {
     const ProgramIdentity identity = program.identity();
     find(kind, identity);
@@ -73,11 +48,9 @@ Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind, P
     const std::string origin = identity.weights + identity.forward + identity.kv + identity.kernels;
     blocks_.emplace(file_, hash128(origin.data(), origin.size()), choice_.notice);
     if (id_) blocks_->attach(*id_);
-    generator_.set_store(store_.get());
 }
 
 Session::~Session() {
-    generator_.set_store(nullptr);
     file_.roll_back();
 }
 
@@ -157,14 +130,39 @@ bool Session::start(std::vector<int32_t> tokens) {
     written_options_ = false;
     // What is asked is safe before anything is computed.
     commit();
-    store_->prefilling = true;
-    const bool whole = generator_.prefill(tokens);
-    store_->prefilling = false;
-    if (!whole) {
+    generator_.begin(tokens, true);
+    return read_on();
+}
+
+// What is not known of the text, pass by pass. False if interrupted.
+bool Session::read_on() {
+    generator_.with_sequence([&](Scheduler& scheduler, Sequence& sequence) {
+        if (!sequence.place()) return;
+        const size_t held = sequence.held();
+        scheduler.restored(generator_.id(), 0);  // until it is known what the cache holds
+        scheduler.restored(generator_.id(), blocks_->restore(program_.cache(), *sequence.place(),
+                                                             sequence.tokens(), held));
+    });
+    while (!generator_.is_ready()) {
+        const bool whole = generator_.pass();
+        note_pass(true);
+        if (whole) continue;
         commit();
         lock_.reset();
+        return false;
     }
-    return whole;
+    return true;
+}
+
+// Before the next pass, which may overwrite what is to be kept; within a long prompt, where nothing
+// but blocks has come, it is time to commit now and then.
+void Session::note_pass(bool reading) {
+    generator_.with_sequence([&](Scheduler&, Sequence& sequence) {
+        if (sequence.place())
+            blocks_->passed(program_.cache(), *sequence.place(),
+                            std::span(sequence.tokens()).first(sequence.held()));
+    });
+    if (reading && std::chrono::steady_clock::now() - committed_ >= kCommitAfter) commit();
 }
 
 bool Session::resume() {
@@ -190,16 +188,10 @@ bool Session::resume() {
     if (state_.tokens.empty() || state_.tokens.size() > most)
         refuse(fmt::format("it is of {}, the context of {}", counted(state_.tokens.size(), "token"),
                            generator_.context()));
-    store_->prefilling = true;
-    const auto text = generator_.resume(state_);
-    store_->prefilling = false;
-    if (text) {
-        messages_.back().content = *text;
-    } else {
-        commit();
-        lock_.reset();
-    }
-    return text.has_value();
+    const std::string text = generator_.resume(state_, true);
+    if (!read_on()) return false;
+    messages_.back().content = text;
+    return true;
 }
 
 std::string Session::answer() const {
@@ -211,6 +203,11 @@ std::string Session::prompt() const {
 }
 
 std::optional<Picked> Session::next() {
+    while (!generator_.is_ready()) {
+        const bool whole = generator_.pass();
+        note_pass(false);
+        if (!whole) break;
+    }
     auto picked = generator_.next();
     if (!picked) return picked;
     messages_.back().content += picked->text;
@@ -264,8 +261,13 @@ void Session::commit() {
     }
     write_messages();
     write_answer();
-    const auto& held = store_->prefilling ? store_->held : std::span(generator_.held());
-    blocks_->keep(program_, held, state_.tokens);
+    if (generator_.has_text())
+        generator_.with_sequence([&](Scheduler&, Sequence& sequence) {
+            blocks_->keep(program_.cache(), sequence.place().value_or(0),
+                          std::span(sequence.tokens()).first(sequence.held()), state_.tokens);
+        });
+    else
+        blocks_->keep(program_.cache(), 0, {}, state_.tokens);
     file_.commit();
     picked_ = 0;
     committed_ = std::chrono::steady_clock::now();

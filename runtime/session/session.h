@@ -24,7 +24,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,10 +50,11 @@ struct SessionChoice {
     std::function<void(const std::string&)> notice = [](const std::string&) {};
 };
 
-/// A session, and the generator that goes on with it; generator, program and tokenizer belong to
-/// one model and outlive it. Each commit holds messages, tokens, the state of the answer and keys
-/// and values of one moment. After an Error the object is of no more use, but the file is: it holds
-/// what was committed last. Not thread-safe.
+/// A session, and the generator that goes on with it, which makes no passes but when asked here
+/// (CallerOptions::ahead 0); generator, program and tokenizer belong to one model and outlive it.
+/// Each commit holds messages, tokens, the state of the answer and keys and values of one moment.
+/// After an Error the object is of no more use, but the file is: it holds what was committed last.
+/// Not thread-safe.
 ///
 /// From say() or resume() to the end of the answer no other Session can have the same one, of
 /// whatever process: say() and resume() fail then, having changed nothing.
@@ -97,8 +97,6 @@ class Session {
     std::string finish();
 
   private:
-    class Blocks;
-
     // session_rows.cpp
     void find(std::optional<SessionKind> kind, const ProgramIdentity& identity);
     void create();
@@ -113,6 +111,8 @@ class Session {
     void require_revision();
     [[noreturn]] void refuse_other() const;
     bool start(std::vector<int32_t> tokens);
+    bool read_on();
+    void note_pass(bool reading);
     void end_last();
     void leave_out_stop();
     bool commit_due() const;
@@ -129,14 +129,13 @@ class Session {
     std::optional<ByteLock> lock_;  // while an answer is being made
     SessionKind kind_ = SessionKind::chat;
     std::optional<BlockStore> blocks_;
-    std::unique_ptr<Blocks> store_;
 
     std::vector<ChatMessage> messages_;
     bool asked_ = false;       // there is an answer, perhaps empty: the last message
     bool unfinished_ = false;  // it can be resumed
     std::string ending_;       // else: why it ended
     GenerateOptions options_;  // that it was begun with
-    Generator::State state_;
+    AnswerState state_;
 
     // What of it the file has.
     std::vector<int32_t> written_tokens_;

@@ -328,6 +328,25 @@ void KvCache::truncate(int64_t sequence, int64_t length) {
     for (Stored& layer : found->second) layer.length = std::min(layer.length, length);
 }
 
+void KvCache::copy(int64_t from, int64_t to, int64_t length) {
+    if (from == to || !sequences_.contains(from) || rewind(from, length) != length)
+        fail("sequence {} cannot be copied to {} from its position {}", from, to, length);
+    make_room(to);
+    for (int64_t layer = 0; layer < static_cast<int64_t>(layers_.size()); ++layer) {
+        const KvLayer& shape = layers_[static_cast<size_t>(layer)];
+        const auto bytes = static_cast<size_t>(kv_head_layout(config_.type, shape.width).bytes);
+        for (int64_t position = first_held(from, layer); position < length; position += kKvBlock)
+            for (int64_t head = 0; head < shape.heads; ++head)
+                std::memcpy(head_data(to, layer, position, head),
+                            head_data(from, layer, position, head), bytes);
+        // What a ring has overwritten there is not here either.
+        Stored& target = stored(to, layer);
+        target.length = length;
+        target.end = stored(from, layer).end;
+        target.written = ++writes_;
+    }
+}
+
 int64_t KvCache::rewind(int64_t sequence, int64_t position) const {
     for (int64_t layer = 0; layer < static_cast<int64_t>(layers_.size()); ++layer) {
         const int64_t window = layers_[static_cast<size_t>(layer)].window;

@@ -106,6 +106,10 @@ class KvCache {
     /// layer's window no longer reaches back far enough.
     int64_t rewind(int64_t sequence, int64_t position) const;
 
+    /// Makes sequence `to` hold what `from` holds of its first `length` positions, from which a
+    /// pass may then start there as in `from`: fails unless rewind(from, length) is `length`.
+    void copy(int64_t from, int64_t to, int64_t length);
+
     /// Bytes of one block of a layer, all heads.
     int64_t block_bytes(int64_t layer) const;
 

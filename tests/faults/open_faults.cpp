@@ -33,15 +33,14 @@ class Open : public Scenario {
         const ModelDb db(db_);
         Program program(plan_, db, how_);
         Tokenizer tokenizer(db);
-        Generator generator(program, tokenizer, tiny_options(4), [] { return false; });
+        SharedScheduler scheduler(program, end_tokens(program, tokenizer));
+        Generator generator(scheduler, &tokenizer, tiny_options(4), {.ahead = 0});
         const std::vector<ChatMessage> messages{{"user", "ab"}};
         const std::vector<int32_t> tokens = tokenizer.encode("abc", true);
         static_cast<void>(program.chat().render(messages));
         static_cast<void>(program.chat().stop_pieces());
         generator.prefill(tokens);
-        while (generator.next()) {
-        }
-        answer_ = generator.answer();
+        while (const auto picked = generator.next()) answer_.push_back(picked->token);
     }
     void check(bool failed) override {
         require(failed || answer_ == expected_, "other tokens than without a fault");

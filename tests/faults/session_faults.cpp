@@ -34,7 +34,7 @@ class Keep : public Scenario {
         fs::remove(file_.string() + "-journal");
         fs::remove(file_);
         if (!before_.empty()) put(file_, before_);
-        model_->generator.forget();
+        model_->forget();
     }
     void run() override { go_on(); }
     // SQLite takes back what a journal holds when the file is opened next.
@@ -43,7 +43,7 @@ class Keep : public Scenario {
         if (!failed) require(stored_answer() == expected_, "another answer than without a fault");
     }
     void run_again() override {
-        model_->generator.forget();
+        model_->forget();
         go_on();
         check(false);
     }
@@ -51,12 +51,12 @@ class Keep : public Scenario {
   private:
     /// Says the next prompt, or goes on with the answer to it, to the end.
     void go_on() {
-        model_->generator.set_options(tiny_options(kAnswer));
+        model_->generator->set_options(tiny_options(kAnswer));
         SessionChoice choice;
         choice.file = file_;
         choice.commit_every = 4;
         Session session(choice, SessionKind::text, model_->program, model_->tokenizer,
-                        model_->generator);
+                        *model_->generator);
         const size_t known = session.messages().size();
         require(known >= said_, "what had been said is lost");
         if (known == said_)

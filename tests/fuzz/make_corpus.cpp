@@ -97,12 +97,12 @@ void make_sessions() {
         const Folder folder;
         faults::write_tiny_files(folder / "", false);
         faults::OpenTinyModel model(folder / "");
-        model.generator.set_options(faults::tiny_options(kind == SessionKind::text ? 36 : 8));
+        model.generator->set_options(faults::tiny_options(kind == SessionKind::text ? 36 : 8));
         SessionChoice choice;
         choice.file = folder / "session.db";
         choice.commit_every = 4;
         {
-            Session session(choice, kind, model.program, model.tokenizer, model.generator);
+            Session session(choice, kind, model.program, model.tokenizer, *model.generator);
             session.say("abcabc fgh abcdefgh");
             for (int i = 0; i < 20; ++i)
                 if (!session.next()) break;

@@ -46,20 +46,20 @@ bool use(const std::filesystem::path& file) {
     SessionKind kind = SessionKind::text;
     all &= fuzz::answers([&] {
         Session session(choice, std::nullopt, model().program, model().tokenizer,
-                        model().generator);
+                        *model().generator);
         kind = session.kind();
         if (session.unfinished() && session.resume()) generate(session);
         session.answer();
     });
     all &= fuzz::answers([&] {
-        model().generator.set_options(faults::tiny_options(3));
-        Session session(choice, kind, model().program, model().tokenizer, model().generator);
+        model().generator->set_options(faults::tiny_options(3));
+        Session session(choice, kind, model().program, model().tokenizer, *model().generator);
         if (session.say("abc d")) generate(session);
     });
     all &= fuzz::answers([&] {
         choice.fork = "copy";
         const Session session(choice, std::nullopt, model().program, model().tokenizer,
-                              model().generator);
+                              *model().generator);
         static_cast<void>(session.messages().size());
     });
     return all;
@@ -127,7 +127,7 @@ const std::vector<std::string> kValues{"NULL",
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto file = folder().write("session.db", fuzz::text_of(data, size));
     std::filesystem::remove(folder() / "session.db-journal");
-    model().generator.forget();
+    model().forget();
     if (use(file)) ++fuzz::accepted;
     return 0;
 }

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: MIT
+// Sequences of a scheduler, each against itself alone.
+#include "runtime/generate/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "common/error.h"
+#include "runtime/generate/batch.h"
+#include "runtime/generate/generator.h"
+#include "runtime/generate/score.h"
+#include "sqlite/callbacks.h"
+#include "tests/unit/generate/tiny_text_model.h"
+
+namespace llmsql {
+namespace {
+
+using testing::Answer;
+using testing::answer_alone;
+using testing::CacheKind;
+using testing::kChunk;
+using testing::kContext;
+using testing::TextModel;
+
+constexpr CacheKind kKinds[] = {CacheKind::window_of_5, CacheKind::window_of_40, CacheKind::whole};
+
+std::vector<int32_t> some_tokens(size_t count, int32_t first = 7) {
+    std::vector<int32_t> tokens;
+    for (size_t i = 0; i < count; ++i)
+        tokens.push_back(static_cast<int32_t>((i * 29 + static_cast<size_t>(first)) % 47));
+    return tokens;
+}
+
+GenerateOptions greedy(int64_t predict) {
+    GenerateOptions options;
+    options.predict = predict;
+    options.sampler.temperature = 0;
+    options.seed = 1;
+    options.ignore_end = true;
+    return options;
+}
+
+Request asking(std::vector<int32_t> tokens, const GenerateOptions& options) {
+    Request request;
+    request.tokens = std::move(tokens);
+    request.options = options;
+    return request;
+}
+
+// A scheduler and what it has told of each sequence.
+struct Told {
+    TextModel& model;
+    Scheduler scheduler;
+    std::map<SequenceId, Answer> answers;
+    std::map<SequenceId, std::string> errors;
+    std::set<SequenceId> ended;
+
+    explicit Told(TextModel& model)
+        : model(model), scheduler(*model.program, end_tokens(*model.program, *model.tokenizer)) {}
+
+    SequenceId arrive(Request request) {
+        return scheduler.arrive(model.tokenizer.get(), std::move(request));
+    }
+    void step() {
+        std::vector<Event> events;
+        scheduler.step(model.tokenizer.get(), events);
+        for (const Event& event : events) {
+            Answer& answer = answers[event.id];
+            answer.text += event.text;
+            EXPECT_FALSE(ended.contains(event.id));
+            if (event.kind == Event::Kind::picked) answer.tokens.push_back(event.picked.token);
+            if (event.kind == Event::Kind::passed) continue;
+            if (event.kind == Event::Kind::failed) {
+                try {
+                    std::rethrow_exception(event.error);
+                } catch (const std::exception& error) {
+                    errors[event.id] = error.what();
+                }
+            }
+            if (event.kind == Event::Kind::picked) continue;
+            ended.insert(event.id);
+            answer.ending = scheduler.at(event.id).ending();
+            answer.tokens = scheduler.at(event.id).answer();
+        }
+    }
+    void finish() {
+        while (scheduler.is_busy()) step();
+    }
+};
+
+// Arrives, cancels and forks at random, and has each sequence answer as it would alone.
+void expect_as_alone(CacheKind kind, uint32_t seed, int operations) {
+    TextModel model(kind, 4, 2), other(kind, 1);
+    Told told(model);
+    struct Asked {
+        std::vector<int32_t> tokens;
+        GenerateOptions options;
+        bool cancelled = false;
+    };
+    std::map<SequenceId, Asked> asked;
+    std::mt19937 random(seed);
+    const auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
+    const auto some_options = [&] {
+        GenerateOptions options = greedy(static_cast<int64_t>(below(18)));
+        options.sampler.temperature = below(2) ? 0.9 : 0;
+        options.sampler.top_k = 10;
+        options.seed = static_cast<int64_t>(below(1000));
+        options.ignore_end = below(2) == 0;
+        if (below(3) == 0) options.stops = {std::string(1, static_cast<char>('A' + below(20)))};
+        if (below(3) == 0) options.batch = static_cast<int>(1 + below(kChunk));
+        if (below(3) == 0) options.context = static_cast<int>(60 + below(kContext - 60));
+        if (below(4) == 0) options.keep = static_cast<int64_t>(below(20)) - 1;
+        return options;
+    };
+    const auto remember = [&](SequenceId id, Asked what) { asked.emplace(id, std::move(what)); };
+    const auto some_sequence = [&] {
+        auto at = asked.begin();
+        std::advance(at, below(asked.size()));
+        return at->first;
+    };
+    std::set<SequenceId> there;
+    for (int i = 0; i < operations; ++i) {
+        switch (below(8)) {
+            case 0: {
+                // Beginnings in common, of all lengths.
+                Asked what{some_tokens(1 + below(55), static_cast<int32_t>(below(3))),
+                           some_options()};
+                const SequenceId id = told.arrive(asking(what.tokens, what.options));
+                remember(id, std::move(what));
+                there.insert(id);
+                break;
+            }
+            case 1:
+                if (!asked.empty() && below(3) == 0) {
+                    const SequenceId id = some_sequence();
+                    asked.at(id).cancelled |= !told.ended.contains(id);
+                    told.scheduler.remove(id);
+                    there.erase(id);
+                }
+                break;
+            case 2:
+                if (!asked.empty() && below(2) == 0) {
+                    const SequenceId of = some_sequence();
+                    if (!there.contains(of)) break;
+                    Asked what{told.scheduler.at(of).tokens(), some_options()};
+                    if (what.tokens.size() > 60) break;
+                    const SequenceId id =
+                        told.scheduler.fork(model.tokenizer.get(), of, what.options);
+                    remember(id, std::move(what));
+                    there.insert(id);
+                }
+                break;
+            default:
+                told.step();
+                // Those that have ended make room now and then.
+                for (const SequenceId id : std::set<SequenceId>(there))
+                    if (told.ended.contains(id) && below(2)) {
+                        told.scheduler.remove(id);
+                        there.erase(id);
+                    }
+        }
+    }
+    while (!there.empty()) {
+        told.finish();
+        for (const SequenceId id : std::set<SequenceId>(there))
+            if (told.ended.contains(id)) {
+                told.scheduler.remove(id);
+                there.erase(id);
+            }
+    }
+    EXPECT_TRUE(told.errors.empty());
+    int whole = 0, cut = 0;
+    for (const auto& [id, what] : asked) {
+        SCOPED_TRACE(fmt::format("sequence {} of {}", id, seed));
+        const Answer expected = answer_alone(other, what.tokens, what.options);
+        Answer got = told.answers[id];
+        if (!what.cancelled) {
+            ++whole;
+            ASSERT_EQ(got.tokens, expected.tokens);
+            ASSERT_EQ(got.text, expected.text);
+            ASSERT_EQ(got.ending, expected.ending);
+        } else {
+            ++cut;
+            ASSERT_LE(got.tokens.size(), expected.tokens.size());
+            ASSERT_TRUE(std::equal(got.tokens.begin(), got.tokens.end(), expected.tokens.begin()));
+        }
+    }
+    EXPECT_GT(whole, operations / 20);
+    EXPECT_GT(cut, 0);
+}
+
+TEST(Scheduler, WhateverRunsBesideItEachSequenceIsAsItIsAlone) {
+    uint32_t seed = 0;
+    for (const CacheKind kind : kKinds)
+        for (int i = 0; i < 2; ++i) expect_as_alone(kind, ++seed, 334);
+}
+
+TEST(Scheduler, ABeginningIsReadOnceHoweverManyHaveIt) {
+    for (const CacheKind kind : {CacheKind::whole, CacheKind::window_of_40}) {
+        TextModel model(kind, 4), other(kind, 1);
+        Told told(model);
+        std::vector<std::vector<int32_t>> prompts;
+        for (int32_t i = 0; i < 4; ++i) {
+            prompts.push_back(some_tokens(80));
+            prompts.back().push_back(i);
+        }
+        std::vector<SequenceId> ids;
+        for (const auto& prompt : prompts) ids.push_back(told.arrive(asking(prompt, greedy(3))));
+        told.finish();
+        for (size_t i = 0; i < ids.size(); ++i)
+            EXPECT_EQ(told.answers[ids[i]], answer_alone(other, prompts[i], greedy(3)));
+        EXPECT_LT(told.scheduler.carried().rows, 80U + 4 * (1 + 3 + 32));
+        // One that comes later, when all have gone on.
+        told.scheduler.remove(ids[0]);
+        const SequenceId late = told.arrive(asking(some_tokens(70), greedy(2)));
+        told.finish();
+        EXPECT_EQ(told.answers[late], answer_alone(other, some_tokens(70), greedy(2)));
+    }
+}
+
+TEST(Scheduler, ALongPromptDoesNotStopRunningAnswers) {
+    TextModel model(CacheKind::whole, 3);
+    Told told(model);
+    const SequenceId running = told.arrive(asking(some_tokens(4), greedy(40)));
+    told.step();
+    const SequenceId prompt = told.arrive(asking(some_tokens(90, 3), greedy(2)));
+    const SequenceId brief = told.arrive(asking(some_tokens(5, 9), greedy(2)));
+    for (size_t i = 2; !told.ended.contains(prompt); ++i) {
+        told.step();
+        ASSERT_EQ(told.answers[running].tokens.size(), i);  // one a pass
+        if (i == 3) {
+            EXPECT_FALSE(told.answers[brief].tokens.empty());  // it does not wait either
+        }
+    }
+}
+
+TEST(Scheduler, MoreThanThereArePlacesWaitAndOneThatRestsGetsNoRows) {
+    TextModel model(CacheKind::whole, 2), other(CacheKind::whole, 1);
+    Told told(model);
+    std::vector<SequenceId> ids;
+    for (int32_t i = 0; i < 3; ++i)
+        ids.push_back(told.arrive(asking(some_tokens(20, i), greedy(4))));
+    EXPECT_FALSE(told.scheduler.at(ids[2]).place());
+    told.scheduler.rest(ids[0], true);
+    told.finish();
+    EXPECT_EQ(told.answers.count(ids[0]), 0U);
+    EXPECT_TRUE(told.ended.contains(ids[1]));
+    EXPECT_FALSE(told.scheduler.at(ids[2]).place());
+    told.scheduler.remove(ids[1]);
+    told.finish();
+    told.scheduler.rest(ids[0], false);
+    told.finish();
+    for (int32_t i = 0; i < 3; ++i)
+        EXPECT_EQ(told.answers[ids[static_cast<size_t>(i)]],
+                  answer_alone(other, some_tokens(20, i), greedy(4)));
+}
+
+TEST(Scheduler, WhatEndsOneSequenceEndsNoOther) {
+    TextModel model(CacheKind::whole, 3), other(CacheKind::whole, 1);
+    Told told(model);
+    const SequenceId good = told.arrive(asking(some_tokens(20), greedy(8)));
+    Request bad = asking(some_tokens(30, 5), greedy(8));
+    bad.answered = false;
+    bad.rows = Request::Rows{.from = 20, .take = [](size_t position, std::span<const float>) {
+                                 if (position == 25) fail("enough");
+                             }};
+    const SequenceId failing = told.arrive(bad);
+    // No token of the model: the pass that it is in fails, and is made again for each alone.
+    const SequenceId foreign = told.arrive(asking({1, 2, 4000}, greedy(8)));
+    told.finish();
+    EXPECT_EQ(told.errors.size(), 2U);
+    EXPECT_EQ(told.errors[failing], "enough");
+    EXPECT_NE(told.errors[foreign].find("4000"), std::string::npos) << told.errors[foreign];
+    EXPECT_EQ(told.answers[good], answer_alone(other, some_tokens(20), greedy(8)));
+}
+
+TEST(Scheduler, APassThatIsInterruptedIsMadeAgain) {
+    for (const CacheKind kind : kKinds) {
+        TextModel model(kind, 2), other(kind, 1);
+        Told told(model);
+        const SequenceId a = told.arrive(asking(some_tokens(50), greedy(6)));
+        const SequenceId b = told.arrive(asking(some_tokens(9, 3), greedy(6)));
+        int asked = 0, thrown = 0;
+        while (told.scheduler.is_busy()) {
+            // At another statement each time; it is asked every 20 ms at most.
+            model.program->on_interrupt([&] { return ++asked % 3 == 0; });
+            std::this_thread::sleep_for(std::chrono::milliseconds(21));
+            try {
+                told.step();
+            } catch (const Interrupted&) {
+                ++thrown;
+            }
+            model.program->on_interrupt(nullptr);
+            told.step();
+        }
+        EXPECT_GT(thrown, 0);
+        EXPECT_EQ(told.answers[a], answer_alone(other, some_tokens(50), greedy(6)));
+        EXPECT_EQ(told.answers[b], answer_alone(other, some_tokens(9, 3), greedy(6)));
+    }
+}
+
+TEST(Scheduler, GivesTheLogitsOfRowsThatAreReadOnceEach) {
+    TextModel model(CacheKind::window_of_5, 2), other(CacheKind::window_of_5, 1);
+    const auto tokens = some_tokens(40);
+    SharedScheduler shared(*model.program, {});
+    std::vector<size_t> positions;
+    double sum = 0;
+    ASSERT_TRUE(read_rows(shared, nullptr, tokens, 10, {}, {},
+                          [&](size_t position, std::span<const float> row) {
+                              positions.push_back(position);
+                              EXPECT_EQ(row.size(), 50U);
+                              if (position + 1 < tokens.size())
+                                  sum += log_probability(row, tokens[position + 1]);
+                          }));
+    ASSERT_EQ(positions.size(), 30U);
+    for (size_t i = 0; i < positions.size(); ++i) EXPECT_EQ(positions[i], i + 10);
+    // Read already: the rows come all the same.
+    EXPECT_EQ(log_probability_of(shared, nullptr, tokens, 11, {}, {}), sum);
+    double expected = 0;
+    for (size_t at = 0; at < tokens.size() - 1; ++at) {
+        other.program->forward(std::span(tokens).subspan(at, 1), static_cast<int>(at));
+        if (at >= 10)
+            expected += log_probability(other.program->logits(0, 1).row(0), tokens[at + 1]);
+    }
+    EXPECT_EQ(sum, expected);
+}
+
+TEST(Caller, ThreadsThatCallAtOnceShareThePasses) {
+    constexpr int kThreads = 4, kEach = 6;
+    TextModel model(CacheKind::whole, kThreads, 2), other(CacheKind::whole, 1);
+    SharedScheduler shared(*model.program, end_tokens(*model.program, *model.tokenizer));
+    std::vector<std::vector<std::string>> got(kThreads);
+    std::vector<std::unique_ptr<ModelDb>> dbs;
+    std::vector<std::unique_ptr<Tokenizer>> tokenizers;
+    for (int t = 0; t < kThreads; ++t) {
+        dbs.push_back(std::make_unique<ModelDb>(model.folder / "tiny.db"));
+        tokenizers.push_back(std::make_unique<Tokenizer>(*dbs.back()));
+    }
+    const auto prompt = [](int t, int i) {
+        return some_tokens(static_cast<size_t>(5 + 7 * i), static_cast<int32_t>(t));
+    };
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t)
+        threads.emplace_back([&, t] {
+            for (int i = 0; i < kEach; ++i) {
+                CallerOptions how;
+                if (t == 1) how.ahead = 0;
+                if (t == 2) how.ahead = 3;
+                const GenerateOptions options = greedy(20 + t);
+                Generator generator(shared, tokenizers[static_cast<size_t>(t)].get(), options, how);
+                generator.begin(prompt(t, i));
+                std::string text;
+                if (t == 0) {
+                    text = generator.rest();
+                } else {
+                    while (const auto picked = generator.next()) text += picked->text;
+                    text += generator.finish();
+                }
+                got[static_cast<size_t>(t)].push_back(text);
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    for (int t = 0; t < kThreads; ++t)
+        for (int i = 0; i < kEach; ++i)
+            EXPECT_EQ(got[static_cast<size_t>(t)][static_cast<size_t>(i)],
+                      answer_alone(other, prompt(t, i), greedy(20 + t)).text);
+    Caller caller(shared, nullptr, {});
+    const Scheduler::Carried carried =
+        caller.with_scheduler([](Scheduler& scheduler) { return scheduler.carried(); });
+    EXPECT_GT(carried.rows, carried.passes);
+}
+
+TEST(Caller, OneThatIsInterruptedOrGoesLeavesTheOthersAlone) {
+    TextModel model(CacheKind::whole, 3, 2), other(CacheKind::whole, 1);
+    SharedScheduler shared(*model.program, end_tokens(*model.program, *model.tokenizer));
+    ModelDb db(model.folder / "tiny.db");
+    const Tokenizer tokenizer(db);
+    std::string got;
+    std::thread steady([&] {
+        for (int i = 0; i < 10; ++i) {
+            Generator generator(shared, &tokenizer, greedy(30), {});
+            generator.begin(some_tokens(30));
+            got = generator.rest();
+        }
+    });
+    for (int i = 0; i < 20; ++i) {
+        int asked = 0;
+        CallerOptions how{.interrupted = [&] { return ++asked > 4; }, .within_passes = true};
+        Generator generator(shared, model.tokenizer.get(), greedy(60), how);
+        generator.begin(some_tokens(20, 3));
+        try {
+            while (generator.next()) {
+            }
+            // Or the other's passes had made all of it by then.
+            EXPECT_TRUE(generator.ending() == Ending::interrupted ||
+                        generator.ending() == Ending::limit);
+        } catch (const Interrupted&) {
+        }
+    }
+    steady.join();
+    EXPECT_EQ(got, answer_alone(other, some_tokens(30), greedy(30)).text);
+}
+
+TEST(Batch, AnswersInOrderAndFillsWhatEnds) {
+    TextModel model(CacheKind::whole, 4), other(CacheKind::whole, 1);
+    SharedScheduler shared(*model.program, end_tokens(*model.program, *model.tokenizer));
+    GenerateOptions options = greedy(10);
+    options.ignore_end = false;
+    size_t given = 0;
+    const auto prompt = [](size_t i) {
+        return some_tokens(1 + i * 5 % 40, static_cast<int32_t>(i));
+    };
+    Batch batch(shared, model.tokenizer.get(), options, 8,
+                [&]() -> std::optional<std::vector<int32_t>> {
+                    if (given == 25) return std::nullopt;
+                    return prompt(given++);
+                },
+                {});
+    size_t count = 0;
+    while (const auto answer = batch.next()) {
+        const Answer expected = answer_alone(other, prompt(count), options);
+        EXPECT_EQ(answer->text, expected.text) << count;
+        EXPECT_EQ(answer->ending, expected.ending) << count;
+        EXPECT_EQ(answer->tokens, static_cast<int64_t>(expected.tokens.size())) << count;
+        ++count;
+    }
+    EXPECT_EQ(count, 25U);
+    EXPECT_TRUE(batch.at_end());
+}
+
+TEST(Generator, AnAnswerGoesOnFromItsStateAsIfItHadNotStopped) {
+    TextModel model(CacheKind::whole, 1), other(CacheKind::whole, 1);
+    for (const int64_t keep : {-2, 10}) {
+        GenerateOptions options = greedy(90);
+        options.sampler.temperature = 0.9;
+        if (keep >= 0) options.keep = keep;
+        const Answer whole = answer_alone(other, some_tokens(30), options);
+        for (const size_t at : {1U, 5U, 69U, 70U, 71U, 72U}) {
+            SharedScheduler shared(*model.program, end_tokens(*model.program, *model.tokenizer));
+            AnswerState state;
+            {
+                Generator first(shared, model.tokenizer.get(), options, {.ahead = 0});
+                first.begin(some_tokens(30));
+                for (size_t i = 0; i < at; ++i) first.next();
+                state = first.state();
+            }
+            Generator second(shared, model.tokenizer.get(), options, {.ahead = 0});
+            std::string text = second.resume(state);
+            text += second.rest();
+            EXPECT_EQ(text, whole.text) << at;
+        }
+    }
+}
+
+}  // namespace
+}  // namespace llmsql
