@@ -83,8 +83,8 @@ constexpr size_t mapped_bytes(int workers) {
 
 /// Bytes that reading past the page cache takes at least: a ring of slots, two for each worker (who
 /// may scan two matrices in turn) and one for each thread that fills them, to be ahead (with fewer,
-/// reading through the page cache is faster); each for a tile and what the pages that it lies on
-/// have beside it; and the threads.
+/// reading through the page cache is faster); each for a tile and what else is on the pages
+/// that it lies on; and the threads.
 inline constexpr size_t kAroundTile = 16 << 10;
 inline constexpr size_t kReadingThreads = 4;
 inline constexpr size_t kReadingThread = 64 << 10;

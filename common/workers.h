@@ -1,5 +1,21 @@
 // SPDX-License-Identifier: MIT
 // Workers: the threads that compute a pass, made once.
+//
+// HOW IT WORKS. Jobs are numbered, and done one after the other; a job's items are shared out by
+// one number, the claim: which job is being done, and its next item. Whoever raises it by one has
+// that item; whoever does a job's last item moves the claim on to the next job. The owner adds jobs
+// ahead of the one being done, and when it is far ahead it works too. With two workers, and jobs of
+// 3 and 2 items:
+//
+//     owner (worker 0)            worker 1             claim
+//     add(3)                      waits                job 0, item 0
+//     add(2)                      item 0 of job 0      job 0, item 1
+//     finish(): item 1 of job 0   item 2 of job 0      job 0, item 3: none is left
+//     waits                       done, the last one   job 1, item 0
+//     item 0 of job 1             item 1 of job 1      job 1, item 2
+//
+// A thread that finds nothing to take looks on for some tens of microseconds, then sleeps until the
+// claim moves on or a job is added.
 #pragma once
 
 #include <csignal>

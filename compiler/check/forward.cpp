@@ -57,7 +57,7 @@ class ForwardChecker {
         }
         if (shape.size() == 2 && shape[0] == count) return shape;
         errors_.error(forward.result_type.at,
-                      fmt::format("forward returns a row a token: f32[{}, width], not f32{}",
+                      fmt::format("forward returns one row per token: f32[{}, width], not f32{}",
                                   forward.count.text, shape_text(shape)));
         return std::nullopt;
     }
