@@ -62,7 +62,7 @@ size_t Caller::room() const {
     return own + (places > reserved ? places - reserved : 0);
 }
 
-// Those that make one pass after the other let in whoever waits here.
+// Callers that make one pass after the other let in whoever waits here.
 void Caller::wait_for_pass(std::unique_lock<std::mutex>& lock) {
     if (!shared_.making_) return;
     ++shared_.entering_;

@@ -69,7 +69,7 @@ class Caller {
     Caller(SharedScheduler& shared, const Tokenizer* tokenizer, CallerOptions options);
     Caller(const Caller&) = delete;
     Caller& operator=(const Caller&) = delete;
-    /// Its sequences are removed.
+    /// Removes its sequences.
     ~Caller();
 
     /// How many sequences more could arrive and get places: one at least where it has none.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// GenerateOptions: how a text is to be gone on with. Names and meanings are llama.cpp's.
+// GenerateOptions: how a text is to be continued. Names and meanings are llama.cpp's.
 #pragma once
 
 #include <cstdint>

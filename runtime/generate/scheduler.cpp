@@ -173,7 +173,7 @@ std::vector<Scheduler::Part> Scheduler::plan_pass() const {
     room = std::max(room, prompts.size());
     for (size_t i = 0; i < prompts.size(); ++i) {
         Part& part = prompts[i];
-        // The same for each, and what the shorter ones leave for the longer.
+        // Each gets as much, and what the shorter ones leave goes to the longer.
         const size_t share = room / (prompts.size() - i);
         part.count = std::min({part.count, share, part.sequence->batch_});
         room -= part.count;

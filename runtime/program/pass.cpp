@@ -48,7 +48,7 @@ void Pass::turn(Steps steps) {
     try {
         steps();
     } catch (...) {
-        state_.window.reset();
+        state_.shown.reset();
         workers().finish();  // if an earlier statement's value failed, that is the reason
         throw;
     }
@@ -104,15 +104,15 @@ void Pass::run_for(const Prepared& prepared, std::span<const Run> runs) {
         bind({all_tokens_, 0, 0});
         return this->run(prepared);
     }
-    RowWindow window{.of = static_cast<int64_t>(all_tokens_.size())};
+    SequenceRows shown{.of = static_cast<int64_t>(all_tokens_.size())};
     for (const Run& run : runs) {
-        window.rows = static_cast<int64_t>(run.tokens.size());
-        state_.window = window;
+        shown.rows = static_cast<int64_t>(run.tokens.size());
+        state_.shown = shown;
         bind(run);
         this->run(prepared);
-        window.first += window.rows;
+        shown.first += shown.rows;
     }
-    state_.window.reset();
+    state_.shown.reset();
 }
 
 void Pass::forward(std::span<const Run> runs) {

@@ -5,7 +5,7 @@
 // deferred values, `slot` and `kv` take them and give the computing to a queue of jobs, which is
 // drained at the end of the pass. A pass may be of several sequences. Statements that mention
 // neither :position nor :sequence are stepped once over all rows; the others once for each
-// sequence, a window showing its rows alone. For example, with runs of 3 and 1 tokens:
+// sequence, whose rows alone it is shown. For example, with runs of 3 and 1 tokens:
 //
 //   INSERT INTO slot … llm_embed(w.data, :tokens) …         once, 4 rows
 //   INSERT INTO slot … llm_rope(x.data, :position, …) …     twice, rows 0 to 2, then row 3

@@ -29,7 +29,7 @@ struct Budget {
 };
 
 /// The rows of a pass that the tables show while a statement runs for one sequence of several.
-struct RowWindow {
+struct SequenceRows {
     int64_t first = 0, rows = 0;  // of the pass's tokens
     int64_t of = 0;               // the pass's tokens
     bool last() const { return first + rows == of; }
@@ -89,7 +89,7 @@ struct PlanState {
     Current<ResidencyPlan> residency;     // made by llm_residency
     Current<Arena> arena;                 // made by llm_tensor
     Current<KvCache> cache;               // made by llm_kv
-    std::optional<RowWindow> window;      // absent: all rows
+    std::optional<SequenceRows> shown;    // absent: all rows
     uint64_t writes = 0;                  // rows that `slot` and `kv` have taken
     std::optional<uint64_t> most_writes;  // once the statement that runs has stored its share
     bool declaring = false;               // a virtual table is telling SQLite its columns

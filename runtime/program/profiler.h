@@ -48,7 +48,7 @@ class Profiler {
         double sql = 0;
     };
     size_t workers_;
-    std::vector<ItemTime> items_;  // a statement's are beside each other, one a worker
+    std::vector<ItemTime> items_;  // a statement's are beside each other, one per worker
     std::vector<Stepped> stepped_;
 };
 

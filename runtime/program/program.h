@@ -46,7 +46,7 @@ struct ProgramOptions {
     std::function<void()> progress = nullptr;
 };
 
-/// What keys and values are a function of, beside the tokens: the budget, the chunk, the context,
+/// What keys and values are a function of, besides the tokens: the budget, the chunk, the context,
 /// threads and the way of reading are not among it.
 struct ProgramIdentity {
     std::string model;    // its name, for people

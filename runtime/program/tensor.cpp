@@ -20,14 +20,15 @@ struct Rows {
     int64_t first = 0, count = 0;
 };
 
-// The rows of a tensor, which holds `held`, that the plan's window shows: all without one.
+// The rows of a tensor, which holds `held`, that a statement for one sequence is shown: all without
+// one.
 Rows rows_of(const PlanState& state, const TensorPlace& place, int64_t held) {
-    if (!state.window) return {0, held};
-    const RowWindow& window = *state.window;
-    if (held != window.of * place.choices)
+    if (!state.shown) return {0, held};
+    const SequenceRows& shown = *state.shown;
+    if (held != shown.of * place.choices)
         fail("tensor {} '{}' holds {}, the pass has {}: it cannot be cut by sequence", place.id,
-             place.name, counted(static_cast<uint64_t>(held), "row"), window.of * place.choices);
-    return {window.first * place.choices, window.rows * place.choices};
+             place.name, counted(static_cast<uint64_t>(held), "row"), shown.of * place.choices);
+    return {shown.first * place.choices, shown.rows * place.choices};
 }
 
 class TensorTable final : public Table {
@@ -139,8 +140,8 @@ class SlotTable final : public Table {
         if (!expr)
             fail("what is stored in tensor {} '{}' is not the result of an operator", id,
                  place.name);
-        const auto& window = state_.window;
-        const int64_t held = window ? window->of * place.choices : expr->rows;
+        const auto& shown = state_.shown;
+        const int64_t held = shown ? shown->of * place.choices : expr->rows;
         if (held > place.rows)
             fail("tensor {} '{}' has room for {}, not {}", id, place.name,
                  counted(static_cast<uint64_t>(place.rows), "row"), held);
@@ -152,11 +153,11 @@ class SlotTable final : public Table {
         count_write(state_);
         Compute& compute = compute_of(state_);
         RowsAround around;
-        if (window) around = {window->first, window->of - window->first - window->rows};
+        if (shown) around = {shown->first, shown->of - shown->first - shown->rows};
         evaluate_into(compute, expr, place, arena.data(place) + rows.first * place.stride, around);
         state_.after_store(compute);
         // Until its last rows are written the places that it overwrites still hold the others'.
-        if (!window || window->last()) arena.note_written(id, held);
+        if (!shown || shown->last()) arena.note_written(id, held);
     }
 
     Mark mark() const override {
