@@ -2,6 +2,7 @@
 // Filling the page cache and looking at it. See page_cache.h.
 #include "common/page_cache.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -47,6 +48,27 @@ void read_through(int descriptor, uint64_t at, uint64_t bytes) {
         got = pread(descriptor, buffer, sizeof buffer, static_cast<off_t>(at));
 }
 
+// Reads a range that begins at a multiple of 2 MiB; if it must be `absent`, not unless it is.
+void fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<bool()>& stop,
+          bool absent) {
+    if (bytes < kHuge) return;
+    // A mapping of its own, as advice stays with a mapping.
+    void* mapped =
+        mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(from));
+    if (mapped == MAP_FAILED) return;
+    auto* begin = static_cast<std::byte*>(mapped);
+    const bool wanted = !absent || cached_samples(begin, bytes) <= kMostCached;
+    if (wanted) madvise(mapped, bytes, MADV_HUGEPAGE);
+    for (uint64_t at = 0; wanted && at < bytes && !(stop && stop()); at += kHuge) {
+        const uint64_t here = std::min(kHuge, bytes - at);
+        if (populate({begin + at, here}) == 0)
+            release({begin + at, here});
+        else
+            read_through(descriptor, from + at, here);
+    }
+    munmap(mapped, bytes);
+}
+
 // Bytes of the mapping that begins at `begin` which are mapped in huge pages now.
 uint64_t huge_bytes(const std::byte* begin) {
     std::ifstream maps("/proc/self/smaps");
@@ -73,21 +95,14 @@ void release(std::span<const std::byte> range) {
 }
 
 void fill_page_cache(int descriptor, uint64_t bytes, const std::function<bool()>& stop) {
-    if (bytes < kHuge) return;
-    // A mapping of its own, as advice stays with a mapping.
-    void* mapped = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
-    if (mapped == MAP_FAILED) return;
-    auto* begin = static_cast<std::byte*>(mapped);
-    const bool absent = cached_samples(begin, bytes) <= kMostCached;
-    if (absent) madvise(mapped, bytes, MADV_HUGEPAGE);
-    for (uint64_t at = 0; absent && at < bytes && !(stop && stop()); at += kHuge) {
-        const uint64_t here = std::min(kHuge, bytes - at);
-        if (populate({begin + at, here}) == 0)
-            release({begin + at, here});
-        else
-            read_through(descriptor, at, here);
-    }
-    munmap(mapped, bytes);
+    fill(descriptor, 0, bytes, stop, true);
+}
+
+void refill_page_cache(int descriptor, uint64_t from, uint64_t to,
+                       const std::function<bool()>& stop) {
+    posix_fadvise(descriptor, static_cast<off_t>(from), static_cast<off_t>(to - from),
+                  POSIX_FADV_DONTNEED);
+    fill(descriptor, from, to - from, stop, false);
 }
 
 bool is_mapped_huge(std::span<const std::byte> mapping) {

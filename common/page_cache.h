@@ -23,6 +23,11 @@ void release(std::span<const std::byte> range);
 /// so. Only a favour to who reads it later: errors do not matter.
 void fill_page_cache(int descriptor, uint64_t bytes, const std::function<bool()>& stop = nullptr);
 
+/// Drops what the page cache holds of a file from one byte to another, multiples of 2 MiB or the
+/// file's end, as far as it is on the disk, and reads it again as above.
+void refill_page_cache(int descriptor, uint64_t from, uint64_t to,
+                       const std::function<bool()>& stop = nullptr);
+
 /// Whether a mapping of a file, at an address that is a multiple of 2 MiB and not in use yet, is
 /// mapped in huge pages: tries a few windows of 2 MiB, one at a time.
 bool is_mapped_huge(std::span<const std::byte> mapping);

@@ -99,12 +99,23 @@ void take_nibbles(const uint8_t* q, size_t count, const std::array<int8_t, 16>& 
     }
 }
 
+/// Bit i of a byte, 0 or 1, as byte i.
+uint64_t spread_bits(uint8_t bits) {
+    constexpr uint64_t kOnes = 0x0101010101010101;
+    const uint64_t own = bits * kOnes & 0x8040201008040201;  // in byte i bit i alone
+    return (own + 0x7f * kOnes) >> 7 & kOnes;
+}
+
 /// 32 codes of five bits, each less `offset`: the nibbles, and the fifth bits before them.
 void take_five_bits(const uint8_t* h, int offset, int8_t* levels) {
-    take_nibbles(h + 4, 16, offset, levels);
-    const uint32_t high = u32_at(h);
-    for (size_t j = 0; j < 32; ++j)
-        levels[j] = static_cast<int8_t>(levels[j] + static_cast<int>((high >> j & 1) << 4));
+    take_nibbles(h + 4, 16, 0, levels);
+    for (size_t i = 0; i < 4; ++i) {
+        uint64_t codes;
+        std::memcpy(&codes, levels + 8 * i, 8);
+        codes |= spread_bits(h[i]) << 4;
+        std::memcpy(levels + 8 * i, &codes, 8);
+    }
+    for (size_t j = 0; j < 32; ++j) levels[j] = static_cast<int8_t>(levels[j] - offset);
 }
 
 /// 256 codes of two bits, each less `offset`: four a byte, 32 weights apart.
@@ -174,8 +185,11 @@ void read_q3_k(const uint8_t* block, GgmlBlock& out) {
         out.scales[i] = (low | high << 4) - 32;
     }
     take_two_bits(block + 32, 4, out.levels.data());
-    for (size_t i = 0; i < 256; ++i)
-        out.levels[i] = static_cast<int8_t>(out.levels[i] + (block[i % 32] >> (i / 32) & 1) * 4);
+    for (size_t run = 0; run < 8; ++run)
+        for (size_t j = 0; j < 32; ++j) {
+            int8_t& level = out.levels[32 * run + j];
+            level = static_cast<int8_t>(level + (block[j] >> run & 1) * 4);
+        }
 }
 
 void read_q4_k(const uint8_t* block, GgmlBlock& out) {
@@ -188,9 +202,11 @@ void read_q5_k(const uint8_t* block, GgmlBlock& out) {
     take_six_bits(block, out);
     for (size_t i = 0; i < 4; ++i)
         take_nibbles(block + 48 + 32 * i, 32, 0, out.levels.data() + 64 * i);
-    for (size_t i = 0; i < 256; ++i)
-        out.levels[i] =
-            static_cast<int8_t>(out.levels[i] | (block[16 + i % 32] >> (i / 32) & 1) << 4);
+    for (size_t run = 0; run < 8; ++run)
+        for (size_t j = 0; j < 32; ++j) {
+            int8_t& level = out.levels[32 * run + j];
+            level = static_cast<int8_t>(level | (block[16 + j] >> run & 1) << 4);
+        }
 }
 
 /// Each half of 128 weights has four runs of 32: the low bits of runs 0 and 1 are the low nibbles
@@ -211,8 +227,11 @@ void read_q6_k(const uint8_t* block, GgmlBlock& out) {
 
 void read_q1_0(const uint8_t* block, GgmlBlock& out) {
     one_group(128, half_at(block), out);
-    for (size_t i = 0; i < 128; ++i)
-        out.levels[i] = static_cast<int8_t>((block[2 + i / 8] >> (i % 8) & 1) * 2 - 1);
+    for (size_t i = 0; i < 16; ++i) {
+        const uint64_t bits = spread_bits(block[2 + i]);
+        std::memcpy(out.levels.data() + 8 * i, &bits, 8);
+    }
+    for (size_t i = 0; i < 128; ++i) out.levels[i] = static_cast<int8_t>(out.levels[i] * 2 - 1);
 }
 
 void read_q2_0(const uint8_t* block, GgmlBlock& out) {

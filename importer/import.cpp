@@ -435,13 +435,17 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     writer.meta("source", file_name_of(source.name()));
     if (model.origin.context > 0) writer.meta("context", model.origin.context);
     if (!ignored.empty()) writer.meta("ignored", fmt::format("{}", fmt::join(ignored, ", ")));
-    write_tokenizer(tokenizer, writer);
-    if (jinja) writer.meta("tokenizer.chat_template", *jinja);
-    for (size_t i = 0; i < catalogue.size(); ++i)
-        writer.param(static_cast<int64_t>(i) + 1, catalogue[i]);
-    store_params(params, writer, [&](uint64_t bytes) {
+    uint64_t tiles = 0;
+    for (const ParamEntry& entry : catalogue) tiles += param_bytes(entry.type, entry.shape);
+    writer.expect(tiles);
+    const auto progress = [&](uint64_t bytes) {
         done += bytes;
         watcher.progress(done, total);
+    };
+    store_params(params, writer, progress, [&] {
+        write_tokenizer(tokenizer, writer);
+        if (jinja) writer.meta("tokenizer.chat_template", *jinja);
+        for (const ParamToStore& param : params) writer.param(param.id, param.entry);
     });
     const InstalledPlans lost = writer.keep_plans(checksum);
     result.bytes_out = writer.finish();

@@ -136,6 +136,13 @@ void ModelWriter::tile(int64_t param, int64_t first_row, std::span<const std::by
     tiles_.add_blob({reinterpret_cast<const char*>(list.data()), list.size()});
     insert("INSERT INTO llm_tile(id, param, first_row, checksums, data) VALUES (?, ?, ?, ?, ?)",
            next_tile_++, param, first_row, list, data);
+    tile_bytes_ += data.size();
+    if (settler_) settler_->written(tile_bytes_);
+}
+
+void ModelWriter::expect(uint64_t bytes) {
+    settled_file_ = Descriptor(::open(file_.name().c_str(), O_RDONLY | O_CLOEXEC));
+    if (settled_file_.get() >= 0) settler_.emplace(settled_file_.get(), bytes);
 }
 
 void ModelWriter::token(int64_t id, std::string_view piece, int kind, double score) {
@@ -151,13 +158,9 @@ void ModelWriter::merge(int64_t left, int64_t right, int64_t rank, int64_t merge
 // Leaves the file in the page cache in huge pages, not as SQLite wrote it page by page: weights are
 // streamed from them up to twice as fast (docs/memory.md, "Reading"). Only a favour to the runs
 // that follow: whether it works does not matter.
-void ModelWriter::read_back(int fd, uint64_t bytes) const {
-    const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGESIZE);
-    if (pages < 0 || page < 0 ||
-        bytes > static_cast<uint64_t>(pages) / 2 * static_cast<uint64_t>(page))
-        return;  // it would not stay
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    fill_page_cache(fd, bytes, [this] { return canceled_ && canceled_->load(); });
+void ModelWriter::read_back(int fd, uint64_t from, uint64_t bytes) const {
+    if (would_stay_cached(bytes))
+        refill_page_cache(fd, from, bytes, [this] { return canceled_->load(); });
 }
 
 // The digest of llm_meta comes last: it covers the other digests too.
@@ -181,11 +184,12 @@ uint64_t ModelWriter::finish() {
     write_digests();
     db_.execute(kIndexes);
     db_.close();
+    const uint64_t settled = settler_ ? settler_->finish() : 0;
     const Descriptor file(::open(file_.name().c_str(), O_RDONLY | O_CLOEXEC));
     struct stat info {};
     if (file.get() < 0 || ::fstat(file.get(), &info) != 0 || ::fsync(file.get()) != 0)
         fail("{}: cannot write: {}", output_.string(), std::strerror(errno));
-    read_back(file.get(), static_cast<uint64_t>(info.st_size));
+    read_back(file.get(), settled, static_cast<uint64_t>(info.st_size));
     return static_cast<uint64_t>(info.st_size);
 }
 

@@ -15,6 +15,7 @@
 #include "common/files.h"
 #include "common/row_digest.h"
 #include "database/plans.h"
+#include "importer/page_settler.h"
 #include "sqlite/connection.h"
 
 namespace llmsql {
@@ -28,6 +29,10 @@ class ModelWriter {
     ModelWriter(const std::filesystem::path& output, const std::atomic<bool>& canceled);
     ModelWriter(const ModelWriter&) = delete;
     ModelWriter& operator=(const ModelWriter&) = delete;
+
+    /// How many bytes of tiles there will be, about: then parts of the file are finished while the
+    /// next are written. Before the first tile, or not at all.
+    void expect(uint64_t bytes);
 
     void meta(std::string_view key, std::string_view value);
     void meta(std::string_view key, int64_t value);
@@ -63,7 +68,7 @@ class ModelWriter {
   private:
     void open();
     void write_digests();
-    void read_back(int fd, uint64_t bytes) const;
+    void read_back(int fd, uint64_t from, uint64_t bytes) const;
     template<class... Values>
     void insert(std::string_view sql, const Values&... values);
     [[noreturn]] void fail_canceled() const;
@@ -71,6 +76,10 @@ class ModelWriter {
     std::filesystem::path output_;
     const std::atomic<bool>* canceled_;
     TemporaryFile file_;
+    // Both outlast the connection: closing a descriptor of its file would drop its locks.
+    Descriptor settled_file_;
+    std::optional<PageSettler> settler_;
+    uint64_t tile_bytes_ = 0;
     Connection db_;
     int64_t next_tile_ = 1;
     std::optional<NoWriters> no_writers_;

@@ -131,9 +131,16 @@ struct Tile {
     const ParamToStore* param = nullptr;
     int64_t first_row = 0, rows = 0;
     size_t strips = 0, held = 0;  // bytes that it takes while it is made
-    std::vector<std::byte> data;
+    std::unique_ptr<std::byte[]> data;
+    size_t bytes = 0;
     std::exception_ptr error;
     bool is_made = false;
+
+    std::byte* allocate(size_t size) {
+        data = std::make_unique_for_overwrite<std::byte[]>(size);
+        bytes = size;
+        return data.get();
+    }
 
     /// Bytes of the source that are used up by it.
     uint64_t source_bytes() const {
@@ -143,14 +150,16 @@ struct Tile {
     }
 };
 
-void make_matrix_tile(Tile& tile) {
+void make_matrix_tile(Tile& tile, RowSource::Buffer& buffer) {
     const ParamEntry& entry = tile.param->entry;
     const RowSource& source = *tile.param->rows;
-    tile.data.resize(tile.strips * strip_bytes(entry.type, entry.shape.cols));
-    RowSource::Buffer buffer;
+    const size_t strip = strip_bytes(entry.type, entry.shape.cols);
+    std::byte* const strips = tile.allocate(tile.strips * strip);
+    if (tile.rows % kStripRows != 0)  // rows that are missing are zeros
+        std::memset(strips + (tile.strips - 1) * strip, 0, strip);
     const std::byte* const from = source.read(tile.first_row, tile.rows, buffer);
     const auto fill = [&]<class Element>(Element) {
-        fill_strips<Element>(source, entry, tile.first_row, tile.rows, from, tile.data.data());
+        fill_strips<Element>(source, entry, tile.first_row, tile.rows, from, strips);
     };
     switch (entry.type) {
         case WeightType::f32:
@@ -164,7 +173,7 @@ void make_matrix_tile(Tile& tile) {
     }
 }
 
-void make_vector_tile(Tile& tile) {
+void make_vector_tile(Tile& tile, RowSource::Buffer& buffer) {
     const ParamToStore& param = *tile.param;
     std::vector<float> values = param.values;
     if (param.rows) {
@@ -174,7 +183,6 @@ void make_vector_tile(Tile& tile) {
         const GgmlTypeInfo& info = info_of(source.type());
         const auto width = source.row_bytes() / static_cast<size_t>(info.block_bytes) *
                            static_cast<size_t>(info.block_weights);
-        RowSource::Buffer buffer;
         for (size_t at = 0; at < values.size(); at += width) {
             const std::byte* row = source.read(static_cast<int64_t>(at / width), 1, buffer);
             convert_row(source.type(), row, {}, std::span(values).subspan(at, width));
@@ -182,8 +190,8 @@ void make_vector_tile(Tile& tile) {
     }
     check_values(values, param.positive,
                  param.rows ? "tensor " + param.rows->tensor().name : param.what);
-    const auto bytes = std::as_bytes(std::span(values));
-    tile.data.assign(bytes.begin(), bytes.end());
+    const size_t bytes = values.size() * sizeof(float);
+    std::memcpy(tile.allocate(bytes), values.data(), bytes);
 }
 
 /// Makes tiles in their order on several threads, as far ahead of the one that is wanted as a bound
@@ -214,7 +222,7 @@ class TileMill {
         for (;;) {
             if (!tiles_.empty() && tiles_.front()->is_made) break;
             if (Tile* tile = begin())
-                make(*tile, lock);
+                make(*tile, lock, buffer_);
             else if (tiles_.empty())
                 return nullptr;
             else
@@ -228,7 +236,7 @@ class TileMill {
 
   private:
     // What tiles on their way take in all, but that one is always made.
-    static constexpr size_t kMostHeld = 24 << 20;
+    static constexpr size_t kMostHeld = 32 << 20;
 
     /// The next tile that nobody makes; null if there is none, or no room for it.
     Tile* begin() {
@@ -259,13 +267,13 @@ class TileMill {
         return tiles_.back().get();
     }
 
-    void make(Tile& tile, std::unique_lock<std::mutex>& lock) {
+    void make(Tile& tile, std::unique_lock<std::mutex>& lock, RowSource::Buffer& buffer) {
         lock.unlock();
         try {
             if (tile.param->entry.shape.is_vector())
-                make_vector_tile(tile);
+                make_vector_tile(tile, buffer);
             else
-                make_matrix_tile(tile);
+                make_matrix_tile(tile, buffer);
         } catch (...) {
             tile.error = std::current_exception();
         }
@@ -275,11 +283,12 @@ class TileMill {
     }
 
     void help() {
+        RowSource::Buffer buffer;
         std::unique_lock lock(mutex_);
         try {
             while (!stop_ && param_ < params_.size()) {
                 if (Tile* tile = begin())
-                    make(*tile, lock);
+                    make(*tile, lock, buffer);
                 else
                     changed_.wait(lock);
             }
@@ -297,6 +306,7 @@ class TileMill {
     bool stop_ = false;
     std::deque<std::unique_ptr<Tile>> tiles_;  // begun, in order
     std::unique_ptr<Tile> current_;
+    RowSource::Buffer buffer_;           // of who waits
     std::vector<std::jthread> helpers_;  // last: they end before what they use
 };
 
@@ -326,6 +336,8 @@ RowSource::RowSource(const Source& source, const Param& param) {
         fail("{} is missing; the model needs it with the shape {} (parameter {}){}", where_,
              text_of(expected), param.name, compiler::suggestion(place->tensor, names));
     }
+    if (source.format() == "gguf")  // which of a split model's files
+        where_ = fmt::format("{}: tensor {}", tensor_->file->name(), place->tensor);
     if (essential(tensor_->shape) != essential(expected))
         fail("{} has the shape {}, the model needs {} (parameter {}{})", where_,
              text_of(tensor_->shape), text_of(expected), param.name,
@@ -488,10 +500,13 @@ void check_values(std::span<const float> values, bool positive, const std::strin
 }
 
 void store_params(std::span<const ParamToStore> params, ModelWriter& writer,
-                  const std::function<void(uint64_t)>& progress) {
+                  const std::function<void(uint64_t)>& progress,
+                  const std::function<void()>& first) {
     TileMill mill(params);
+    if (first) first();
     while (const Tile* tile = mill.next()) {
-        writer.tile(tile->param->id, tile->first_row, tile->data, tile->strips);
+        writer.tile(tile->param->id, tile->first_row, std::span(tile->data.get(), tile->bytes),
+                    tile->strips);
         progress(tile->source_bytes());
     }
 }

@@ -103,9 +103,11 @@ struct ParamToStore {
 /// Writes the tiles of all parameters, in order, as one thread would: they are made by as many as
 /// the process may keep processors busy, some ahead of those that are written. `progress` is told
 /// the source's bytes as they are used up. Fails, naming the tensor, if a parameter's type cannot
-/// hold a value, or, of a vector that must be positive, if one is not above 0.
+/// hold a value, or, of a vector that must be positive, if one is not above 0. `first` is done
+/// while the first tiles are made, before any is written.
 void store_params(std::span<const ParamToStore> params, ModelWriter& writer,
-                  const std::function<void(uint64_t bytes)>& progress);
+                  const std::function<void(uint64_t bytes)>& progress,
+                  const std::function<void()>& first = nullptr);
 
 /// Fails unless all values are finite, and above 0 where they must be `positive`. `what` begins the
 /// message.

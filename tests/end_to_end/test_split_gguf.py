@@ -169,6 +169,12 @@ class Apart(Split):
         self.parts[2].set("split.count", U16, struct.pack("<H", 3))
         self.refuse(self.write()[0], "m-00003-of-00003.gguf: the tensor .* is in .*00002-of-00003.gguf too")
 
+    def test_the_part_that_a_tensor_is_in_is_named(self):
+        tensor = self.parts[2].tensors[-1]
+        tensor.shape = (*tensor.shape[:-1], tensor.shape[-1] // 2)
+        tensor.data = tensor.data[:len(tensor.data) // 2]
+        self.refuse(self.write()[1], rf"m-00003-of-00003.gguf: tensor {tensor.name} has the shape")
+
     def test_damage_in_each_part(self):
         for number in range(3):
             for cut in 3, 100, 2000, -40:
