@@ -122,6 +122,9 @@ Sampler::Sampler(const SamplerOptions& options, uint64_t seed, std::vector<int32
 int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> history,
                         Workers* workers) {
     workers_ = workers;
+    const bool as_they_are = options_.repeat_penalty == 1 || history.empty();
+    if ((options_.temperature <= 0 || options_.top_k == 1) && as_they_are)
+        if (const auto token = likeliest_of(logits)) return *token;
     const size_t possible = take(logits, history);
     if (possible == 0) fail("there is no token to pick: the plan has an empty vocabulary");
     // A temperature so low that logits divided by it are infinite is 0.
@@ -243,6 +246,43 @@ size_t Sampler::take(std::span<const float> logits, std::span<const int32_t> his
     }
     if (!never_.empty()) most_ = maxima_.empty() ? -kMost : *std::ranges::max_element(maxima_);
     return possible;
+}
+
+/// The likeliest token, found without taking all in; none where that one is never picked.
+std::optional<int32_t> Sampler::likeliest_of(std::span<const float> logits) {
+    if (logits.empty()) return std::nullopt;
+    count_ = logits.size();
+    struct Found {
+        float most = -kMost;
+        size_t segment = 0;
+        bool numbers = true;
+    };
+    Found found[kMostParts];
+    const size_t parts = in_parts([&](size_t part, size_t begin, size_t end) {
+        Found& here = found[part];
+        here.segment = begin;
+        for (; begin < end; begin += kSegment) {
+            const SegmentFacts facts =
+                facts_of(logits.data() + begin, std::min(kSegment, end - begin));
+            here.numbers &= facts.numbers;
+            if (facts.most <= here.most) continue;
+            here.most = facts.most;
+            here.segment = begin;
+        }
+    });
+    Found all = found[0];
+    for (size_t part = 1; part < parts; ++part) {
+        all.numbers &= found[part].numbers;
+        if (found[part].most <= all.most) continue;
+        all.most = found[part].most;
+        all.segment = found[part].segment;
+    }
+    if (!all.numbers) refuse(logits);
+    const auto first = logits.begin() + static_cast<ptrdiff_t>(all.segment);
+    const auto token =
+        static_cast<int32_t>(std::find(first, logits.end(), all.most) - logits.begin());
+    if (std::ranges::binary_search(never_, token)) return std::nullopt;
+    return token;
 }
 
 int32_t Sampler::token_at(size_t at) const {

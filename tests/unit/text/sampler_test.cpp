@@ -55,6 +55,10 @@ TEST(Sampler, TemperatureZeroTakesTheLikeliestAndAtEqualLogitsTheFirst) {
     EXPECT_EQ(sampler.sample(std::vector<float>{1, 3, 3, 2}, {}), 1);
 }
 
+int32_t largest_of(const std::vector<float>& logits) {
+    return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());
+}
+
 TEST(Sampler, FollowsTheSoftmax) {
     auto counts = draw(plain(), 20000);
     EXPECT_NEAR(counts[0] / 20000.0, 0.1, 0.01);
@@ -282,13 +286,44 @@ TEST(Sampler, WorkersPickWhatOneWouldPick) {
         }
 }
 
+// Where nothing is penalised the likeliest token is found at once, unless it is never picked.
+TEST(Sampler, TheLikeliestOfAllIsTheFirstThatMayBePicked) {
+    Workers workers(3);
+    std::mt19937 random(17);
+    for (const size_t count : {1, 63, 64, 65, 49'216, 100'001})
+        for (int draw = 0; draw < 40; ++draw) {
+            std::vector<float> logits(count);  // few values, so that many are the largest
+            for (float& logit : logits) logit = static_cast<float>(random() % 3) - 5;
+            Ids never(random() % 4);
+            for (int32_t& id : never) id = static_cast<int32_t>(random() % count);
+            if (draw % 2) never.push_back(largest_of(logits));
+            std::vector<float> allowed = logits;
+            for (const int32_t id : never) allowed[static_cast<size_t>(id)] = -100;
+            if (*std::ranges::max_element(allowed) == -100) continue;
+            for (const bool greedy : {true, false}) {
+                SamplerOptions options = plain();
+                if (greedy)
+                    options.temperature = 0;
+                else
+                    options.top_k = 1;
+                EXPECT_EQ(
+                    Sampler(options, 1, never).sample(logits, {}, draw % 3 ? &workers : nullptr),
+                    largest_of(allowed))
+                    << count << " tokens, draw " << draw;
+            }
+        }
+}
+
 TEST(Sampler, FindsABrokenLogitInEveryPart) {
     Workers workers(3);
-    for (const size_t at : {0, 40'000, 70'000, 99'999}) {
-        std::vector<float> logits(100'000, 0.0f);
-        logits[at] = std::numeric_limits<float>::quiet_NaN();
-        EXPECT_THROW(Sampler({}, 1).sample(logits, {}, &workers), Error) << at;
-    }
+    for (const double temperature : {0.0, 0.8})
+        for (const size_t at : {0, 40'000, 70'000, 99'999}) {
+            std::vector<float> logits(100'000, 0.0f);
+            logits[at] = std::numeric_limits<float>::quiet_NaN();
+            EXPECT_THROW(Sampler({.temperature = temperature}, 1).sample(logits, {}, &workers),
+                         Error)
+                << at;
+        }
 }
 
 TEST(Sampler, ATemperatureThatLeavesNothingFiniteIsZero) {
