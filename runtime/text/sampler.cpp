@@ -248,39 +248,24 @@ size_t Sampler::take(std::span<const float> logits, std::span<const int32_t> his
     return possible;
 }
 
-/// The likeliest token, found without taking all in; none where that one is never picked.
-std::optional<int32_t> Sampler::likeliest_of(std::span<const float> logits) {
+/// The likeliest token, found without taking all in; none where that one is never picked. By one
+/// thread: to wake another takes longer.
+std::optional<int32_t> Sampler::likeliest_of(std::span<const float> logits) const {
     if (logits.empty()) return std::nullopt;
-    count_ = logits.size();
-    struct Found {
-        float most = -kMost;
-        size_t segment = 0;
-        bool numbers = true;
-    };
-    Found found[kMostParts];
-    const size_t parts = in_parts([&](size_t part, size_t begin, size_t end) {
-        Found& here = found[part];
-        here.segment = begin;
-        for (; begin < end; begin += kSegment) {
-            const SegmentFacts facts =
-                facts_of(logits.data() + begin, std::min(kSegment, end - begin));
-            here.numbers &= facts.numbers;
-            if (facts.most <= here.most) continue;
-            here.most = facts.most;
-            here.segment = begin;
-        }
-    });
-    Found all = found[0];
-    for (size_t part = 1; part < parts; ++part) {
-        all.numbers &= found[part].numbers;
-        if (found[part].most <= all.most) continue;
-        all.most = found[part].most;
-        all.segment = found[part].segment;
+    float most = -kMost;
+    size_t segment = 0;  // where it first is
+    bool numbers = true;
+    for (size_t begin = 0; begin < logits.size(); begin += kSegment) {
+        const SegmentFacts facts =
+            facts_of(logits.data() + begin, std::min(kSegment, logits.size() - begin));
+        numbers &= facts.numbers;
+        if (facts.most <= most) continue;
+        most = facts.most;
+        segment = begin;
     }
-    if (!all.numbers) refuse(logits);
-    const auto first = logits.begin() + static_cast<ptrdiff_t>(all.segment);
-    const auto token =
-        static_cast<int32_t>(std::find(first, logits.end(), all.most) - logits.begin());
+    if (!numbers) refuse(logits);
+    const auto first = logits.begin() + static_cast<ptrdiff_t>(segment);
+    const auto token = static_cast<int32_t>(std::find(first, logits.end(), most) - logits.begin());
     if (std::ranges::binary_search(never_, token)) return std::nullopt;
     return token;
 }

@@ -71,7 +71,7 @@ class Sampler {
     size_t in_parts(const Part& of);
     size_t take(std::span<const float> logits, std::span<const int32_t> history);
     int32_t token_at(size_t at) const;
-    std::optional<int32_t> likeliest_of(std::span<const float> logits);
+    std::optional<int32_t> likeliest_of(std::span<const float> logits) const;
     size_t likeliest() const;
     void keep_likeliest(size_t count);
     void keep_probable();
