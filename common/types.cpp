@@ -5,15 +5,11 @@
 #include <array>
 #include <utility>
 
+#include "common/model_format.h"
+#include "common/weight_format.h"
+
 namespace llmsql {
 namespace {
-
-constexpr std::array<std::pair<std::string_view, WeightType>, 4> kWeightTypes{{
-    {"f32", WeightType::f32},
-    {"f16", WeightType::f16},
-    {"q8", WeightType::q8},
-    {"q4", WeightType::q4},
-}};
 
 constexpr std::array<std::pair<std::string_view, TensorType>, 2> kTensorTypes{{
     {"f32", TensorType::f32},
@@ -34,17 +30,53 @@ std::optional<Type> value_in(const Table& table, std::string_view wanted) {
     return std::nullopt;
 }
 
+/// Bytes of a model.db that a byte of a tile of `strips` takes. SQLite puts the end of a long row,
+/// or its beginning, into a leaf, which it shares with others that find room, and the rest into
+/// pages of its own (its file format, "Cell Payload Overflow Pages").
+double bytes_in_file(size_t strips, size_t strip_bytes) {
+    constexpr size_t kPage = kModelPageBytes, kFull = kPage - 4, kMost = kPage - 35;
+    constexpr size_t kLeast = (kPage - 12) * 32 / 255 - 23;
+    constexpr size_t kBeside = 16, kAround = 12;  // other columns and header; pointers of the cell
+    const size_t payload = strips * (strip_bytes + 8) + kBeside;
+    size_t local = payload;
+    if (payload > kMost) {
+        local = kLeast + (payload - kLeast) % kFull;
+        if (local > kMost) local = kLeast;
+    }
+    const size_t own = (payload - local + kFull - 1) / kFull;
+    const size_t sharing = (kPage - 8) / (local + kAround);
+    const double pages = static_cast<double>(own) + 1 / static_cast<double>(sharing);
+    return pages * static_cast<double>(kPage) / static_cast<double>(strips * strip_bytes);
+}
+
 }  // namespace
 
 std::string_view name_of(WeightType type) {
-    return name_in(kWeightTypes, type);
+    return format_of(type).name;
 }
 std::string_view name_of(TensorType type) {
     return name_in(kTensorTypes, type);
 }
 
 std::optional<WeightType> weight_type_named(std::string_view name) {
-    return value_in<WeightType>(kWeightTypes, name);
+    for (const WeightFormat& format : kWeightFormats)
+        if (format.name == name) return format.type;
+    return std::nullopt;
+}
+
+std::string weight_format_names(bool takes_anything) {
+    std::string names;
+    const WeightFormat* last = nullptr;
+    const auto add = [&](const char* between) {
+        if (last) names.append(names.empty() ? "" : between).append(last->name);
+    };
+    for (const WeightFormat& format : kWeightFormats) {
+        if (takes_anything && !format.takes_anything) continue;
+        add(", ");
+        last = &format;
+    }
+    add(" and ");
+    return names;
 }
 
 std::optional<TensorType> tensor_type_named(std::string_view name) {
@@ -58,19 +90,8 @@ bool is_plausible(const ParamShape& shape) {
 }
 
 size_t strip_bytes(WeightType type, int64_t cols) {
-    const auto columns = static_cast<size_t>(cols);
-    const auto blocks = static_cast<size_t>(block_count(cols));
-    switch (type) {
-        case WeightType::f32:
-            return columns * kStripRows * 4;
-        case WeightType::f16:
-            return columns * kStripRows * 2;
-        case WeightType::q8:
-            return blocks * kStripRows * (2 + 32);
-        case WeightType::q4:
-            return blocks * kStripRows * (2 + 2 + 16);
-    }
-    return 0;
+    const WeightFormat& format = format_of(type);
+    return static_cast<size_t>(format.blocks(cols)) * format.block_bytes();
 }
 
 size_t param_bytes(WeightType type, const ParamShape& shape) {
@@ -80,8 +101,18 @@ size_t param_bytes(WeightType type, const ParamShape& shape) {
 
 int64_t tile_rows(WeightType type, const ParamShape& shape) {
     if (shape.is_vector()) return 1;
-    const size_t strips = kTileBytes / strip_bytes(type, shape.cols);
-    return static_cast<int64_t>(strips > 0 ? strips : 1) * kStripRows;
+    const size_t strip = strip_bytes(type, shape.cols), most = kTileBytes / strip;
+    size_t strips = most > 0 ? most : 1;
+    if (format_of(type).fills) {
+        double least = bytes_in_file(strips, strip);
+        for (size_t fewer = strips - 1; fewer > 0 && 2 * fewer >= most; --fewer) {
+            const double bytes = bytes_in_file(fewer, strip);
+            if (bytes >= least) continue;
+            least = bytes;
+            strips = fewer;
+        }
+    }
+    return static_cast<int64_t>(strips) * kStripRows;
 }
 
 int64_t tile_count(WeightType type, const ParamShape& shape) {

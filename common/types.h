@@ -18,12 +18,24 @@ inline constexpr int64_t kBlock = 32;
 /// Rows of a matrix that are stored interleaved: the unit of packing, of checksums and of reading.
 inline constexpr int64_t kStripRows = 16;
 
-/// How a parameter is stored in model.db.
+/// How a parameter is stored in model.db; common/weight_format.h says what each type is.
 enum class WeightType : uint8_t {
     f32,
     f16,
-    q8,  // blocks of 32: w = scale * code, code in [-127, 127], f16 scale
-    q4,  // blocks of 32: w = scale * code + offset, code in [0, 15], f16 scale and offset
+    q8,
+    q4,
+    bf16,
+    q4_0,
+    q5_0,
+    q5_1,
+    q2_k,
+    q3_k,
+    q4_k,
+    q5_k,
+    q6_k,
+    iq4_nl,
+    iq4_xs,
+    mxfp4
 };
 
 /// How a tensor of activations is stored in the arena.
@@ -60,18 +72,16 @@ constexpr int64_t block_count(int64_t cols) {
     return (cols + kBlock - 1) / kBlock;
 }
 
-/// Bytes of one strip of a matrix whose rows have `cols` weights:
-///   f32, f16   [cols][16 rows]
-///   q8         per block: f16 scale[16], then int8 code[8][16 rows][4 cols]            (544 bytes)
-///   q4         per block: f16 scale[16], f16 offset[16], then uint8 code[4][16 rows][4 cols],
-///              low nibble column 4j+i, high nibble column 16+4j+i                      (320 bytes)
+/// Bytes of one strip of a matrix whose rows have `cols` weights: its blocks, one after the other
+/// (common/weight_format.h; docs/model-db.md draws them).
 size_t strip_bytes(WeightType type, int64_t cols);
 
 /// Bytes of a whole parameter: strips for a matrix, `cols` plain f32 for a vector.
 size_t param_bytes(WeightType type, const ParamShape& shape);
 
 /// A tile, the unit of reading and holding weights, is as many whole strips as fit in this, and at
-/// least one; a vector is one tile.
+/// least one, or somewhat fewer where they fill the pages of model.db better (WeightFormat::fills);
+/// a vector is one tile.
 inline constexpr size_t kTileBytes = 256 << 10;
 
 /// Bytes of a model database that are mapped at least, at a time, where weights are streamed
@@ -101,10 +111,11 @@ size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile);
 
 /// Bytes that one token's row of `n` activations takes in the arena, a multiple of 64:
 ///   f32   float[n]
-///   q8    int8 code[32 * blocks], float scale[blocks], float sum[blocks], int32 bias[blocks]
+///   q8    int8 code[32 * blocks], float scale[blocks], float sum[blocks], int16 half[blocks][2]
 ///         where sum is scale * (the sum of the block's codes), what an offset of the weights is
-///         multiplied by, and bias -128 * (the sum of the block's codes): what takes a dot product
-///         with weights raised by 128 back, for instructions that multiply unsigned by signed
+///         multiplied by, and half the sums of its first 16 codes and of the others: what weights
+///         that are stored raised, to be unsigned, are too large by, and what minima are multiplied
+///         by
 size_t tensor_row_bytes(TensorType type, int64_t n);
 
 }  // namespace llmsql

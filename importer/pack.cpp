@@ -4,7 +4,8 @@
 
 #include <cstring>
 
-#include "common/half.h"
+#include "common/strips.h"
+#include "common/weight_format.h"
 
 namespace llmsql {
 namespace {
@@ -31,7 +32,236 @@ void gather(const std::byte* strip, int64_t place, std::span<T> row) {
     }
 }
 
+// Of the source's blocks, all little-endian. importer/dequantize.cpp says what each field is.
+using Bytes = const uint8_t*;
+
+// A row's place in a strip's block.
+struct Place {
+    std::byte* block;
+    size_t row;
+
+    // `count` of what an array of one value of `size` bytes a row has, from byte `at` on.
+    void put(size_t at, const void* value, size_t size) const {
+        std::memcpy(block + at + row * size, value, size);
+    }
+    // The four bytes of vector `v` of those from `at` on.
+    std::byte* four(size_t at, size_t v) const { return block + at + (v * kRows + row) * 4; }
+    // 4 * count bytes, a dword to a vector.
+    void put_dwords(size_t at, Bytes from, size_t count) const {
+        for (size_t v = 0; v < count; ++v) std::memcpy(four(at, v), from + 4 * v, 4);
+    }
+};
+
+using Codes = std::array<uint8_t, kMostColumns>;
+
+// `width` bits of `count` codes from bit `from` on, in vectors that hold 8 / width of each byte: of
+// four codes the lowest bits, of the next four the next.
+void put_bits(const Place& to, size_t at, const uint8_t* codes, size_t count, int from, int width) {
+    const size_t each = 32 / static_cast<size_t>(width);  // columns of a vector
+    for (size_t c = 0; c < count; ++c) {
+        std::byte& byte = to.four(at, c / each)[c % 4];
+        const auto shift = static_cast<int>(c % each / 4) * width;
+        if (shift == 0) byte = std::byte{};
+        byte |= static_cast<std::byte>((codes[c] >> from & ((1 << width) - 1)) << shift);
+    }
+}
+
+// Sixteen bytes of nibbles, the low ones first: the codes of 32 columns.
+void nibbles_of(Bytes q, uint8_t* codes) {
+    for (size_t j = 0; j < 16; ++j) {
+        codes[j] = q[j] & 15;
+        codes[16 + j] = q[j] >> 4;
+    }
+}
+
+void fifth_bits_of(Bytes h, uint8_t* codes) {
+    for (size_t j = 0; j < 32; ++j) codes[j] |= static_cast<uint8_t>((h[j / 8] >> j % 8 & 1) << 4);
+}
+
+bool finite_half(Bytes at) {
+    uint16_t half;
+    std::memcpy(&half, at, 2);
+    return (half & 0x7c00) != 0x7c00;
+}
+
+bool pack_bf16(Bytes from, const Place& to) {
+    uint16_t value;
+    std::memcpy(&value, from, 2);
+    to.put(0, from, 2);
+    return (value & 0x7f80) != 0x7f80;
+}
+
+// f16 scale and nibbles.
+bool pack_4(Bytes from, const Place& to) {
+    Codes codes;
+    nibbles_of(from + 2, codes.data());
+    to.put(0, from, 2);
+    put_bits(to, 32, codes.data(), 32, 0, 4);
+    return finite_half(from);
+}
+
+void put_five(const Place& to, size_t at, const uint8_t* codes) {
+    put_bits(to, at, codes, 32, 4, 1);
+    put_bits(to, at + 64, codes, 32, 0, 4);
+}
+
+bool pack_q5_0(Bytes from, const Place& to) {
+    Codes codes;
+    nibbles_of(from + 6, codes.data());
+    fifth_bits_of(from + 2, codes.data());
+    to.put(0, from, 2);
+    put_five(to, 32, codes.data());
+    return finite_half(from);
+}
+
+bool pack_q5_1(Bytes from, const Place& to) {
+    Codes codes;
+    nibbles_of(from + 8, codes.data());
+    fifth_bits_of(from + 4, codes.data());
+    to.put(0, from, 2);
+    to.put(32, from + 2, 2);
+    put_five(to, 64, codes.data());
+    return finite_half(from) && finite_half(from + 2);
+}
+
+bool pack_mxfp4(Bytes from, const Place& to) {
+    Codes codes;
+    nibbles_of(from + 1, codes.data());
+    to.put(0, from, 1);
+    put_bits(to, 16, codes.data(), 32, 0, 4);
+    return *from != 255;  // not a number
+}
+
+// Two bits each of 256 codes: byte 32 n + j has column 128 n + 32 i + j at bits 2 i.
+uint8_t two_bits(Bytes q, size_t c) {
+    return static_cast<uint8_t>(q[c / 128 * 32 + c % 32] >> c % 128 / 32 * 2 & 3);
+}
+
+bool pack_q2_k(Bytes from, const Place& to) {
+    Codes codes;
+    for (size_t c = 0; c < 256; ++c) codes[c] = two_bits(from + 16, c);
+    to.put(0, from + 80, 2);
+    to.put(32, from + 82, 2);
+    to.put_dwords(64, from, 4);
+    for (size_t g = 0; g < 8; ++g) put_bits(to, 320 + g * 128, &codes[g * 32], 32, 0, 2);
+    return finite_half(from + 80) && finite_half(from + 82);
+}
+
+bool pack_q3_k(Bytes from, const Place& to) {
+    Codes codes;
+    for (size_t c = 0; c < 256; ++c)
+        codes[c] = static_cast<uint8_t>(two_bits(from + 32, c) | (from[c % 32] >> c / 32 & 1) << 2);
+    to.put_dwords(0, from + 96, 3);
+    for (size_t g = 0; g < 8; ++g) {
+        put_bits(to, 192 + g * 192, &codes[g * 32], 32, 2, 1);
+        put_bits(to, 192 + g * 192 + 64, &codes[g * 32], 32, 0, 2);
+    }
+    to.put(192 + 8 * 192, from + 108, 2);
+    return finite_half(from + 108);
+}
+
+// Byte 32 n + j has column 64 n + j in its low nibble, 64 n + 32 + j in its high one.
+uint8_t k_nibble(Bytes q, size_t c) {
+    const uint8_t both = q[c / 64 * 32 + c % 32];
+    return c % 64 < 32 ? both & 15 : both >> 4;
+}
+
+bool pack_q4_k(Bytes from, const Place& to) {
+    Codes codes;
+    for (size_t c = 0; c < 256; ++c) codes[c] = k_nibble(from + 16, c);
+    to.put(0, from, 2);
+    to.put(32, from + 2, 2);
+    to.put_dwords(64, from + 4, 3);
+    for (size_t g = 0; g < 8; ++g) put_bits(to, 256 + g * 256, &codes[g * 32], 32, 0, 4);
+    return finite_half(from) && finite_half(from + 2);
+}
+
+bool pack_q5_k(Bytes from, const Place& to) {
+    Codes codes;
+    for (size_t c = 0; c < 256; ++c)
+        codes[c] =
+            static_cast<uint8_t>(k_nibble(from + 48, c) | (from[16 + c % 32] >> c / 32 & 1) << 4);
+    to.put(0, from, 2);
+    to.put(32, from + 2, 2);
+    to.put_dwords(64, from + 4, 3);
+    for (size_t g = 0; g < 8; ++g) put_five(to, 256 + g * 320, &codes[g * 32]);
+    return finite_half(from) && finite_half(from + 2);
+}
+
+bool pack_q6_k(Bytes from, const Place& to) {
+    Codes codes;
+    for (size_t c = 0; c < 256; ++c) {
+        const size_t run = c % 128 / 32;
+        const uint8_t low = from[c / 128 * 64 + run % 2 * 32 + c % 32];
+        const int high = from[128 + c / 128 * 32 + c % 32] >> 2 * run & 3;
+        codes[c] = static_cast<uint8_t>((run < 2 ? low & 15 : low >> 4) | high << 4);
+    }
+    to.put_dwords(0, from + 192, 4);
+    for (size_t half = 0; half < 16; ++half) {
+        put_bits(to, 256 + half * 192, &codes[half * 16], 16, 4, 2);
+        put_bits(to, 256 + half * 192 + 64, &codes[half * 16], 16, 0, 4);
+    }
+    to.put(256 + 16 * 192, from + 208, 2);
+    return finite_half(from + 208);
+}
+
+bool pack_iq4_xs(Bytes from, const Place& to) {
+    to.put_dwords(0, from + 4, 1);
+    to.put(64, from, 2);
+    to.put(96, from + 2, 2);
+    for (size_t g = 0; g < 8; ++g) {
+        Codes codes;
+        nibbles_of(from + 8 + g * 16, codes.data());
+        put_bits(to, 128 + g * 256, codes.data(), 32, 0, 4);
+    }
+    return finite_half(from);
+}
+
+// How a block of one row goes to its place. False if a scale is not finite.
+using Pack = bool (*)(Bytes from, const Place& to);
+
+Pack pack_of(WeightType type) {
+    switch (type) {
+        case WeightType::bf16:
+            return pack_bf16;
+        case WeightType::q4_0:
+        case WeightType::iq4_nl:
+            return pack_4;
+        case WeightType::q5_0:
+            return pack_q5_0;
+        case WeightType::q5_1:
+            return pack_q5_1;
+        case WeightType::q2_k:
+            return pack_q2_k;
+        case WeightType::q3_k:
+            return pack_q3_k;
+        case WeightType::q4_k:
+            return pack_q4_k;
+        case WeightType::q5_k:
+            return pack_q5_k;
+        case WeightType::q6_k:
+            return pack_q6_k;
+        case WeightType::iq4_xs:
+            return pack_iq4_xs;
+        case WeightType::mxfp4:
+            return pack_mxfp4;
+        default:
+            return nullptr;  // rows of numbers, or of blocks that any type is converted to
+    }
+}
+
 }  // namespace
+
+bool pack_blocks(WeightType type, std::span<const std::byte> row, int64_t place, std::byte* strip) {
+    const WeightFormat& format = format_of(type);
+    const Pack pack = pack_of(type);
+    const auto each = static_cast<size_t>(format.bytes);
+    bool good = pack != nullptr;
+    for (size_t b = 0; good && (b + 1) * each <= row.size(); ++b)
+        good = pack(reinterpret_cast<Bytes>(row.data()) + b * each,
+                    {strip + b * format.block_bytes(), static_cast<size_t>(place)});
+    return good;
+}
 
 void pack_row(std::span<const float> row, int64_t place, std::byte* strip) {
     interleave(row, place, strip);
@@ -105,35 +335,7 @@ void unpack_row(const std::byte* strip, int64_t place, std::span<Q4Block> row) {
 std::vector<float> unpack_values(WeightType type, const std::byte* strip, int64_t cols,
                                  int64_t place) {
     std::vector<float> values(static_cast<size_t>(cols));
-    const auto blocks = static_cast<size_t>(block_count(cols));
-    switch (type) {
-        case WeightType::f32:
-            unpack_row(strip, place, std::span(values));
-            break;
-        case WeightType::f16: {
-            std::vector<uint16_t> halves(values.size());
-            unpack_row(strip, place, std::span(halves));
-            for (size_t i = 0; i < values.size(); ++i) values[i] = f16_to_f32(halves[i]);
-            break;
-        }
-        case WeightType::q8: {
-            std::vector<Q8Block> row(blocks);
-            unpack_row(strip, place, std::span(row));
-            for (size_t i = 0; i < values.size(); ++i)
-                values[i] = f16_to_f32(row[i / kBlock].scale) *
-                            static_cast<float>(row[i / kBlock].codes[i % kBlock]);
-            break;
-        }
-        case WeightType::q4: {
-            std::vector<Q4Block> row(blocks);
-            unpack_row(strip, place, std::span(row));
-            for (size_t i = 0; i < values.size(); ++i)
-                values[i] = f16_to_f32(row[i / kBlock].scale) *
-                                static_cast<float>(row[i / kBlock].codes[i % kBlock]) +
-                            f16_to_f32(row[i / kBlock].offset);
-            break;
-        }
-    }
+    read_strip(type, strip, place, 0, values);
     return values;
 }
 

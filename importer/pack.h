@@ -36,7 +36,12 @@ void pack_row(std::span<const uint16_t> row, int64_t place, std::byte* strip);
 void pack_row(std::span<const Q8Block> row, int64_t place, std::byte* strip);
 void pack_row(std::span<const Q4Block> row, int64_t place, std::byte* strip);
 
-/// The inverse: reads the row at `place` of a strip.
+/// Packs a row of a source's own blocks, as a GGUF has them, for a format that keeps them
+/// (WeightFormat::takes_anything is false): rearranged, not a bit of them lost. False, and what is
+/// in the strip undefined, if a scale is not a finite number. `row` is whole blocks.
+bool pack_blocks(WeightType type, std::span<const std::byte> row, int64_t place, std::byte* strip);
+
+/// The inverse of pack_row: reads the row at `place` of a strip.
 void unpack_row(const std::byte* strip, int64_t place, std::span<float> row);
 void unpack_row(const std::byte* strip, int64_t place, std::span<uint16_t> row);
 void unpack_row(const std::byte* strip, int64_t place, std::span<Q8Block> row);

@@ -22,6 +22,7 @@
 #include "common/half.h"
 #include "common/machine.h"
 #include "common/model_format.h"
+#include "common/weight_format.h"
 #include "compiler/parse/source.h"
 #include "importer/dequantize.h"
 
@@ -99,9 +100,12 @@ void in_parallel(size_t count, const std::function<void(size_t)>& task) {
 
 /// Says why a row could not be converted.
 [[noreturn]] void refuse_row(const RowSource& source, const std::byte* from, int64_t row,
-                             WeightType type, std::span<float> scratch) {
+                             WeightType type) {
+    std::vector<float> scratch(source.row_bytes() /
+                               static_cast<size_t>(info_of(source.type()).block_bytes) *
+                               static_cast<size_t>(info_of(source.type()).block_weights));
     const std::string& name = source.tensor().name;
-    const auto bad = first_not_finite(source.type(), from, scratch);
+    const auto bad = first_not_finite(source.type(), from, std::span(scratch));
     const GgmlTypeInfo& info = info_of(source.type());
     if (!bad) fail("tensor {}: row {} has a value that {} cannot hold", name, row, name_of(type));
     if (!info.has_blocks())
@@ -111,19 +115,49 @@ void in_parallel(size_t count, const std::function<void(size_t)>& task) {
          name, row, *bad / static_cast<size_t>(info.block_weights));
 }
 
-/// Rows first … of a matrix, `count` of them, as strips.
+/// A row as its type stores it, and into its place in a strip. False if the type cannot hold it.
+using PutRow = std::function<bool(const std::byte* from, int64_t place, std::byte* strip)>;
+
+/// By way of rows of numbers or blocks, which any type is converted to.
 template<class Element>
+PutRow converted(GgmlType type, int64_t cols) {
+    return [type, row = std::vector<Element>(elements_of_row<Element>(cols)),
+            scratch = std::vector<float>(static_cast<size_t>(cols))](
+               const std::byte* from, int64_t place, std::byte* strip) mutable {
+        if (!convert_row(type, from, std::span(scratch), std::span(row))) return false;
+        pack_row(std::span<const Element>(row), place, strip);
+        return true;
+    };
+}
+
+PutRow put_row(const RowSource& source, const ParamEntry& entry) {
+    const int64_t cols = entry.shape.cols;
+    switch (entry.type) {
+        case WeightType::f32:
+            return converted<float>(source.type(), cols);
+        case WeightType::f16:
+            return converted<uint16_t>(source.type(), cols);
+        case WeightType::q8:
+            return converted<Q8Block>(source.type(), cols);
+        case WeightType::q4:
+            return converted<Q4Block>(source.type(), cols);
+        default:
+            break;
+    }
+    return [type = entry.type, bytes = source.row_bytes()](const std::byte* from, int64_t place,
+                                                           std::byte* strip) {
+        return pack_blocks(type, {from, bytes}, place, strip);
+    };
+}
+
+/// Rows first … of a matrix, `count` of them, as strips.
 void fill_strips(const RowSource& source, const ParamEntry& entry, int64_t first, int64_t count,
                  const std::byte* from, std::byte* strips) {
-    std::vector<Element> row(elements_of_row<Element>(entry.shape.cols));
-    std::vector<float> scratch(static_cast<size_t>(entry.shape.cols));
+    const PutRow put = put_row(source, entry);
     const size_t strip_size = strip_bytes(entry.type, entry.shape.cols);
-    for (int64_t r = 0; r < count; ++r, from += source.row_bytes()) {
-        if (!convert_row(source.type(), from, std::span(scratch), std::span(row)))
-            refuse_row(source, from, first + r, entry.type, scratch);
-        pack_row(std::span<const Element>(row), r % kStripRows,
-                 strips + static_cast<size_t>(r / kStripRows) * strip_size);
-    }
+    for (int64_t r = 0; r < count; ++r, from += source.row_bytes())
+        if (!put(from, r % kStripRows, strips + static_cast<size_t>(r / kStripRows) * strip_size))
+            refuse_row(source, from, first + r, entry.type);
 }
 
 /// A tile on its way.
@@ -153,24 +187,18 @@ struct Tile {
 void make_matrix_tile(Tile& tile, RowSource::Buffer& buffer) {
     const ParamEntry& entry = tile.param->entry;
     const RowSource& source = *tile.param->rows;
+    if (!format_of(entry.type).takes_anything && natural_type(source.type()) != entry.type)
+        fail(
+            "tensor {} is {}: it cannot be stored as {}, which nothing else is converted to; {} "
+            "are",
+            source.tensor().name, info_of(source.type()).name, name_of(entry.type),
+            weight_format_names(true));
     const size_t strip = strip_bytes(entry.type, entry.shape.cols);
     std::byte* const strips = tile.allocate(tile.strips * strip);
     if (tile.rows % kStripRows != 0)  // rows that are missing are zeros
         std::memset(strips + (tile.strips - 1) * strip, 0, strip);
     const std::byte* const from = source.read(tile.first_row, tile.rows, buffer);
-    const auto fill = [&]<class Element>(Element) {
-        fill_strips<Element>(source, entry, tile.first_row, tile.rows, from, strips);
-    };
-    switch (entry.type) {
-        case WeightType::f32:
-            return fill(float());
-        case WeightType::f16:
-            return fill(uint16_t());
-        case WeightType::q8:
-            return fill(Q8Block());
-        case WeightType::q4:
-            return fill(Q4Block());
-    }
+    fill_strips(source, entry, tile.first_row, tile.rows, from, strips);
 }
 
 void make_vector_tile(Tile& tile, RowSource::Buffer& buffer) {
@@ -482,12 +510,17 @@ bool RowSource::fits_f16() const {
 }
 
 WeightType RowSource::natural_type() const {
-    return llmsql::natural_type(times_ ? source_type_ : type_);
+    if (!times_) return llmsql::natural_type(type_);
+    // Times a scale they are others than the source's blocks hold.
+    const WeightType own = llmsql::natural_type(source_type_);
+    return format_of(own).takes_anything ? own : WeightType::q8;
 }
 
 WeightType natural_type(GgmlType type) {
+    if (const WeightFormat* keeping = format_keeping(static_cast<uint32_t>(type)))
+        return keeping->type;
     if (info_of(type).has_blocks()) return keeps_q4(type) ? WeightType::q4 : WeightType::q8;
-    return type == GgmlType::f16 || type == GgmlType::bf16 ? WeightType::f16 : WeightType::f32;
+    return WeightType::f32;
 }
 
 void check_values(std::span<const float> values, bool positive, const std::string& what) {

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "common/error.h"
+#include "common/weight_format.h"
 #include "compiler/emit/sql_text.h"
 #include "compiler/emit/statements.h"
 #include "compiler/memory/arena.h"
@@ -81,21 +82,22 @@ class Text {
             one_line(model_.name), one_line(model_.graph),
             residency ? " · budget " + exact_bytes_text(residency->budget) : "", plan_.context,
             plan_.chunk, plan_.logits_rows);
-        constexpr std::array kTypes{WeightType::q4, WeightType::q8, WeightType::f16,
-                                    WeightType::f32};
-        std::array<int64_t, kTypes.size()> by_type{};
+        std::array<int64_t, kWeightFormats.size()> by_type{};
         int64_t total = 0;
         for (const Param& param : model_.params) {
             const auto bytes = static_cast<int64_t>(param_bytes(param.type, param.shape));
-            by_type[static_cast<size_t>(std::ranges::find(kTypes, param.type) - kTypes.begin())] +=
-                bytes;
+            by_type[index_of(param.type)] += bytes;
             total += bytes;
         }
+        auto formats = kWeightFormats;  // the smallest first
+        std::ranges::stable_sort(formats, [](const WeightFormat& a, const WeightFormat& b) {
+            return a.bytes * b.columns < b.bytes * a.columns;
+        });
         std::string parts;
-        for (size_t i = 0; i < kTypes.size(); ++i)
-            if (by_type[i] > 0)
-                parts += fmt::format("{}{} {}", parts.empty() ? "" : " + ", name_of(kTypes[i]),
-                                     bytes_text(by_type[i]));
+        for (const WeightFormat& format : formats)
+            if (const int64_t bytes = by_type[index_of(format.type)]; bytes > 0)
+                parts += fmt::format("{}{} {}", parts.empty() ? "" : " + ", format.name,
+                                     bytes_text(bytes));
         if (residency)
             add("-- weights: stored {} ({}), held {}, read per pass {}{} ({} {})\n",
                 bytes_text(total), parts, bytes_text(residency->pool),

@@ -2,6 +2,7 @@
 // Deciding which values are stored. See storage.h.
 #include "compiler/fuse/storage.h"
 
+#include "common/weight_format.h"
 #include "compiler/check/signature.h"
 
 namespace llmsql::compiler {
@@ -146,10 +147,8 @@ bool reads_q8(const Op& op, size_t index, const std::vector<Param>& params) {
     for (size_t i = 0; i < index; ++i)
         if (std::holds_alternative<ValueRef>(op.args[i])) return false;
     for (const Arg& arg : op.args)
-        if (const auto* weight = std::get_if<ParamRef>(&arg)) {
-            const WeightType type = params[static_cast<size_t>(weight->id - 1)].type;
-            return type == WeightType::q8 || type == WeightType::q4;
-        }
+        if (const auto* weight = std::get_if<ParamRef>(&arg))
+            return format_of(params[static_cast<size_t>(weight->id - 1)].type).quantized();
     return false;
 }
 

@@ -43,8 +43,9 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
     require_readable_file(path);
     const Connection db(
         path, {.access = Access::write, .explain = explain, .patience = kPatienceMilliseconds});
+    const std::optional<int64_t> version = db.integer("PRAGMA user_version");
     if (db.integer("PRAGMA application_id") != kModelApplicationId ||
-        db.integer("PRAGMA user_version") != kModelFormatVersion)
+        version < kOldestModelFormat || version > kModelFormatVersion)
         fail("{}", not_ours(path.string()));
     db.execute("BEGIN IMMEDIATE");
     const std::string model = meta(db, "model"), catalogue = meta(db, "catalogue");

@@ -8,6 +8,8 @@
 #include <map>
 #include <numeric>
 
+#include "common/weight_format.h"
+
 namespace llmsql::compiler {
 namespace {
 
@@ -43,16 +45,13 @@ class Verifier {
     int64_t bytes_of_strip(int id) const {
         const Param& p = param(id);
         if (!p.shape.rows) return p.shape.cols * 4;
-        const int64_t blocks = (p.shape.cols + 31) / 32;
-        if (p.type == WeightType::q8) return blocks * 544;
-        if (p.type == WeightType::q4) return blocks * 320;
-        return p.shape.cols * 16 * (p.type == WeightType::f16 ? 2 : 4);
+        const WeightFormat& format = format_of(p.type);
+        return (p.shape.cols + format.columns - 1) / format.columns * 16 * format.bytes;
     }
 
-    // Tiles hold as many whole strips as fit in 256 KiB, at least one.
     int64_t strips_of_tile(int id) const {
-        const int64_t fitting = 262144 / bytes_of_strip(id);
-        return param(id).shape.rows && fitting > 1 ? fitting : 1;
+        const Param& p = param(id);
+        return p.shape.rows ? tile_rows(p.type, p.shape) / 16 : 1;
     }
 
     // Marks every strip of every parameter as held or not, as the ranges say.

@@ -10,6 +10,8 @@
 #include <cmath>
 #include <span>
 
+#include "common/weight_format.h"
+
 namespace llmsql::compiler {
 namespace {
 
@@ -197,9 +199,8 @@ class Reader {
             if (const auto known = weight_type_named(type.text)) {
                 file_.weights.push_back({entry.key, entry.at, *known, type.at});
             } else {
-                errors_.error(type.at, fmt::format("unknown weight type '{}'; there are f32, f16, "
-                                                   "q8 and q4",
-                                                   type.text));
+                errors_.error(type.at, fmt::format("unknown weight type '{}'; there are {}",
+                                                   type.text, weight_format_names(false)));
             }
         }
         if (found->empty())

@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 
+#include "common/weight_format.h"
 #include "runtime/compute/functions.h"
 #include "runtime/kernels/kernels.h"
 
@@ -139,11 +140,12 @@ class ChosenLinear : public Aggregate {
         if (*weight.entry.shape.rows != width_.value_or(*weight.entry.shape.rows))
             row.refuse("the matrices have different numbers of rows");
         width_ = *weight.entry.shape.rows;
-        const bool q8 = weight.entry.type == WeightType::q8 || weight.entry.type == WeightType::q4;
-        if (x_->elements() != weight.entry.shape.cols || (!q8 && x_->place.type != TensorType::f32))
+        const TensorType wants = format_of(weight.entry.type).activations;
+        if (x_->elements() != weight.entry.shape.cols ||
+            (wants == TensorType::f32 && x_->place.type != TensorType::f32))
             row.refuse(fmt::format("{} is {}, so it does not take {}", weight.entry.name,
                                    describe(weight.entry), describe_shape(*x_)));
-        add(row, item, weight, q8 ? TensorType::q8 : TensorType::f32);
+        add(row, item, weight, wants);
     }
 
     ExprPtr finish() override {

@@ -6,7 +6,8 @@
 #include <memory>
 #include <utility>
 
-#include "common/half.h"
+#include "common/strips.h"
+#include "common/weight_format.h"
 #include "runtime/compute/functions.h"
 #include "runtime/kernels/kernels.h"
 
@@ -14,41 +15,6 @@ namespace llmsql {
 namespace {
 
 constexpr int64_t kMostTokenBytes = 64 << 20;
-
-template<class T>
-T load(const std::byte* p) {
-    T value;
-    std::memcpy(&value, p, sizeof value);
-    return value;
-}
-
-// One weight of a strip: row `r` of its 16, column `c`.
-float strip_weight(const std::byte* strip, WeightType type, int64_t r, int64_t c) {
-    const int64_t plain = c * kStripRows + r;
-    const int64_t block = c / kBlock, in_block = c % kBlock;
-    switch (type) {
-        case WeightType::f32:
-            return load<float>(strip + plain * 4);
-        case WeightType::f16:
-            return f16_to_f32(load<uint16_t>(strip + plain * 2));
-        case WeightType::q8: {
-            const std::byte* at = strip + block * kStripRows * (2 + kBlock);
-            const auto code = load<int8_t>(at + 2 * kStripRows +
-                                           (in_block / 4 * kStripRows + r) * 4 + in_block % 4);
-            return f16_to_f32(load<uint16_t>(at + 2 * r)) * static_cast<float>(code);
-        }
-        case WeightType::q4: {
-            const std::byte* at = strip + block * kStripRows * (2 + 2 + kBlock / 2);
-            const int64_t half = in_block % 16;
-            const auto byte =
-                load<uint8_t>(at + 4 * kStripRows + (half / 4 * kStripRows + r) * 4 + half % 4);
-            const int code = in_block < 16 ? byte & 15 : byte >> 4;
-            return f16_to_f32(load<uint16_t>(at + 2 * r)) * static_cast<float>(code) +
-                   f16_to_f32(load<uint16_t>(at + 2 * kStripRows + 2 * r));
-        }
-    }
-    return 0;
-}
 
 // Counts the bytes that lists of tokens take, for as long as they do.
 class CountedBytes {
@@ -80,9 +46,8 @@ class EmbedExpr final : public Expr {
             const std::byte* strip =
                 weight_.pool->strips(weight_, token / kStripRows, 1, Use::embedding, scratch.strips)
                     .data;
-            for (int64_t c = 0; c < block.cols; ++c)
-                out[r * out_stride + c] =
-                    strip_weight(strip, weight_.entry.type, token % kStripRows, block.col + c);
+            read_strip(weight_.entry.type, strip, token % kStripRows, block.col,
+                       {out + r * out_stride, static_cast<size_t>(block.cols)});
         }
     }
     void visit_tensors(const std::function<void(const TensorExpr&, Reach)>&) const override {}
@@ -92,10 +57,6 @@ class EmbedExpr final : public Expr {
     const std::vector<int32_t> tokens_;
     const CountedBytes counted_;
 };
-
-bool is_quantized(WeightType type) {
-    return type == WeightType::q8 || type == WeightType::q4;
-}
 
 class LinearExpr final : public Expr {
   public:
@@ -113,7 +74,7 @@ class LinearExpr final : public Expr {
 
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
         const size_t strip_size = strip_bytes(weight_.entry.type, weight_.entry.shape.cols);
-        const bool parts_will_do = block.rows == 1 && is_quantized(weight_.entry.type);
+        const bool parts_will_do = block.rows == 1 && format().quantized();
         for (int64_t c = 0; c < block.cols;) {
             const int64_t strip = (block.col + c) / kStripRows;
             const auto [data, count] =
@@ -158,14 +119,12 @@ class LinearExpr final : public Expr {
     // A strip that lies in parts, times one token. A block across two parts is put together.
     void multiply_parts(int64_t strip, const Block& block, Scratch& scratch, float* out,
                         int64_t filled) const {
-        const WeightType type = weight_.entry.type;
-        const auto kernel =
-            type == WeightType::q8 ? kernels().linear_q8_part : kernels().linear_q4_part;
-        const int64_t blocks = block_count(weight_.entry.shape.cols);
+        const auto kernel = kernel_of(kernels(), weight_.entry.type).part;
+        const int64_t blocks = format().blocks(weight_.entry.shape.cols);
         const std::byte* x = x_->row_data(block.row);
-        const size_t size = strip_bytes(type, kBlock);
+        const size_t size = format().block_bytes();
         alignas(64) float sums[kStripRows];
-        alignas(64) std::byte across[kStripRows * (2 + kBlock)];  // of the largest type
+        alignas(64) std::byte across[kLargestBlock];
         size_t offset = 0, gathered = 0;  // bytes of the strip; of them, in `across`
         for (int64_t b = 0; b < blocks;) {
             auto part = weight_.pool->part(weight_, strip, offset, scratch.strips);
@@ -190,27 +149,12 @@ class LinearExpr final : public Expr {
 
     void multiply(const std::byte* strips, int64_t count, const Block& block, float* out,
                   int64_t out_stride) const {
-        const int64_t cols = weight_.entry.shape.cols;
-        const std::byte* x = x_->row_data(block.row);
-        const auto* floats = reinterpret_cast<const float*>(x);
-        const int64_t stride = x_->place.stride;
-        const auto float_stride = stride / static_cast<int64_t>(sizeof(float));
-        const Kernels& k = kernels();
-        switch (weight_.entry.type) {
-            case WeightType::q8:
-                return k.linear_q8(strips, count, block_count(cols), x, stride, block.rows, out,
-                                   out_stride);
-            case WeightType::q4:
-                return k.linear_q4(strips, count, block_count(cols), x, stride, block.rows, out,
-                                   out_stride);
-            case WeightType::f16:
-                return k.linear_f16(strips, count, cols, floats, float_stride, block.rows, out,
-                                    out_stride);
-            case WeightType::f32:
-                return k.linear_f32(strips, count, cols, floats, float_stride, block.rows, out,
-                                    out_stride);
-        }
+        kernel_of(kernels(), weight_.entry.type)
+            .strips(strips, count, format().blocks(weight_.entry.shape.cols),
+                    x_->row_data(block.row), x_->place.stride, block.rows, out, out_stride);
     }
+
+    const WeightFormat& format() const { return format_of(weight_.entry.type); }
 
     const std::shared_ptr<const TensorExpr> x_;
     const Weight& weight_;
@@ -235,8 +179,7 @@ ExprPtr op_embed(OperatorState& state, const Arguments& arguments) {
 
 ExprPtr op_linear(OperatorState&, const Arguments& arguments) {
     const Weight& weight = arguments.matrix(1);
-    auto x =
-        arguments.stored(0, is_quantized(weight.entry.type) ? TensorType::q8 : TensorType::f32);
+    auto x = arguments.stored(0, format_of(weight.entry.type).activations);
     if (x->elements() != weight.entry.shape.cols)
         arguments.refuse(fmt::format("{} is {}, so it does not take {}", weight.entry.name,
                                      describe(weight.entry), describe_shape(*x)));

@@ -17,7 +17,8 @@ std::atomic<const Kernels*> named{nullptr};
 std::span<const Kernels* const> usable_kernels() {
     static const std::vector<const Kernels*> usable = [] {
         std::vector<const Kernels*> found{&portable_kernels()};
-        for (const Kernels* kernels : {avx2_kernels(), avx512_kernels(), neon_kernels()})
+        for (const Kernels* kernels :
+             {avx2_kernels(), avxvnni_kernels(), avx512_kernels(), neon_kernels()})
             if (kernels) found.push_back(kernels);
         return found;
     }();

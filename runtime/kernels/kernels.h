@@ -16,13 +16,15 @@
 
 namespace llmsql {
 
+enum class WeightType : uint8_t;  // common/types.h
+
 /// Where one row of a q8 tensor, or a part of it from some block on, has its codes, scales, sums
-/// and biases (layout and meaning: tensor_row_bytes in common/types.h).
+/// and sums of codes (layout and meaning: tensor_row_bytes in common/types.h).
 struct QuantizedRow {
     int8_t* codes;
     float* scales;
     float* sums;
-    int32_t* biases;
+    int16_t* halves;  // two a block
 };
 
 /// The parts of a row of `blocks` blocks at `row`, from block `first` on.
@@ -40,34 +42,28 @@ struct AttentionState {
 /// Most query heads that the attention kernels take at a time.
 inline constexpr int64_t kMostQueries = 8;
 
-struct Kernels {
-    std::string_view name;
-
-    /// 16 outputs of each of `strips` neighbouring strips for each of `tokens` rows x:
-    /// out[t * out_stride + r] = sum over columns of weight[r] * x[t]. `x` is a q8 tensor's first
-    /// row, rows `x_stride` bytes apart; a strip has `blocks` blocks (layout: strip_bytes in
-    /// common/types.h).
-    using LinearQuantized = void (*)(const std::byte* weights, int64_t strips, int64_t blocks,
-                                     const std::byte* x, int64_t x_stride, int64_t tokens,
-                                     float* out, int64_t out_stride);
-    LinearQuantized linear_q8;
-    LinearQuantized linear_q4;
+/// How a matrix of one weight format is multiplied.
+struct LinearKernel {
+    /// 16 outputs of each of `strips` neighboring strips for each of `tokens` rows x:
+    /// out[t * out_stride + r] = sum over columns of weight[r] * x[t]. `x` is the first row of a
+    /// tensor of the type that the format takes, rows `x_stride` bytes apart; a strip has `blocks`
+    /// blocks of the format's (layout: strip_bytes in common/types.h).
+    void (*strips)(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
+                   int64_t x_stride, int64_t tokens, float* out, int64_t out_stride);
 
     /// One strip's blocks [first, first + count), which lie at `weights`, times one token, whose
     /// row x has `blocks` in all: out[16] are its sums, those of the parts before among them (first
     /// = 0 begins anew). All parts in order give bitwise what the whole gives: so a strip that a
     /// file's pages cut can be used where it lies.
-    using LinearPart = void (*)(const std::byte* weights, int64_t first, int64_t count,
-                                int64_t blocks, const std::byte* x, float* out);
-    LinearPart linear_q8_part;
-    LinearPart linear_q4_part;
+    void (*part)(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
+                 const std::byte* x, float* out);
+};
 
-    /// Products with weights that are not quantized: x is f32, rows `x_stride` floats apart.
-    using LinearFloat = void (*)(const std::byte* weights, int64_t strips, int64_t cols,
-                                 const float* x, int64_t x_stride, int64_t tokens, float* out,
-                                 int64_t out_stride);
-    LinearFloat linear_f16;
-    LinearFloat linear_f32;
+struct Kernels {
+    std::string_view name;
+
+    /// By format, in the order of WeightType: see kernel_of().
+    const LinearKernel* linear;
 
     /// x[n] to int8 codes in blocks of 32, the last padded with zeros. scale = max|x| / 127; codes
     /// round half to even. A block that is not finite gets the scale NaN and codes 0.
@@ -120,9 +116,15 @@ void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales);
 
 /// The implementations of this build. Null where the processor cannot run one.
 const Kernels& portable_kernels();
-const Kernels* avx2_kernels();    // AVX2, FMA and F16C
-const Kernels* avx512_kernels();  // AVX-512 F, BW, DQ, VL and VNNI
-const Kernels* neon_kernels();    // 64-bit Arm with the dot product
+const Kernels* avx2_kernels();     // AVX2, FMA and F16C
+const Kernels* avxvnni_kernels();  // those, and AVX-VNNI
+const Kernels* avx512_kernels();   // AVX-512 F, BW, DQ, VL and VNNI
+const Kernels* neon_kernels();     // 64-bit Arm with the dot product
+
+/// The kernel of a weight format.
+inline const LinearKernel& kernel_of(const Kernels& kernels, WeightType type) {
+    return kernels.linear[static_cast<size_t>(type)];
+}
 
 /// The kernels that this processor can run, from the portable one to the best.
 std::span<const Kernels* const> usable_kernels();

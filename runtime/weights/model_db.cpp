@@ -133,9 +133,11 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
 
     if (pragma(db_, "PRAGMA application_id") != kModelApplicationId) fail("{}", not_ours);
     const int64_t version = pragma(db_, "PRAGMA user_version");
-    if (version != kModelFormatVersion)
-        fail("{}: model database format {}, this program reads format {}; import the model again",
-             name, version, kModelFormatVersion);
+    if (version < kOldestModelFormat || version > kModelFormatVersion)
+        fail(
+            "{}: model database format {}, this program reads formats {} to {}; import the model "
+            "again",
+            name, version, kOldestModelFormat, kModelFormatVersion);
     // One read transaction for life: a writer is told BUSY, and what was checked stays so.
     db_.execute("BEGIN");
     require_plain_tables(db_);

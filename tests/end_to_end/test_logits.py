@@ -56,7 +56,7 @@ class Logits(unittest.TestCase):
             db, plan = self.made_of(name, weights)
             recorded = np.load(FIXTURES / f"{name}.npz")
             stored, types = read_model(db)
-            quantized = {n for n, type in types.items() if type in ("q8", "q4")}
+            quantized = {n for n, type in types.items() if type not in ("f32", "f16", "bf16")}
             config = Config(**json.loads(str(recorded["config"])))
             theirs = forward(config, stored, recorded["tokens"], kv_f16=True, quantized=quantized)
             ours = logits(plan, db, recorded["tokens"], self.folder)
@@ -88,7 +88,8 @@ class Logits(unittest.TestCase):
 
     def test_passes_and_threads_change_no_bit(self):
         cases = [(name, weights) for name in GRAPHS for weights in ("f32", "q8")]
-        for name, weights in cases + [("tiny-llama-quant", "q4"), ("tiny-gemma3", "f16")]:
+        for name, weights in cases + [("tiny-llama-quant", "q4"), ("tiny-llama-quant", "auto"), ("tiny-llama-k", "auto"),
+                                     ("tiny-llama-f16", "auto"), ("tiny-gemma3", "f16")]:
             db, plan = self.made_of(name, weights)
             tokens = np.load(FIXTURES / f"{name}.npz")["tokens"]
             first = logits(plan, db, tokens, self.folder, "-b", 64, "-t", 1)

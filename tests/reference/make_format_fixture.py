@@ -48,7 +48,7 @@ def main():
                                   stdout=subprocess.PIPE).stdout.decode()
 
         graphs = ["--graph-dir", SOURCE / "graphs", "--context", "128"]
-        run("llmsql-import", SOURCE / "tests/fixtures/tiny-llama-quant.gguf", "--weights", "q8", *graphs[:2],
+        run("llmsql-import", SOURCE / "tests/fixtures/tiny-llama-k.gguf", *graphs[:2],
             "-o", "model.db", "--write-model", "model.toml")
         text = (SOURCE / "tests/fixtures/perplexity.txt").read_bytes()[:1000]
         (pathlib.Path(folder) / "text.txt").write_bytes(text)

@@ -10,221 +10,235 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
-#include "common/types.h"
+#include "runtime/kernels/formats.h"
 
 namespace llmsql {
 namespace {
 
-constexpr int64_t kHalf = 8;  // a strip's 16 rows are two vectors of 8
+// A strip's 16 rows are two vectors of 8.
+static_assert(kStripRows == 16);
 
 __m256 load_halves(const void* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
 
-__m256i load_bytes(const void* p) {
-    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
-}
-
-// Four neighbouring int8 codes in each of the eight lanes.
+// Four neighboring int8 codes in each of the eight lanes.
 __m256i broadcast4(const int8_t* codes) {
     int32_t four;
     __builtin_memcpy(&four, codes, sizeof four);
     return _mm256_set1_epi32(four);
 }
 
-// The blocks of a strip that are to be taken, of all that a row of x has. From the first on, sums
-// begin at 0; from another on, at what is in `out`.
-struct Blocks {
-    int64_t first, count, all;
-};
+// The vocabulary (driver.h).
+struct Avx2 {
+    struct Sum {
+        __m256 half[2];
+    };
+    struct Ints {
+        __m256i half[2];
+    };
+    using Bytes = Ints;
+#ifdef LLMSQL_AVX_VNNI
+    using Signed = Ints;  // raised by 128
+    static constexpr int kSignedBias = 128;
+#else
+    struct Signed {
+        __m256i code[2], magnitude[2];
+    };
+    static constexpr int kSignedBias = 0;
+#endif
+    static constexpr int kTokens = 4, kQueries = 1;
 
-// Both halves' sums for `Tokens` rows of x.
-template<int Tokens>
-struct Sums {
-    __m256 of[2][Tokens];
-};
+    template<class Each>
+    static LLMSQL_INLINE Ints of(Ints a, const Each& each) {
+        return {{each(a.half[0]), each(a.half[1])}};
+    }
+    template<class Each>
+    static LLMSQL_INLINE Ints of(Ints a, Ints b, const Each& each) {
+        return {{each(a.half[0], b.half[0]), each(a.half[1], b.half[1])}};
+    }
 
-template<int Tokens>
-Sums<Tokens> load_sums(bool begin, const float* out, int64_t out_stride) {
-    Sums<Tokens> sums;
-    for (int t = 0; t < Tokens; ++t)
-        for (int h = 0; h < 2; ++h)
-            sums.of[h][t] =
-                begin ? _mm256_setzero_ps() : _mm256_loadu_ps(out + t * out_stride + h * kHalf);
-    return sums;
-}
+    static LLMSQL_INLINE Sum zero() {
+        return splat(0);
+    }
+    static LLMSQL_INLINE Sum load(const float* p) {
+        return {{_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}};
+    }
+    static LLMSQL_INLINE void store(float* p, Sum a) {
+        _mm256_storeu_ps(p, a.half[0]);
+        _mm256_storeu_ps(p + 8, a.half[1]);
+    }
+    static LLMSQL_INLINE Sum splat(float a) {
+        return {{_mm256_set1_ps(a), _mm256_set1_ps(a)}};
+    }
+    static LLMSQL_INLINE Sum halves(const std::byte* p) {
+        return {{load_halves(p), load_halves(p + 16)}};
+    }
+    static LLMSQL_INLINE Sum mul(Sum a, Sum b) {
+        return {{_mm256_mul_ps(a.half[0], b.half[0]), _mm256_mul_ps(a.half[1], b.half[1])}};
+    }
+    static LLMSQL_INLINE Sum fma(Sum a, Sum b, Sum c) {
+        return {{_mm256_fmadd_ps(a.half[0], b.half[0], c.half[0]),
+                 _mm256_fmadd_ps(a.half[1], b.half[1], c.half[1])}};
+    }
 
-template<int Tokens>
-void store_sums(const Sums<Tokens>& sums, float* out, int64_t out_stride) {
-    for (int t = 0; t < Tokens; ++t)
-        for (int h = 0; h < 2; ++h)
-            _mm256_storeu_ps(out + t * out_stride + h * kHalf, sums.of[h][t]);
-}
+    static LLMSQL_INLINE Ints both(__m256i a) {
+        return {{a, a}};
+    }
+    static LLMSQL_INLINE Ints no_ints() {
+        return both(_mm256_setzero_si256());
+    }
+    static LLMSQL_INLINE Ints add_ints(Ints a, Ints b) {
+        return {{_mm256_add_epi32(a.half[0], b.half[0]), _mm256_add_epi32(a.half[1], b.half[1])}};
+    }
+    static LLMSQL_INLINE Ints mul_ints(Ints a, Ints b) {
+        return {
+            {_mm256_mullo_epi32(a.half[0], b.half[0]), _mm256_mullo_epi32(a.half[1], b.half[1])}};
+    }
+    static LLMSQL_INLINE Sum to_f32(Ints a) {
+        return {{_mm256_cvtepi32_ps(a.half[0]), _mm256_cvtepi32_ps(a.half[1])}};
+    }
 
-// A strip times `Tokens` rows of x. The inner loops are unrolled twice only: unrolled whole they
-// keep more products waiting than there are registers.
-template<int Tokens>
-void q8_rows(const std::byte* strip, Blocks range, const std::byte* x, int64_t x_stride, float* out,
-             int64_t out_stride) {
-    constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
-    const __m256i ones = _mm256_set1_epi16(1);
-    auto sums = load_sums<Tokens>(range.first == 0, out, out_stride);
-    for (int64_t b = range.first; b < range.first + range.count; ++b) {
-        const std::byte* block = strip + (b - range.first) * kBlockBytes;
-        __m256i dot[2][Tokens];
-        for (int t = 0; t < Tokens; ++t) dot[0][t] = dot[1][t] = _mm256_setzero_si256();
-#pragma GCC unroll 2
-        for (int64_t j = 0; j < kBlock / 4; ++j) {
-            const std::byte* codes = block + 2 * kStripRows + j * kStripRows * 4;
-            const __m256i w[2] = {load_bytes(codes), load_bytes(codes + 4 * kHalf)};
-            const __m256i magnitude[2] = {_mm256_abs_epi8(w[0]), _mm256_abs_epi8(w[1])};
-            for (int t = 0; t < Tokens; ++t) {
-                const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
-                const __m256i four = broadcast4(a + 4 * j);
-                for (int h = 0; h < 2; ++h) {
-                    const __m256i pairs =
-                        _mm256_maddubs_epi16(magnitude[h], _mm256_sign_epi8(four, w[h]));
-                    dot[h][t] = _mm256_add_epi32(dot[h][t], _mm256_madd_epi16(pairs, ones));
-                }
-            }
-        }
-        const __m256 scale[2] = {load_halves(block), load_halves(block + 2 * kHalf)};
-        for (int t = 0; t < Tokens; ++t) {
-            const auto* scales =
-                reinterpret_cast<const float*>(x + t * x_stride + range.all * kBlock);
+    static LLMSQL_INLINE Bytes load_bytes(const std::byte* p) {
+        const auto* from = reinterpret_cast<const __m256i*>(p);
+        return {{_mm256_loadu_si256(from), _mm256_loadu_si256(from + 1)}};
+    }
+    static LLMSQL_INLINE Bytes and_bytes(Bytes a, int b) {
+        const __m256i mask = _mm256_set1_epi8(static_cast<char>(b));
+        return {{_mm256_and_si256(a.half[0], mask), _mm256_and_si256(a.half[1], mask)}};
+    }
+    static LLMSQL_INLINE Bytes and_or(Bytes a, int mask, Bytes b) {
+        return of(a, b, [&](__m256i x, __m256i y) LLMSQL_INLINE {
+            return _mm256_or_si256(_mm256_and_si256(x, _mm256_set1_epi8(static_cast<char>(mask))),
+                                   y);
+        });
+    }
+    template<int N>
+    static LLMSQL_INLINE Bytes shift(Bytes a) {
+        return of(a, [](__m256i x) LLMSQL_INLINE {
+            if constexpr (N < 0) return _mm256_slli_epi16(x, -N);
+            if constexpr (N > 0) return _mm256_srli_epi16(x, N);
+            return x;
+        });
+    }
+    static LLMSQL_INLINE Signed look_up(Bytes codes, const int8_t (&values)[16]) {
+        const __m256i table =
+            _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
+        return signed_codes(
+            of(codes, [&](__m256i x) LLMSQL_INLINE { return _mm256_shuffle_epi8(table, x); }));
+    }
+
+    static LLMSQL_INLINE Ints as_ints(Bytes a) {
+        return a;
+    }
+    static LLMSQL_INLINE Sum from_bits(Ints a) {
+        return {{_mm256_castsi256_ps(a.half[0]), _mm256_castsi256_ps(a.half[1])}};
+    }
+    static LLMSQL_INLINE Ints all_ints(int a) {
+        return both(_mm256_set1_epi32(a));
+    }
+    static LLMSQL_INLINE Ints and_ints(Ints a, int b) {
+        return of(
+            a, [&](__m256i x) LLMSQL_INLINE { return _mm256_and_si256(x, _mm256_set1_epi32(b)); });
+    }
+    static LLMSQL_INLINE Ints max_ints(Ints a, Ints b) {
+        return of(a, b, [](__m256i x, __m256i y) LLMSQL_INLINE { return _mm256_max_epi32(x, y); });
+    }
+    template<int N>
+    static LLMSQL_INLINE Ints shift_ints(Ints a) {
+        return of(a, [](__m256i x) LLMSQL_INLINE {
+            if constexpr (N < 0) return _mm256_slli_epi32(x, -N);
+            if constexpr (N > 0) return _mm256_srli_epi32(x, N);
+            return x;
+        });
+    }
+    template<int N>
+    static LLMSQL_INLINE Ints shift_signed(Ints a) {
+        return of(a, [](__m256i x) LLMSQL_INLINE { return _mm256_srai_epi32(x, N); });
+    }
+    static LLMSQL_INLINE Ints load_words(const std::byte* p) {
+        const auto* from = reinterpret_cast<const __m128i*>(p);
+        return {{_mm256_cvtepu16_epi32(_mm_loadu_si128(from)),
+                 _mm256_cvtepu16_epi32(_mm_loadu_si128(from + 1))}};
+    }
+    static LLMSQL_INLINE Ints load_octets(const std::byte* p) {
+        return {{_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
+                 _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))}};
+    }
+    static LLMSQL_INLINE Ints dot_pairs(Ints pairs, int32_t pair) {
+        return of(pairs, [&](__m256i x) LLMSQL_INLINE {
+            return _mm256_madd_epi16(x, _mm256_set1_epi32(pair));
+        });
+    }
+#ifdef LLMSQL_AVX_VNNI
+    static LLMSQL_INLINE Signed signed_codes(Bytes a) {
+        return of(
+            a, [](__m256i x) LLMSQL_INLINE { return _mm256_xor_si256(x, _mm256_set1_epi8(-128)); });
+    }
+#else
+    static LLMSQL_INLINE Signed signed_codes(Bytes a) {
+        return {{a.half[0], a.half[1]}, {_mm256_abs_epi8(a.half[0]), _mm256_abs_epi8(a.half[1])}};
+    }
+#endif
+
+    template<int B, Part P>
+    static LLMSQL_INLINE Ints bias(int32_t halves) {
+        constexpr uint32_t kLow = P == Part::second16 ? 0 : static_cast<uint16_t>(-B);
+        constexpr uint32_t kHigh = P == Part::first16 ? 0 : static_cast<uint16_t>(-B);
+        return both(_mm256_madd_epi16(_mm256_set1_epi32(halves),
+                                      _mm256_set1_epi32(static_cast<int>(kHigh << 16 | kLow))));
+    }
+
+#ifdef LLMSQL_AVX_VNNI
+    template<int>
+    struct Dot {
+        Ints sum;
+        LLMSQL_INLINE void start(Ints from) { sum = from; }
+        template<int, int>
+        LLMSQL_INLINE void add(Bytes codes, const int8_t* x) {
+            const __m256i four = broadcast4(x);
             for (int h = 0; h < 2; ++h)
-                sums.of[h][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[h][t]),
-                                                _mm256_mul_ps(scale[h], _mm256_set1_ps(scales[b])),
-                                                sums.of[h][t]);
+                sum.half[h] = _mm256_dpbusd_avx_epi32(sum.half[h], codes.half[h], four);
         }
-    }
-    store_sums(sums, out, out_stride);
-}
+        LLMSQL_INLINE Ints result() const { return sum; }
+    };
+#else
+    // `vpmaddubsw` gives sums of two products in 16 bits, of which as many are added as surely fit.
+    template<int Most>
+    struct Dot {
+        static constexpr int kFit = 32767 / (2 * 127 * Most);
+        static_assert(kFit > 0);
+        Ints sum;
+        __m256i pairs[2];
 
-template<int Tokens>
-void q4_rows(const std::byte* strip, Blocks range, const std::byte* x, int64_t x_stride, float* out,
-             int64_t out_stride) {
-    constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
-    const __m256i ones = _mm256_set1_epi16(1);
-    const __m256i nibble = _mm256_set1_epi8(15);
-    auto sums = load_sums<Tokens>(range.first == 0, out, out_stride);
-    for (int64_t b = range.first; b < range.first + range.count; ++b) {
-        const std::byte* block = strip + (b - range.first) * kBlockBytes;
-        // A 16-bit lane takes 16 products of at most 15 * 127: 30480, no overflow.
-        __m256i pairs[2][Tokens];
-        for (int t = 0; t < Tokens; ++t) pairs[0][t] = pairs[1][t] = _mm256_setzero_si256();
-#pragma GCC unroll 2
-        for (int64_t j = 0; j < kBlock / 8; ++j) {
-            const std::byte* codes = block + 4 * kStripRows + j * kStripRows * 4;
-            const __m256i w[2] = {load_bytes(codes), load_bytes(codes + 4 * kHalf)};
-            for (int64_t n = 0; n < 2; ++n) {  // low nibbles, then high ones
-                __m256i code[2];
-                for (int h = 0; h < 2; ++h)
-                    code[h] = _mm256_and_si256(n == 0 ? w[h] : _mm256_srli_epi16(w[h], 4), nibble);
-                for (int t = 0; t < Tokens; ++t) {
-                    const auto* a = reinterpret_cast<const int8_t*>(x + t * x_stride) + b * kBlock;
-                    const __m256i four = broadcast4(a + 16 * n + 4 * j);
-                    for (int h = 0; h < 2; ++h)
-                        pairs[h][t] =
-                            _mm256_add_epi16(pairs[h][t], _mm256_maddubs_epi16(code[h], four));
-                }
-            }
+        LLMSQL_INLINE void start(Ints from) { sum = from; }
+        template<int K, int N>
+        LLMSQL_INLINE void add(Bytes codes, const int8_t* x) {
+            const __m256i four = broadcast4(x);
+            for (int h = 0; h < 2; ++h) take<K, N>(h, _mm256_maddubs_epi16(codes.half[h], four));
         }
-        for (int h = 0; h < 2; ++h) {
-            const __m256 scale = load_halves(block + 2 * h * kHalf);
-            const __m256 offset = load_halves(block + 2 * kStripRows + 2 * h * kHalf);
-            for (int t = 0; t < Tokens; ++t) {
-                const auto* scales =
-                    reinterpret_cast<const float*>(x + t * x_stride + range.all * kBlock);
-                const __m256 dot = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs[h][t], ones));
-                __m256& sum = sums.of[h][t];
-                sum = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_set1_ps(scales[b])), sum);
-                sum = _mm256_fmadd_ps(offset, _mm256_set1_ps(scales[range.all + b]), sum);
-            }
+        template<int K, int N>
+        LLMSQL_INLINE void add(Signed codes, const int8_t* x) {
+            const __m256i four = broadcast4(x);
+            for (int h = 0; h < 2; ++h)
+                take<K, N>(h, _mm256_maddubs_epi16(codes.magnitude[h],
+                                                   _mm256_sign_epi8(four, codes.code[h])));
         }
-    }
-    store_sums(sums, out, out_stride);
-}
+        template<int K, int N>
+        LLMSQL_INLINE void take(int h, __m256i products) {
+            pairs[h] = K % kFit == 0 ? products : _mm256_add_epi16(pairs[h], products);
+            if constexpr (K % kFit == kFit - 1 || K == N - 1)
+                sum.half[h] = _mm256_add_epi32(sum.half[h],
+                                               _mm256_madd_epi16(pairs[h], _mm256_set1_epi16(1)));
+        }
+        LLMSQL_INLINE Ints result() const { return sum; }
+    };
+#endif
 
-struct F16Weights {
-    static constexpr int64_t kBytes = 2;
-    static __m256 load(const std::byte* strip, int64_t index) {
-        return load_halves(strip + 2 * index);
-    }
+    template<int>
+    static void attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
+                             int64_t last, AttentionState* state);
 };
-struct F32Weights {
-    static constexpr int64_t kBytes = 4;
-    static __m256 load(const std::byte* strip, int64_t index) {
-        return _mm256_loadu_ps(reinterpret_cast<const float*>(strip) + index);
-    }
-};
-
-template<class Weights, int Tokens>
-void float_rows(const std::byte* strip, int64_t cols, const float* x, int64_t x_stride, float* out,
-                int64_t out_stride) {
-    auto sums = load_sums<Tokens>(true, out, out_stride);
-    for (int64_t c = 0; c < cols; ++c) {
-        const __m256 w[2] = {Weights::load(strip, c * kStripRows),
-                             Weights::load(strip, c * kStripRows + kHalf)};
-        for (int t = 0; t < Tokens; ++t) {
-            const __m256 value = _mm256_set1_ps(x[t * x_stride + c]);
-            for (int h = 0; h < 2; ++h) sums.of[h][t] = _mm256_fmadd_ps(w[h], value, sums.of[h][t]);
-        }
-    }
-    store_sums(sums, out, out_stride);
-}
-
-// Runs a kernel over every strip and groups of four tokens, the rest one by one: a token's sums are
-// the same either way. Rows is called as rows<Tokens>(strip, x, out).
-template<class X, class Rows>
-void for_tokens(const std::byte* weights, int64_t strips, int64_t strip_size, const X* x,
-                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride, Rows rows) {
-    for (int64_t s = 0; s < strips; ++s, weights += strip_size, out += kStripRows) {
-        int64_t t = 0;
-        for (; t + 4 <= tokens; t += 4)
-            rows.template operator()<4>(weights, x + t * x_stride, out + t * out_stride);
-        for (; t < tokens; ++t)
-            rows.template operator()<1>(weights, x + t * x_stride, out + t * out_stride);
-    }
-}
-
-void linear_q8(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
-               int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    const auto rows = [&]<int Tokens>(const std::byte* strip, const std::byte* first, float* to) {
-        q8_rows<Tokens>(strip, {0, blocks, blocks}, first, x_stride, to, out_stride);
-    };
-    for_tokens(weights, strips, blocks * kStripRows * (2 + kBlock), x, x_stride, tokens, out,
-               out_stride, rows);
-}
-
-void linear_q4(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
-               int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    const auto rows = [&]<int Tokens>(const std::byte* strip, const std::byte* first, float* to) {
-        q4_rows<Tokens>(strip, {0, blocks, blocks}, first, x_stride, to, out_stride);
-    };
-    for_tokens(weights, strips, blocks * kStripRows * (2 + 2 + kBlock / 2), x, x_stride, tokens,
-               out, out_stride, rows);
-}
-
-void linear_q8_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
-                    const std::byte* x, float* out) {
-    q8_rows<1>(weights, {first, count, blocks}, x, 0, out, 0);
-}
-
-void linear_q4_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
-                    const std::byte* x, float* out) {
-    q4_rows<1>(weights, {first, count, blocks}, x, 0, out, 0);
-}
-
-template<class Weights>
-void linear_float(const std::byte* weights, int64_t strips, int64_t cols, const float* x,
-                  int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    const auto rows = [&]<int Tokens>(const std::byte* strip, const float* first, float* to) {
-        float_rows<Weights, Tokens>(strip, cols, first, x_stride, to, out_stride);
-    };
-    for_tokens(weights, strips, cols * kStripRows * Weights::kBytes, x, x_stride, tokens, out,
-               out_stride, rows);
-}
 
 float horizontal_max(__m256 v) {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -255,11 +269,9 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
         const float scale = finite ? max / 127.0f : __builtin_nanf("");
         const __m256 inverse = _mm256_set1_ps(finite && max > 0 ? 127.0f / max : 0.0f);
         __m256i code[4];
-        __m256i total = _mm256_setzero_si256();
         for (int64_t i = 0; i < 4; ++i) {
             const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(in + 8 * i), inverse);
             code[i] = finite ? _mm256_cvtps_epi32(scaled) : _mm256_setzero_si256();
-            total = _mm256_add_epi32(total, code[i]);
         }
         // Packing works within 128-bit lanes; the permutation puts the groups of four in order.
         const __m256i words01 = _mm256_packs_epi32(code[0], code[1]);
@@ -267,13 +279,18 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
         const __m256i bytes = _mm256_permutevar8x32_epi32(
             _mm256_packs_epi16(words01, words23), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(row.codes + b * kBlock), bytes);
-        __m128i sum =
-            _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
-        sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
-        sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1));
+        const auto sum_of = [](__m256i eight) {
+            __m128i sum =
+                _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+            sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+            return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+        };
+        const int first = sum_of(_mm256_add_epi32(code[0], code[1]));
+        const int second = sum_of(_mm256_add_epi32(code[2], code[3]));
         row.scales[b] = scale;
-        row.sums[b] = scale * static_cast<float>(_mm_cvtsi128_si32(sum));
-        row.biases[b] = -128 * _mm_cvtsi128_si32(sum);
+        row.sums[b] = scale * static_cast<float>(first + second);
+        row.halves[2 * b] = static_cast<int16_t>(first);
+        row.halves[2 * b + 1] = static_cast<int16_t>(second);
     }
 }
 
@@ -327,8 +344,10 @@ float soften(__m256* score, int64_t first, int64_t last, AttentionState& state, 
     return shrink;
 }
 
-void attend_one(const float* query, int64_t width, const KvHead& head, int64_t first, int64_t last,
-                AttentionState& state) {
+template<int>
+void Avx2::attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
+                        int64_t last, AttentionState* one) {
+    AttentionState& state = *one;
     const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
     const auto* v = reinterpret_cast<const uint16_t*>(head.values);
     __m256 score[4];
@@ -359,12 +378,6 @@ void attend_one(const float* query, int64_t width, const KvHead& head, int64_t f
         for (int64_t p = first; p < last; ++p) value += weight[p] * _cvtsh_ss(v[p * width + d]);
         state.values[d] = value;
     }
-}
-
-void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
-                int64_t first, int64_t last, AttentionState* states) {
-    for (int64_t q = 0; q < count; ++q)
-        attend_one(queries + q * width, width, head, first, last, states[q]);
 }
 
 // Sixteen int8 codes as eight lanes of two, times the same two in each lane of `pair`.
@@ -552,28 +565,33 @@ bool has_f16c() {
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 
+bool has_avx2() {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+
+constexpr Kernels kTable{
+#ifdef LLMSQL_AVX_VNNI
+    "avxvnni",
+#else
+    "avx2",
+#endif
+    kLinears<Avx2>.of, quantize, attend_f16<Avx2>, attend_q8, rms_norm, rope, silu, gelu,
+    avx2_exponentials};
+
 }  // namespace
 
-const Kernels* avx2_kernels() {
-    static const Kernels table{"avx2",
-                               linear_q8,
-                               linear_q4,
-                               linear_q8_part,
-                               linear_q4_part,
-                               linear_float<F16Weights>,
-                               linear_float<F32Weights>,
-                               quantize,
-                               attend_f16,
-                               attend_q8,
-                               rms_norm,
-                               rope,
-                               silu,
-                               gelu,
-                               avx2_exponentials};
-    __builtin_cpu_init();
-    const bool able = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-    return able ? &table : nullptr;
+#ifdef LLMSQL_AVX_VNNI
+const Kernels* avxvnni_kernels() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    const bool able = has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4) != 0;
+    return able ? &kTable : nullptr;
 }
+#else
+const Kernels* avx2_kernels() {
+    return has_avx2() ? &kTable : nullptr;
+}
+#endif
 
 }  // namespace llmsql
 
@@ -581,7 +599,11 @@ const Kernels* avx2_kernels() {
 
 namespace llmsql {
 
+#ifdef LLMSQL_AVX_VNNI
+const Kernels* avxvnni_kernels() {
+#else
 const Kernels* avx2_kernels() {
+#endif
     return nullptr;
 }
 

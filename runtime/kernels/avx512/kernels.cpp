@@ -10,7 +10,7 @@
 
 #include <immintrin.h>
 
-#include "common/types.h"
+#include "runtime/kernels/formats.h"
 
 namespace llmsql {
 namespace {
@@ -22,222 +22,109 @@ __m512 load_halves(const void* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
 }
 
-// Four neighbouring int8 codes in each of the sixteen lanes.
-__m512i broadcast4(const int8_t* codes) {
-    int32_t four;
-    __builtin_memcpy(&four, codes, sizeof four);
-    return _mm512_set1_epi32(four);
-}
+// The vocabulary (driver.h): a vector is a strip's 16 rows. `vpdpbusd` multiplies unsigned by
+// signed, so signed codes are raised by 128.
+struct Avx512 {
+    using Sum = __m512;
+    using Ints = __m512i;
+    using Bytes = __m512i;
+    struct Signed {
+        __m512i raised;
+    };
+    static constexpr int kTokens = 8, kSignedBias = 128;
+    static constexpr int kQueries = static_cast<int>(kMostQueries);
 
-// What is read of one token's row.
-struct Activations {
-    const int8_t* codes;
-    const float* scales;
-    const float* sums;
-    const int32_t* biases;
-};
+    static LLMSQL_INLINE Sum zero() { return _mm512_setzero_ps(); }
+    static LLMSQL_INLINE Sum load(const float* p) { return _mm512_loadu_ps(p); }
+    static LLMSQL_INLINE void store(float* p, Sum a) { _mm512_storeu_ps(p, a); }
+    static LLMSQL_INLINE Sum splat(float a) { return _mm512_set1_ps(a); }
+    static LLMSQL_INLINE Sum halves(const void* p) { return load_halves(p); }
+    static LLMSQL_INLINE Sum mul(Sum a, Sum b) { return _mm512_mul_ps(a, b); }
+    static LLMSQL_INLINE Sum fma(Sum a, Sum b, Sum c) { return _mm512_fmadd_ps(a, b, c); }
 
-// From block `first` on.
-__attribute__((always_inline)) inline Activations activations(const std::byte* row, int64_t blocks,
-                                                              int64_t first = 0) {
-    const auto* scales = reinterpret_cast<const float*>(row + blocks * kBlock) + first;
-    return {reinterpret_cast<const int8_t*>(row) + first * kBlock, scales, scales + blocks,
-            reinterpret_cast<const int32_t*>(scales + 2 * blocks)};
-}
+    static LLMSQL_INLINE Ints no_ints() { return _mm512_setzero_si512(); }
+    static LLMSQL_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+    static LLMSQL_INLINE Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
+    static LLMSQL_INLINE Sum to_f32(Ints a) { return _mm512_cvtepi32_ps(a); }
 
-// Strips × Tokens accumulators; `vpdpbusd` multiplies unsigned by signed, so the weights are raised
-// by 128 and each sum starts with what takes that back.
-struct Q8 {
-    static constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
+    static LLMSQL_INLINE Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
+    static LLMSQL_INLINE Bytes and_bytes(Bytes a, int b) {
+        return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(b)));
+    }
+    static LLMSQL_INLINE Bytes and_or(Bytes a, int mask, Bytes b) {
+        return _mm512_ternarylogic_epi32(a, _mm512_set1_epi8(static_cast<char>(mask)), b, 0xEA);
+    }
+    template<int N>
+    static LLMSQL_INLINE Bytes shift(Bytes a) {
+        if constexpr (N < 0) return _mm512_slli_epi16(a, -N);
+        if constexpr (N > 0) return _mm512_srli_epi16(a, N);
+        return a;
+    }
+    static LLMSQL_INLINE Signed look_up(Bytes codes, const int8_t (&values)[16]) {
+        const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
+        return signed_codes(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes));
+    }
 
-    template<int Strips, int Tokens>
-    __attribute__((always_inline)) static inline void add(const std::byte* weights,
-                                                          int64_t strip_size, int64_t blocks,
-                                                          const Activations (&row)[Tokens],
-                                                          __m512 (&sum)[Strips][Tokens]) {
-        const __m512i raise = _mm512_set1_epi8(-128);
-        for (int64_t b = 0; b < blocks; ++b) {
-            const std::byte* block = weights + b * kBlockBytes;
-            __m512i dot[Strips][Tokens];
-            for (int t = 0; t < Tokens; ++t)
-                for (int s = 0; s < Strips; ++s) dot[s][t] = _mm512_set1_epi32(row[t].biases[b]);
-#pragma GCC unroll 8
-            for (int64_t j = 0; j < kBlock / 4; ++j) {
-                __m512i w[Strips];
-                for (int s = 0; s < Strips; ++s) {
-                    const std::byte* codes = block + s * strip_size + 2 * kStripRows + j * 64;
-                    w[s] = _mm512_xor_si512(_mm512_loadu_si512(codes), raise);
-                }
-                for (int t = 0; t < Tokens; ++t) {
-                    const __m512i a = broadcast4(row[t].codes + b * kBlock + 4 * j);
-                    for (int s = 0; s < Strips; ++s)
-                        dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], w[s], a);
-                }
-            }
-            for (int s = 0; s < Strips; ++s) {
-                const __m512 scale = load_halves(block + s * strip_size);
-                for (int t = 0; t < Tokens; ++t)
-                    sum[s][t] = _mm512_fmadd_ps(
-                        _mm512_cvtepi32_ps(dot[s][t]),
-                        _mm512_mul_ps(scale, _mm512_set1_ps(row[t].scales[b])), sum[s][t]);
-            }
+    static LLMSQL_INLINE Ints as_ints(Bytes a) { return a; }
+    static LLMSQL_INLINE Sum from_bits(Ints a) { return _mm512_castsi512_ps(a); }
+    static LLMSQL_INLINE Ints all_ints(int a) { return _mm512_set1_epi32(a); }
+    static LLMSQL_INLINE Ints and_ints(Ints a, int b) {
+        return _mm512_and_si512(a, _mm512_set1_epi32(b));
+    }
+    static LLMSQL_INLINE Ints max_ints(Ints a, Ints b) { return _mm512_max_epi32(a, b); }
+    template<int N>
+    static LLMSQL_INLINE Ints shift_ints(Ints a) {
+        if constexpr (N < 0) return _mm512_slli_epi32(a, -N);
+        if constexpr (N > 0) return _mm512_srli_epi32(a, N);
+        return a;
+    }
+    template<int N>
+    static LLMSQL_INLINE Ints shift_signed(Ints a) {
+        return _mm512_srai_epi32(a, N);
+    }
+    static LLMSQL_INLINE Ints load_words(const void* p) {
+        return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+    }
+    static LLMSQL_INLINE Ints load_octets(const void* p) {
+        return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    }
+    static LLMSQL_INLINE Ints dot_pairs(Ints pairs, int32_t pair) {
+        return _mm512_madd_epi16(pairs, _mm512_set1_epi32(pair));
+    }
+
+    static LLMSQL_INLINE Signed signed_codes(Bytes a) {
+        return {_mm512_xor_si512(a, _mm512_set1_epi8(-128))};
+    }
+
+    template<int B, Part P>
+    static LLMSQL_INLINE Ints bias(int32_t halves) {
+        constexpr uint32_t kLow = P == Part::second16 ? 0 : static_cast<uint16_t>(-B);
+        constexpr uint32_t kHigh = P == Part::first16 ? 0 : static_cast<uint16_t>(-B);
+        return _mm512_madd_epi16(_mm512_set1_epi32(halves),
+                                 _mm512_set1_epi32(static_cast<int>(kHigh << 16 | kLow)));
+    }
+
+    template<int Most>
+    struct Dot {
+        __m512i sum;
+        LLMSQL_INLINE void start(Ints from) { sum = from; }
+        template<int, int>
+        LLMSQL_INLINE void add(Bytes codes, const int8_t* x) {
+            int32_t four;
+            __builtin_memcpy(&four, x, sizeof four);
+            sum = _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four));
         }
-    }
-};
-
-struct Q4 {
-    static constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
-
-    template<int Strips, int Tokens>
-    __attribute__((always_inline)) static inline void add(const std::byte* weights,
-                                                          int64_t strip_size, int64_t blocks,
-                                                          const Activations (&row)[Tokens],
-                                                          __m512 (&sum)[Strips][Tokens]) {
-        const __m512i nibble = _mm512_set1_epi8(15);
-        for (int64_t b = 0; b < blocks; ++b) {
-            const std::byte* block = weights + b * kBlockBytes;
-            __m512i dot[Strips][Tokens];
-            for (auto& strip : dot)
-                for (__m512i& value : strip) value = _mm512_setzero_si512();
-#pragma GCC unroll 4
-            for (int64_t j = 0; j < kBlock / 8; ++j) {
-                __m512i low[Strips], high[Strips];
-                for (int s = 0; s < Strips; ++s) {
-                    const std::byte* codes = block + s * strip_size + 4 * kStripRows + j * 64;
-                    const __m512i w = _mm512_loadu_si512(codes);
-                    low[s] = _mm512_and_si512(w, nibble);
-                    high[s] = _mm512_and_si512(_mm512_srli_epi16(w, 4), nibble);
-                }
-                for (int t = 0; t < Tokens; ++t) {
-                    const int8_t* codes = row[t].codes + b * kBlock + 4 * j;
-                    const __m512i first = broadcast4(codes), second = broadcast4(codes + 16);
-                    for (int s = 0; s < Strips; ++s) {
-                        dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], low[s], first);
-                        dot[s][t] = _mm512_dpbusd_epi32(dot[s][t], high[s], second);
-                    }
-                }
-            }
-            for (int s = 0; s < Strips; ++s) {
-                const __m512 scale = load_halves(block + s * strip_size);
-                const __m512 offset = load_halves(block + s * strip_size + 2 * kStripRows);
-                for (int t = 0; t < Tokens; ++t) {
-                    sum[s][t] = _mm512_fmadd_ps(
-                        _mm512_cvtepi32_ps(dot[s][t]),
-                        _mm512_mul_ps(scale, _mm512_set1_ps(row[t].scales[b])), sum[s][t]);
-                    sum[s][t] = _mm512_fmadd_ps(offset, _mm512_set1_ps(row[t].sums[b]), sum[s][t]);
-                }
-            }
+        template<int K, int N>
+        LLMSQL_INLINE void add(Signed codes, const int8_t* x) {
+            add<K, N>(codes.raised, x);
         }
-    }
+        LLMSQL_INLINE Ints result() const { return sum; }
+    };
+
+    template<int Queries>
+    static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
+                             int64_t last, AttentionState* states);
 };
-
-template<int Strips, int Tokens>
-void store(const __m512 (&sum)[Strips][Tokens], float* out, int64_t out_stride) {
-    for (int s = 0; s < Strips; ++s)
-        for (int t = 0; t < Tokens; ++t)
-            _mm512_storeu_ps(out + t * out_stride + s * kStripRows, sum[s][t]);
-}
-
-template<class Type>
-struct Quantized {
-    static constexpr int64_t kBlockBytes = Type::kBlockBytes;
-
-    template<int Strips, int Tokens>
-    static void tile(const std::byte* weights, int64_t blocks, const std::byte* x, int64_t x_stride,
-                     float* out, int64_t out_stride) {
-        __m512 sum[Strips][Tokens];
-        for (auto& strip : sum)
-            for (__m512& value : strip) value = _mm512_setzero_ps();
-        Activations row[Tokens];
-        for (int t = 0; t < Tokens; ++t) row[t] = activations(x + t * x_stride, blocks);
-        Type::add(weights, blocks * kBlockBytes, blocks, row, sum);
-        store(sum, out, out_stride);
-    }
-};
-
-template<class Type>
-void part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
-          const std::byte* x, float* out) {
-    const Activations row[1] = {activations(x, blocks, first)};
-    __m512 sum[1][1] = {{first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(out)}};
-    Type::add(weights, 0, count, row, sum);
-    store(sum, out, 0);
-}
-
-// Weights that are not quantised: here `blocks` are columns, and x has floats.
-template<int64_t BytesEach>
-struct Float {
-    static constexpr int64_t kBlockBytes = kStripRows * BytesEach;
-
-    template<int Strips, int Tokens>
-    static void tile(const std::byte* weights, int64_t cols, const float* x, int64_t x_stride,
-                     float* out, int64_t out_stride) {
-        __m512 sum[Strips][Tokens];
-        for (auto& strip : sum)
-            for (__m512& value : strip) value = _mm512_setzero_ps();
-        for (int64_t c = 0; c < cols; ++c) {
-            __m512 w[Strips];
-            for (int s = 0; s < Strips; ++s) {
-                const std::byte* at = weights + (s * cols + c) * kBlockBytes;
-                w[s] = BytesEach == 2 ? load_halves(at) : _mm512_loadu_ps(at);
-            }
-            for (int t = 0; t < Tokens; ++t)
-                for (int s = 0; s < Strips; ++s)
-                    sum[s][t] =
-                        _mm512_fmadd_ps(w[s], _mm512_set1_ps(x[t * x_stride + c]), sum[s][t]);
-        }
-        store(sum, out, out_stride);
-    }
-};
-
-// Tokens of a tile: with its strips they make about 16 accumulators, which is what keeps the
-// multipliers busy; sums that find no register wait in the first-level cache.
-template<int Strips>
-constexpr int kTileTokens = Strips == 4   ? 4
-                            : Strips == 3 ? 5
-                                          : 8;
-
-// What is left of the tokens, at most `Tokens`.
-template<class Type, int Strips, int Tokens, class X>
-void rest(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride, int64_t tokens,
-          float* out, int64_t out_stride) {
-    if constexpr (Tokens > 0) {
-        if (tokens == Tokens)
-            Type::template tile<Strips, Tokens>(weights, blocks, x, x_stride, out, out_stride);
-        else
-            rest<Type, Strips, Tokens - 1>(weights, blocks, x, x_stride, tokens, out, out_stride);
-    }
-}
-
-template<class Type, int Strips, class X>
-void tiles(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride, int64_t tokens,
-           float* out, int64_t out_stride) {
-    constexpr int kTokens = kTileTokens<Strips>;
-    int64_t t = 0;
-    for (; t + kTokens <= tokens; t += kTokens)
-        Type::template tile<Strips, kTokens>(weights, blocks, x + t * x_stride, x_stride,
-                                             out + t * out_stride, out_stride);
-    rest<Type, Strips, kTokens - 1>(weights, blocks, x + t * x_stride, x_stride, tokens - t,
-                                    out + t * out_stride, out_stride);
-}
-
-// Many tokens take up to four strips at a time, so that an activation that is loaded serves them
-// all; one token takes them one by one, as they lie in memory.
-template<class Type, class X>
-void linear(const std::byte* weights, int64_t strips, int64_t blocks, const X* x, int64_t x_stride,
-            int64_t tokens, float* out, int64_t out_stride) {
-    while (strips > 0) {
-        const int64_t here = tokens == 1 ? 1 : strips < 4 ? strips : 4;
-        const auto run = here == 4   ? tiles<Type, 4, X>
-                         : here == 3 ? tiles<Type, 3, X>
-                         : here == 2 ? tiles<Type, 2, X>
-                                     : tiles<Type, 1, X>;
-        run(weights, blocks, x, x_stride, tokens, out, out_stride);
-        weights += here * blocks * Type::kBlockBytes;
-        out += here * kStripRows;
-        strips -= here;
-    }
-}
 
 // The first `count` of sixteen lanes.
 __mmask16 lanes(int64_t count) {
@@ -273,7 +160,8 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
         const float scale = finite ? max / 127.0f : __builtin_nanf("");
         row.scales[b] = scale;
         row.sums[b] = scale * static_cast<float>(sum);
-        row.biases[b] = -128 * sum;
+        row.halves[2 * b] = static_cast<int16_t>(_mm512_reduce_add_epi32(first));
+        row.halves[2 * b + 1] = static_cast<int16_t>(_mm512_reduce_add_epi32(second));
     }
 }
 
@@ -330,8 +218,8 @@ float soften(const Positions& score, Inside in, AttentionState& state, Positions
 constexpr int64_t kColumns = 32;
 
 template<int Queries>
-void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
-                  int64_t last, AttentionState* states) {
+void Avx512::attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
+                          int64_t last, AttentionState* states) {
     const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
     const auto* v = reinterpret_cast<const uint16_t*>(head.values);
     Positions score[Queries];
@@ -376,22 +264,6 @@ void attend_heads(const float* queries, int64_t width, const KvHead& head, int64
             _mm512_mask_storeu_ps(states[q].values + d + 16, high, value[q][1]);
         }
     }
-}
-
-template<int Queries>
-void attend_count(const float* queries, int64_t count, int64_t width, const KvHead& head,
-                  int64_t first, int64_t last, AttentionState* states) {
-    if constexpr (Queries > 0) {
-        if (count == Queries)
-            attend_heads<Queries>(queries, width, head, first, last, states);
-        else
-            attend_count<Queries - 1>(queries, count, width, head, first, last, states);
-    }
-}
-
-void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
-                int64_t first, int64_t last, AttentionState* states) {
-    attend_count<kMostQueries>(queries, count, width, head, first, last, states);
 }
 
 // Thirty-two int8 codes as sixteen lanes of two, each times the same two of `pair`, added to `sum`.
@@ -533,21 +405,11 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static const Kernels table{"avx512",
-                               linear<Quantized<Q8>>,
-                               linear<Quantized<Q4>>,
-                               part<Q8>,
-                               part<Q4>,
-                               linear<Float<2>>,
-                               linear<Float<4>>,
-                               quantize,
-                               attend_f16,
-                               attend_q8,
-                               rms_norm,
-                               rope,
-                               silu,
-                               gelu,
-                               avx512_exponentials};
+    static const Kernels table{"avx512",  kLinears<Avx512>.of,
+                               quantize,  attend_f16<Avx512>,
+                               attend_q8, rms_norm,
+                               rope,      silu,
+                               gelu,      avx512_exponentials};
     __builtin_cpu_init();
     const bool able = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

@@ -11,7 +11,7 @@
 #include <arm_neon.h>
 #include <sys/auxv.h>
 
-#include "common/types.h"
+#include "runtime/kernels/formats.h"
 
 namespace llmsql {
 namespace {
@@ -26,200 +26,168 @@ float32x4_t load_halves(const void* p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(halves));
 }
 
-// What is read of one token's row.
-struct Activations {
-    const int8_t* codes;
-    const float* scales;
-    const float* sums;
-};
+// The vocabulary (driver.h).
+struct Neon {
+    struct Sum {
+        float32x4_t part[kVectors];
+    };
+    struct Ints {
+        int32x4_t part[kVectors];
+    };
+    struct Bytes {
+        uint8x16_t part[kVectors];
+    };
+    struct Signed {
+        int8x16_t part[kVectors];
+    };
+    static constexpr int kTokens = 4, kSignedBias = 0, kQueries = 2;
 
-// From block `first` on.
-Activations activations(const std::byte* row, int64_t blocks, int64_t first = 0) {
-    const auto* scales = reinterpret_cast<const float*>(row + blocks * kBlock) + first;
-    return {reinterpret_cast<const int8_t*>(row) + first * kBlock, scales, scales + blocks};
-}
-
-// Adds the products of 16 rows' four codes w[v], four to a lane, by lane `Lane` of each token's 16.
-template<int Lane, int Tokens>
-__attribute__((always_inline)) inline void multiply(const int8x16_t (&w)[kVectors],
-                                                    const int8x16_t (&x)[Tokens],
-                                                    int32x4_t (&dot)[Tokens][kVectors]) {
-    for (int t = 0; t < Tokens; ++t)
-        for (int v = 0; v < kVectors; ++v) dot[t][v] = vdotq_laneq_s32(dot[t][v], w[v], x[t], Lane);
-}
-
-struct Q8 {
-    static constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
-
-    template<int Lane, int Tokens>
-    __attribute__((always_inline)) static inline void columns(const int8_t* codes,
-                                                              const int8x16_t (&x)[Tokens],
-                                                              int32x4_t (&dot)[Tokens][kVectors]) {
-        int8x16_t w[kVectors];
-        for (int v = 0; v < kVectors; ++v) w[v] = vld1q_s8(codes + Lane * 64 + v * 16);
-        multiply<Lane>(w, x, dot);
+    // A vector of each of the four quarters: each(v), as parts of Result.
+    template<class Result, class Each>
+    static LLMSQL_INLINE Result quarters(const Each& each) {
+        return {{each(0), each(1), each(2), each(3)}};
     }
 
-    template<int Tokens>
-    __attribute__((always_inline)) static inline void add(const std::byte* weights, int64_t blocks,
-                                                          const Activations (&row)[Tokens],
-                                                          float32x4_t (&sum)[Tokens][kVectors]) {
-        for (int64_t b = 0; b < blocks; ++b) {
-            const std::byte* block = weights + b * kBlockBytes;
-            const auto* codes = reinterpret_cast<const int8_t*>(block + 2 * kStripRows);
-            int32x4_t dot[Tokens][kVectors] = {};
-            for (int64_t half = 0; half < 2; ++half) {
-                int8x16_t x[Tokens];
-                for (int t = 0; t < Tokens; ++t)
-                    x[t] = vld1q_s8(row[t].codes + b * kBlock + half * 16);
-                const int8_t* at = codes + half * 256;
-                columns<0>(at, x, dot);
-                columns<1>(at, x, dot);
-                columns<2>(at, x, dot);
-                columns<3>(at, x, dot);
-            }
-            for (int v = 0; v < kVectors; ++v) {
-                const float32x4_t scale = load_halves(block + v * 8);
-                for (int t = 0; t < Tokens; ++t)
-                    sum[t][v] = vfmaq_f32(sum[t][v], vcvtq_f32_s32(dot[t][v]),
-                                          vmulq_n_f32(scale, row[t].scales[b]));
-            }
+    static LLMSQL_INLINE Sum zero() { return splat(0); }
+    static LLMSQL_INLINE Sum load(const float* p) {
+        return quarters<Sum>([&](int v) LLMSQL_INLINE { return vld1q_f32(p + 4 * v); });
+    }
+    static LLMSQL_INLINE void store(float* p, const Sum& a) {
+        for (int v = 0; v < kVectors; ++v) vst1q_f32(p + 4 * v, a.part[v]);
+    }
+    static LLMSQL_INLINE Sum splat(float a) {
+        return quarters<Sum>([&](int) LLMSQL_INLINE { return vdupq_n_f32(a); });
+    }
+    static LLMSQL_INLINE Sum halves(const std::byte* p) {
+        return quarters<Sum>([&](int v) LLMSQL_INLINE { return load_halves(p + 8 * v); });
+    }
+    static LLMSQL_INLINE Sum mul(const Sum& a, const Sum& b) {
+        return quarters<Sum>([&](int v) LLMSQL_INLINE { return vmulq_f32(a.part[v], b.part[v]); });
+    }
+    static LLMSQL_INLINE Sum fma(const Sum& a, const Sum& b, const Sum& c) {
+        return quarters<Sum>(
+            [&](int v) LLMSQL_INLINE { return vfmaq_f32(c.part[v], a.part[v], b.part[v]); });
+    }
+
+    static LLMSQL_INLINE Ints all_ints(int a) {
+        return quarters<Ints>([&](int) LLMSQL_INLINE { return vdupq_n_s32(a); });
+    }
+    static LLMSQL_INLINE Ints no_ints() { return all_ints(0); }
+    static LLMSQL_INLINE Ints add_ints(const Ints& a, const Ints& b) {
+        return quarters<Ints>([&](int v) LLMSQL_INLINE { return vaddq_s32(a.part[v], b.part[v]); });
+    }
+    static LLMSQL_INLINE Ints mul_ints(const Ints& a, const Ints& b) {
+        return quarters<Ints>([&](int v) LLMSQL_INLINE { return vmulq_s32(a.part[v], b.part[v]); });
+    }
+    static LLMSQL_INLINE Sum to_f32(const Ints& a) {
+        return quarters<Sum>([&](int v) LLMSQL_INLINE { return vcvtq_f32_s32(a.part[v]); });
+    }
+
+    static LLMSQL_INLINE Bytes load_bytes(const std::byte* p) {
+        const auto* from = reinterpret_cast<const uint8_t*>(p);
+        return quarters<Bytes>([&](int v) LLMSQL_INLINE { return vld1q_u8(from + 16 * v); });
+    }
+    static LLMSQL_INLINE Bytes and_bytes(const Bytes& a, int b) {
+        const uint8x16_t mask = vdupq_n_u8(static_cast<uint8_t>(b));
+        return quarters<Bytes>([&](int v) LLMSQL_INLINE { return vandq_u8(a.part[v], mask); });
+    }
+    static LLMSQL_INLINE Bytes and_or(const Bytes& a, int mask, const Bytes& b) {
+        const uint8x16_t bits = vdupq_n_u8(static_cast<uint8_t>(mask));
+        return quarters<Bytes>(
+            [&](int v) LLMSQL_INLINE { return vorrq_u8(vandq_u8(a.part[v], bits), b.part[v]); });
+    }
+    template<int N>
+    static LLMSQL_INLINE Bytes shift(const Bytes& a) {
+        return quarters<Bytes>([&](int v)
+                                   LLMSQL_INLINE { return vshlq_u8(a.part[v], vdupq_n_s8(-N)); });
+    }
+    static LLMSQL_INLINE Signed look_up(const Bytes& codes, const int8_t (&values)[16]) {
+        const int8x16_t table = vld1q_s8(values);
+        return quarters<Signed>([&](int v)
+                                    LLMSQL_INLINE { return vqtbl1q_s8(table, codes.part[v]); });
+    }
+
+    static LLMSQL_INLINE Ints as_ints(const Bytes& a) {
+        return quarters<Ints>([&](int v) LLMSQL_INLINE { return vreinterpretq_s32_u8(a.part[v]); });
+    }
+    static LLMSQL_INLINE Sum from_bits(const Ints& a) {
+        return quarters<Sum>([&](int v) LLMSQL_INLINE { return vreinterpretq_f32_s32(a.part[v]); });
+    }
+    static LLMSQL_INLINE Ints and_ints(const Ints& a, int b) {
+        return quarters<Ints>([&](int v)
+                                  LLMSQL_INLINE { return vandq_s32(a.part[v], vdupq_n_s32(b)); });
+    }
+    static LLMSQL_INLINE Ints max_ints(const Ints& a, const Ints& b) {
+        return quarters<Ints>([&](int v) LLMSQL_INLINE { return vmaxq_s32(a.part[v], b.part[v]); });
+    }
+    // Zeros come in, whichever way.
+    template<int N>
+    static LLMSQL_INLINE Ints shift_ints(const Ints& a) {
+        return quarters<Ints>([&](int v) LLMSQL_INLINE {
+            return vreinterpretq_s32_u32(
+                vshlq_u32(vreinterpretq_u32_s32(a.part[v]), vdupq_n_s32(-N)));
+        });
+    }
+    template<int N>
+    static LLMSQL_INLINE Ints shift_signed(const Ints& a) {
+        return quarters<Ints>([&](int v) LLMSQL_INLINE { return vshrq_n_s32(a.part[v], N); });
+    }
+    static LLMSQL_INLINE Ints load_words(const std::byte* p) {
+        const auto* from = reinterpret_cast<const uint16_t*>(p);
+        return quarters<Ints>([&](int v) LLMSQL_INLINE {
+            return vreinterpretq_s32_u32(vmovl_u16(vld1_u16(from + 4 * v)));
+        });
+    }
+    static LLMSQL_INLINE Ints load_octets(const std::byte* p) {
+        const uint8x16_t all = vld1q_u8(reinterpret_cast<const uint8_t*>(p));
+        const uint16x8_t low = vmovl_u8(vget_low_u8(all)), high = vmovl_u8(vget_high_u8(all));
+        return {{vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(low))),
+                 vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(low))),
+                 vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(high))),
+                 vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(high)))}};
+    }
+    static LLMSQL_INLINE Ints dot_pairs(const Ints& pairs, int32_t pair) {
+        const int16x8_t by = vreinterpretq_s16_s32(vdupq_n_s32(pair));
+        return quarters<Ints>([&](int v) LLMSQL_INLINE {
+            const int16x8_t x = vreinterpretq_s16_s32(pairs.part[v]);
+            return vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(by)), vmull_high_s16(x, by));
+        });
+    }
+    static LLMSQL_INLINE Signed signed_codes(const Bytes& a) {
+        return quarters<Signed>([&](int v)
+                                    LLMSQL_INLINE { return vreinterpretq_s8_u8(a.part[v]); });
+    }
+
+    template<int B, Part P>
+    static LLMSQL_INLINE Ints bias(int32_t halves) {
+        const int low = static_cast<int16_t>(halves), high = halves >> 16;
+        return all_ints(-B * (P == Part::first16 ? low : P == Part::second16 ? high : low + high));
+    }
+
+    template<int Most>
+    struct Dot {
+        static_assert(Most <= kSigned);
+        Ints sum;
+        LLMSQL_INLINE void start(const Ints& from) { sum = from; }
+        template<int, int>
+        LLMSQL_INLINE void add(const Signed& codes, const int8_t* x) {
+            int32_t four;
+            __builtin_memcpy(&four, x, sizeof four);
+            const int8x16_t all = vreinterpretq_s8_s32(vdupq_n_s32(four));
+            for (int v = 0; v < kVectors; ++v)
+                sum.part[v] = vdotq_s32(sum.part[v], codes.part[v], all);
         }
-    }
-};
-
-struct Q4 {
-    static constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
-
-    // Of a byte, the low code is of the block's first half, the high one of its second.
-    template<int Lane, int Tokens>
-    __attribute__((always_inline)) static inline void columns(const uint8_t* codes,
-                                                              const int8x16_t (&first)[Tokens],
-                                                              const int8x16_t (&second)[Tokens],
-                                                              int32x4_t (&dot)[Tokens][kVectors]) {
-        int8x16_t low[kVectors], high[kVectors];
-        for (int v = 0; v < kVectors; ++v) {
-            const uint8x16_t w = vld1q_u8(codes + Lane * 64 + v * 16);
-            low[v] = vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(15)));
-            high[v] = vreinterpretq_s8_u8(vshrq_n_u8(w, 4));
+        template<int K, int N>
+        LLMSQL_INLINE void add(const Bytes& codes, const int8_t* x) {
+            add<K, N>(signed_codes(codes), x);
         }
-        multiply<Lane>(low, first, dot);
-        multiply<Lane>(high, second, dot);
-    }
+        LLMSQL_INLINE Ints result() const { return sum; }
+    };
 
-    template<int Tokens>
-    __attribute__((always_inline)) static inline void add(const std::byte* weights, int64_t blocks,
-                                                          const Activations (&row)[Tokens],
-                                                          float32x4_t (&sum)[Tokens][kVectors]) {
-        for (int64_t b = 0; b < blocks; ++b) {
-            const std::byte* block = weights + b * kBlockBytes;
-            const auto* codes = reinterpret_cast<const uint8_t*>(block + 4 * kStripRows);
-            int32x4_t dot[Tokens][kVectors] = {};
-            int8x16_t first[Tokens], second[Tokens];
-            for (int t = 0; t < Tokens; ++t) {
-                first[t] = vld1q_s8(row[t].codes + b * kBlock);
-                second[t] = vld1q_s8(row[t].codes + b * kBlock + 16);
-            }
-            columns<0>(codes, first, second, dot);
-            columns<1>(codes, first, second, dot);
-            columns<2>(codes, first, second, dot);
-            columns<3>(codes, first, second, dot);
-            for (int v = 0; v < kVectors; ++v) {
-                const float32x4_t scale = load_halves(block + v * 8);
-                const float32x4_t offset = load_halves(block + 2 * kStripRows + v * 8);
-                for (int t = 0; t < Tokens; ++t) {
-                    sum[t][v] = vfmaq_f32(sum[t][v], vcvtq_f32_s32(dot[t][v]),
-                                          vmulq_n_f32(scale, row[t].scales[b]));
-                    sum[t][v] = vfmaq_n_f32(sum[t][v], offset, row[t].sums[b]);
-                }
-            }
-        }
-    }
+    template<int Queries>
+    static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
+                             int64_t last, AttentionState* states);
 };
-
-template<int Tokens>
-void store(const float32x4_t (&sum)[Tokens][kVectors], float* out, int64_t out_stride) {
-    for (int t = 0; t < Tokens; ++t)
-        for (int v = 0; v < kVectors; ++v) vst1q_f32(out + t * out_stride + v * 4, sum[t][v]);
-}
-
-template<class Type>
-struct Quantized {
-    static constexpr int64_t kBlockBytes = Type::kBlockBytes;
-
-    template<int Tokens>
-    static void tile(const std::byte* weights, int64_t blocks, const std::byte* x, int64_t x_stride,
-                     float* out, int64_t out_stride) {
-        float32x4_t sum[Tokens][kVectors] = {};
-        Activations row[Tokens];
-        for (int t = 0; t < Tokens; ++t) row[t] = activations(x + t * x_stride, blocks);
-        Type::add(weights, blocks, row, sum);
-        store(sum, out, out_stride);
-    }
-};
-
-template<class Type>
-void part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
-          const std::byte* x, float* out) {
-    const Activations row[1] = {activations(x, blocks, first)};
-    float32x4_t sum[1][kVectors] = {};
-    if (first > 0)
-        for (int v = 0; v < kVectors; ++v) sum[0][v] = vld1q_f32(out + v * 4);
-    Type::add(weights, count, row, sum);
-    store(sum, out, 0);
-}
-
-// Weights that are not quantised: here `blocks` are columns, and x has floats.
-template<int64_t BytesEach>
-struct Float {
-    static constexpr int64_t kBlockBytes = kStripRows * BytesEach;
-
-    template<int Tokens>
-    static void tile(const std::byte* weights, int64_t cols, const float* x, int64_t x_stride,
-                     float* out, int64_t out_stride) {
-        float32x4_t sum[Tokens][kVectors] = {};
-        for (int64_t c = 0; c < cols; ++c)
-            for (int v = 0; v < kVectors; ++v) {
-                const std::byte* at = weights + c * kBlockBytes + v * 4 * BytesEach;
-                const float32x4_t w = BytesEach == 2
-                                          ? load_halves(at)
-                                          : vld1q_f32(reinterpret_cast<const float*>(at));
-                for (int t = 0; t < Tokens; ++t)
-                    sum[t][v] = vfmaq_n_f32(sum[t][v], w, x[t * x_stride + c]);
-            }
-        store(sum, out, out_stride);
-    }
-};
-
-// With a strip's four vectors they make 16 accumulators, of 32 registers.
-constexpr int kTileTokens = 4;
-
-// What is left of the tokens, at most `Tokens`.
-template<class Type, int Tokens, class X>
-void rest(const std::byte* weights, int64_t blocks, const X* x, int64_t x_stride, int64_t tokens,
-          float* out, int64_t out_stride) {
-    if constexpr (Tokens > 0) {
-        if (tokens == Tokens)
-            Type::template tile<Tokens>(weights, blocks, x, x_stride, out, out_stride);
-        else
-            rest<Type, Tokens - 1>(weights, blocks, x, x_stride, tokens, out, out_stride);
-    }
-}
-
-template<class Type, class X>
-void linear(const std::byte* weights, int64_t strips, int64_t blocks, const X* x, int64_t x_stride,
-            int64_t tokens, float* out, int64_t out_stride) {
-    for (int64_t s = 0; s < strips; ++s) {
-        const std::byte* strip = weights + s * blocks * Type::kBlockBytes;
-        float* to = out + s * kStripRows;
-        int64_t t = 0;
-        for (; t + kTileTokens <= tokens; t += kTileTokens)
-            Type::template tile<kTileTokens>(strip, blocks, x + t * x_stride, x_stride,
-                                             to + t * out_stride, out_stride);
-        rest<Type, kTileTokens - 1>(strip, blocks, x + t * x_stride, x_stride, tokens - t,
-                                    to + t * out_stride, out_stride);
-    }
-}
 
 // Four lanes of which the first `count` are the floats at p, the others 0.
 float32x4_t load_some(int64_t count, const float* p) {
@@ -261,24 +229,25 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
             vst1q_s8(codes, vdupq_n_s8(0));
             vst1q_s8(codes + 16, vdupq_n_s8(0));
             row.scales[b] = row.sums[b] = __builtin_nanf("");
-            row.biases[b] = 0;
+            row.halves[2 * b] = row.halves[2 * b + 1] = 0;
             continue;
         }
         const float max = vmaxvq_f32(largest);
         const float inverse = max > 0 ? 127.0f / max : 0.0f;
-        int32x4_t total = vdupq_n_s32(0);
+        int32x4_t total[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
         int16x4_t narrow[kParts];
         for (int i = 0; i < kParts; ++i) {
             const int32x4_t code = vcvtnq_s32_f32(vmulq_n_f32(value[i], inverse));
-            total = vaddq_s32(total, code);
+            total[i / 4] = vaddq_s32(total[i / 4], code);
             narrow[i] = vqmovn_s32(code);
         }
         for (int i = 0; i < kParts; i += 2)
             vst1_s8(codes + i * 4, vqmovn_s16(vcombine_s16(narrow[i], narrow[i + 1])));
-        const int32_t sum = vaddvq_s32(total);
+        const int32_t first = vaddvq_s32(total[0]), second = vaddvq_s32(total[1]);
         row.scales[b] = max / 127.0f;
-        row.sums[b] = row.scales[b] * static_cast<float>(sum);
-        row.biases[b] = -128 * sum;
+        row.sums[b] = row.scales[b] * static_cast<float>(first + second);
+        row.halves[2 * b] = static_cast<int16_t>(first);
+        row.halves[2 * b + 1] = static_cast<int16_t>(second);
     }
 }
 
@@ -337,8 +306,8 @@ constexpr int64_t kColumns = 32;
 
 // Two query heads at a time: 16 accumulators.
 template<int Queries>
-void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
-                  int64_t last, AttentionState* states) {
+void Neon::attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
+                        int64_t last, AttentionState* states) {
     const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
     const auto* v = reinterpret_cast<const uint16_t*>(head.values);
     Positions score[Queries] = {};
@@ -387,14 +356,6 @@ void attend_heads(const float* queries, int64_t width, const KvHead& head, int64
             }
             states[q].values[d] = value;
         }
-}
-
-void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
-                int64_t first, int64_t last, AttentionState* states) {
-    int64_t q = 0;
-    for (; q + 2 <= count; q += 2)
-        attend_heads<2>(queries + q * width, width, head, first, last, states + q);
-    if (q < count) attend_heads<1>(queries + q * width, width, head, first, last, states + q);
 }
 
 // Eight int8 codes as four lanes of two, each times the same two of `pair`, added to `sum`.
@@ -524,21 +485,9 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* neon_kernels() {
-    static const Kernels table{"neon",
-                               linear<Quantized<Q8>>,
-                               linear<Quantized<Q4>>,
-                               part<Q8>,
-                               part<Q4>,
-                               linear<Float<2>>,
-                               linear<Float<4>>,
-                               quantize,
-                               attend_f16,
-                               attend_q8,
-                               rms_norm,
-                               rope,
-                               silu,
-                               gelu,
-                               portable_exponentials};
+    static const Kernels table{
+        "neon", kLinears<Neon>.of,    quantize, attend_f16<Neon>, attend_q8, rms_norm, rope, silu,
+        gelu,   portable_exponentials};
     return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? &table : nullptr;
 }
 

@@ -3,12 +3,13 @@
 #include "runtime/kernels/kernels.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "common/half.h"
-#include "common/types.h"
+#include "runtime/kernels/formats.h"
 #include "runtime/kernels/math.h"
 
 namespace llmsql {
@@ -20,120 +21,170 @@ uint16_t load_u16(const std::byte* p) {
     return value;
 }
 
-// What is read of a row of a q8 tensor.
-struct Activations {
-    const int8_t* codes;
-    const float* scales;
-    const float* sums;
-
-    // From block `first` on.
-    Activations(const std::byte* row, int64_t blocks, int64_t first = 0)
-        : codes(reinterpret_cast<const int8_t*>(row) + first * kBlock),
-          scales(reinterpret_cast<const float*>(row + blocks * kBlock) + first),
-          sums(scales + blocks) {}
-};
-
-// Calls `each` for every strip and token: each(strip, its first block, x's row, out).
-template<class X, class Each>
-void for_strips(const std::byte* weights, int64_t strips, int64_t strip_size, const X* x,
-                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride, Each each) {
-    for (int64_t s = 0; s < strips; ++s)
-        for (int64_t t = 0; t < tokens; ++t)
-            each(weights + s * strip_size, x + t * x_stride, out + t * out_stride + s * kStripRows);
-}
-
-struct Q8 {
-    static constexpr int64_t kBlockBytes = kStripRows * (2 + kBlock);
-
-    // Adds `blocks` blocks of a strip to sum[16].
-    static void add(const std::byte* strip, int64_t blocks, const Activations& row, float* sum) {
-        for (int64_t b = 0; b < blocks; ++b) {
-            const std::byte* block = strip + b * kBlockBytes;
-            const auto* codes = reinterpret_cast<const int8_t*>(block + 2 * kStripRows);
-            const int8_t* a = row.codes + b * kBlock;
-            int32_t dot[kStripRows] = {};
-            for (int64_t j = 0; j < kBlock / 4; ++j)
-                for (int64_t r = 0; r < kStripRows; ++r)
-                    for (int64_t i = 0; i < 4; ++i)
-                        dot[r] += codes[(j * kStripRows + r) * 4 + i] * a[4 * j + i];
-            for (int64_t r = 0; r < kStripRows; ++r)
-                sum[r] += static_cast<float>(dot[r]) *
-                          (f16_to_f32(load_u16(block + 2 * r)) * row.scales[b]);
-        }
-    }
-};
-
-struct Q4 {
-    static constexpr int64_t kBlockBytes = kStripRows * (2 + 2 + kBlock / 2);
-
-    static void add(const std::byte* strip, int64_t blocks, const Activations& row, float* sum) {
-        for (int64_t b = 0; b < blocks; ++b) {
-            const std::byte* block = strip + b * kBlockBytes;
-            const auto* codes = reinterpret_cast<const uint8_t*>(block + 4 * kStripRows);
-            const int8_t* a = row.codes + b * kBlock;
-            int32_t dot[kStripRows] = {};
-            for (int64_t j = 0; j < kBlock / 8; ++j)
-                for (int64_t r = 0; r < kStripRows; ++r)
-                    for (int64_t i = 0; i < 4; ++i) {
-                        const int code = codes[(j * kStripRows + r) * 4 + i];
-                        dot[r] += (code & 15) * a[4 * j + i] + (code >> 4) * a[16 + 4 * j + i];
-                    }
-            for (int64_t r = 0; r < kStripRows; ++r) {
-                const float scale = f16_to_f32(load_u16(block + 2 * r));
-                const float offset = f16_to_f32(load_u16(block + 2 * kStripRows + 2 * r));
-                sum[r] += static_cast<float>(dot[r]) * (scale * row.scales[b]);
-                sum[r] += offset * row.sums[b];
-            }
-        }
-    }
-};
-
-template<class Type>
-void linear_quantized(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
-                      int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    const auto each = [&](const std::byte* strip, const std::byte* row, float* to) {
-        float sum[kStripRows] = {};
-        Type::add(strip, blocks, Activations(row, blocks), sum);
-        std::copy_n(sum, kStripRows, to);
+// The vocabulary (driver.h), as loops over a strip's 16 rows.
+struct Portable {
+    static constexpr int kRows = static_cast<int>(kStripRows), kVector = 4 * kRows;
+    struct Sum {
+        float row[kRows];
     };
-    for_strips(weights, strips, blocks * Type::kBlockBytes, x, x_stride, tokens, out, out_stride,
-               each);
-}
-
-template<class Type>
-void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
-                 const std::byte* x, float* out) {
-    if (first == 0) std::fill_n(out, kStripRows, 0.0f);
-    Type::add(weights, count, Activations(x, blocks, first), out);
-}
-
-// Weights that are not quantised: `load` gives the one at a place of a strip.
-template<class Load>
-void linear_float(Load load, int64_t bytes_each, const std::byte* weights, int64_t strips,
-                  int64_t cols, const float* x, int64_t x_stride, int64_t tokens, float* out,
-                  int64_t out_stride) {
-    const auto each = [&](const std::byte* strip, const float* row, float* to) {
-        float sum[kStripRows] = {};
-        for (int64_t c = 0; c < cols; ++c)
-            for (int64_t r = 0; r < kStripRows; ++r)
-                sum[r] += load(strip + (c * kStripRows + r) * bytes_each) * row[c];
-        std::copy_n(sum, kStripRows, to);
+    struct Ints {
+        int32_t row[kRows];
     };
-    for_strips(weights, strips, cols * kStripRows * bytes_each, x, x_stride, tokens, out,
-               out_stride, each);
-}
+    struct Bytes {
+        uint8_t byte[kVector];
+    };
+    struct Signed {
+        int8_t code[kVector];
+    };
+    static constexpr int kTokens = 1, kSignedBias = 0, kQueries = 1;
 
-void linear_f16(const std::byte* weights, int64_t strips, int64_t cols, const float* x,
-                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    linear_float([](const std::byte* at) { return f16_to_f32(load_u16(at)); }, 2, weights, strips,
-                 cols, x, x_stride, tokens, out, out_stride);
-}
+    // each(row), of all.
+    template<class Result, class Each>
+    static Result rows(const Each& each) {
+        Result result;
+        for (int r = 0; r < kRows; ++r) result.row[r] = each(r);
+        return result;
+    }
+    template<class Each>
+    static Bytes bytes(const Each& each) {
+        Bytes result;
+        for (int i = 0; i < kVector; ++i) result.byte[i] = static_cast<uint8_t>(each(i));
+        return result;
+    }
 
-void linear_f32(const std::byte* weights, int64_t strips, int64_t cols, const float* x,
-                int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    linear_float([](const std::byte* at) { return *reinterpret_cast<const float*>(at); }, 4,
-                 weights, strips, cols, x, x_stride, tokens, out, out_stride);
-}
+    static Sum zero() { return {}; }
+    static Sum load(const float* p) {
+        return rows<Sum>([&](int r) { return p[r]; });
+    }
+    static void store(float* p, const Sum& a) { std::copy_n(a.row, kRows, p); }
+    static Sum splat(float a) {
+        return rows<Sum>([&](int) { return a; });
+    }
+    static Sum halves(const std::byte* p) {
+        return rows<Sum>([&](int r) { return f16_to_f32(load_u16(p + 2 * r)); });
+    }
+    static Sum mul(const Sum& a, const Sum& b) {
+        return rows<Sum>([&](int r) { return a.row[r] * b.row[r]; });
+    }
+    static Sum fma(const Sum& a, const Sum& b, const Sum& c) {
+        return rows<Sum>([&](int r) { return a.row[r] * b.row[r] + c.row[r]; });
+    }
+
+    static Ints no_ints() { return {}; }
+    static Ints add_ints(const Ints& a, const Ints& b) {
+        return rows<Ints>([&](int r) { return a.row[r] + b.row[r]; });
+    }
+    static Ints mul_ints(const Ints& a, const Ints& b) {
+        return rows<Ints>([&](int r) { return a.row[r] * b.row[r]; });
+    }
+    static Sum to_f32(const Ints& a) {
+        return rows<Sum>([&](int r) { return static_cast<float>(a.row[r]); });
+    }
+
+    static Bytes load_bytes(const std::byte* p) {
+        Bytes result;
+        std::memcpy(result.byte, p, kVector);
+        return result;
+    }
+    static Bytes and_bytes(const Bytes& a, int b) {
+        return bytes([&](int i) { return a.byte[i] & b; });
+    }
+    static Bytes and_or(const Bytes& a, int mask, const Bytes& b) {
+        return bytes([&](int i) { return (a.byte[i] & mask) | b.byte[i]; });
+    }
+    /// To the right, or, of a negative N, to the left. What comes in is masked before it is used.
+    template<int N>
+    static Bytes shift(const Bytes& a) {
+        return bytes([&](int i) { return N < 0 ? a.byte[i] << -N : a.byte[i] >> std::max(N, 0); });
+    }
+    /// The values of 16 codes, each below 16.
+    static Signed look_up(const Bytes& codes, const int8_t (&values)[16]) {
+        Signed result;
+        for (int i = 0; i < kVector; ++i) result.code[i] = values[codes.byte[i]];
+        return result;
+    }
+
+    static Ints as_ints(const Bytes& a) {
+        Ints result;
+        std::memcpy(result.row, a.byte, kVector);
+        return result;
+    }
+    static Sum from_bits(const Ints& a) {
+        return rows<Sum>([&](int r) { return std::bit_cast<float>(a.row[r]); });
+    }
+    static Ints all_ints(int a) {
+        return rows<Ints>([&](int) { return a; });
+    }
+    static Ints and_ints(const Ints& a, int b) {
+        return rows<Ints>([&](int r) { return a.row[r] & b; });
+    }
+    static Ints max_ints(const Ints& a, const Ints& b) {
+        return rows<Ints>([&](int r) { return std::max(a.row[r], b.row[r]); });
+    }
+    /// As shift, of dwords: zeros come in.
+    template<int N>
+    static Ints shift_ints(const Ints& a) {
+        return rows<Ints>([&](int r) {
+            const auto bits = static_cast<uint32_t>(a.row[r]);
+            return static_cast<int32_t>(N < 0 ? bits << -N : bits >> std::max(N, 0));
+        });
+    }
+    /// To the right: the sign comes in.
+    template<int N>
+    static Ints shift_signed(const Ints& a) {
+        return rows<Ints>([&](int r) { return a.row[r] >> N; });
+    }
+    /// 16 bits of each row, and eight.
+    static Ints load_words(const std::byte* p) {
+        return rows<Ints>([&](int r) { return load_u16(p + 2 * r); });
+    }
+    static Ints load_octets(const std::byte* p) {
+        return rows<Ints>([&](int r) { return std::to_integer<int>(p[r]); });
+    }
+    /// Of two int16 in each row and two in `pair`: the sum of products.
+    static Ints dot_pairs(const Ints& pairs, int32_t pair) {
+        const auto low = [](int32_t x) { return static_cast<int16_t>(x); };
+        return rows<Ints>([&](int r) {
+            return low(pairs.row[r]) * low(pair) + (pairs.row[r] >> 16) * (pair >> 16);
+        });
+    }
+    static Signed signed_codes(const Bytes& a) {
+        Signed result;
+        std::memcpy(result.code, a.byte, kVector);
+        return result;
+    }
+
+    template<int B, Part P>
+    static Ints bias(int32_t halves) {
+        const int low = static_cast<int16_t>(halves), high = halves >> 16;
+        const int sum = P == Part::first16 ? low : P == Part::second16 ? high : low + high;
+        return rows<Ints>([&](int) { return -B * sum; });
+    }
+
+    template<int Most>
+    struct Dot {
+        Ints sum;
+        void start(const Ints& from) { sum = from; }
+        template<int, int>
+        void add(const Bytes& codes, const int8_t* x) {
+            multiply(codes.byte, x);
+        }
+        template<int, int>
+        void add(const Signed& codes, const int8_t* x) {
+            multiply(codes.code, x);
+        }
+        template<class Code>
+        void multiply(const Code* codes, const int8_t* x) {
+            for (int r = 0; r < kRows; ++r)
+                for (int i = 0; i < 4; ++i) sum.row[r] += codes[4 * r + i] * x[i];
+        }
+        Ints result() const { return sum; }
+    };
+
+    template<int>
+    static void attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
+                             int64_t last, AttentionState* state);
+};
 
 void quantize(const float* x, int64_t n, const QuantizedRow& row) {
     for (int64_t b = 0; b < block_count(n); ++b) {
@@ -148,15 +199,15 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
         }
         const float scale = finite ? largest / 127.0f : std::numeric_limits<float>::quiet_NaN();
         const float inverse = finite && largest > 0 ? 127.0f / largest : 0.0f;
-        int32_t sum = 0;
+        int16_t* sum = row.halves + 2 * b;
+        sum[0] = sum[1] = 0;
         for (int64_t i = 0; i < kBlock; ++i) {
             const bool coded = finite && i < filled;
             out[i] = coded ? static_cast<int8_t>(std::nearbyint(in[i] * inverse)) : int8_t{0};
-            sum += out[i];
+            sum[i / 16] = static_cast<int16_t>(sum[i / 16] + out[i]);
         }
         row.scales[b] = scale;
-        row.sums[b] = scale * static_cast<float>(sum);
-        row.biases[b] = -128 * sum;
+        row.sums[b] = scale * static_cast<float>(sum[0] + sum[1]);
     }
 }
 
@@ -175,8 +226,10 @@ float soften(const float* score, int64_t first, int64_t last, AttentionState& st
     return shrink;
 }
 
-void attend_one(const float* query, int64_t width, const KvHead& head, int64_t first, int64_t last,
-                AttentionState& state) {
+template<int>
+void Portable::attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
+                            int64_t last, AttentionState* one) {
+    AttentionState& state = *one;
     const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
     const auto* v = reinterpret_cast<const uint16_t*>(head.values);
     float score[kKvBlock] = {}, weight[kKvBlock] = {};
@@ -188,12 +241,6 @@ void attend_one(const float* query, int64_t width, const KvHead& head, int64_t f
     for (int64_t p = first; p < last; ++p)
         for (int64_t d = 0; d < width; ++d)
             state.values[d] += weight[p] * f16_to_f32(v[p * width + d]);
-}
-
-void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
-                int64_t first, int64_t last, AttentionState* states) {
-    for (int64_t q = 0; q < count; ++q)
-        attend_one(queries + q * width, width, head, first, last, states[q]);
 }
 
 // x[n] >= 0 or of any sign to codes of at most kMostCode: the factor that takes them back, NaN if x
@@ -281,7 +328,7 @@ QuantizedRow quantized_row(std::byte* row, int64_t blocks, int64_t first) {
     return {.codes = reinterpret_cast<int8_t*>(row) + first * kBlock,
             .scales = scales + first,
             .sums = scales + blocks + first,
-            .biases = reinterpret_cast<int32_t*>(scales + 2 * blocks) + first};
+            .halves = reinterpret_cast<int16_t*>(scales + 2 * blocks) + 2 * first};
 }
 
 void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {
@@ -293,21 +340,11 @@ void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {
 }
 
 const Kernels& portable_kernels() {
-    static const Kernels table{"portable",
-                               linear_quantized<Q8>,
-                               linear_quantized<Q4>,
-                               linear_part<Q8>,
-                               linear_part<Q4>,
-                               linear_f16,
-                               linear_f32,
-                               quantize,
-                               attend_f16,
-                               attend_q8,
-                               rms_norm,
-                               rope,
-                               silu,
-                               gelu,
-                               portable_exponentials};
+    static const Kernels table{"portable", kLinears<Portable>.of,
+                               quantize,   attend_f16<Portable>,
+                               attend_q8,  rms_norm,
+                               rope,       silu,
+                               gelu,       portable_exponentials};
     return table;
 }
 

@@ -4,12 +4,19 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "common/weight_format.h"
+
 namespace llmsql {
 namespace {
 
 TEST(Types, NamesGoBothWays) {
-    for (const auto type : {WeightType::f32, WeightType::f16, WeightType::q8, WeightType::q4})
-        EXPECT_EQ(weight_type_named(name_of(type)), type);
+    for (const WeightFormat& format : kWeightFormats) {
+        EXPECT_EQ(name_of(format.type), format.name);
+        EXPECT_EQ(weight_type_named(format.name), format.type);
+    }
     for (const auto type : {TensorType::f32, TensorType::q8})
         EXPECT_EQ(tensor_type_named(name_of(type)), type);
     EXPECT_EQ(name_of(WeightType::q4), "q4");
@@ -33,6 +40,46 @@ TEST(Types, StripsHaveTheDocumentedSizes) {
     EXPECT_EQ(strip_bytes(WeightType::q8, 100), 4u * 544);
     EXPECT_EQ(strip_bytes(WeightType::q4, 32), 320u);
     EXPECT_EQ(strip_bytes(WeightType::q4, 33), 2u * 320);
+}
+
+TEST(Types, EveryFormatIsFoundByWhatItKeeps) {
+    for (const WeightFormat& format : kWeightFormats)
+        EXPECT_EQ(format_keeping(format.keeps)->type, format.type) << format.name;
+    EXPECT_EQ(format_keeping(5), nullptr);
+    EXPECT_EQ(weight_format_names(true), "f32, f16, q8 and q4");
+    EXPECT_LE(format_of(WeightType::q6_k).block_bytes(), kLargestBlock);
+}
+
+// Bytes of a file for each byte of a tile of `strips`, by SQLite's file format: whole overflow
+// pages of 65532 bytes, and in the leaf what is over if it fits there, else the least.
+double share_of_file(double strips, double strip_size) {
+    const double payload = strips * (strip_size + 8) + 16;
+    double local = payload;
+    if (payload > 65501) local = 8199 + std::fmod(payload - 8199, 65532);
+    if (local > 65501) local = 8199;
+    const double pages =
+        std::ceil((payload - local) / 65532) + 1 / std::floor(65528 / (local + 12));
+    return 65536 * pages / (strips * strip_size);
+}
+
+TEST(Types, TilesOfKeptFormatsFillTheirPages) {
+    double sum = 0, count = 0;
+    for (const WeightFormat& format : kWeightFormats)
+        for (const int64_t cols : {512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 4864, 8960}) {
+            if (!format.fills) continue;
+            const auto strips =
+                static_cast<size_t>(tile_rows(format.type, {100000, cols}) / kStripRows);
+            const size_t size = strip_bytes(format.type, cols);
+            EXPECT_TRUE(strips * size <= kTileBytes || strips == 1);
+            const double share =
+                share_of_file(static_cast<double>(strips), static_cast<double>(size));
+            const double most = std::max(
+                1.0, std::floor(static_cast<double>(kTileBytes) / static_cast<double>(size)));
+            EXPECT_LE(share, share_of_file(most, static_cast<double>(size)));
+            sum += share;
+            ++count;
+        }
+    EXPECT_LT(sum / count, 1.025);
 }
 
 TEST(Types, ParametersAreStripsOrPlainVectors) {

@@ -5,10 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <random>
 
 #include "common/half.h"
+#include "common/strips.h"
+#include "common/weight_format.h"
+#include "importer/dequantize.h"
+#include "importer/ggml_types.h"
 
 namespace llmsql::test {
 namespace {
@@ -138,6 +144,83 @@ TEST(Pack, ValuesAreScaleTimesCodePlusOffset) {
     q8_row[1].codes[7] = -127;
     pack_row(std::span<const Q8Block>(q8_row), 0, q8.data());
     EXPECT_EQ(unpack_values(WeightType::q8, q8.data(), 40, 0)[39], -31.75f);
+}
+
+/// Random blocks of a type of GGUF's, `weights` of them in all, with nothing that is not finite.
+std::vector<std::byte> random_row(GgmlType type, size_t weights, std::mt19937& random) {
+    const auto bytes = static_cast<size_t>(ggml_row_bytes(type, static_cast<int64_t>(weights)));
+    const auto each = static_cast<size_t>(info_of(type).block_bytes);
+    std::vector<std::byte> row(bytes);
+    for (size_t at = 0; at < bytes; at += each) {
+        std::vector<float> values(static_cast<size_t>(info_of(type).block_weights));
+        do {
+            for (size_t i = at; i < at + each; ++i) row[i] = static_cast<std::byte>(random());
+            dequantize_row(type, row.data() + at, values);
+        } while ((type == GgmlType::mxfp4 && row[at] == std::byte{0xff}) ||
+                 !std::ranges::all_of(values, [](float x) { return std::isfinite(x); }));
+    }
+    return row;
+}
+
+/// The formats that keep a source's blocks, with the type whose blocks they are.
+std::vector<std::pair<WeightFormat, GgmlType>> kept_formats() {
+    std::vector<std::pair<WeightFormat, GgmlType>> all;
+    for (const WeightFormat& format : kWeightFormats)
+        if (const GgmlTypeInfo* info = find_ggml_type(format.keeps); info && !format.takes_anything)
+            all.emplace_back(format, static_cast<GgmlType>(format.keeps));
+    return all;
+}
+
+TEST(Pack, BlocksOfASourceKeepEveryValueInNoMoreBytes) {
+    std::mt19937 random(1);
+    EXPECT_EQ(kept_formats().size(), 12u);
+    for (const auto& [format, type] : kept_formats()) {
+        SCOPED_TRACE(format.name);
+        const GgmlTypeInfo& info = info_of(type);
+        ASSERT_EQ(format.bytes * info.block_weights, info.block_bytes * format.columns);
+        const int64_t cols = 3 * format.columns;
+        auto strip = empty_strip(format.type, cols);
+        std::vector<std::vector<std::byte>> rows;
+        for (int r = 0; r < 16; ++r) rows.push_back(random_row(type, cols, random));
+        for (int r = 15; r >= 0; --r)
+            ASSERT_TRUE(pack_blocks(format.type, rows[r], r, strip.data()));
+        for (int r = 0; r < 16; ++r) {
+            std::vector<float> expected(cols);
+            dequantize_row(type, rows[r].data(), expected);
+            const auto values = unpack_values(format.type, strip.data(), cols, r);
+            for (int64_t c = 0; c < cols; ++c)
+                ASSERT_EQ(std::bit_cast<uint32_t>(values[c]), std::bit_cast<uint32_t>(expected[c]))
+                    << "row " << r << " column " << c;
+        }
+    }
+}
+
+TEST(Pack, ReadsFromAnyColumnOn) {
+    std::mt19937 random(2);
+    for (const auto& [format, type] : kept_formats()) {
+        const int64_t cols = 2 * format.columns;
+        auto strip = empty_strip(format.type, cols);
+        const auto row = random_row(type, cols, random);
+        ASSERT_TRUE(pack_blocks(format.type, row, 5, strip.data()));
+        const auto whole = unpack_values(format.type, strip.data(), cols, 5);
+        for (int64_t first = 0; first < cols; first += 1 + cols / 9) {
+            std::vector<float> part(static_cast<size_t>(std::min<int64_t>(cols - first, 40)));
+            read_strip(format.type, strip.data(), 5, first, part);
+            EXPECT_TRUE(std::ranges::equal(part, std::span(whole).subspan(first, part.size())));
+        }
+    }
+}
+
+TEST(Pack, AScaleThatIsNotFiniteIsRefused) {
+    for (const auto& [format, type] : kept_formats()) {
+        const auto bytes = static_cast<size_t>(format.bytes);
+        auto strip = empty_strip(format.type, format.columns);
+        // All bits set: every f16 in it, and every exponent, is not a number.
+        EXPECT_FALSE(pack_blocks(format.type, std::vector(bytes, std::byte{0xff}), 0, strip.data()))
+            << format.name;
+        EXPECT_TRUE(pack_blocks(format.type, std::vector(bytes, std::byte{0}), 0, strip.data()))
+            << format.name;
+    }
 }
 
 }  // namespace

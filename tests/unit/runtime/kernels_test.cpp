@@ -19,6 +19,8 @@ namespace {
 
 using testing::pack_matrix;
 using testing::PackedMatrix;
+using testing::random_blocks;
+using testing::random_matrix;
 using testing::random_values;
 
 // `tokens` rows of x quantised as a q8 tensor.
@@ -39,7 +41,7 @@ struct QuantizedRows {
                              {.codes = codes,
                               .scales = scales,
                               .sums = scales + blocks,
-                              .biases = reinterpret_cast<int32_t*>(scales + 2 * blocks)});
+                              .halves = reinterpret_cast<int16_t*>(scales + 2 * blocks)});
             for (int64_t c = 0; c < cols; ++c)
                 values[static_cast<size_t>(t * cols + c)] =
                     scales[c / kBlock] * static_cast<float>(codes[c]);
@@ -54,35 +56,30 @@ std::vector<float> run_linear(const Kernels& kernels, WeightType type, const std
     std::vector<float> out(static_cast<size_t>(tokens * rows));
     const std::byte* codes = quantized.bytes.data() + first * quantized.stride;
     const float* floats = x.data() + first * cols;
-    const int64_t strips = rows / kStripRows, blocks = block_count(cols);
-    if (type == WeightType::q8)
-        kernels.linear_q8(weights, strips, blocks, codes, quantized.stride, tokens, out.data(),
-                          rows);
-    if (type == WeightType::q4)
-        kernels.linear_q4(weights, strips, blocks, codes, quantized.stride, tokens, out.data(),
-                          rows);
-    if (type == WeightType::f16)
-        kernels.linear_f16(weights, strips, cols, floats, cols, tokens, out.data(), rows);
-    if (type == WeightType::f32)
-        kernels.linear_f32(weights, strips, cols, floats, cols, tokens, out.data(), rows);
+    const bool integers = format_of(type).quantized();
+    kernel_of(kernels, type)
+        .strips(weights, rows / kStripRows, format_of(type).blocks(cols),
+                integers ? codes : reinterpret_cast<const std::byte*>(floats),
+                integers ? quantized.stride : cols * static_cast<int64_t>(sizeof(float)), tokens,
+                out.data(), rows);
     return out;
 }
 
 TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverIsComputedBeside) {
     uint32_t seed = 1;
     for (const Kernels* kernels : usable_kernels())
-        for (const WeightType type :
-             {WeightType::f32, WeightType::f16, WeightType::q8, WeightType::q4})
-            for (const int64_t cols : {1, 31, 32, 33, 64, 100, 576, 1537})
+        for (const auto& [type, name, columns, bytes, activations, keeps, takes_anything, fills] :
+             kWeightFormats)
+            for (int64_t cols : {1, 31, 32, 33, 64, 100, 576, 1537}) {
+                if (!takes_anything) cols = format_of(type).blocks(cols) * columns;
                 for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 13}) {
                     const int64_t rows = kStripRows * (1 + (cols + tokens) % 3);
                     SCOPED_TRACE(fmt::format("{} {} rows {} cols {} tokens {}", kernels->name,
                                              name_of(type), rows, cols, tokens));
                     const auto x = random_values(static_cast<size_t>(tokens * cols), ++seed, 3.0f);
-                    const PackedMatrix weights = pack_matrix(
-                        type, rows, cols, random_values(static_cast<size_t>(rows * cols), ++seed));
+                    const PackedMatrix weights = random_matrix(type, rows, cols, ++seed);
                     const QuantizedRows quantized(*kernels, x, tokens, cols);
-                    const bool codes = type == WeightType::q8 || type == WeightType::q4;
+                    const bool codes = format_of(type).quantized();
                     const std::vector<float>& used = codes ? quantized.values : x;
                     const auto out = run_linear(*kernels, type, weights.bytes.data(), rows, cols,
                                                 quantized, x, 0, tokens);
@@ -112,31 +109,34 @@ TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverIsComputedBeside) {
                         }
                     }
                 }
+            }
 }
 
 TEST(Linear, PartsOfAStripGiveTheBitsOfTheWhole) {
     std::mt19937 random(7);
     for (const Kernels* kernels : usable_kernels())
-        for (const WeightType type : {WeightType::q8, WeightType::q4})
-            for (const int64_t cols : {32, 33, 100, 576, 4864}) {
+        for (const auto& [type, name, columns, bytes, activations, keeps, takes_anything, fills] :
+             kWeightFormats)
+            for (int64_t cols : {32, 33, 100, 576, 4864}) {
+                if (!takes_anything) cols = format_of(type).blocks(cols) * columns;
                 SCOPED_TRACE(fmt::format("{} {} cols {}", kernels->name, name_of(type), cols));
                 const auto x = random_values(static_cast<size_t>(cols), random(), 3.0f);
-                const PackedMatrix weights =
-                    pack_matrix(type, kStripRows, cols,
-                                random_values(static_cast<size_t>(kStripRows * cols), random()));
+                const PackedMatrix weights = random_matrix(type, kStripRows, cols, random());
                 const QuantizedRows quantized(*kernels, x, 1, cols);
                 const auto whole = run_linear(*kernels, type, weights.bytes.data(), kStripRows,
                                               cols, quantized, x, 0, 1);
-                const auto part =
-                    type == WeightType::q8 ? kernels->linear_q8_part : kernels->linear_q4_part;
-                const int64_t blocks = block_count(cols);
+                const auto part = kernel_of(*kernels, type).part;
+                const int64_t blocks = format_of(type).blocks(cols);
                 std::vector<float> parts(kStripRows, 1e9f);  // what is there counts for nothing
                 for (int64_t first = 0; first < blocks;) {
                     const auto count = std::uniform_int_distribution<int64_t>(
                         1, std::min<int64_t>(blocks - first, 40))(random);
                     part(weights.bytes.data() +
-                             static_cast<size_t>(first) * strip_bytes(type, kBlock),
-                         first, count, blocks, quantized.bytes.data(), parts.data());
+                             static_cast<size_t>(first) * format_of(type).block_bytes(),
+                         first, count, blocks,
+                         format_of(type).quantized() ? quantized.bytes.data()
+                                                     : reinterpret_cast<const std::byte*>(x.data()),
+                         parts.data());
                     first += count;
                 }
                 EXPECT_EQ(parts, whole);
@@ -165,6 +165,52 @@ TEST(Linear, ExtremeCodesDoNotOverflow) {
             }
 }
 
+TEST(Linear, ExtremeBytesDoNotOverflow) {
+    // All bits of codes and scales set or none, times activations of either sign at their limits.
+    constexpr int64_t kCols = 2048;
+    for (const Kernels* kernels : usable_kernels())
+        for (const WeightFormat& format : kWeightFormats)
+            for (const int fill : {0x00, 0xff, 0x80, 0x7f})
+                for (const float sign : {1.0f, -1.0f}) {
+                    if (format.takes_anything || !format.quantized()) continue;
+                    SCOPED_TRACE(fmt::format("{} {} {}", kernels->name, format.name, fill));
+                    std::vector<float> x(kCols, 127.0f);
+                    for (size_t i = 0; i < x.size(); ++i) x[i] *= i / 16 % 2 ? 1.0f : sign;
+                    const PackedMatrix weights = random_blocks(format.type, 16, kCols, 1, fill);
+                    const QuantizedRows quantized(*kernels, x, 1, kCols);
+                    const auto out = run_linear(*kernels, format.type, weights.bytes.data(), 16,
+                                                kCols, quantized, x, 0, 1);
+                    for (int64_t r = 0; r < 16; ++r) {
+                        double exact = 0, size = 0;
+                        for (int64_t c = 0; c < kCols; ++c) {
+                            const double product =
+                                static_cast<double>(
+                                    weights.values[static_cast<size_t>(r * kCols + c)]) *
+                                quantized.values[static_cast<size_t>(c)];
+                            exact += product;
+                            size += std::fabs(product);
+                        }
+                        EXPECT_NEAR(out[static_cast<size_t>(r)], exact, size * 1e-5);
+                    }
+                }
+}
+
+TEST(Linear, Mxfp4HasEveryPowerOfTwo) {
+    for (const Kernels* kernels : usable_kernels())
+        for (int exponent = 0; exponent < 251; ++exponent) {
+            std::vector<std::byte> block(format_of(WeightType::mxfp4).block_bytes());
+            for (size_t r = 0; r < 16; ++r) block[r] = static_cast<std::byte>(exponent);
+            for (size_t i = 16; i < block.size(); ++i) block[i] = std::byte{0x01};  // a half, 0
+            std::vector<float> x(32, 0.0f);
+            x[0] = 127;
+            const QuantizedRows quantized(*kernels, x, 1, 32);
+            const auto out =
+                run_linear(*kernels, WeightType::mxfp4, block.data(), 16, 32, quantized, x, 0, 1);
+            // OCP Microscaling Formats 1.0: 2^(e - 127) times a half, here times 127.
+            ASSERT_EQ(out[3], 127 * std::ldexp(0.5f, exponent - 127)) << kernels->name << exponent;
+        }
+}
+
 TEST(Quantize, CodesAreTheNearestAndSumsAreTheirs) {
     for (const Kernels* kernels : usable_kernels())
         for (const int64_t n : {1, 7, 32, 45, 64, 96}) {
@@ -172,14 +218,15 @@ TEST(Quantize, CodesAreTheNearestAndSumsAreTheirs) {
             const int64_t blocks = block_count(n);
             std::vector<int8_t> codes(static_cast<size_t>(blocks * kBlock), 99);
             std::vector<float> scales(static_cast<size_t>(blocks)), sums(scales);
-            std::vector<int32_t> biases(static_cast<size_t>(blocks));
+            std::vector<int16_t> halves(static_cast<size_t>(2 * blocks));
             kernels->quantize(x.data(), n,
-                              {codes.data(), scales.data(), sums.data(), biases.data()});
+                              {codes.data(), scales.data(), sums.data(), halves.data()});
             for (int64_t b = 0; b < blocks; ++b) {
-                int sum = 0;
+                int sum = 0, first = 0;
                 for (int64_t i = b * kBlock; i < (b + 1) * kBlock; ++i) {
                     const auto at = static_cast<size_t>(i);
                     sum += codes[at];
+                    if (i < b * kBlock + 16) first = sum;
                     if (i >= n)
                         EXPECT_EQ(codes[at], 0);
                     else
@@ -189,7 +236,8 @@ TEST(Quantize, CodesAreTheNearestAndSumsAreTheirs) {
                 }
                 EXPECT_FLOAT_EQ(sums[static_cast<size_t>(b)],
                                 scales[static_cast<size_t>(b)] * static_cast<float>(sum));
-                EXPECT_EQ(biases[static_cast<size_t>(b)], -128 * sum);
+                EXPECT_EQ(halves[static_cast<size_t>(2 * b)], first);
+                EXPECT_EQ(halves[static_cast<size_t>(2 * b + 1)], sum - first);
             }
         }
 }
@@ -199,14 +247,14 @@ TEST(Quantize, ZerosStayZerosAndWhatIsNotANumberIsNotHidden) {
         std::vector<float> x(64, 0.0f);
         int8_t codes[64];
         float scales[2], sums[2];
-        int32_t biases[2];
-        kernels->quantize(x.data(), 64, {codes, scales, sums, biases});
+        int16_t halves[4];
+        kernels->quantize(x.data(), 64, {codes, scales, sums, halves});
         EXPECT_EQ(scales[0], 0.0f);
         EXPECT_EQ(sums[1], 0.0f);
         for (const float bad :
              {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
             x[40] = bad;
-            kernels->quantize(x.data(), 64, {codes, scales, sums, biases});
+            kernels->quantize(x.data(), 64, {codes, scales, sums, halves});
             EXPECT_EQ(scales[0], 0.0f);
             EXPECT_TRUE(std::isnan(scales[1])) << kernels->name;
         }

@@ -6,11 +6,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "common/half.h"
+#include "common/strips.h"
 #include "common/types.h"
+#include "common/weight_format.h"
 
 namespace llmsql::testing {
 
@@ -47,7 +51,7 @@ inline PackedMatrix pack_matrix(WeightType type, int64_t rows, int64_t cols,
             if (type == WeightType::f32) std::memcpy(&packed.bytes[base + plain * 4], &value, 4);
             if (type == WeightType::f16) value = put16(base + plain * 2, value);
         }
-        if (type != WeightType::q8 && type != WeightType::q4) continue;
+        if (!format_of(type).quantized()) continue;
         for (int64_t b = 0; b < block_count(cols); ++b) {
             float low = 1e30f, high = -1e30f, largest = 0;
             for (int64_t c = b * 32; c < std::min(cols, b * 32 + 32); ++c) {
@@ -79,6 +83,68 @@ inline PackedMatrix pack_matrix(WeightType type, int64_t rows, int64_t cols,
         }
     }
     return packed;
+}
+
+/// A matrix of random blocks of a format that keeps its source's: any codes and scales, f16 ones
+/// small. `values` are what read_strip() makes of it. `fill`: what all other bytes are, if not
+/// random.
+inline PackedMatrix random_blocks(WeightType type, int64_t rows, int64_t cols, uint32_t seed,
+                                  std::optional<int> fill = std::nullopt) {
+    std::mt19937 random(seed);
+    PackedMatrix packed;
+    const size_t strip = strip_bytes(type, cols);
+    packed.bytes.resize(static_cast<size_t>(strip_count(rows)) * strip);
+    for (std::byte& byte : packed.bytes)
+        byte = static_cast<std::byte>(fill ? static_cast<uint32_t>(*fill) : random());
+    const WeightFormat& format = format_of(type);
+    const auto tame = [&](size_t block, size_t at, int count) {
+        for (int i = 0; i < count; ++i) {
+            const uint16_t half = f32_to_f16(static_cast<float>(random() % 200 + 1) *
+                                             (random() % 8 ? 1e-4f : -1e-4f));
+            std::memcpy(packed.bytes.data() + block + at + 2 * static_cast<size_t>(i), &half, 2);
+        }
+    };
+    for (size_t block = 0; block < packed.bytes.size(); block += format.block_bytes())
+        switch (type) {
+            case WeightType::bf16:
+                for (size_t i = 0; i < 16; ++i)  // exponents that are near 1
+                    packed.bytes[block + 2 * i + 1] =
+                        static_cast<std::byte>((random() & 0x80) | 0x3e);
+                break;
+            case WeightType::q5_1:
+            case WeightType::q2_k:
+            case WeightType::q4_k:
+            case WeightType::q5_k:
+                tame(block, 0, 32);
+                break;
+            case WeightType::q3_k:
+            case WeightType::q6_k:
+                tame(block, format.block_bytes() - 32, 16);
+                break;
+            case WeightType::iq4_xs:
+                tame(block, 64, 16);
+                break;
+            case WeightType::mxfp4:
+                for (size_t i = 0; i < 16; ++i)
+                    packed.bytes[block + i] = static_cast<std::byte>(110 + random() % 20);
+                break;
+            default:
+                tame(block, 0, 16);
+        }
+    packed.values.resize(static_cast<size_t>(rows * cols));
+    for (int64_t r = 0; r < rows; ++r)
+        read_strip(type, packed.bytes.data() + static_cast<size_t>(r / 16) * strip, r % 16, 0,
+                   std::span(packed.values)
+                       .subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols)));
+    return packed;
+}
+
+/// Of random values where a type takes any, else of random blocks.
+inline PackedMatrix random_matrix(WeightType type, int64_t rows, int64_t cols, uint32_t seed) {
+    return format_of(type).takes_anything
+               ? pack_matrix(type, rows, cols,
+                             random_values(static_cast<size_t>(rows * cols), seed))
+               : random_blocks(type, rows, cols, seed);
 }
 
 }  // namespace llmsql::testing

@@ -719,7 +719,7 @@ TEST(ModelDatabase, DamageIsFoundAndNamed) {
         {"UPDATE llm_param SET rows = 1 << 50 WHERE id = 1", "impossible shape"},
         {"UPDATE llm_param SET cols = 25 WHERE id = 1", "the plan's parameter 1 is embd"},
         {"DELETE FROM llm_param WHERE id = 5", "ids must run from 1 without a gap"},
-        {"PRAGMA user_version = 9", "model database format 9, this program reads format 1"},
+        {"PRAGMA user_version = 9", "model database format 9, this program reads formats 1 to 2"},
         {"PRAGMA application_id = 9", "not a model database"},
         {"UPDATE llm_meta SET value = 'x' WHERE key = 'catalogue'", "it says"},
         {"DROP TABLE llm_tile",

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+// What all instruction sets do alike: which rows of x are taken together, in which order products
+// are summed, how a strip goes on from one part to the next, which query heads go together.
+//
+// An instruction set brings a vocabulary, a struct `I` of small functions, and no loops over blocks
+// or rows of x; portable/kernels.cpp has it in plain C++:
+//
+//   Sum       16 floats, one for each row of a strip
+//   Ints      16 int32, as Sum
+//   Bytes     64 bytes, four for each row of a strip; also seen as a dword for each
+//   Signed    64 int8 codes in the form in which products take them
+//   Dot<M>    sums of products of codes of at most M (or Signed, where M is kSigned) with int8
+//             activations, started with Ints; `add<K, N>` is the K-th of N steps
+//   bias<B, H>(pair)   -B times the sum of a group's activations, of all 32 columns or of 16 of
+//             them: what takes back that codes are stored raised by B
+//   kTokens   rows of x in a tile, so that sums and products find registers
+//   kQueries, attend_heads<N>   the same of attention: query heads that are taken together
+//
+// Everything here is in an unnamed namespace and uses no standard library: a file that includes
+// this is compiled for its instruction set alone, so it may share no inline function with another.
+#pragma once
+
+#include "common/types.h"
+#include "common/weight_format.h"
+#include "runtime/kernels/kernels.h"
+
+#define LLMSQL_INLINE __attribute__((always_inline))
+
+namespace llmsql {
+namespace {
+
+/// Which columns of a group of 32.
+enum class Part { first16, second16, all };
+
+/// `most` of a Dot whose codes are Signed.
+constexpr int kSigned = 128;
+
+/// Calls body.operator()<0>() … <N - 1>(), written out.
+template<int N, int At = 0, class Body>
+LLMSQL_INLINE inline void unroll(const Body& body) {
+    if constexpr (At < N) {
+        body.template operator()<At>();
+        unroll<N, At + 1>(body);
+    }
+}
+
+/// Calls each.operator()<Count>(first) for `Most` of `count` things at a time, then for the rest.
+template<int Most, class Each>
+LLMSQL_INLINE inline void in_tiles(int64_t count, const Each& each) {
+    int64_t first = 0;
+    for (; first + Most <= count; first += Most) each.template operator()<Most>(first);
+    unroll<Most>([&]<int Rest>() LLMSQL_INLINE {
+        if constexpr (Rest > 0)
+            if (count - first == Rest) each.template operator()<Rest>(first);
+    });
+}
+
+/// `T` rows of x, all as tensor_row_bytes in common/types.h says.
+template<int T>
+struct Rows {
+    const std::byte* row[T];
+    int64_t groups;  // of 32 columns, in a row
+
+    LLMSQL_INLINE Rows(const std::byte* x, int64_t x_stride, int64_t groups_of_row)
+        : groups(groups_of_row) {
+        for (int t = 0; t < T; ++t) row[t] = x + t * x_stride;
+    }
+    LLMSQL_INLINE const int8_t* codes(int t, int64_t group, int64_t column) const {
+        return reinterpret_cast<const int8_t*>(row[t]) + group * kBlock + column;
+    }
+    LLMSQL_INLINE float scale(int t, int64_t group) const { return number(t, groups * 32, group); }
+    LLMSQL_INLINE float sum(int t, int64_t group) const { return number(t, groups * 36, group); }
+    /// Two int16: the sums of the codes of the first 16 columns and of the others.
+    LLMSQL_INLINE int32_t halves(int t, int64_t group) const {
+        return reinterpret_cast<const int32_t*>(row[t] + groups * 40)[group];
+    }
+    LLMSQL_INLINE float plain(int t, int64_t column) const { return number(t, 0, column); }
+
+  private:
+    LLMSQL_INLINE float number(int t, int64_t offset, int64_t index) const {
+        return reinterpret_cast<const float*>(row[t] + offset)[index];
+    }
+};
+
+/// Weights are asked for so many bytes before they are multiplied: so that memory is never idle.
+constexpr int64_t kAhead = 8192;
+
+template<int64_t Bytes>
+LLMSQL_INLINE inline void prefetch(const std::byte* at) {
+    for (int64_t i = 0; i < Bytes; i += 64) __builtin_prefetch(at + kAhead + i);
+}
+
+/// Adds to sum[16 rows] of each row of x the products with blocks [first, first + count) of a
+/// strip, which lie at `block`. The order of sums: integers over a group of 32 columns, then floats
+/// group by group. A group's sum is multiplied by the weights' scale times the activations'; where
+/// each 16 columns have an integer scale, by those first, and the f16 that covers the block comes
+/// in when the block has been summed.
+template<class I, class F, int T>
+LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t first, int64_t count,
+                                     const Rows<T>& x, typename I::Sum (&sum)[T]) {
+    using Sum = typename I::Sum;
+    constexpr int kParts = F::kScalesOf16 ? 2 : 1, kSteps = 8 / kParts;
+    for (int64_t b = first; b < first + count; ++b, block += F::kBytes) {
+        const typename F::Head head = F::head(block);
+        if constexpr (F::kGroups > 1) prefetch<F::kCodes>(block);
+        Sum whole[T], least[T];  // of the block, before its f16 scale and that of its minima
+        if constexpr (F::kScalesOf16)
+            for (Sum& value : whole) value = I::zero();
+        if constexpr (F::kMinimaOf16)
+            for (Sum& value : least) value = I::zero();
+#pragma GCC unroll 1
+        for (int g = 0; g < F::kGroups; ++g) {
+            const std::byte* at = block + F::kCodes + g * F::kGroup;
+            const int64_t group = b * F::kGroups + g;
+            prefetch<F::kGroup>(at);
+            typename I::Ints products[T];
+            unroll<kParts>([&]<int P>() LLMSQL_INLINE {
+                constexpr Part part = kParts == 1 ? Part::all : static_cast<Part>(P);
+                typename I::template Dot<F::kMost> dot[T];
+                for (int t = 0; t < T; ++t) {
+                    constexpr int kRaised = F::kMost == kSigned ? I::kSignedBias : F::kBias;
+                    if constexpr (kRaised == 0)
+                        dot[t].start(I::no_ints());
+                    else
+                        dot[t].start(I::template bias<kRaised, part>(x.halves(t, group)));
+                }
+                unroll<kSteps>([&]<int K>() LLMSQL_INLINE {
+                    constexpr int k = P * kSteps + K;
+                    const auto code = F::template code<k>(at, head);
+                    for (int t = 0; t < T; ++t)
+                        dot[t].template add<K, kSteps>(code, x.codes(t, group, F::column(k)));
+                });
+                for (int t = 0; t < T; ++t) {
+                    if constexpr (!F::kScalesOf16) {
+                        products[t] = dot[t].result();
+                    } else {
+                        const auto scaled = I::mul_ints(dot[t].result(), head.scale[2 * g + P]);
+                        products[t] = P == 0 ? scaled : I::add_ints(products[t], scaled);
+                    }
+                }
+            });
+            for (int t = 0; t < T; ++t) {
+                const Sum product = I::to_f32(products[t]), by = I::splat(x.scale(t, group));
+                if constexpr (F::kScalesOf16)
+                    whole[t] = I::fma(product, by, whole[t]);
+                else
+                    sum[t] = I::fma(product, I::mul(head.scale[g], by), sum[t]);
+                if constexpr (F::kOffsets)
+                    sum[t] = I::fma(head.offset[g], I::splat(x.sum(t, group)), sum[t]);
+                if constexpr (F::kMinimaOf16)
+                    least[t] = I::fma(I::to_f32(I::dot_pairs(head.minimum[g], x.halves(t, group))),
+                                      by, least[t]);
+            }
+        }
+        if constexpr (F::kScalesOf16)
+            for (int t = 0; t < T; ++t) sum[t] = I::fma(whole[t], head.d, sum[t]);
+        if constexpr (F::kMinimaOf16)
+            for (int t = 0; t < T; ++t) sum[t] = I::fma(least[t], head.less, sum[t]);
+    }
+}
+
+/// Weights that are not quantized: a block is a column, and x has floats.
+template<class I, class F, int T>
+LLMSQL_INLINE inline void add_columns(const std::byte* column, int64_t first, int64_t count,
+                                      const Rows<T>& x, typename I::Sum (&sum)[T]) {
+    for (int64_t c = first; c < first + count; ++c, column += F::kBytes) {
+        const typename I::Sum weight = F::weight(column);
+        for (int t = 0; t < T; ++t) sum[t] = I::fma(weight, I::splat(x.plain(t, c)), sum[t]);
+    }
+}
+
+/// Blocks [first, first + count) of a strip, of all `blocks` of a row, times `T` rows of x: from
+/// the first on sums begin at 0, from another on at what is in `out`.
+template<class I, class F, int T>
+__attribute__((noinline)) void tile(const std::byte* weights, int64_t first, int64_t count,
+                                    int64_t blocks, const std::byte* x, int64_t x_stride,
+                                    float* out, int64_t out_stride) {
+    typename I::Sum sum[T];
+    for (int t = 0; t < T; ++t) sum[t] = first == 0 ? I::zero() : I::load(out + t * out_stride);
+    if constexpr (format_of(F::kType).quantized())
+        add_blocks<I, F, T>(weights, first, count, {x, x_stride, blocks * F::kGroups}, sum);
+    else
+        add_columns<I, F, T>(weights, first, count, {x, x_stride, 0}, sum);
+    for (int t = 0; t < T; ++t) I::store(out + t * out_stride, sum[t]);
+}
+
+template<class I, class F>
+void linear(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
+            int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
+    for (int64_t s = 0; s < strips; ++s) {
+        in_tiles<I::kTokens>(tokens, [&]<int T>(int64_t t) LLMSQL_INLINE {
+            tile<I, F, T>(weights, 0, blocks, blocks, x + t * x_stride, x_stride,
+                          out + t * out_stride, out_stride);
+        });
+        weights += blocks * F::kBytes;
+        out += kStripRows;
+    }
+}
+
+template<class I, class F>
+void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
+                 const std::byte* x, float* out) {
+    tile<I, F, 1>(weights, first, count, blocks, x, 0, out, 0);
+}
+
+template<class I>
+void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead& head,
+                int64_t first, int64_t last, AttentionState* states) {
+    in_tiles<I::kQueries>(count, [&]<int N>(int64_t q) LLMSQL_INLINE {
+        I::template attend_heads<N>(queries + q * width, width, head, first, last, states + q);
+    });
+}
+
+}  // namespace
+}  // namespace llmsql
