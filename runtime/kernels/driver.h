@@ -57,11 +57,11 @@ LLMSQL_INLINE inline void in_tiles(int64_t count, const Each& each) {
 
 /// `T` rows of x, all as tensor_row_bytes in common/types.h says.
 template<int T>
-struct Rows {
+struct ActivationRows {
     const std::byte* row[T];
     int64_t groups;  // of 32 columns, in a row
 
-    LLMSQL_INLINE Rows(const std::byte* x, int64_t x_stride, int64_t groups_of_row)
+    LLMSQL_INLINE ActivationRows(const std::byte* x, int64_t x_stride, int64_t groups_of_row)
         : groups(groups_of_row) {
         for (int t = 0; t < T; ++t) row[t] = x + t * x_stride;
     }
@@ -97,7 +97,7 @@ LLMSQL_INLINE inline void prefetch(const std::byte* at) {
 /// in when the block has been summed.
 template<class I, class F, int T>
 LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t first, int64_t count,
-                                     const Rows<T>& x, typename I::Sum (&sum)[T]) {
+                                     const ActivationRows<T>& x, typename I::Sum (&sum)[T]) {
     using Sum = typename I::Sum;
     constexpr int kParts = F::kScalesOf16 ? 2 : 1, kSteps = 8 / kParts;
     for (int64_t b = first; b < first + count; ++b, block += F::kBytes) {
@@ -162,7 +162,7 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t first, int6
 /// Weights that are not quantized: a block is a column, and x has floats.
 template<class I, class F, int T>
 LLMSQL_INLINE inline void add_columns(const std::byte* column, int64_t first, int64_t count,
-                                      const Rows<T>& x, typename I::Sum (&sum)[T]) {
+                                      const ActivationRows<T>& x, typename I::Sum (&sum)[T]) {
     for (int64_t c = first; c < first + count; ++c, column += F::kBytes) {
         const typename I::Sum weight = F::weight(column);
         for (int t = 0; t < T; ++t) sum[t] = I::fma(weight, I::splat(x.plain(t, c)), sum[t]);
