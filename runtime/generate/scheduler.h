@@ -89,8 +89,8 @@ class Scheduler {
     /// values are copied.
     SequenceId fork(const Tokenizer* tokenizer, SequenceId of, const GenerateOptions& options);
 
-    /// Takes it out, whether it has ended or not. Its place goes to one that waits, or is free; what
-    /// it holds stays there for others to begin with.
+    /// Takes it out, whether it has ended or not. Its place goes to one that waits, or is free;
+    /// what it holds stays there for others to begin with.
     void remove(SequenceId id);
 
     /// Sequences that have not been removed.
