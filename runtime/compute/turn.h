@@ -44,6 +44,14 @@ class TurnLock {
             guard.lock();
         }
     }
+    /// Takes it where nobody has it or waits for it; false elsewhere, and after a fork.
+    bool try_lock() {
+        if (generation_ != fork_generation()) return false;
+        const std::lock_guard guard(mutex_);
+        if (serving_ != next_) return false;
+        ++next_;
+        return true;
+    }
     void unlock() {
         const std::lock_guard guard(mutex_);
         ++serving_;

@@ -298,7 +298,10 @@ void Scheduler::use_row(const Part& part, size_t position, std::span<const float
         }
         if (!sequence.request_.answered || position + 1 != sequence.tokens_.size()) return;
         const uint64_t forgotten = sequence.forgotten_;
-        if (const auto picked = sequence.pick(logits, *tokenizer, program_.workers()))
+        std::optional<Picked> picked;
+        program_.with_idle_workers(
+            [&](Workers* workers) { picked = sequence.pick(logits, *tokenizer, workers); });
+        if (picked)
             events.push_back({.id = part.id,
                               .kind = Event::Kind::picked,
                               .text = picked->text,

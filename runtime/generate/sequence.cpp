@@ -133,8 +133,8 @@ void Sequence::end_if_due() {
 }
 
 std::optional<Picked> Sequence::pick(std::span<const float> logits, const Tokenizer& tokenizer,
-                                     Workers& workers) {
-    const int32_t token = sampler_.sample(logits, tokens_, &workers);
+                                     Workers* workers) {
+    const int32_t token = sampler_.sample(logits, tokens_, workers);
     answer_.push_back(token);
     if (!request_.options.ignore_end && ends_.contains(token)) {
         end(Ending::end_token);

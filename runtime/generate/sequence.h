@@ -113,7 +113,7 @@ class Sequence {
     bool gives_row(size_t position) const;  // to request_.rows
     bool wants_row(size_t position) const;
     std::optional<Picked> pick(std::span<const float> logits, const Tokenizer& tokenizer,
-                               Workers& workers);
+                               Workers* workers);
     void end_if_due();
     bool make_room();
     void end(Ending ending);

@@ -2,6 +2,7 @@
 // Opening a plan, and the front door to what runs it. See program.h.
 #include "runtime/program/program.h"
 
+#include <mutex>
 #include <utility>
 
 #include "common/error.h"
@@ -162,8 +163,10 @@ RunStats Program::stats() const {
             .threads = compute.workers.count()};
 }
 
-Workers& Program::workers() {
-    return state_->tables.compute->workers;
+void Program::with_idle_workers(const std::function<void(Workers*)>& work) {
+    Compute& compute = *state_->tables.compute;
+    const std::unique_lock turn(compute.turn, std::try_to_lock);
+    work(turn ? &compute.workers : nullptr);
 }
 
 void Program::verify_weights() {

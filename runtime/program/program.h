@@ -112,8 +112,10 @@ class Program {
     const ChatTemplate& chat() const;
 
     RunStats stats() const;
-    /// The threads that compute, between passes.
-    Workers& workers();
+    /// Calls `work` with the threads that compute, which until its end are this program's alone;
+    /// with null where another program that shares them computes, or waits to: what is done
+    /// between passes waits for nobody.
+    void with_idle_workers(const std::function<void(Workers*)>& work);
 
     /// The key-value cache, whose blocks may be kept and restored between passes; null where the
     /// plan has none.

@@ -2,11 +2,13 @@
 // A whole tiny plan, written by hand: its results against f64, its independence of chunks and
 // threads, what editing it does, and what it may not do.
 #include "runtime/program/program.h"
+#include "runtime/text/sampler.h"
 
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -359,6 +361,45 @@ TEST(Program, ProgramsThatShareAnExecutorTakeTurns) {
         });
     for (std::thread& thread : threads) thread.join();
     for (const auto& values : got) EXPECT_EQ(values, expected);
+}
+
+// Between passes, too, only one program at a time may use the threads that they share.
+TEST(Program, ProgramsThatShareThreadsSampleBesideEachOthersPasses) {
+    const TinyDecoder decoder;
+    const auto tokens = some_tokens(40);
+    Running first(decoder, decoder.plan(), 2);
+    std::vector<float> likely(100'000);  // enough tokens to be worth two threads
+    for (size_t i = 0; i < likely.size(); ++i)
+        likely[i] = static_cast<float>(i * 7919 % 10'007) / 999;
+    std::vector<int32_t> expected;
+    Sampler alone({}, 3);
+    for (size_t i = 0; i < tokens.size(); ++i) expected.push_back(alone.sample(likely, {}));
+    std::vector<std::thread> threads;
+    std::vector<std::vector<int32_t>> got(4);
+    std::atomic<int> shared = 0;
+    for (auto& picked : got)
+        threads.emplace_back([&] {
+            const ModelDb db(first.folder / "tiny.db");
+            const auto share = [&](int, const ProgramOptions::Make&) {
+                return first.program->compute();
+            };
+            Program program(first.folder / "plan.sql", db, {.share = share});
+            Sampler sampler({}, 3);
+            for (size_t at = 0; at < tokens.size(); ++at) {
+                program.forward({&tokens[at], 1}, static_cast<int>(at));
+                program.with_idle_workers([&](Workers* workers) {
+                    if (workers) ++shared;
+                    picked.push_back(sampler.sample(likely, {}, workers));
+                });
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    for (const auto& picked : got) EXPECT_EQ(picked, expected);
+    EXPECT_GT(shared, 0);
+    first.program->with_idle_workers([&](Workers* workers) {
+        EXPECT_NE(workers, nullptr);
+        first.program->with_idle_workers([](Workers* other) { EXPECT_EQ(other, nullptr); });
+    });
 }
 
 TEST(Program, TimesAreOfPassesAndAddUp) {
