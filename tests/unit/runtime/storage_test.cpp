@@ -19,6 +19,7 @@
 #include "common/workers.h"
 #include "runtime/state/arena.h"
 #include "runtime/state/kv_cache.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/runtime/tiny_model.h"
 #include "tests/unit/sanitized.h"
 #include "tests/unit/says.h"
@@ -26,15 +27,7 @@
 namespace llmsql {
 namespace {
 
-template<class Body>
-std::string error_of(Body body) {
-    try {
-        body();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
+using test::error_of;
 
 TensorPlace place(int64_t id, int64_t width, int64_t stride, int64_t offset) {
     return {.id = id,

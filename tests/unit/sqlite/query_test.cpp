@@ -10,6 +10,7 @@
 
 #include "common/error.h"
 #include "sqlite/statement.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/says.h"
 #include "tests/unit/temporary_folder.h"
 
@@ -27,15 +28,7 @@ Connection in_memory() {
                       {.access = Access::make, .explain = explain, .name = "the test's"});
 }
 
-template<class Body>
-std::string error_of(Body body) {
-    try {
-        body();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
+using test::error_of;
 
 TEST(Query, BindsAndReadsEveryType) {
     const Connection db = in_memory();

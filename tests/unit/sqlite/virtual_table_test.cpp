@@ -11,6 +11,7 @@
 #include "sqlite/statement.h"
 #include "sqlite/table.h"
 #include "sqlite/table_function.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/says.h"
 
 namespace llmsql {
@@ -20,15 +21,7 @@ Connection in_memory() {
     return Connection(":memory:", {.access = Access::make, .name = "test"});
 }
 
-template<class Body>
-std::string error_of(Body body) {
-    try {
-        body();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
+using test::error_of;
 
 // Rows 0 … 9 with their squares, and those that are inserted; it says how it was used.
 class Squares final : public Table {
