@@ -200,7 +200,6 @@ Json describe(OpenModel& model) {
         bytes += static_cast<int64_t>(param_bytes(entry.type, entry.shape));
     }
     const Program& program = model.program;
-    const RunStats stats = program.stats();
     return {{"version", LLMSQL_VERSION},
             {"model", meta("model")},
             {"graph", meta("graph")},
@@ -214,9 +213,9 @@ Json describe(OpenModel& model) {
             {"chunk", program.chunk()},
             {"sequences", program.sequences()},
             {"chat", program.chat().exists()},
-            {"threads", stats.threads},
+            {"threads", program.threads()},
             {"kernels", kernels().name},
-            {"io", name_of(stats.io)}};
+            {"io", name_of(program.io())}};
 }
 
 void info(Host& host, sqlite3_context* context, Arguments) {

@@ -155,12 +155,19 @@ int64_t Program::vocabulary() const {
 }
 
 RunStats Program::stats() const {
-    const Compute& compute = *state_->tables.compute;
+    Compute& compute = *state_->tables.compute;
+    const Turn turn(compute.turn);
     return {.times = state_->pass->times(),
             .counters = compute.weights->counters(),
             .weight_bytes = compute.weight_bytes,
             .io = compute.weights->io(),
             .threads = compute.workers.count()};
+}
+int Program::threads() const {
+    return state_->tables.compute->workers.count();
+}
+IoMode Program::io() const {
+    return state_->tables.compute->weights->io();
 }
 
 void Program::with_idle_workers(const std::function<void(Workers*)>& work) {

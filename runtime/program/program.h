@@ -111,7 +111,12 @@ class Program {
     ChatTemplate& chat();
     const ChatTemplate& chat() const;
 
+    /// What passes have taken so far. Waits for a pass under way of a program that shares threads
+    /// and weights with this one.
     RunStats stats() const;
+    /// How many threads compute, and how weights are read: neither changes.
+    int threads() const;
+    IoMode io() const;
     /// Calls `work` with the threads that compute, which until its end are this program's alone;
     /// with null where another program that shares them computes, or waits to: what is done
     /// between passes waits for nobody.
