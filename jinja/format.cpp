@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Python's two ways of putting values into texts: "%05.1f" % value, and "{:>8}".format(value).
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 
@@ -36,15 +38,16 @@ std::string real_text(double number, char type, int64_t precision, bool alternat
 }
 
 std::string in_base(int64_t number, int base, bool capitals) {
-    std::string digits;
-    uint64_t rest = number < 0 ? -static_cast<uint64_t>(number) : static_cast<uint64_t>(number);
-    do {
-        digits += (capitals ? "0123456789ABCDEF"
-                            : "0123456789abcdef")[rest % static_cast<uint64_t>(base)];
-        rest /= static_cast<uint64_t>(base);
-    } while (rest > 0);
-    std::ranges::reverse(digits);
-    return digits;
+    const uint64_t size =
+        number < 0 ? -static_cast<uint64_t>(number) : static_cast<uint64_t>(number);
+    std::array<char, 64> digits;
+    const char* const end =
+        std::to_chars(digits.data(), digits.data() + digits.size(), size, base).ptr;
+    std::string text(static_cast<const char*>(digits.data()), end);
+    if (capitals)
+        for (char& digit : text)
+            if (digit >= 'a') digit = static_cast<char>(digit - 'a' + 'A');
+    return text;
 }
 
 Chars padded(const Chars& text, int64_t width, Char fill, Char align) {
