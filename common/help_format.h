@@ -94,6 +94,26 @@ inline CLI::Validator whole_number(int64_t least, int64_t most) {
             ""};
 }
 
+/// Reads a command line into `app`'s options. Of "--name=" the value is the empty text: CLI11 alone
+/// would take the next argument for it.
+inline void parse_command_line(CLI::App& app, int argc, char** argv) {
+    std::vector<std::string> arguments;
+    bool options = true;  // until "--"
+    for (int i = 1; i < argc; ++i) {
+        const std::string argument = argv[i];
+        options = options && argument != "--";
+        const size_t sign = argument.find('=');
+        const bool empty = options && argument.starts_with("--") && sign == argument.size() - 1;
+        const CLI::Option* option =
+            empty ? app.get_option_no_throw(argument.substr(0, sign)) : nullptr;
+        const bool takes = option != nullptr && option->get_items_expected_min() > 0;
+        arguments.push_back(takes ? argument.substr(0, sign) : argument);
+        if (takes) arguments.emplace_back();
+    }
+    std::ranges::reverse(arguments);  // as CLI11 wants them
+    app.parse(std::move(arguments));
+}
+
 /// What is wrong with a command line, in one line: CLI11's words, but where they are of CLI11.
 inline std::string misuse_text(const CLI::App& app, const CLI::ParseError& error) {
     const std::string said = error.what();

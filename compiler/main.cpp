@@ -266,7 +266,7 @@ int run(int argc, char** argv) {
                  "llmsqlc");
     declare(app, options);
     try {
-        app.parse(argc, argv);
+        parse_command_line(app, argc, argv);
         options.sizes.kv = *kv_type_named(options.kv);
         options.context_given = app.count("--context") > 0;
         options.chunk_given = app.count("--chunk") > 0;

@@ -186,7 +186,7 @@ int read_and_run(int argc, char** argv) {
                    "it or cannot do what it says; may be given more than once")
         ->type_name("NAME");
     try {
-        app.parse(argc, argv);
+        llmsql::parse_command_line(app, argc, argv);
     } catch (const CLI::Success& done) {  // --help, --version
         return llmsql::print_what_was_asked(app, done);
     } catch (const CLI::ParseError& error) {

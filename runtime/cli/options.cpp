@@ -134,7 +134,8 @@ bool take_path(const std::string& flag, const std::string& what, std::string_vie
     if (!path.empty())
         throw UsageError(flag + ": there can be one " + std::string(prefix) + "FILE");
     path = what.substr(prefix.size());
-    if (path.empty()) throw UsageError(flag + ": a file is needed behind " + std::string(prefix));
+    if (path.empty() || path == "-")
+        throw UsageError(flag + ": a file is needed behind " + std::string(prefix));
     return true;
 }
 
@@ -157,6 +158,24 @@ void read_profile(const Given& given, Options& options) {
         if (what.empty()) throw UsageError("--trace: which step? 3, layer.3, attention");
         if (!options.trace.empty()) throw UsageError("--trace: there can be one STEP");
         options.trace = what;
+    }
+    const std::filesystem::path* files[] = {&options.profile_db, &options.profile_html,
+                                            &options.trace_db, &options.compare};
+    for (size_t i = 0; i < std::size(files); ++i)
+        for (size_t j = 0; j < i; ++j)
+            if (!files[i]->empty() && files[i]->lexically_normal() == files[j]->lexically_normal())
+                throw UsageError("--profile, --trace: " + files[i]->string() +
+                                 " cannot be two things at once");
+}
+
+/// What --profile shows stands behind '=', since it may be left out.
+void check_profile_spelling(int argc, char** argv) {
+    for (int i = 1; i + 1 < argc; ++i) {
+        const std::string_view next = argv[i + 1];
+        if (argv[i] == std::string_view("--profile") &&
+            (next == "text" || next == "passes" || next.starts_with("db:") ||
+             next.starts_with("html:")))
+            throw UsageError(fmt::format("--profile {0} is written --profile={0}", next));
     }
 }
 
@@ -377,7 +396,8 @@ CommandLine read_command_line(int argc, char** argv) {
     group("Instead of text", {"--perplexity", "--tokenize", "--tokens", "--logits"});
 
     try {
-        app.parse(argc, argv);
+        check_profile_spelling(argc, argv);
+        parse_command_line(app, argc, argv);
         return {options_of(app, given, std::move(options)), 0};
     } catch (const CLI::Success& done) {  // --help, --version
         return {std::nullopt, print_what_was_asked(app, done)};

@@ -78,7 +78,12 @@ class Errors(RunTest):
         for options, said in ((("--profile=none",), "--profile: 'none' is none of text, passes, db:FILE"),
                               (("--profile=db:",), "--profile: a file is needed behind db:"),
                               (("--profile=db:a", "--profile=db:b"), "--profile: there can be one db:FILE"),
+                              (("--profile=html:-",), "--profile: a file is needed behind html:"),
+                              (("--profile", "db:a"), "--profile db:a is written --profile=db:a"),
+                              (("--profile=db:a", "--trace", "db:./a"), "./a cannot be two things at once"),
                               (("--trace", ""), "--trace: which step?"),
+                              (("--trace=", "--top-k", "3"), "--trace: which step?"),
+                              (("--session=", "--chat"), "--session: a file is needed"),
                               (("--trace", "0", "--trace", "1"), "--trace: there can be one STEP")):
             self.check((self.plan, self.db, *options), 2, said)
         # The ends of a range are in it.
