@@ -10,6 +10,7 @@
 #include "plan/outline.h"
 #include "runtime/cli/chat.h"
 #include "runtime/cli/console.h"
+#include "runtime/cli/divergence.h"
 #include "runtime/cli/generate.h"
 #include "runtime/cli/logits.h"
 #include "runtime/cli/options.h"
@@ -55,6 +56,8 @@ int run_mode(Program& program, const ModelDb& db, const Options& options) {
             return run_answer(program, tokenizer, options);
         case Mode::perplexity:
             return run_perplexity(program, tokenizer, options);
+        case Mode::divergence:
+            return run_divergence(program, tokenizer, options);
         default:
             return run_chat(program, tokenizer, options);
     }

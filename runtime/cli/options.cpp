@@ -55,7 +55,7 @@ std::vector<int32_t> parse_tokens(const std::string& text) {
 
 struct Given {
     std::string first, second;  // the positional arguments
-    std::string prompt, file, system, perplexity, tokenize, tokens, logits;
+    std::string prompt, file, system, perplexity, divergence, tokenize, tokens, logits;
     std::string io = "auto", session, fork;
     std::vector<std::string> profile, trace;     // each WHAT
     std::map<std::string, std::string> numbers;  // by flag
@@ -75,12 +75,17 @@ Mode mode_of(const CLI::App& app, const Given& given) {
     choose("--prompt", given.chat ? Mode::answer : Mode::complete);
     choose("--file", given.chat ? Mode::answer : Mode::complete);
     choose("--perplexity", Mode::perplexity);
+    choose("--divergence", Mode::divergence);
     choose("--tokenize", Mode::tokenize);
     choose("--tokens", Mode::logits);
     choose("--continue", Mode::resume);
     if (ways > 1)
         throw UsageError(
-            "only one of -p, -f, --continue, --perplexity, --tokenize and --tokens can be given");
+            "only one of -p, -f, --continue, --perplexity, --divergence, --tokenize and --tokens "
+            "can "
+            "be given");
+    if (mode == Mode::divergence && has("--ctx-size"))
+        throw UsageError("--divergence reads windows as long as the file's: leave -c out");
     if (has("--tokens") != has("--logits"))
         throw UsageError("--tokens IDS and --logits FILE belong together");
     const bool talks = mode == Mode::chat || mode == Mode::answer;
@@ -228,6 +233,7 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
     }
     if (app.count("--system") > 0) options.system = given.system;
     if (options.mode == Mode::perplexity) options.file = given.perplexity;
+    if (options.mode == Mode::divergence) options.file = given.divergence;
     if (options.mode == Mode::tokenize) options.file = given.tokenize;
     if (options.mode == Mode::logits) {
         options.tokens = parse_tokens(given.tokens);
@@ -380,6 +386,10 @@ CommandLine read_command_line(int argc, char** argv) {
 
     app.add_option("--perplexity", given.perplexity, "measure the perplexity of a text")
         ->type_name("FILE");
+    app.add_option("--divergence", given.divergence,
+                   "measure how far predictions are from those in a file of llama-perplexity "
+                   "--save-all-logits")
+        ->type_name("FILE");
     app.add_option("--tokenize", given.tokenize, "print a text's token ids on one line")
         ->type_name("FILE");
     app.add_option("--tokens", given.tokens, "ids to compute logits for: 1,504,29")
@@ -393,7 +403,8 @@ CommandLine read_command_line(int argc, char** argv) {
     group("Sampling", {"--temp", "--top-k", "--top-p", "--min-p", "--repeat-penalty", "--seed"});
     group("How it runs", {"--threads", "--batch-size", "--io", "--kernels", "--verify"});
     group("Looking inside", {"--profile", "--trace", "--trace-passes", "--tolerance"});
-    group("Instead of text", {"--perplexity", "--tokenize", "--tokens", "--logits"});
+    group("Instead of text",
+          {"--perplexity", "--divergence", "--tokenize", "--tokens", "--logits"});
 
     try {
         check_profile_spelling(argc, argv);

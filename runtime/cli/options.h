@@ -19,6 +19,7 @@ enum class Mode {
     chat,        // neither: a conversation
     resume,      // --continue: the rest of a session's last answer
     perplexity,  // --perplexity FILE
+    divergence,  // --divergence FILE
     logits,      // --tokens IDS --logits FILE
     tokenize,    // --tokenize FILE
     verify,      // --verify with a database alone
@@ -32,7 +33,7 @@ struct Options : GenerateOptions {
 
     std::string prompt;                 // of -p or -f
     std::optional<std::string> system;  // --system
-    std::filesystem::path file;         // of --perplexity or --tokenize
+    std::filesystem::path file;         // of --perplexity, --divergence or --tokenize
     std::vector<int32_t> tokens;        // --tokens
     std::filesystem::path logits;       // --logits
 
