@@ -37,29 +37,28 @@ class Base {
                 "{}: is no file of log probabilities, as llama-perplexity --save-all-logits "
                 "writes it",
                 file_->path());
-        window = sizes[0], vocabulary = sizes[1], windows = sizes[2];
-        if (window < 4 || vocabulary < 1 || windows < 1)
-            fail("{}: has {} windows of {} tokens of {}", file_->path(), windows, window,
-                 vocabulary);
+        size = sizes[0], vocabulary = sizes[1], spans = sizes[2];
+        if (size < 4 || vocabulary < 1 || spans < 1)
+            fail("{}: has {} windows of {} tokens of {}", file_->path(), spans, size, vocabulary);
         row_ = kHead + 2 * ((static_cast<uint64_t>(vocabulary) + 1) / 2) * sizeof(uint16_t);
         tokens_at_ = mark.size() + sizeof sizes;
-        const auto all = static_cast<uint64_t>(windows) * static_cast<uint64_t>(window);
+        const auto all = static_cast<uint64_t>(spans) * static_cast<uint64_t>(size);
         rows_at_ = tokens_at_ + all * sizeof(int32_t);
-        const uint64_t rows = static_cast<uint64_t>(windows) * static_cast<uint64_t>(rows_of());
+        const uint64_t rows = static_cast<uint64_t>(spans) * static_cast<uint64_t>(rows_of());
         // What is too large to count is larger than any file.
         const uint64_t wanted = rows > UINT64_MAX / 2 / row_ ? UINT64_MAX : rows_at_ + rows * row_;
         if (file_->size() < wanted)
             fail("{}: is cut short: {} bytes, {} windows of {} tokens take {}", file_->path(),
-                 file_->size(), windows, window, wanted);
+                 file_->size(), spans, size, wanted);
         steps_.resize((row_ - kHead) / sizeof(uint16_t));
     }
 
-    int window = 0, vocabulary = 0, windows = 0;
-    int first() const { return window / 2; }  // the first token after which there is a row
-    int rows_of() const { return window - 1 - first(); }
+    int size = 0, vocabulary = 0, spans = 0;
+    int first() const { return size / 2; }  // the first token after which there is a row
+    int rows_of() const { return size - 1 - first(); }
 
     std::vector<int32_t> tokens(int of) const {
-        std::vector<int32_t> tokens(static_cast<size_t>(window));
+        std::vector<int32_t> tokens(static_cast<size_t>(size));
         take(tokens_at_ + static_cast<uint64_t>(of) * tokens.size() * sizeof(int32_t),
              std::as_writable_bytes(std::span(tokens)));
         for (const int32_t token : tokens)
@@ -168,33 +167,33 @@ int run_divergence(Program& program, const Tokenizer& tokenizer, const Options& 
         Result result;
         std::vector<int32_t> tokens;
         std::vector<float> row;
-        int window = 0;
+        int span = 0;
     };
     const auto work = std::make_shared<Work>(Work{Base(options.file), {}, {}, {}, 0});
     const Base& base = work->base;
     if (base.vocabulary != program.vocabulary())
         fail("{}: is of a model of {} tokens, this one has {}", options.file.string(),
              base.vocabulary, program.vocabulary());
-    require_context(program, base.window);
+    require_context(program, base.size);
 
     SharedScheduler scheduler(program, {});
     const CallerOptions how{.interrupted = [] { return interrupt() != 0; }};
     const OnePhase phase(program, options, "divergence");
-    for (; work->window < base.windows; ++work->window) {
-        work->tokens = base.tokens(work->window);
+    for (; work->span < base.spans; ++work->span) {
+        work->tokens = base.tokens(work->span);
         std::vector<int32_t> read(work->tokens.begin(), work->tokens.end() - 1);
         if (tokenizer.adds_start_token()) read.front() = *tokenizer.start_token();
         const bool whole =
             read_rows(scheduler, &tokenizer, read, static_cast<size_t>(base.first()), options, how,
                       [work](size_t position, std::span<const float> logits) {
-                          work->base.read(work->window, position, work->row);
+                          work->base.read(work->span, position, work->row);
                           work->result.add(logits, work->row, work->tokens[position + 1]);
                       });
         if (!whole) {
             report("\n");
             return status_after_signals();
         }
-        report(fmt::format("[{}]{:.5f},", work->window + 1, work->result.divergence.value()));
+        report(fmt::format("[{}]{:.5f},", work->span + 1, work->result.divergence.value()));
     }
     report("\n");
     print(work->result.text());
