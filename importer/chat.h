@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The chat template of a source, as SQL.
 //
-// GGUF and Hugging Face carry a Jinja program. llmsql has no Jinja: a template is a query over
-// `message` (docs/plan-format.md, "chat"). A Jinja text is taken only if it is, but for how it is
-// written, one of those for which the importer has a query whose result was compared with Jinja's;
-// whatever else looks like them may do more, and is left to the model file. model.db keeps the
-// source's text either way.
+// GGUF and Hugging Face carry a Jinja program. A plan's chat section is a query
+// (docs/plan-format.md, "chat"), and the query for a Jinja program is a call of llm_render with its
+// text. model.db keeps the source's text too.
 #pragma once
 
 #include <filesystem>
@@ -21,14 +19,8 @@ namespace llmsql {
 /// A longer template is left out of model.db, with a note.
 inline constexpr size_t kLongestTemplate = 1 << 20;
 
-/// 32 hexadecimal digits that two templates share which Jinja cannot tell apart: XXH3-128 over the
-/// text between tags, spaces taken away where the tags say so, and the tags' tokens, strings
-/// unescaped. Nothing for what this reader of Jinja does not know (raw blocks, braces in tags).
-std::optional<std::string> template_fingerprint(std::string_view jinja);
-
-/// The query for a template that is known. Nothing for others, or if it needs a token that the
-/// model hasn't.
-std::optional<std::string> known_query(std::string_view jinja, const SourceTokenizer& tokenizer);
+/// The query that renders a template, told the tokens that templates name.
+std::string render_query(std::string_view jinja, const SourceTokenizer& tokenizer);
 
 /// The template if it can be kept as text in model.db: not too long, and valid UTF-8 without NUL.
 /// Notes what is wrong with one that is left out; `advice`, if there is any, ends the note.
@@ -36,8 +28,8 @@ std::optional<std::string> checked_template(std::optional<std::string> jinja,
                                             const std::string& advice, const Note& note);
 
 /// The chat section and the pieces that end generation, from the template that checked_template()
-/// has left of a source's, and its settled tokenizer. `advice` ends the note for a template that
-/// isn't known.
+/// has left of a source's, and its settled tokenizer. A template that cannot be run, or that fails
+/// at a short conversation, is left out with a note, which `advice` ends.
 ChatSpec chat_of(const std::optional<std::string>& jinja, const SourceTokenizer& tokenizer,
                  const std::string& advice, const Note& note);
 

@@ -27,7 +27,7 @@ class NoRows final : public Rows {
 };
 
 struct TableFunction {
-    static constexpr int kMostArguments = 4;
+    static constexpr int kMostArguments = 5;
 
     const char* name;
     const char* declaration;  // "CREATE TABLE x(a, …, argument HIDDEN, …)"

@@ -232,6 +232,7 @@ Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
                const std::optional<MemoryBudget>& budget) {
     Plan plan =
         fuse(graph, model.params, budget ? choose_sizes(model, graph, sizes, *budget) : sizes);
+    plan.chat_template = chat_template_bytes(model);
     plan_arena(plan);
     require_sound(verify_arena(plan), "arena");
     if (!budget) return plan;

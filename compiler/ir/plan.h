@@ -125,6 +125,7 @@ struct Plan {
     int64_t context = 0;
     int64_t chunk = 0;                       // rows of the tensors of `forward`
     int64_t logits_rows = 0;                 // rows of the tensors of `logits`
+    int64_t chat_template = 0;               // bytes of a chat section that llm_render runs
     int64_t arena_bytes = 0;                 // set by compiler/memory
     std::optional<PlanResidency> residency;  // without: all weights are held
 

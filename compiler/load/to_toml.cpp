@@ -31,14 +31,25 @@ std::string quoted(const std::string& text) {
     return out + '"';
 }
 
-/// SQL reads best as it is; what a literal string cannot hold is escaped.
+/// SQL reads best as it is, line by line; what a literal string cannot hold is escaped.
 std::string paragraph(const std::string& text) {
     const bool plain = text.find("'''") == std::string::npos && !text.ends_with('\'') &&
                        std::ranges::all_of(text, [](char c) {
                            const auto byte = static_cast<unsigned char>(c);
                            return (byte >= 0x20 && byte != 0x7f) || c == '\n' || c == '\t';
                        });
-    return plain ? fmt::format("'''\n{}\n'''", text) : quoted(text);
+    if (plain) return fmt::format("'''\n{}\n'''", text);
+    std::string escaped;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (c == '"' || c == '\\')
+            (escaped += '\\') += c;
+        else if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f)
+            escaped += fmt::format("\\u{:04X}", static_cast<unsigned>(byte));
+        else
+            escaped += c;
+    }
+    return fmt::format("\"\"\"\n{}\n\"\"\"", escaped);
 }
 
 std::string key_text(const std::string& key) {

@@ -26,6 +26,9 @@ constexpr int64_t kTokenizer = 256 * kKiB;
 constexpr int64_t kTokenizerPerToken = 2;
 /// A prompt as text and as ids, while it is tokenised.
 constexpr int64_t kPromptToken = 64;
+/// A chat template as characters, words and a tree, for each of its bytes; and a prompt's token in
+/// it: as JSON three times, as characters of 32 bits in a message and twice in what is made.
+constexpr int64_t kTemplateByte = 96, kRenderedToken = 72;
 constexpr int64_t kCandidate = 16;     // of the sampler: logit, id, probability
 constexpr int64_t kStripChecksum = 9;  // XXH3-64, and whether it has been verified
 constexpr int64_t kTileEntry = 40;     // where a tile lies
@@ -160,6 +163,7 @@ int64_t scanned_by(const Plan& plan, const std::vector<PlanInsert>& section,
 
 Plan arranged(const Model& model, const OpGraph& graph, const PlanSizes& sizes) {
     Plan plan = fuse(graph, model.params, sizes);
+    plan.chat_template = chat_template_bytes(model);
     plan_arena(plan);
     return plan;
 }
@@ -210,6 +214,11 @@ int64_t cache_bytes(const Plan& plan) {
     return bytes;
 }
 
+int64_t chat_template_bytes(const Model& model) {
+    const bool renders = model.chat.query.find("llm_render") != std::string::npos;
+    return renders ? static_cast<int64_t>(model.chat.query.size()) : 0;
+}
+
 std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& params,
                                     int workers) {
     const auto count = [](const auto& list) { return static_cast<int64_t>(list.size()); };
@@ -218,13 +227,17 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
     const int64_t cache = cache_bytes(plan) + plan.sequences * count(plan.caches) * kPage +
                           kv_blocks(plan.context) * kCacheBlockEntry;
     const int64_t tile = whole_pages(static_cast<int64_t>(longest_tile(params)));
+    // Parsed anew for each prompt, and gone when it has been rendered.
+    const int64_t chat = plan.chat_template > 0
+                             ? plan.chat_template * kTemplateByte + plan.context * kRenderedToken
+                             : 0;
     return {
         {"code and libraries", kCodeBytes},
         {"SQLite and the heap", kHeapBytes + kPageCacheBytes},
         {"prepared plan",
          (count(plan.forward) + count(plan.logits)) * kStatement + rows * kTableRow},
         {"tokenizer and prompt",
-         kTokenizer + vocabulary * kTokenizerPerToken + plan.context * kPromptToken},
+         kTokenizer + vocabulary * kTokenizerPerToken + plan.context * kPromptToken + chat},
         {"activations",
          whole_pages(plan.arena_bytes) + rope_bytes(plan) + whole_pages(gathered_bytes(plan))},
         {kCacheName, cache},

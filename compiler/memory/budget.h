@@ -26,6 +26,10 @@ struct MemoryPart {
 /// Bytes of the key-value cache when the context is full.
 int64_t cache_bytes(const Plan& plan);
 
+/// For Plan::chat_template: the bytes of a chat section that has a template run by llm_render, else
+/// 0.
+int64_t chat_template_bytes(const Model& model);
+
 /// Everything but the weights that are held: what llmsql-run takes at its peak, with `workers`
 /// threads, the context full, whatever the prompt. docs/memory.md says how each part is counted.
 std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& params,

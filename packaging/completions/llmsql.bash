@@ -37,7 +37,7 @@ _llmsql() {
     --graph) _llmsql_files "$word" .graph; return ;;
     --explain) _llmsql_files "$word" .sql; return ;;
     --install) _llmsql_files "$word" .db; return ;;
-    --output | -o | --file | -f | --perplexity | --tokenize | --logits | \
+    --output | -o | --file | -f | --perplexity | --tokenize | --render | --logits | \
       --session)
       _llmsql_files "$word" ""
       return

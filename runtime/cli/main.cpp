@@ -19,6 +19,7 @@
 #include "runtime/cli/verify.h"
 #include "runtime/cli/watch.h"
 #include "runtime/kernels/kernels.h"
+#include "runtime/program/chat_template.h"
 #include "runtime/program/installed_plans.h"
 #include "runtime/program/program.h"
 #include "runtime/text/tokenizer.h"
@@ -35,6 +36,16 @@ int run_tokenize(Tokenizer& tokenizer, const Options& options) {
     for (const int32_t token : encode_noting(tokenizer, read_input(options.file)))
         line += fmt::format("{}{}", line.empty() ? "" : " ", token);
     print(line + "\n");
+    return 0;
+}
+
+/// Mode::render: needs no weights.
+int run_render(const PlanFile& plan, const ModelDb& db, const Options& options) {
+    ChatTemplate chat(plan, db, stop_if_interrupted);
+    chat.require();
+    chat.set_date(options.date);
+    for (const Fragment& fragment : chat.render_json(read_input(options.file)))
+        print(fragment.text);
     return 0;
 }
 
@@ -75,6 +86,7 @@ int run(const Options& options) {
     if (options.mode == Mode::verify) return run_verify(db, options);
     PlanFile plan =
         options.plan.empty() ? installed_plan(db, options.installed) : read_plan(options.plan);
+    if (options.mode == Mode::render) return run_render(plan, db, options);
     check_profile_paths(options);
     // A plan that cannot be shown is told so before it runs, not after.
     if (options.profiles()) outline_of(plan);
@@ -87,6 +99,7 @@ int run(const Options& options) {
                              .observer = watch.observer(),
                              .progress = stop_if_interrupted};
     Program program(std::move(plan), db, how);
+    program.chat().set_date(options.date);
     if (const auto held = db.meta("model").value_or("?"); held != program.model())
         print_notice(
             fmt::format("note: {} holds a model of another name, '{}', with the same "

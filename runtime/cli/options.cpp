@@ -55,7 +55,7 @@ std::vector<int32_t> parse_tokens(const std::string& text) {
 
 struct Given {
     std::string first, second;  // the positional arguments
-    std::string prompt, file, system, perplexity, divergence, tokenize, tokens, logits;
+    std::string prompt, file, system, perplexity, divergence, tokenize, render, tokens, logits;
     std::string io = "auto", session, fork;
     std::vector<std::string> profile, trace;     // each WHAT
     std::map<std::string, std::string> numbers;  // by flag
@@ -77,13 +77,13 @@ Mode mode_of(const CLI::App& app, const Given& given) {
     choose("--perplexity", Mode::perplexity);
     choose("--divergence", Mode::divergence);
     choose("--tokenize", Mode::tokenize);
+    choose("--render", Mode::render);
     choose("--tokens", Mode::logits);
     choose("--continue", Mode::resume);
     if (ways > 1)
         throw UsageError(
-            "only one of -p, -f, --continue, --perplexity, --divergence, --tokenize and --tokens "
-            "can "
-            "be given");
+            "only one of -p, -f, --continue, --perplexity, --divergence, --tokenize, --render and "
+            "--tokens can be given");
     if (mode == Mode::divergence && has("--ctx-size"))
         throw UsageError("--divergence reads windows as long as the file's: leave -c out");
     if (has("--tokens") != has("--logits"))
@@ -105,6 +105,8 @@ Mode mode_of(const CLI::App& app, const Given& given) {
                                  ": --continue goes on as the answer was begun, so this cannot be "
                                  "given with it");
     if (has("--system") && !talks) throw UsageError("--system goes with --chat");
+    if (has("--date") && !talks && mode != Mode::render)
+        throw UsageError("--date goes with --chat or --render");
     return mode;
 }
 
@@ -235,6 +237,7 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
     if (options.mode == Mode::perplexity) options.file = given.perplexity;
     if (options.mode == Mode::divergence) options.file = given.divergence;
     if (options.mode == Mode::tokenize) options.file = given.tokenize;
+    if (options.mode == Mode::render) options.file = given.render;
     if (options.mode == Mode::logits) {
         options.tokens = parse_tokens(given.tokens);
         options.logits = given.logits;
@@ -245,7 +248,8 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
         check(options.io.has_value(), "--io: read, map, direct, blob or auto");
     }
     read_profile(given, options);
-    const bool runs = options.mode != Mode::tokenize && options.mode != Mode::verify;
+    const bool runs = options.mode != Mode::tokenize && options.mode != Mode::verify &&
+                      options.mode != Mode::render;
     check(runs || !options.watches(), "--trace goes with a run of a plan");
     check(runs || !options.profiles(), "--profile goes with a run of a plan");
     check(app.count("--trace-passes") == 0 || !options.trace.empty(),
@@ -296,6 +300,16 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_flag("--chat", given.chat, "put the prompt into the model's chat template");
     app.add_option("--system", given.system, "the conversation's system message")
         ->type_name("TEXT");
+    app.add_option(
+           "--date", options.date,
+           "the day, or \"2026-11-29 08:30:00\", that a chat template is told (default: the "
+           "clock's)")
+        ->type_name("DATE");
+    app.add_option("--render", given.render,
+                   "print the text that a conversation becomes: a JSON array of messages, or an "
+                   "object that has it as messages, and any variable of the chat template; - for "
+                   "standard input")
+        ->type_name("FILE");
     app.add_option("--session", given.session,
                    "keep the conversation or text in this file, and go on with what is in it")
         ->type_name("FILE");

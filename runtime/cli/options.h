@@ -22,6 +22,7 @@ enum class Mode {
     divergence,  // --divergence FILE
     logits,      // --tokens IDS --logits FILE
     tokenize,    // --tokenize FILE
+    render,      // --render FILE
     verify,      // --verify with a database alone
 };
 
@@ -33,7 +34,8 @@ struct Options : GenerateOptions {
 
     std::string prompt;                 // of -p or -f
     std::optional<std::string> system;  // --system
-    std::filesystem::path file;         // of --perplexity, --divergence or --tokenize
+    std::filesystem::path file;         // of --perplexity, --divergence, --tokenize or --render
+    std::string date;                   // what chat templates are told; empty: the clock's
     std::vector<int32_t> tokens;        // --tokens
     std::filesystem::path logits;       // --logits
 

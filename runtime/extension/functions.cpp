@@ -11,6 +11,7 @@
 #include "runtime/generate/score.h"
 #include "runtime/kernels/kernels.h"
 #include "runtime/program/installed_plans.h"
+#include "runtime/program/render_function.h"
 #include "runtime/session/session.h"
 
 namespace llmsql {
@@ -51,6 +52,24 @@ void generate(Host& host, sqlite3_context* context, Arguments arguments) {
     answer_row(options, [&] {
         const auto tokens = tokens_of_row(arguments[0], "the prompt", [&] {
             return prompt_tokens(*model, text_argument(arguments[0], "the prompt"), options);
+        });
+        result_text(context, answer_to(*model, tokens, options.generate));
+    });
+}
+
+// A conversation that is given whole, in JSON.
+void reply(Host& host, sqlite3_context* context, Arguments arguments) {
+    if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
+    CallOptions options = options_of(Call::generate, arguments, 1);
+    if (options.chat || options.system) fail("options 'chat' and 'system' go with llm_generate");
+    const auto model = host.borrow(options.choice);
+    model->program.chat().require();
+    check_options(options, *model);
+    answer_row(options, [&] {
+        const auto tokens = tokens_of_row(arguments[0], "the conversation", [&] {
+            return conversation_prompt(model->program, model->tokenizer,
+                                       text_argument(arguments[0], "the conversation"),
+                                       options.generate.context.value_or(model->program.context()));
         });
         result_text(context, answer_to(*model, tokens, options.generate));
     });
@@ -241,6 +260,10 @@ void version(Host&, sqlite3_context* context, Arguments) {
     result_text(context, LLMSQL_VERSION);
 }
 
+void render(Host&, sqlite3_context* context, Arguments arguments) {
+    render_text(context, static_cast<int>(arguments.size()), arguments.data());
+}
+
 using Body = void (*)(Host&, sqlite3_context*, Arguments);
 struct Function {
     const char* name;
@@ -252,6 +275,7 @@ struct Function {
 constexpr std::array kFunctions{
     Function{"llm_generate", 1, 2, generate},
     Function{"llm_chat", 2, 3, chat},
+    Function{"llm_reply", 1, 2, reply},
     Function{"llm_tokenize", 1, 1, tokenize},
     Function{"llm_detokenize", 1, 1, detokenize},
     Function{"llm_token_count", 1, 1, token_count},
@@ -259,6 +283,7 @@ constexpr std::array kFunctions{
     Function{"llm_load", 1, 3, load},
     Function{"llm_unload", 0, 0, unload},
     Function{"llm_info", 0, 0, info},
+    Function{"llm_render", 2, 4, render},
     Function{"llm_version", 0, 0, version, SQLITE_INNOCUOUS | SQLITE_DETERMINISTIC},
 };
 

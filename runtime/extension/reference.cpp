@@ -46,6 +46,13 @@ constexpr FunctionReference kReference[] = {
      "connection, or, with option `sessions`, in a file ([sessions.md](sessions.md)), where other "
      "connections and `llmsql-run --session` go on with it. Needs a model with a chat template.",
      ""},
+    {"llm_reply", "llm_reply(conversation [, options])",
+     "Answers a conversation that is given whole: a JSON array of messages, or an object that has "
+     "them as `messages`, with `tools` "
+     "and any variable of the chat template beside. The text of `llmsql-run --render` is what the "
+     "model reads. Options as of "
+     "llm_generate, but `chat` and `system`. NULL of NULL.",
+     ""},
     {"llm_tokenize", "llm_tokenize(text)",
      "The ids of a text's tokens, a JSON array; with the token that starts a text, if the model "
      "wants one.",
@@ -74,6 +81,18 @@ constexpr FunctionReference kReference[] = {
      ""},
     {"llm_info", "llm_info()", "What is used: model, plan, sizes, threads; a JSON object.",
      "SELECT json_extract(llm_info(), '$.context') > 0;"},
+    {"llm_render", "llm_render(template, messages [, variables [, date]])",
+     "The text that a chat template, Jinja as Hugging Face's transformers runs it, makes of a "
+     "conversation: a JSON array of "
+     "messages, or an object that has them as `messages` and variables beside. `variables` is a "
+     "JSON object, `date` what "
+     "`strftime_now` tells (`2026-11-29 08:30:00`; the clock's if it is not given). As a table, "
+     "`llm_render(…)` in FROM has "
+     "rows of `markup`, what the template wrote, and `content`, what the conversation gave: plans "
+     "call it so "
+     "([plan-format.md](plan-format.md#chat)).",
+     "SELECT llm_render('{% for m in messages %}{{ m.role }}: {{ m.content | trim }}{% endfor %}', "
+     "'[{\"role\": \"user\", \"content\": \" Hi \"}]');"},
     {"llm_version", "llm_version()", "The version of llmsql.", "SELECT llm_version();"},
     {"llm_functions", "llm_functions",
      "A table of this reference: `name`, `call`, `description`, `example`.",

@@ -78,6 +78,17 @@ std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
                messages.size() <= 2 ? "prompt is" : "conversation has grown to");
 }
 
+std::vector<int32_t> conversation_prompt(Program& program, Tokenizer& tokenizer,
+                                         std::string_view conversation, int context) {
+    const std::vector<Fragment> fragments = program.chat().render_json(conversation);
+    size_t made = 0;
+    for (const Fragment& fragment : fragments) made += fragment.text.size();
+    check_length(tokenizer, made, context, "what the chat section makes of the conversation");
+    std::vector<int32_t> tokens = tokenizer.encode(fragments, true);
+    if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
+    return fit(std::move(tokens), context, std::nullopt, 0, "conversation is");
+}
+
 std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional<int64_t> keep,
                          size_t whole, const char* what) {
     const auto most = static_cast<size_t>(context);

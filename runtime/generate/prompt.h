@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/program/program.h"
@@ -33,6 +34,11 @@ std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, 
 std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
                                  std::span<const ChatMessage> messages, int context,
                                  std::optional<int64_t> keep);
+
+/// A conversation in JSON (see ChatTemplate::render_json), put into the plan's chat section. Fails
+/// where it comes to more than `context` tokens.
+std::vector<int32_t> conversation_prompt(Program& program, Tokenizer& tokenizer,
+                                         std::string_view conversation, int context);
 
 /// Of tokens that are more than `context`, the first `keep` (see GenerateOptions; 0 where negative)
 /// and the newer half of what else there is room for, which is more if the last `whole` tokens need

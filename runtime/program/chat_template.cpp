@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "common/error.h"
+#include "jinja/conversation.h"
+#include "runtime/program/render_function.h"
 #include "runtime/program/text_functions.h"
 
 namespace llmsql {
@@ -22,8 +24,14 @@ ChatTemplate::ChatTemplate(const PlanFile& plan, const ModelDb& db, std::functio
     PlanConnection& connection = connection_.emplace(plan);
     sqlite3* const handle = connection.handle();
     register_text_functions(handle, [this] { connection_->sandbox().check(); });
+    register_render_table(handle, [this] { connection_->sandbox().check(); });
     connection.connection().execute(
-        "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)");
+        "CREATE TABLE temp.message(id INTEGER PRIMARY KEY, role TEXT, content TEXT);"
+        "CREATE TABLE temp.conversation(messages TEXT, variables TEXT, date TEXT);"
+        "INSERT INTO temp.conversation VALUES ('[]', '{}', NULL)");
+    // SQLite makes the function's table where it is first named, which a plan may not.
+    connection.connection().prepare("SELECT 1 FROM llm_render('', '[]')");
+    tell_ = connection.connection().prepare("UPDATE temp.conversation SET messages = ?, date = ?");
     clear_ = connection.connection().prepare("DELETE FROM temp.message");
     insert_ =
         connection.connection().prepare("INSERT INTO temp.message(role, content) VALUES (?, ?)");
@@ -44,7 +52,7 @@ void ChatTemplate::require() const {
     const std::string name = plan_.path.string();
     if (model_has_template_)
         fail(
-            "{}: has no chat section: the model's chat template is not one that llmsql knows, or "
+            "{}: has no chat section: the model's chat template is not one that llmsql can run, or "
             "the model file left it out; write [chat] template there (docs/plan-format.md, "
             "\"chat\") and compile it again, or give a text to go on from, not a message",
             name);
@@ -66,6 +74,37 @@ std::vector<Fragment> ChatTemplate::render(std::span<const ChatMessage> messages
                      most);
         Query(insert_, message.role, message.content).run();
     }
+    std::string conversation = "[";
+    for (const ChatMessage& message : messages)
+        conversation +=
+            fmt::format("{}{{\"role\": {}, \"content\": {}}}", conversation.size() > 1 ? ", " : "",
+                        jinja::json_text(message.role), jinja::json_text(message.content));
+    tell(conversation + "]");
+    return fragments();
+}
+
+std::vector<Fragment> ChatTemplate::render_json(std::string_view conversation) {
+    require();
+    connection_->sandbox().rest();
+    Query(clear_).run();
+    tell(conversation);
+    return fragments();
+}
+
+void ChatTemplate::set_date(std::string date) {
+    if (!date.empty()) jinja::seconds_of(date);
+    date_ = std::move(date);
+}
+
+void ChatTemplate::tell(std::string_view conversation) {
+    const int most = sqlite3_limit(connection_->handle(), SQLITE_LIMIT_LENGTH, -1);
+    if (conversation.size() > static_cast<size_t>(most))
+        fail("a conversation of {} bytes is too long for a chat: {} there may be",
+             conversation.size(), most);
+    Query(tell_, conversation, std::string_view(date_)).run();
+}
+
+std::vector<Fragment> ChatTemplate::fragments() {
     const Prepared& query = chat_.front();
     const ResetAtExit reset(query.statement.get());
     connection_->sandbox().begin();

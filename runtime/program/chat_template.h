@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/program/plan_connection.h"
@@ -39,14 +40,29 @@ class ChatTemplate {
     /// has none, or where it refuses the conversation.
     std::vector<Fragment> render(std::span<const ChatMessage> messages);
 
+    /// A conversation in JSON: a list of messages, or an object that has them as `messages` and may
+    /// have any variable of the template beside. Fails as render() does, and where the plan's chat
+    /// section reads `message`, which knows roles and texts alone.
+    std::vector<Fragment> render_json(std::string_view conversation);
+
+    /// What the template is told of the time from now on: "2026-11-29 08:30:00", or the day alone;
+    /// empty: what the machine's clock says.
+    void set_date(std::string date);
+    const std::string& date() const { return date_; }
+
     /// The rows of the stop section: pieces that end an answer.
     std::vector<std::string> stop_pieces();
 
   private:
+    void tell(std::string_view conversation);
+    std::vector<Fragment> fragments();
+
     const PlanFile& plan_;
     const bool model_has_template_;             // as its source wrote it; model.db keeps that
     std::optional<PlanConnection> connection_;  // absent where the plan has neither section
     Statement clear_, insert_;                  // messages
+    Statement tell_;                            // the conversation as JSON
+    std::string date_;                          // empty: the clock's
     std::vector<Prepared> chat_, stop_;
 };
 

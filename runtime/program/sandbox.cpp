@@ -220,7 +220,8 @@ bool Sandbox::admits(int action, const std::string& a, const std::string& b,
             if (init) return is_schema(a, database) || (action == SQLITE_READ && ours);
             if (action == SQLITE_UPDATE) return false;
             if (pass) return ours;
-            return database == "temp" && a == "message";
+            if (database == "temp") return a == "message" || a == "conversation";
+            return database == "main" && a == "llm_render";
         case SQLITE_FUNCTION:
             if (pass) return find_sql_operator(b) != nullptr;
             return section_ == Section::text && contains(kTextFunctions, b);

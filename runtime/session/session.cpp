@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "jinja/conversation.h"
 #include "runtime/generate/prompt.h"
 
 namespace llmsql {
@@ -29,6 +30,25 @@ std::string_view name_of(Ending ending) {
     }
     return "interrupted";
 }
+
+// A conversation's templates are told when it was begun, so that what has been read stays as it is;
+// a date that the user has given goes before.
+class Dated {
+  public:
+    Dated(ChatTemplate& chat, const std::string& begun)
+        : chat_(chat), given_(!chat.date().empty()) {
+        if (!given_) chat_.set_date(begun);
+    }
+    Dated(const Dated&) = delete;
+    Dated& operator=(const Dated&) = delete;
+    ~Dated() {
+        if (!given_) chat_.set_date({});
+    }
+
+  private:
+    ChatTemplate& chat_;
+    const bool given_;
+};
 
 }  // namespace
 
@@ -104,6 +124,8 @@ bool Session::say(const std::string& content) {
         check_prompt(content, "the message");
         program_.chat().require();
         messages_.push_back({"user", content});
+        if (created_.empty()) created_ = jinja::utc_time();
+        const Dated dated(program_.chat(), created_);
         tokens = chat_prompt(program_, tokenizer_, messages_, generator_.context(), options.keep);
         messages_.push_back({"assistant", ""});
     } else {

@@ -126,6 +126,7 @@ class Session {
     std::string name_;
     std::optional<int64_t> id_;  // absent: not in the file yet
     int64_t revision_ = 0;
+    std::string created_;  // "2026-11-29T08:30:00", UTC: what chat templates are told of the time
     std::optional<ByteLock> lock_;  // while an answer is being made
     SessionKind kind_ = SessionKind::chat;
     std::optional<BlockStore> blocks_;

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/utf8.h"
+#include "jinja/conversation.h"
 #include "runtime/session/session.h"
 
 namespace llmsql {
@@ -43,7 +44,7 @@ int to_int(int64_t value) {
 // Finds the session, or leaves id_ absent for create().
 void Session::find(std::optional<SessionKind> kind, const ProgramIdentity& identity) {
     Query query(file_.db(),
-                "SELECT id, kind, model, weights, forward, kv, revision FROM session "
+                "SELECT id, kind, model, weights, forward, kv, revision, created FROM session "
                 "WHERE name = ?",
                 name_);
     if (!query.next()) {
@@ -78,17 +79,20 @@ void Session::find(std::optional<SessionKind> kind, const ProgramIdentity& ident
                      "another");
     id_ = query.integer(0);
     revision_ = query.integer(6);
+    created_ = query.text(7).substr(0, std::string_view("2026-11-29T08:30:00").size());
 }
 
 void Session::create() {
     const ProgramIdentity identity = program_.identity();
     const std::string kind = name_of(kind_);
+    if (created_.empty()) created_ = jinja::utc_time();
     // A name that has come meanwhile is another program's.
     Query(file_.db(),
           "INSERT INTO session(name, kind, model, weights, forward, kv, created, changed, "
-          "revision) VALUES (?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), "
-          "strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), 0) ON CONFLICT(name) DO NOTHING",
-          name_, kind, identity.model, identity.weights, identity.forward, identity.kv)
+          "revision) VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), 0) "
+          "ON CONFLICT(name) DO NOTHING",
+          name_, kind, identity.model, identity.weights, identity.forward, identity.kv,
+          created_ + "Z")
         .run();
     if (file_.db().changed() != 1)
         fail("{}: another program has made the session '{}' meanwhile", file_.name(), name_);

@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: MIT
 """What an import makes of a source's chat template and of its special tokens.
 
-The templates of tests/fixtures/chat-templates are our own writing of what published models' do, and
-have their queries; expected.json is what jinja2 made of them (tests/reference/chat_templates.py
---record, which also compares the queries with templates as published). Whatever only looks like them
-is not taken; its text is kept, and what the note says to do is done here."""
+The templates of tests/fixtures/chat-templates are our own writing of what published models' do;
+expected.json is what jinja2 made of them (tests/reference/chat_templates.py --record). A template that
+cannot be run is kept as text, and what the note says to do is done here."""
 
 import json
 import os
@@ -18,13 +17,14 @@ import unittest
 from programs import FIXTURES, MODELS, SOURCE, TemporaryFolder, rows, run
 
 import chat_templates
+import extension
 import tiny_models
 
 TEMPLATES = FIXTURES / "chat-templates"
 LOOP = ("{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + "
         "'<|im_end|>' + '\\n' }}{% endfor %}")
 ASK = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-# Each has ChatML's expressions, and does something else.
+# Each has ChatML's expressions, and does something else; what they make of one message.
 LOOKALIKES = {
     "thinking left out": LOOP.replace("message.content", "message.content.split('</think>')[-1]") + ASK,
     "a system message with braces": "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\\n"
@@ -43,6 +43,22 @@ LOOKALIKES = {
     "another order": ASK + LOOP,
     "raw": "{% raw %}" + LOOP + ASK + "{% endraw %}",
     "in a comment": "{#" + LOOP + ASK + "#}",
+}
+
+MADE = {
+    'thinking left out': '<|im_start|>user\nb <|im_end|>\n<|im_start|>assistant\n',
+    'a system message with braces': '<|im_start|>system\nUse \\boxed{}.<|im_end|>\n<|im_start|>user\n a</think>b <|im_end|>\n<|im_start|>assistant\n',
+    'a system message in a variable': '<|im_start|>system\nBe a pirate.<|im_end|>\n<|im_start|>user\n a</think>b <|im_end|>\n<|im_start|>assistant\n',
+    'bos in front': '<|begin_of_text|><|im_start|>user\n a</think>b <|im_end|>\n<|im_start|>assistant\n',
+    'an answer that thinks': '<|im_start|>user\n a</think>b <|im_end|>\n<|im_start|>assistant\n<think>\n',
+    'no system role': '<|im_start|>user\n a</think>b <|im_end|>\n<|im_start|>assistant\n',
+    'a space': ' <|im_start|>user\n a</think>b <|im_end|>\n<|im_start|>assistant\n',
+    'a line': '<|im_start|>user\n a</think>b <|im_end|>\n\n<|im_start|>assistant\n',
+    'trimmed': '<|im_start|>user\na</think>b<|im_end|>\n<|im_start|>assistant\n',
+    'another word': '<|im_start|>user\n a</think>b <|im_end|>\n<|im_start|>Assistant\n',
+    'another order': '<|im_start|>assistant\n<|im_start|>user\n a</think>b <|im_end|>\n',
+    'raw': "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    'in a comment': '',
 }
 
 
@@ -69,7 +85,7 @@ class Templates(Folder):
         tokens = [chat_templates.EOS, chat_templates.BOS, *metadata["tokenizer.ggml.tokens"][2:]]
         return self.take(metadata | {"tokenizer.ggml.tokens": tokens})
 
-    def test_known_templates_give_what_jinja_gives(self):
+    def test_templates_give_what_jinja_gives(self):
         expected = json.loads((TEMPLATES / "expected.json").read_text())
         names = {path.stem for path in TEMPLATES.glob("*.jinja")}
         self.assertEqual(names, set(expected["rendered"]))
@@ -84,21 +100,23 @@ class Templates(Folder):
                     got = chat_templates.by_sql(chat["template"], messages)
                     self.assertEqual(None if isinstance(got, Exception) else got, want, messages)
 
-    def test_what_looks_like_them_is_not_taken(self):
+    def test_what_looks_like_them_is_not_taken_for_them(self):
         for name, text in LOOKALIKES.items():
             with self.subTest(name):
                 chat, said = self.query_of(text)
-                self.assertNotIn("template", chat)
-                self.assertRegex(said, r"note: the source's chat template is not one that llmsql knows")
-                self.assertEqual(self.meta("tokenizer.chat_template"), text)
+                self.assertNotIn("chat template", said.replace("which its vocabulary does not have", "")
+                                 .replace("the source's chat template writes", ""))
+                got = chat_templates.by_sql(chat["template"], [{"role": "user", "content": " a</think>b "}])
+                self.assertEqual(got, MADE[name])
 
     def test_what_the_note_says_to_do_works(self):
-        _, said = self.query_of(LOOKALIKES["bos in front"])
+        _, said = self.query_of("{% nosuch %}")
+        self.assertRegex(said, r"note: the source's chat template is not one that llmsql can run: line 1: unknown tag 'nosuch'; ")
         self.assertRegex(said, r"write \[chat\] template in \S+m\.toml by hand")
         self.install()
         done = self.run_chat(check=False)
         self.assertEqual(done.returncode, 1)
-        self.assertRegex(done.stderr.decode(), r"template is not one that llmsql knows.*\[chat\] template")
+        self.assertRegex(done.stderr.decode(), r"template is not one that llmsql can run.*\[chat\] template")
         self.assertNotIn(b"base model", done.stderr)
         with self.toml.open("a") as file:
             file.write("template = \"SELECT '<|eot_id|>' || role, content FROM message\"\n")
@@ -108,7 +126,7 @@ class Templates(Folder):
     def test_the_model_file_that_the_note_names_has_a_template_that_works(self):
         chat, said = self.take(tiny_models.with_special(
             "llama3", {"<|eot_id|>": 3, "<|end_of_text|>": 3}, eos="<|end_of_text|>") |
-            {"tokenizer.ggml.pre": "llama-bpe", "tokenizer.chat_template": "{{ messages }}"})
+            {"tokenizer.ggml.pre": "llama-bpe", "tokenizer.chat_template": "{% messages %}"})
         self.assertNotIn("template", chat)
         path = pathlib.Path(re.search(r"or copy the \[chat\] of (\S+)", said)[1])
         self.assertEqual(path.resolve().parent, (SOURCE / "models").resolve())
@@ -121,6 +139,37 @@ class Templates(Folder):
     def run_chat(self, *options, check=True):
         arguments = [os.environ["LLMSQL_RUN"], self.db, "--chat", "-p", "hi", "-n", "2", *options]
         return subprocess.run(arguments, capture_output=True, check=check)
+
+    def test_what_a_conversation_becomes_is_printed(self):
+        self.query_of("{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ m.thinking }}{% endfor %}"
+                      "{% if tools %}{{ tools[0].name }}{% endif %}{{ strftime_now('%d %b %Y') }}{{ mood }}"
+                      "{% if add_generation_prompt %}<assistant>{% endif %}.\n\n")
+        self.install()
+        file = self.folder / "conversation.json"
+        one = {"role": "user", "content": "Grüße <|eot_id|>"}
+
+        def rendered(conversation, *options, check=True):
+            file.write_text(json.dumps(conversation))
+            return subprocess.run([os.environ["LLMSQL_RUN"], self.db, "--render", file, *options],
+                                  capture_output=True, check=check)
+        self.assertEqual(rendered([one], "--date", "2024-02-29").stdout.decode(),
+                         chat_templates.BOS + "<user>Grüße <|eot_id|>29 Feb 2024<assistant>.\n")
+        whole = {"messages": [one, {"role": "assistant", "content": None, "reasoning": "hm"}], "tools": [{"name": "t"}],
+                 "mood": "!", "add_generation_prompt": False}
+        self.assertEqual(rendered(whole, "--date", "2024-02-29 10:00:00").stdout.decode(),
+                         chat_templates.BOS + "<user>Grüße <|eot_id|><assistant>hmt29 Feb 2024!.\n")
+        for conversation, options, what in ((1, (), "a list of messages"), ([1], (), "must be an object"),
+                                            ([one], ("--date", "soon"), "is no date")):
+            done = rendered(conversation, *options, check=False)
+            self.assertEqual((done.returncode, done.stdout), (1, b""))
+            self.assertRegex(done.stderr.decode(), rf"\Allmsql-run: [^\n]*{what}[^\n]*\n\Z")
+        db = extension.connect(self.db)
+        self.addCleanup(db.close)
+        options = json.dumps({"temperature": 0, "n_predict": 4})
+        answer, = db.execute("SELECT llm_reply(?, ?)", (json.dumps([one]), options)).fetchone()
+        same, = db.execute("SELECT llm_generate(?, ?)", (one["content"], json.dumps(
+            {"temperature": 0, "n_predict": 4, "chat": True}))).fetchone()
+        self.assertEqual(answer, same)
 
     def test_a_conversation_that_the_template_refuses(self):
         chat, _ = self.query_of((TEMPLATES / "mistral.jinja").read_text())
@@ -253,4 +302,4 @@ class Ends(Folder):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    extension.main()

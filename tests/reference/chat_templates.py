@@ -1,35 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Which of the chat templates in a folder llmsql-import takes, and whether what it takes gives what
-Jinja gives: *.jinja, each put into a tiny GGUF, imported, its query run by the sqlite3 module over
-conversations and compared with jinja2's text, in the environment of transformers (trim_blocks,
-lstrip_blocks) and in the plain one. Those that aren't taken are listed with the fingerprint under
-which importer/chat.cpp would know them.
+"""What jinja2 makes of the chat templates of tests/fixtures/chat-templates, our own writing of what published
+models' do, in the environment of transformers (trim_blocks, lstrip_blocks) and in the plain one:
 
-    chat_templates.py FOLDER IMPORT [--all]
     chat_templates.py --record tests/fixtures/chat-templates
 
-Needs the packages jinja2 and numpy; IMPORT is llmsql-import. Exit status 1 if a text differs. The
-folder is the user's: templates of published models are theirs, and are not kept here. llama.cpp has
-a collection, models/templates. --record writes what jinja2 makes of our own into expected.json,
-null where it refuses, for tests/end_to_end/test_chat_imports.py.
+writes it into expected.json, null where it refuses, for tests/end_to_end/test_chat_imports.py, which also
+takes from here how a plan's chat query is run by hand. Needs the package jinja2. Templates as published are
+compared by jinja_cases.py.
 """
 
 import json
+import os
 import pathlib
-import re
 import sqlite3
-import subprocess
 import sys
-import tempfile
-import tomllib
 
 try:
     import jinja2
 except ImportError:  # not needed for what the tests take from here
     jinja2 = None
-
-import tiny_models
 
 BOS, EOS = "<|begin_of_text|>", "<|eot_id|>"
 
@@ -100,42 +90,19 @@ def by_jinja(environment, text, messages):
 
 def by_sql(query, messages):
     db = sqlite3.connect(":memory:")
+    if "llm_render" in query:
+        db.enable_load_extension(True)
+        db.load_extension(os.environ["LLMSQL_EXTENSION"])
     db.execute("CREATE TABLE message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)")
     db.executemany("INSERT INTO message(role, content) VALUES (:role, :content)", messages)
+    db.execute("CREATE TABLE conversation(messages TEXT, variables TEXT, date TEXT)")
+    db.execute("INSERT INTO conversation VALUES (?, '{}', '2026-11-29')", (json.dumps(messages),))
     try:
         return "".join(cell or "" for row in db.execute(query) for cell in row)
     except sqlite3.OperationalError as error:
         return error
     finally:
         db.close()
-
-
-def write_gguf(path, text):
-    """A model with the template, whose bos and eos are BOS and EOS."""
-    metadata = tiny_models.gguf_metadata("llama3-tied")
-    tokens = [EOS, BOS, *metadata["tokenizer.ggml.tokens"][2:]]
-    return tiny_models.write_gguf("llama3-tied", path, metadata={
-        "tokenizer.ggml.tokens": tokens, "tokenizer.chat_template": text})
-
-
-def imported(gguf, program, folder):
-    """The query, if the template was taken, and the notes."""
-    toml = folder / "m.toml"
-    done = subprocess.run([program, gguf, "-o", folder / "m.db", "--write-model", toml],
-                          capture_output=True, text=True, check=True)
-    return tomllib.loads(toml.read_text())["chat"].get("template"), done.stderr
-
-
-def differences(text, query):
-    """(conversation, Jinja's text, the query's) where they differ; a conversation that Jinja refuses
-    must be refused."""
-    for environment in environments():
-        for messages in CONVERSATIONS:
-            want, got = by_jinja(environment, text, messages), by_sql(query, messages)
-            if isinstance(want, Exception) and isinstance(got, Exception):
-                continue
-            if want != got:
-                yield messages, want, got
 
 
 def record(folder):
@@ -150,27 +117,6 @@ def record(folder):
         {"conversations": CONVERSATIONS, "rendered": rendered}, indent=1) + "\n")
 
 
-def main():
-    if sys.argv[1] == "--record":
-        return record(pathlib.Path(sys.argv[2]))
-    templates, program = pathlib.Path(sys.argv[1]), sys.argv[2]
-    wrong = 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        for path in sorted(templates.glob("*.jinja")):
-            text = path.read_bytes().decode()
-            query, said = imported(write_gguf(folder / "m.gguf", text), program, folder)
-            if not query:
-                fingerprint = re.search(r"fingerprint (\w+)", said)
-                print(f"{path.name}: not taken ({fingerprint[1] if fingerprint else said})")
-                continue
-            found = list(differences(text, query))
-            wrong += len(found)
-            print(f"{path.name}: taken, {len(found)} differ")
-            for messages, want, got in found if "--all" in sys.argv else found[:1]:
-                print(f"  {messages}\n  Jinja: {want!r}\n  SQL:   {got!r}")
-    sys.exit(1 if wrong else 0)
-
-
 if __name__ == "__main__":
-    main()
+    assert sys.argv[1] == "--record"
+    record(pathlib.Path(sys.argv[2]))

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Chat templates: what is recognised, and what is said of what isn't. That the queries give what
-// Jinja gives is tests/end_to_end/test_chat_imports.py's.
+// Chat templates: what becomes of them, and what is said of those that cannot be run.
 #include "importer/chat.h"
 
 #include <gtest/gtest.h>
@@ -9,6 +8,7 @@
 #include <atomic>
 
 #include "importer/special_tokens.h"
+#include "runtime/program/render_function.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/importer/sql.h"
 
@@ -19,63 +19,50 @@ constexpr const char* kPlain =
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
     "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' "
     "}}{% endif %}";
-// Another way of writing it.
-constexpr const char* kDotted =
-    "{%- for message in messages -%}\n  {{ \"<|im_start|>\" + message.role + \"\\n\" + "
-    "message.content + \"<|im_end|>\\n\" }}\n{%- endfor -%}\n{%- if add_generation_prompt -%}{{ "
-    "'<|im_start|>assistant\\n' }}{%- endif -%}\n";
-constexpr const char* kOlmo =
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}{{ "
-    "'<|system|>\n' + message['content'] + '\n' }}{% elif message['role'] == 'user' %}{{ "
-    "'<|user|>\n' + message['content'] + '\n' }}{% elif message['role'] == 'assistant' %}{% if not "
-    "loop.last %}{{ '<|assistant|>\n'  + message['content'] + eos_token + '\n' }}{% else %}{{ "
-    "'<|assistant|>\n'  + message['content'] + eos_token }}{% endif %}{% endif %}{% if loop.last "
-    "and "
-    "add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}";
 
-/// The prompt that a query makes of messages, given as SQL values.
+/// What a chat section's query makes of messages in JSON.
 std::string prompt(const std::string& query, const std::string& messages) {
     const Sql sql(":memory:");
-    sql.text("CREATE TABLE message(id INTEGER PRIMARY KEY, role TEXT, content TEXT)");
-    if (!messages.empty()) sql.text("INSERT INTO message(role, content) VALUES " + messages);
+    register_render_table(sql.handle());
+    sql.text("CREATE TABLE conversation(messages TEXT, variables TEXT, date TEXT)");
+    sql.text("INSERT INTO conversation VALUES ('" + messages + "', '{}', '2026-11-29')");
     return sql.text(
-        "SELECT group_concat(coalesce(a, '') || coalesce(b, '') || coalesce(c, ''), '') "
-        "FROM (SELECT NULL AS a, NULL AS b, NULL AS c WHERE 0 UNION ALL " +
+        "SELECT group_concat(coalesce(markup, '') || coalesce('[' || content || ']', ''), '') FROM "
+        "(" +
         query + ")");
 }
 
-TEST(Chat, TurnsChatMlIntoSql) {
-    for (const char* jinja : {kPlain, kDotted}) {
-        const auto query = known_query(jinja, {});
-        ASSERT_TRUE(query) << template_fingerprint(jinja).value_or("not read");
-        EXPECT_EQ(prompt(*query, "('user', 'hi'), ('assistant', 'yes?'), ('user', 'it''s me')"),
-                  "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyes?<|im_end|>\n"
-                  "<|im_start|>user\nit's me<|im_end|>\n<|im_start|>assistant\n");
-    }
+TEST(Chat, TheQueryRendersTheTemplate) {
+    EXPECT_EQ(
+        prompt(
+            render_query(kPlain, {}),
+            R"([{"role": "user", "content": "it''s <|im_end|>"}, {"role": "x|>", "content": ""}, )"
+            R"({"role": "assistant", "content": "ha"}])"),
+        "<|im_start|>user\n[it's <|im_end|>]<|im_end|>\n<|im_start|>[x|>]\n<|im_end|>\n"
+        "<|im_start|>assistant\n[ha]<|im_end|>\n<|im_start|>assistant\n");
+}
+
+TEST(Chat, NoLineOfTheQueryBeginsASection) {
+    const std::string query = render_query("a\n--@ chat\n \t--@ stop{{ 'it''s' }}", {});
+    EXPECT_EQ(query.find("\n--@"), std::string::npos);
+    EXPECT_EQ(query.find("\t--@"), std::string::npos);
+    EXPECT_EQ(prompt(query, "[]"), "a\n--@ chat\n \t--@ stopits");
 }
 
 TEST(Chat, TokensThatATemplateNamesAreTheModels) {
-    EXPECT_FALSE(known_query(kOlmo, {})) << "without the tokens there is no such text";
     SourceTokenizer tokenizer;
     tokenizer.spec = {"bpe", "gpt2"};
+    const std::string jinja =
+        "{{ bos_token }}{{ messages[0].content }}'{{ eos_token }}{{ strftime_now('%Y') }}\n";
+    const std::string one = R"([{"role": "user", "content": "hi"}])";
+    EXPECT_EQ(prompt(render_query(jinja, tokenizer), one), "[hi]'2026");
     tokenizer.bos = 0;
     tokenizer.eos = 1;
-    tokenizer.tokens.set(0, "<it's>", PieceKind::control, 0);
+    tokenizer.tokens.set(0, "<it's \"\\>", PieceKind::control, 0);
     tokenizer.tokens.set(1, "<end>", PieceKind::control, 0);
-    const auto query = known_query(kOlmo, tokenizer);
-    ASSERT_TRUE(query) << template_fingerprint(kOlmo).value_or("not read");
-    EXPECT_EQ(prompt(*query, "('user', 'hi'), ('assistant', 'yes?'), ('user', 'no')"),
-              "<it's><|user|>\nhi\n<|assistant|>\nyes?<end>\n<|user|>\nno\n<|assistant|>\n");
+    EXPECT_EQ(prompt(render_query(jinja, tokenizer), one), "<it's \"\\>[hi]'<end>2026");
     tokenizer.tokens.set(0, std::string_view("a\0b", 3), PieceKind::control, 0);
-    EXPECT_FALSE(known_query(kOlmo, tokenizer));
-}
-
-TEST(Chat, LeavesOtherTemplatesAlone) {
-    const std::string plain = kPlain;
-    for (const std::string& jinja :
-         {std::string(), "{{ bos_token }}" + plain, plain + " ", "{% raw %}" + plain,
-          plain.substr(0, plain.size() - 1), plain + plain})
-        EXPECT_FALSE(known_query(jinja, {})) << jinja;
+    EXPECT_EQ(prompt(render_query(jinja, tokenizer), one), "[hi]'<end>2026");
 }
 
 class ChatOfTest : public testing::Test {
@@ -120,15 +107,28 @@ TEST_F(ChatOfTest, StopsAreWhatEndsATurnAndTheText) {
 
 TEST_F(ChatOfTest, SaysWhenThereIsNoChat) {
     EXPECT_EQ(chat(nullptr, {3, 3, 3, 3, 3}).query, "");
-    EXPECT_EQ(chat("{{ messages }}", {3, 3, 3, 3, 3}).query, "");
+    EXPECT_EQ(chat("{% messages %}", {3, 3, 3, 3, 3}).query, "");
     EXPECT_EQ(chat("\xff", {3, 3, 3, 3, 3}).query, "");
     EXPECT_EQ(chat(std::string(kLongestTemplate + 1, 'x').c_str(), {3, 3, 3, 3, 3}).query, "");
     // One note each, and that there is none only where there is none.
     ASSERT_EQ(notes_.size(), 3u);
-    EXPECT_NE(notes_[0].find("not one that llmsql knows"), std::string::npos);
+    EXPECT_NE(notes_[0].find("not one that llmsql can run: line 1: "), std::string::npos);
     EXPECT_NE(notes_[0].find("do this"), std::string::npos);
     EXPECT_NE(notes_[1].find("not text in UTF-8: left out; do this"), std::string::npos);
     EXPECT_NE(notes_[2].find("longer than 1 MB: left out; do this"), std::string::npos);
+}
+
+TEST_F(ChatOfTest, TriesTheTemplate) {
+    EXPECT_EQ(chat("{{ messages[0].nothing.more }}", {3, 3, 3, 3, 3}).query, "");
+    ASSERT_EQ(notes_.size(), 1u);
+    EXPECT_NE(notes_[0].find("can run: line 1: 'dict object' has no attribute 'nothing'; do this"),
+              std::string::npos);
+    // One that wants a system message, or parts, is none the worse.
+    EXPECT_NE(
+        chat("{{ messages[1].content }}{{ messages[1].content + 'x' }}", {3, 3, 3, 3, 3}).query,
+        "");
+    EXPECT_NE(chat("{{ messages[0].content[0].text + 'x' }}", {3, 3, 3, 3, 3}).query, "");
+    EXPECT_EQ(notes_.size(), 1u);
 }
 
 TEST_F(ChatOfTest, SaysWhichMarksAreNoTokens) {

@@ -17,6 +17,8 @@ class Sql {
     Sql& operator=(const Sql&) = delete;
     ~Sql() { sqlite3_close_v2(db_); }
 
+    sqlite3* handle() const { return db_; }
+
     /// All rows: columns parted by |, rows by ;.
     std::string text(const std::string& query) const {
         return run(query, [](sqlite3_stmt* row) {
