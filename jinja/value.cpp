@@ -339,7 +339,9 @@ size_t hash(const Value& value) {
         for (const Value& item : value.list()->items) hashed = mixed(hashed, hash(item));
         return hashed;
     }
-    if (value.list() || value.map() || value.as<View>())
+    // A dict's values have no equality of their own, so that Python hashes them by what they are.
+    const auto view = value.as<View>();
+    if (value.list() || value.map() || (view && view->part() != View::Part::values))
         fail("unhashable type: '{}'", value.type_name());
     if (const Range* range = value.range()) return mixed(6, static_cast<size_t>(range->size()));
     return std::hash<const void*>()(value.object());

@@ -19,6 +19,7 @@ import hashlib
 import json
 import pathlib
 import random
+import resource
 import subprocess
 import sys
 import warnings
@@ -395,6 +396,8 @@ def unlike_by_nature(want, got):
 
 
 def fuzz(program, count, seed):
+    # A template made at random may ask for any number of characters: beyond this, jinja2 refuses too.
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
     ours, differ, same, refused, skipped = Ours(program), 0, 0, 0, 0
     for i in range(count):
         template = Maker(seed * 1_000_000 + i).template()
