@@ -107,9 +107,8 @@ TEST_F(Render, Errors) {
               std::string::npos);
     EXPECT_NE(rows("SELECT llm_render('a', '[]', '{}', 'soon')").find("'soon' is no date"),
               std::string::npos);
-    EXPECT_NE(
-        rows("SELECT * FROM llm_render('a')").find("2 arguments are needed"),
-        std::string::npos);
+    EXPECT_NE(rows("SELECT * FROM llm_render('a')").find("2 arguments are needed"),
+              std::string::npos);
 }
 
 }  // namespace
