@@ -82,7 +82,8 @@ struct ActivationRows {
     }
 };
 
-/// Weights are asked for so many bytes before they are multiplied: so that memory is never idle.
+/// Weights whose blocks are long are asked for so many bytes before they are multiplied, so that
+/// memory is never idle; those of one group a block the processor asks for itself, and sooner.
 constexpr int64_t kAhead = 8192;
 
 template<int64_t Bytes>
@@ -112,7 +113,7 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t first, int6
         for (int g = 0; g < F::kGroups; ++g) {
             const std::byte* at = block + F::kCodes + g * F::kGroup;
             const int64_t group = b * F::kGroups + g;
-            prefetch<F::kGroup>(at);
+            if constexpr (F::kGroups > 1) prefetch<F::kGroup>(at);
             typename I::Ints products[T];
             unroll<kParts>([&]<int P>() LLMSQL_INLINE {
                 constexpr Part part = kParts == 1 ? Part::all : static_cast<Part>(P);
