@@ -14,6 +14,7 @@
 //   bias<B, H>(pair)   -B times the sum of a group's activations, of all 32 columns or of 16 of
 //             them: what takes back that codes are stored raised by B
 //   kTokens   rows of x in a tile, so that sums and products find registers
+//   kStrips, kTokensOfStrips   the same of several strips that are taken together; 1: never
 //   kQueries, attend_heads<N>   the same of attention: query heads that are taken together
 //
 // Everything here is in an unnamed namespace and uses no standard library: a file that includes
@@ -91,117 +92,156 @@ LLMSQL_INLINE inline void prefetch(const std::byte* at) {
     for (int64_t i = 0; i < Bytes; i += 64) __builtin_prefetch(at + kAhead + i);
 }
 
-/// Adds to sum[16 rows] of each row of x the products with blocks [first, first + count) of a
-/// strip, which lie at `block`. The order of sums: integers over a group of 32 columns, then floats
+/// Adds to sum[16 rows] of `S` strips and each row of x the products with blocks
+/// [first, first + count) of those strips, the first of which lies at `block`, the others at
+/// distances of `strip` bytes. The order of sums: integers over a group of 32 columns, then floats
 /// group by group. A group's sum is multiplied by the weights' scale times the activations'; where
 /// each 16 columns have an integer scale, by those first, and the f16 that covers the block comes
 /// in when the block has been summed.
-template<class I, class F, int T>
-LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t first, int64_t count,
-                                     const ActivationRows<T>& x, typename I::Sum (&sum)[T]) {
+template<class I, class F, int S, int T>
+LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int64_t first,
+                                     int64_t count, const ActivationRows<T>& x,
+                                     typename I::Sum (&sum)[S][T]) {
     using Sum = typename I::Sum;
     constexpr int kParts = F::kScalesOf16 ? 2 : 1, kSteps = 8 / kParts;
     for (int64_t b = first; b < first + count; ++b, block += F::kBytes) {
-        const typename F::Head head = F::head(block);
+        typename F::Head head[S];
+        for (int s = 0; s < S; ++s) head[s] = F::head(block + s * strip);
         if constexpr (F::kGroups > 1) prefetch<F::kCodes>(block);
-        Sum whole[T], least[T];  // of the block, before its f16 scale and that of its minima
-        if constexpr (F::kScalesOf16)
-            for (Sum& value : whole) value = I::zero();
-        if constexpr (F::kMinimaOf16)
-            for (Sum& value : least) value = I::zero();
+        Sum whole[S][T], least[S][T];  // of the block, before its f16 scale and that of its minima
+        for (int s = 0; s < S; ++s)
+            for (int t = 0; t < T; ++t) {
+                if constexpr (F::kScalesOf16) whole[s][t] = I::zero();
+                if constexpr (F::kMinimaOf16) least[s][t] = I::zero();
+            }
 #pragma GCC unroll 1
         for (int g = 0; g < F::kGroups; ++g) {
             const std::byte* at = block + F::kCodes + g * F::kGroup;
             const int64_t group = b * F::kGroups + g;
             if constexpr (F::kGroups > 1) prefetch<F::kGroup>(at);
-            typename I::Ints products[T];
+            typename I::Ints products[S][T];
             unroll<kParts>([&]<int P>() LLMSQL_INLINE {
                 constexpr Part part = kParts == 1 ? Part::all : static_cast<Part>(P);
-                typename I::template Dot<F::kMost> dot[T];
+                typename I::template Dot<F::kMost> dot[S][T];
                 for (int t = 0; t < T; ++t) {
                     constexpr int kRaised = F::kMost == kSigned ? I::kSignedBias : F::kBias;
-                    if constexpr (kRaised == 0)
-                        dot[t].start(I::no_ints());
-                    else
-                        dot[t].start(I::template bias<kRaised, part>(x.halves(t, group)));
+                    typename I::Ints start = I::no_ints();
+                    if constexpr (kRaised != 0)
+                        start = I::template bias<kRaised, part>(x.halves(t, group));
+                    for (int s = 0; s < S; ++s) dot[s][t].start(start);
                 }
                 unroll<kSteps>([&]<int K>() LLMSQL_INLINE {
                     constexpr int k = P * kSteps + K;
-                    const auto code = F::template code<k>(at, head);
+                    decltype(F::template code<k>(at, head[0])) code[S];
+                    for (int s = 0; s < S; ++s)
+                        code[s] = F::template code<k>(at + s * strip, head[s]);
                     for (int t = 0; t < T; ++t)
-                        dot[t].template add<K, kSteps>(code, x.codes(t, group, F::column(k)));
+                        for (int s = 0; s < S; ++s)
+                            dot[s][t].template add<K, kSteps>(code[s],
+                                                              x.codes(t, group, F::column(k)));
                 });
-                for (int t = 0; t < T; ++t) {
-                    if constexpr (!F::kScalesOf16) {
-                        products[t] = dot[t].result();
-                    } else {
-                        const auto scaled = I::mul_ints(dot[t].result(), head.scale[2 * g + P]);
-                        products[t] = P == 0 ? scaled : I::add_ints(products[t], scaled);
+                for (int s = 0; s < S; ++s)
+                    for (int t = 0; t < T; ++t) {
+                        if constexpr (!F::kScalesOf16) {
+                            products[s][t] = dot[s][t].result();
+                        } else {
+                            const auto scaled =
+                                I::mul_ints(dot[s][t].result(), head[s].scale[2 * g + P]);
+                            products[s][t] = P == 0 ? scaled : I::add_ints(products[s][t], scaled);
+                        }
                     }
-                }
             });
-            for (int t = 0; t < T; ++t) {
-                const Sum product = I::to_f32(products[t]), by = I::splat(x.scale(t, group));
-                if constexpr (F::kScalesOf16)
-                    whole[t] = I::fma(product, by, whole[t]);
-                else
-                    sum[t] = I::fma(product, I::mul(head.scale[g], by), sum[t]);
-                if constexpr (F::kOffsets)
-                    sum[t] = I::fma(head.offset[g], I::splat(x.sum(t, group)), sum[t]);
-                if constexpr (F::kMinimaOf16)
-                    least[t] = I::fma(I::to_f32(I::dot_pairs(head.minimum[g], x.halves(t, group))),
-                                      by, least[t]);
-            }
+            for (int s = 0; s < S; ++s)
+                for (int t = 0; t < T; ++t) {
+                    const Sum product = I::to_f32(products[s][t]), by = I::splat(x.scale(t, group));
+                    if constexpr (F::kScalesOf16)
+                        whole[s][t] = I::fma(product, by, whole[s][t]);
+                    else
+                        sum[s][t] = I::fma(product, I::mul(head[s].scale[g], by), sum[s][t]);
+                    if constexpr (F::kOffsets)
+                        sum[s][t] = I::fma(head[s].offset[g], I::splat(x.sum(t, group)), sum[s][t]);
+                    if constexpr (F::kMinimaOf16)
+                        least[s][t] =
+                            I::fma(I::to_f32(I::dot_pairs(head[s].minimum[g], x.halves(t, group))),
+                                   by, least[s][t]);
+                }
         }
-        if constexpr (F::kScalesOf16)
-            for (int t = 0; t < T; ++t) sum[t] = I::fma(whole[t], head.d, sum[t]);
-        if constexpr (F::kMinimaOf16)
-            for (int t = 0; t < T; ++t) sum[t] = I::fma(least[t], head.less, sum[t]);
+        for (int s = 0; s < S; ++s)
+            for (int t = 0; t < T; ++t) {
+                if constexpr (F::kScalesOf16) sum[s][t] = I::fma(whole[s][t], head[s].d, sum[s][t]);
+                if constexpr (F::kMinimaOf16)
+                    sum[s][t] = I::fma(least[s][t], head[s].less, sum[s][t]);
+            }
     }
 }
 
 /// Weights that are not quantized: a block is a column, and x has floats.
-template<class I, class F, int T>
-LLMSQL_INLINE inline void add_columns(const std::byte* column, int64_t first, int64_t count,
-                                      const ActivationRows<T>& x, typename I::Sum (&sum)[T]) {
-    for (int64_t c = first; c < first + count; ++c, column += F::kBytes) {
-        const typename I::Sum weight = F::weight(column);
-        for (int t = 0; t < T; ++t) sum[t] = I::fma(weight, I::splat(x.plain(t, c)), sum[t]);
-    }
+template<class I, class F, int S, int T>
+LLMSQL_INLINE inline void add_columns(const std::byte* column, int64_t strip, int64_t first,
+                                      int64_t count, const ActivationRows<T>& x,
+                                      typename I::Sum (&sum)[S][T]) {
+    for (int64_t c = first; c < first + count; ++c, column += F::kBytes)
+        for (int s = 0; s < S; ++s) {
+            const typename I::Sum weight = F::weight(column + s * strip);
+            for (int t = 0; t < T; ++t)
+                sum[s][t] = I::fma(weight, I::splat(x.plain(t, c)), sum[s][t]);
+        }
 }
 
-/// Blocks [first, first + count) of a strip, of all `blocks` of a row, times `T` rows of x: from
-/// the first on sums begin at 0, from another on at what is in `out`.
-template<class I, class F, int T>
+/// Blocks [first, first + count) of `S` strips that follow each other, of all `blocks` of a row,
+/// times `T` rows of x: from the first on sums begin at 0, from another on at what is in `out`.
+template<class I, class F, int S, int T>
 __attribute__((noinline)) void tile(const std::byte* weights, int64_t first, int64_t count,
                                     int64_t blocks, const std::byte* x, int64_t x_stride,
                                     float* out, int64_t out_stride) {
-    typename I::Sum sum[T];
-    for (int t = 0; t < T; ++t) sum[t] = first == 0 ? I::zero() : I::load(out + t * out_stride);
+    typename I::Sum sum[S][T];
+    for (int s = 0; s < S; ++s)
+        for (int t = 0; t < T; ++t)
+            sum[s][t] = first == 0 ? I::zero() : I::load(out + t * out_stride + s * kStripRows);
+    const int64_t strip = blocks * F::kBytes;
     if constexpr (format_of(F::kType).quantized())
-        add_blocks<I, F, T>(weights, first, count, {x, x_stride, blocks * F::kGroups}, sum);
+        add_blocks<I, F, S, T>(weights, strip, first, count, {x, x_stride, blocks * F::kGroups},
+                               sum);
     else
-        add_columns<I, F, T>(weights, first, count, {x, x_stride, 0}, sum);
-    for (int t = 0; t < T; ++t) I::store(out + t * out_stride, sum[t]);
+        add_columns<I, F, S, T>(weights, strip, first, count, {x, x_stride, 0}, sum);
+    for (int s = 0; s < S; ++s)
+        for (int t = 0; t < T; ++t) I::store(out + t * out_stride + s * kStripRows, sum[s][t]);
 }
 
+/// Groups that stand alone have few scales to hold; blocks of several leave no registers.
+template<class I, class F>
+constexpr int strips_together() {
+    if constexpr (!format_of(F::kType).quantized())
+        return I::kStrips;
+    else
+        return F::kGroups == 1 ? I::kStrips : 1;
+}
+
+/// Few rows of x take strips one by one, as they lie in memory; many take several at a time where
+/// a code is cheaply got at, so that an activation that is loaded serves them all.
 template<class I, class F>
 void linear(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
             int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    for (int64_t s = 0; s < strips; ++s) {
-        in_tiles<I::kTokens>(tokens, [&]<int T>(int64_t t) LLMSQL_INLINE {
-            tile<I, F, T>(weights, 0, blocks, blocks, x + t * x_stride, x_stride,
-                          out + t * out_stride, out_stride);
+    const auto take = [&]<int S, int Tokens>() LLMSQL_INLINE {
+        in_tiles<Tokens>(tokens, [&]<int T>(int64_t t) LLMSQL_INLINE {
+            tile<I, F, S, T>(weights, 0, blocks, blocks, x + t * x_stride, x_stride,
+                             out + t * out_stride, out_stride);
         });
-        weights += blocks * F::kBytes;
-        out += kStripRows;
-    }
+        weights += S * blocks * F::kBytes;
+        out += S * kStripRows;
+    };
+    constexpr int kStrips = strips_together<I, F>();
+    if constexpr (kStrips > 1)
+        if (tokens > I::kTokens)
+            for (; strips >= kStrips; strips -= kStrips)
+                take.template operator()<kStrips, I::kTokensOfStrips>();
+    for (; strips > 0; --strips) take.template operator()<1, I::kTokens>();
 }
 
 template<class I, class F>
 void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
                  const std::byte* x, float* out) {
-    tile<I, F, 1>(weights, first, count, blocks, x, 0, out, 0);
+    tile<I, F, 1, 1>(weights, first, count, blocks, x, 0, out, 0);
 }
 
 template<class I>

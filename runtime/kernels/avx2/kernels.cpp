@@ -47,7 +47,7 @@ struct Avx2 {
     };
     static constexpr int kSignedBias = 0;
 #endif
-    static constexpr int kTokens = 4, kQueries = 1;
+    static constexpr int kTokens = 4, kStrips = 1, kTokensOfStrips = 4, kQueries = 1;
 
     template<class Each>
     static LLMSQL_INLINE Ints of(Ints a, const Each& each) {

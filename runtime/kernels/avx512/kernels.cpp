@@ -31,7 +31,7 @@ struct Avx512 {
     struct Signed {
         __m512i raised;
     };
-    static constexpr int kTokens = 8, kSignedBias = 128;
+    static constexpr int kTokens = 8, kStrips = 4, kTokensOfStrips = 4, kSignedBias = 128;
     static constexpr int kQueries = static_cast<int>(kMostQueries);
 
     static LLMSQL_INLINE Sum zero() { return _mm512_setzero_ps(); }

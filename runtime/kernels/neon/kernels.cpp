@@ -40,7 +40,8 @@ struct Neon {
     struct Signed {
         int8x16_t part[kVectors];
     };
-    static constexpr int kTokens = 4, kSignedBias = 0, kQueries = 2;
+    static constexpr int kTokens = 4, kStrips = 1, kTokensOfStrips = 4, kSignedBias = 0,
+                         kQueries = 2;
 
     // A vector of each of the four quarters: each(v), as parts of Result.
     template<class Result, class Each>

@@ -36,7 +36,8 @@ struct Portable {
     struct Signed {
         int8_t code[kVector];
     };
-    static constexpr int kTokens = 1, kSignedBias = 0, kQueries = 1;
+    static constexpr int kTokens = 1, kStrips = 1, kTokensOfStrips = 1, kSignedBias = 0,
+                         kQueries = 1;
 
     // each(row), of all.
     template<class Result, class Each>
