@@ -18,6 +18,7 @@
 #include "common/files.h"
 #include "common/model_format.h"
 #include "compiler/load/load.h"
+#include "compiler/model/model_file.h"
 #include "database/output.h"
 #include "database/plans.h"
 #include "importer/chat.h"
@@ -107,6 +108,15 @@ fs::path graph_of(const ImportOptions& options, const Source& source) {
                                     options.graph_dirs);
 }
 
+// The name of a matrix within a layer, or of any.
+std::string example_of(const Model& model) {
+    std::string name;
+    for (const Param& param : model.params)
+        if (!param.shape.is_vector() && (name.empty() || name.find('.') == std::string::npos))
+            name = param.name;
+    return name;
+}
+
 Model model_from_graph(const ImportOptions& options, const Source& source, const fs::path& graph,
                        const Note& note) {
     const std::string name = options.name.empty() ? model_name_of(options.source) : options.name;
@@ -135,18 +145,34 @@ Model model_from_graph(const ImportOptions& options, const Source& source, const
     }
     if (foreign) throw Error(*foreign);
     check_lists(source, keys, model);
+    std::vector<bool> matched(options.weights.size());
+    const auto asked = [&](const std::string& param) -> std::optional<WeightType> {
+        for (size_t i = 0; i < options.weights.size(); ++i) {
+            if (!compiler::matches(options.weights[i].pattern, param)) continue;
+            matched[i] = true;
+            return options.weights[i].type;
+        }
+        return std::nullopt;
+    };
     for (Param& param : model.params) {
         if (param.shape.is_vector()) {
             param.type = WeightType::f32;
             continue;
         }
         RowSource rows(source, param);
-        param.type = options.weights.value_or(rows.natural_type());
+        const auto type = asked(param.name);
+        param.type = type ? *type : rows.natural_type();
         if (param.type == WeightType::f16 && !rows.fits_f16()) {
             param.type = WeightType::f32;
             note(fmt::format("tensor {} has values beyond f16: stored as f32", rows.tensor().name));
         }
     }
+    for (size_t i = 0; i < matched.size(); ++i)
+        if (!matched[i])
+            fail(
+                "--weights: '{}' matches none of the model's matrices that are still to be told "
+                "of; they are called as in graph {}, '{}' for one",
+                options.weights[i].pattern, model.graph, example_of(model));
     return model;
 }
 

@@ -16,6 +16,13 @@
 
 namespace llmsql {
 
+/// How matrices are stored whose name `pattern` matches, in which `*` is any run of characters;
+/// those that no rule matches, and where the type is absent, by their type in the source.
+struct WeightRule {
+    std::string pattern = "*";
+    std::optional<WeightType> type;
+};
+
 struct ImportOptions {
     std::filesystem::path source;
     std::filesystem::path output;
@@ -29,7 +36,7 @@ struct ImportOptions {
     std::vector<std::filesystem::path> graph_dirs;
 
     // Without a model file.
-    std::optional<WeightType> weights;  // how all matrices are stored; absent: by their source type
+    std::vector<WeightRule> weights;  // how matrices are stored: the first that matches counts
     std::vector<std::string> ignored_keys;  // of the source's metadata: as if they were not there
     std::string name;                       // empty: from the source's file name
     std::optional<std::filesystem::path> write_model;

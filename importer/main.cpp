@@ -24,6 +24,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/help_format.h"
+#include "common/weight_format.h"
 #include "compiler/load/load.h"
 #include "importer/import.h"
 
@@ -145,9 +146,22 @@ void run(const llmsql::ImportOptions& options) {
                                amount(static_cast<double>(result.bytes_out)), seconds.count()));
 }
 
+/// "q8", or "layer.*.ffn_up=q8"; nothing where it is neither.
+std::optional<llmsql::WeightRule> weight_rule_of(const std::string& text) {
+    llmsql::WeightRule rule;
+    const size_t sign = text.rfind('=');
+    if (sign != std::string::npos) rule.pattern = text.substr(0, sign);
+    const std::string name = text.substr(sign == std::string::npos ? 0 : sign + 1);
+    rule.type = llmsql::weight_type_named(name);
+    const bool known = rule.type ? llmsql::format_of(*rule.type).takes_anything : name == "auto";
+    if (!known || rule.pattern.empty()) return std::nullopt;
+    return rule;
+}
+
 int read_and_run(int argc, char** argv) {
     llmsql::ImportOptions options;
-    std::string source, output, model, graph, weights = "auto", write_model, graph_dir;
+    std::string source, output, model, graph, write_model, graph_dir;
+    std::vector<std::string> weights;
     CLI::App app("Makes a model database from a GGUF file or a Hugging Face folder.",
                  "llmsql-import");
     llmsql::describe_program(app, "llmsql-import", LLMSQL_VERSION);
@@ -170,10 +184,12 @@ int read_and_run(int argc, char** argv) {
         ->check(CLI::ExistingDirectory);
     app.add_option("--weights", weights,
                    "without --model: how matrices are stored: q8, q4, f16, f32, or auto: by their "
-                   "type in the source")
+                   "type in the source (default); or PATTERN=TYPE, for those that the graph names "
+                   "so, * being any characters: 'layer.*.ffn_*=q4'; may be given more than once, "
+                   "the first that matches counts")
         ->type_name("TYPE")
-        ->check(CLI::IsMember({"auto", "q8", "q4", "f16", "f32"}))
-        ->capture_default_str()
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->excludes(by_model);
     app.add_option("--write-model", write_model, "without --model: the model file to write")
         ->type_name("FILE")
@@ -203,7 +219,17 @@ int read_and_run(int argc, char** argv) {
         options.model_file = llmsql::compiler::find_shipped_file(model, options.graph_dirs);
     if (*by_graph)
         options.graph_file = llmsql::compiler::find_shipped_file(graph, options.graph_dirs);
-    options.weights = llmsql::weight_type_named(weights);
+    for (const std::string& text : weights) {
+        const auto rule = weight_rule_of(text);
+        if (!rule) {
+            llmsql::report(fmt::format(
+                "llmsql-import: --weights {}: a type is wanted, auto, {}, or PATTERN=TYPE "
+                "(llmsql-import --help lists the options)\n",
+                llmsql::printable(text), llmsql::weight_format_names(true)));
+            return 2;
+        }
+        options.weights.push_back(*rule);
+    }
     if (!write_model.empty()) options.write_model = write_model;
     handle_signals();
     run(options);

@@ -117,6 +117,37 @@ class Types(TemporaryFolder):
             grown = "Q4_" in str(self.held(*options)[2])
             self.assertEqual(grown, "--weights" in options, name)  # 4.5 bits as 5
 
+    def test_patterns(self):
+        _, natural, _ = self.held()
+        for options, asked in (
+                (("layer.*.attn_*=f16",), {"layer.0.attn_q": "f16", "layer.0.attn_output": "f16"}),
+                (("layer.0.ffn_up=auto", "layer.*.ffn_*=q4", "f32"),
+                 {"layer.0.ffn_up": natural["layer.0.ffn_up"], "layer.0.ffn_gate": "q4", "layer.0.ffn_down": "q4",
+                  "layer.0.attn_q": "f32", "token_embd": "f32"}),
+                (("q8",), dict.fromkeys(("layer.0.ffn_up", "layer.0.attn_q", "token_embd"), "q8"))):
+            with self.subTest(options):
+                _, types, _ = self.held(*(f"--weights={option}" for option in options))
+                for name, type in asked.items():
+                    self.assertEqual(types[name], type, name)
+                if len(options) == 1 and "=" in options[0]:
+                    self.assertEqual(types["layer.0.ffn_up"], natural["layer.0.ffn_up"])
+                self.assertEqual(types["layer.0.attn_norm"], "f32")
+
+    def test_patterns_are_checked(self):
+        self.db.unlink(missing_ok=True)
+        for options, status, said in ((("layer.9.*=q8",), 1, "'layer.9.*' matches none of the model's matrices"),
+                                      (("*.attn_norm=f16",), 1, "'*.attn_norm' matches none"),
+                                      (("q8", "layer.0.ffn_up=q4"), 1, "'layer.0.ffn_up' matches none"),
+                                      (("q9",), 2, "--weights q9: a type is wanted, auto, "),
+                                      (("q5_k",), 2, "--weights q5_k: a type is wanted, auto, "),
+                                      (("=q8",), 2, "--weights =q8: a type is wanted"),
+                                      (("",), 2, "a type is wanted")):
+            with self.subTest(options):
+                code, err = self.attempt(*(f"--weights={option}" for option in options))
+                self.assertEqual(code, status, err)
+                self.assertIn(said, err)
+                self.assertFalse(self.db.exists())
+
     def scaled(self, name, scale, input_scale=None):
         stem = name.removesuffix(".weight")
         self.gguf.tensors.append(Tensor(stem + ".scale", (1,), 0, struct.pack("<f", scale)))
