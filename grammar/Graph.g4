@@ -14,7 +14,7 @@ using llmsql::compiler::ParserBase;
 
 graph: 'graph' name annotation* '{' declaration* '}' EOF;
 
-declaration: number | let | require | ignore | parameter | block | forward;
+declaration: number | let | require | ignore | parameter | state | block | forward;
 
 number: kind=('dim' | 'const') name ('=' expression)? annotation* ';';
 
@@ -26,9 +26,11 @@ ignore: 'ignore' annotation+ ';';
 
 parameter: optional='optional'? 'param' name ':' shape ('=' name)? annotation* ';';
 
+state: 'state' name ':' shape ';';
+
 block: 'block' name '[' expression ']' '{' blockItem* '}';
 
-blockItem: parameter | let;
+blockItem: parameter | state | let;
 
 forward: 'forward' '(' name ':' name '[' name ']' ')' '->' name shape '{' statement* '}';
 
@@ -68,8 +70,8 @@ expression
 argument: (name '=')? expression;
 
 name
-    : NAME | 'graph' | 'dim' | 'const' | 'let' | 'require' | 'ignore' | 'optional' | 'param' | 'block'
-    | 'forward' | 'in'
+    : NAME | 'graph' | 'dim' | 'const' | 'let' | 'require' | 'ignore' | 'optional' | 'param' | 'state'
+    | 'block' | 'forward' | 'in'
     ;
 
 NUMBER: DIGIT+ ('.' DIGIT+)? ([eE] [+-]? DIGIT+)?;

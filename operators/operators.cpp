@@ -40,6 +40,14 @@ constexpr std::array kOperators{
                         "Sennrich, 2019).",
              .numbers = {NumberRule{.name = "eps", .must_be = "at least 0"}},
              .effort = 23},
+    Operator{.name = "l2_norm",
+             .sql = "llm_l2_norm",
+             .locality = Locality::head,
+             .signature = "(x: [T, ..., d], eps: number) -> [T, ..., d]",
+             .sql_form = "llm_l2_norm(x.data, eps)",
+             .summary = "x / sqrt(sum of x * x + eps) over the last dimension: of length 1.",
+             .numbers = {NumberRule{.name = "eps", .must_be = "at least 0"}},
+             .effort = 23},
     Operator{.name = "layer_norm",
              .sql = "llm_layer_norm",
              .locality = Locality::head,
@@ -135,6 +143,50 @@ constexpr std::array kOperators{
         .dimensions = {DimensionRule::Kind::multiple, "h", "g",
                        "{} query heads cannot share {} key-value heads evenly"},
         .effort = 50},
+    Operator{.name = "causal_conv",
+             .sql = "llm_causal_conv",
+             .locality = Locality::scan,
+             .signature = "(x: [T, c], weight: param[k*c], last: state[k, c], bias: param[c]?) -> "
+                          "[T, c]",
+             .sql_form = "llm_causal_conv(x.data, weight.data, last.data[, bias.data])",
+             .summary = "A short causal convolution of each column for itself: y[t, i] = bias[i] + "
+                        "sum over j of weight[j, i] * x[t - k + 1 + j, i], x being 0 before the "
+                        "first token. The state is the last k rows of x, the newest last.",
+             .sees_other_rows = true,
+             .effort = 45},
+    Operator{
+        .name = "gated_delta_rule",
+        .sql = "llm_gated_delta_rule",
+        .locality = Locality::scan,
+        .signature = "(q: [T, g, m], k: [T, g, m], v: [T, h, n], decay: [T, h], beta: [T, h], "
+                     "memory: state[h, m, n], scale: number = 1 / sqrt(m), tiled: number = 0) -> "
+                     "[T, h*n]",
+        .sql_form = "llm_gated_delta_rule(q.data, k.data, v.data, decay.data, beta.data, "
+                    "memory.data, scale[, tiled])",
+        .summary =
+            "The gated delta rule (Yang, Kautz and Hatamizadeh, 2024): with S the "
+            "memory of a head, for each token S = decay * S, then S = S + k (beta * (v "
+            "- k S)), y = scale * q S. Head i of v goes by head i * g / h of q and k, or, where "
+            "`tiled` is 1, by head i % g.",
+        .sees_other_rows = true,
+        .numbers = {NumberRule{.name = "tiled", .whole = true, .must_be = "0 or 1"}},
+        .dimensions = {DimensionRule::Kind::multiple, "h", "g",
+                       "{} heads of v cannot share {} of k evenly"},
+        .effort = 49},
+    Operator{.name = "selective_scan",
+             .sql = "llm_selective_scan",
+             .locality = Locality::scan,
+             .signature = "(x: [T, h, n], dt: [T, h], a: param[h], b: [T, g, m], c: [T, g, m], "
+                          "memory: state[h, m, n], d: param[h]?) -> [T, h*n]",
+             .sql_form = "llm_selective_scan(x.data, dt.data, a.data, b.data, c.data, "
+                         "memory.data[, d.data])",
+             .summary = "Mamba-2's selective scan (Dao and Gu, 2024): with S the memory of a head, "
+                        "for each token S = exp(dt * a) S + b (dt * x), y = c S + d * x. Head i "
+                        "goes by b and c of group i * g / h.",
+             .sees_other_rows = true,
+             .dimensions = {DimensionRule::Kind::multiple, "h", "g",
+                            "{} heads cannot share {} groups evenly"},
+             .effort = 48},
     Operator{.name = "add",
              .sql = "llm_add",
              .locality = Locality::element,
@@ -181,6 +233,22 @@ constexpr std::array kOperators{
              .signature = "(x: [...]) -> [...]",
              .sql_form = "llm_tanh(x.data)",
              .summary = "The hyperbolic tangent; `cap * tanh((1 / cap) * x)` is a soft cap."},
+    Operator{.name = "exp",
+             .sql = "llm_exp",
+             .locality = Locality::element,
+             .signature = "(x: [...]) -> [...]",
+             .sql_form = "llm_exp(x.data)",
+             .summary = "e to the power of x."},
+    Operator{.name = "softplus",
+             .sql = "llm_softplus",
+             .locality = Locality::element,
+             .signature = "(x: [...]) -> [...]",
+             .sql_form = "llm_softplus(x.data)",
+             .summary = "ln(1 + exp(x)): what is about 0 below 0, and x above."},
+    Operator{.name = "flat",
+             .locality = Locality::view,
+             .signature = "(x: [T, h, d]) -> [T, h*d]",
+             .summary = "Views h heads of equal width as one dimension."},
     Operator{.name = "heads",
              .locality = Locality::view,
              .signature = "(x: [T, h*d], h: number) -> [T, h, d]",

@@ -27,8 +27,9 @@ enum class Locality : uint8_t {
     matrix,   // a whole row of a stored tensor, or a token's id, against a parameter
     choice,   // a whole row of stored tensors against matrices of a table that each token chooses
     cache,    // what the key-value cache holds (attention, a short convolution); stored tensors
-    view,     // the same elements in another shape (heads, or joining them); never in the SQL
-    plan,     // written by the compiler, not by graph files
+    scan,  // a token after the other, each from the state that the one before left; stored tensors
+    view,  // the same elements in another shape (heads, or joining them); never in the SQL
+    plan,  // written by the compiler, not by graph files
     inspect,  // written by people, over a plan's tensors
 };
 
@@ -91,7 +92,8 @@ struct Operator {
     /// any run of dimensions, the same wherever it stands; `h*d` and `2*f` products; an argument
     /// `h: number` fixes the dimension h. `?` marks an optional argument, `= text` its default, a
     /// graph-language expression over the rule's dimensions; `table[m, n, k]` is a parameter of m
-    /// matrices. Optional parameters come last.
+    /// matrices, `state[h, n]` what a sequence carries from token to token. Optional parameters
+    /// come last.
     std::string_view signature = {};
     /// How it is written in a plan, which is how the emitter writes it: see FormArgument.
     std::string_view sql_form = {};

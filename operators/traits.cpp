@@ -95,7 +95,7 @@ bool sees_more_than_its_row(const Operator& op) {
 
 bool reads_stored(const Operator& op) {
     return op.locality == Locality::matrix || op.locality == Locality::choice ||
-           op.locality == Locality::cache;
+           op.locality == Locality::cache || op.locality == Locality::scan;
 }
 
 }  // namespace llmsql

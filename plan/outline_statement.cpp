@@ -80,10 +80,12 @@ class Reader {
         return at < tokens_.size() ? tokens_[at] : kNone;
     }
 
-    // INSERT INTO slot(id, data) SELECT 3, … or INSERT INTO kv(sequence, layer, …) SELECT …, 0, …
+    // INSERT INTO slot(id, data) SELECT 3, …, INSERT INTO scan(id, state, …) SELECT 3, … or INSERT
+    // INTO kv(sequence, layer, …) SELECT …, 0, …
     void target(size_t select, size_t from) {
         if (select < 4 || !token(0).is("insert")) return;
-        const bool slot = token(2).is("slot"), kv = token(2).is("kv");
+        // A scan stores in a tensor, as `slot` does, and in its state.
+        const bool slot = token(2).is("slot") || token(2).is("scan"), kv = token(2).is("kv");
         int column = -1;
         for (size_t i = 4, n = 0; i < select; ++i) {
             if (token(i).is_symbol(",")) continue;
@@ -198,7 +200,7 @@ class Reader {
                    *source.first <= *source.last && *source.last <= count) {
             step_.weights.push_back({static_cast<int>(*source.first),
                                      static_cast<int>(*source.last), source.chosen, picks_});
-        } else if (source.table != "chosen") {
+        } else if (source.table != "chosen" && source.table != "state") {
             step_.understood = false;
         }
     }

@@ -9,12 +9,20 @@
 namespace llmsql::compiler {
 namespace {
 
-void check_used(const ast::Parameter& param, const std::string& block,
+void check_used(const ast::Name& name, const char* what, const std::string& block,
                 const std::set<std::string>& used, Diagnostics& errors) {
-    const std::string name = block.empty() ? param.name.text : block + "." + param.name.text;
-    if (!used.contains(name))
-        errors.error(param.name.at,
-                     fmt::format("parameter '{}' is never used in forward", param.name.text));
+    if (!used.contains(block.empty() ? name.text : block + "." + name.text))
+        errors.error(name.at, fmt::format("{} '{}' is never used in forward", what, name.text));
+}
+
+/// What forward must use of the items of a graph or of a block.
+template<class Item>
+void check_used(const Item& item, const std::string& block, const std::set<std::string>& used,
+                Diagnostics& errors) {
+    if (const auto* param = std::get_if<ast::Parameter>(&item))
+        check_used(param->name, "parameter", block, used, errors);
+    if (const auto* state = std::get_if<ast::State>(&item))
+        check_used(state->name, "state", block, used, errors);
 }
 
 }  // namespace
@@ -41,12 +49,10 @@ void check_graph(const ast::Graph& graph, Diagnostics& errors) {
     check_forward(*forward, scope, expressions, errors);
     if (!errors.empty()) return;  // what is misspelt elsewhere would seem unused
     for (const auto& item : graph.items) {
-        if (const auto* param = std::get_if<ast::Parameter>(&item))
-            check_used(*param, "", expressions.used(), errors);
+        check_used(item, "", expressions.used(), errors);
         if (const auto* block = std::get_if<ast::Block>(&item))
             for (const auto& inner : block->items)
-                if (const auto* param = std::get_if<ast::Parameter>(&inner))
-                    check_used(*param, block->name.text, expressions.used(), errors);
+                check_used(inner, block->name.text, expressions.used(), errors);
     }
 }
 

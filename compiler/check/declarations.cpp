@@ -95,6 +95,7 @@ class DeclarationChecker {
     void later(const ast::Parameter& param) {
         scope_.later.emplace(param.name.text, param.name.at);
     }
+    void later(const ast::State& state) { scope_.later.emplace(state.name.text, state.name.at); }
     void later(const ast::Require&) {}
     void later(const ast::Ignore&) {}
     void later(const ast::Block&) {}
@@ -173,6 +174,13 @@ class DeclarationChecker {
         scope_.globals.emplace(param.name.text, Named{type, param.name.at, "parameter"});
     }
 
+    void declare(const ast::State& state) {
+        const Type type = check_state(state);
+        if (!is_new(state.name)) return;
+        scope_.later.erase(state.name.text);
+        scope_.globals.emplace(state.name.text, Named{type, state.name.at, "state"});
+    }
+
     void declare(const ast::Block& block) {
         expressions_.need_number(block.count, scope_);
         const bool fresh = is_new(block.name);
@@ -184,6 +192,11 @@ class DeclarationChecker {
                 if (is_new(param->name))
                     symbols.members.emplace(param->name.text,
                                             Named{std::move(type), param->name.at, "parameter"});
+            } else if (const auto* state = std::get_if<ast::State>(&item)) {
+                Type type = check_state(*state);
+                if (is_new(state->name))
+                    symbols.members.emplace(state->name.text,
+                                            Named{std::move(type), state->name.at, "state"});
             } else {
                 const auto& let = std::get<ast::Let>(item);
                 check_number_sources(let.annotations);
@@ -199,6 +212,20 @@ class DeclarationChecker {
     }
 
     void declare(const ast::Forward&) {}  // after all declarations
+
+    Type check_state(const ast::State& state) {
+        Type type{Type::Kind::state, std::nullopt, {}, false};
+        for (const ast::Expr& dim : state.shape) {
+            const auto size = expressions_.dimension(dim, scope_);
+            if (!size) return {};
+            type.shape.push_back(*size);
+        }
+        if (state.shape.size() <= 3) return type;
+        errors_.error(state.name.at,
+                      fmt::format("'{}' has {} dimensions; a state has three at most",
+                                  state.name.text, state.shape.size()));
+        return {};
+    }
 
     Type check_parameter(const ast::Parameter& param) {
         check_formats(param.annotations);

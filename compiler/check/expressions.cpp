@@ -42,6 +42,8 @@ std::string describe(const Type& type) {
             return "a tensor " + quoted_shape(type);
         case Kind::param:
             return "a parameter " + quoted_shape(type);
+        case Kind::state:
+            return "a state " + quoted_shape(type);
         case Kind::tokens:
             return "the tokens";
         case Kind::unknown:
@@ -178,7 +180,9 @@ Type ExpressionChecker::check_name(const ast::Expr& expr, const Scope& scope) {
         if (found != scope.inside->members.end()) return seen(found->second);
     }
     if (const auto found = scope.globals.find(expr.text); found != scope.globals.end()) {
-        if (found->second.type.kind == Kind::param && scope.in_forward) used_.insert(expr.text);
+        const bool tracked =
+            found->second.type.kind == Kind::param || found->second.type.kind == Kind::state;
+        if (tracked && scope.in_forward) used_.insert(expr.text);
         return seen(found->second);
     }
     return unknown_name(expr, scope);
@@ -211,6 +215,7 @@ Type ExpressionChecker::check_member(const ast::Expr& expr, const Scope& scope) 
                                           suggestion(expr.field, names)));
     }
     Type type = found->second.type;
+    if (type.kind == Kind::state) used_.insert(loop->second + "." + expr.field);
     if (type.kind == Kind::param) {
         used_.insert(loop->second + "." + expr.field);
         if (scope.present.contains(to_text(expr))) type.may_be_absent = false;
@@ -286,6 +291,7 @@ Type ExpressionChecker::check_operator(const Operator& op, const ast::Expr& expr
         using Needed = SignatureParam::Kind;
         const Kind needed = param.kind == Needed::tensor   ? Kind::tensor
                             : param.kind == Needed::param  ? Kind::param
+                            : param.kind == Needed::state  ? Kind::state
                             : param.kind == Needed::tokens ? Kind::tokens
                                                            : Kind::number;
         if (type.kind == Kind::unknown) {
@@ -293,6 +299,7 @@ Type ExpressionChecker::check_operator(const Operator& op, const ast::Expr& expr
         } else if (type.kind != needed) {
             const char* wanted = needed == Kind::tensor   ? "a tensor"
                                  : needed == Kind::param  ? "a parameter"
+                                 : needed == Kind::state  ? "a state"
                                  : needed == Kind::tokens ? "the tokens"
                                                           : "a number";
             error(argument.at, fmt::format("{}: {} must be {}, not {}", op.name, param.name, wanted,

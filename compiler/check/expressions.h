@@ -21,11 +21,12 @@ struct Type {
         truth,
         tensor,
         param,
+        state,
         tokens,
     };
     Kind kind = Kind::unknown;
     std::optional<Dimension> dim;  // number: what it is made of, if of dims and whole numbers alone
-    Shape shape;                   // tensor, param; [T] of tokens
+    Shape shape;                   // tensor, param, state; [T] of tokens
     bool may_be_absent = false;    // param: optional, and not known to be there
 
     static Type number(std::optional<Dimension> dim = std::nullopt) {
@@ -49,7 +50,7 @@ struct Named {
 
 struct BlockNames {
     Position at;
-    std::map<std::string, Named> members;  // parameters and lets
+    std::map<std::string, Named> members;  // parameters, states and lets
 };
 
 /// The names that an expression can see.
@@ -79,7 +80,7 @@ class ExpressionChecker {
     void need_number(const ast::Expr& expr, const Scope& scope);
     void need_truth(const ast::Expr& expr, const Scope& scope);
 
-    /// Parameters that forward uses: "token_embd", "layer.attn_q".
+    /// Parameters and states that forward uses: "token_embd", "layer.attn_q".
     const std::set<std::string>& used() const { return used_; }
 
   private:

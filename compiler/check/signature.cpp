@@ -44,6 +44,9 @@ class RuleParser {
             made.kind = SignatureParam::Kind::param;
             made.shape = shape();
             made.optional = accept("?");
+        } else if (accept("state")) {
+            made.kind = SignatureParam::Kind::state;
+            made.shape = shape();
         } else if (accept("tokens")) {
             made.kind = SignatureParam::Kind::tokens;
         } else if (accept("number")) {

@@ -23,10 +23,10 @@ struct DimPattern {
 using ShapePattern = std::vector<DimPattern>;
 
 struct SignatureParam {
-    enum class Kind { tensor, param, tokens, number };
+    enum class Kind { tensor, param, state, tokens, number };
     std::string name;
     Kind kind = Kind::tensor;
-    ShapePattern shape;                      // of a tensor or param
+    ShapePattern shape;                      // of a tensor, param or state
     bool optional = false;                   // param[n]?
     std::optional<ast::Expr> default_value;  // of a number
 };
@@ -46,8 +46,8 @@ const Signature& signature_of(const Operator& op);
 std::optional<std::vector<int>> match_arguments(const Operator& op, const ast::Expr& call,
                                                 Diagnostics& errors);
 
-/// What the shape rule needs to know of an argument: a shape (of a tensor, a param, or [T] for
-/// tokens), or a number that may stand for a dimension.
+/// What the shape rule needs to know of an argument: a shape (of a tensor, a param, a state, or [T]
+/// for tokens), or a number that may stand for a dimension.
 struct Operand {
     bool given = false;
     Shape shape;

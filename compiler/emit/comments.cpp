@@ -22,6 +22,8 @@ class Formula {
                 return plan_.tensor(e.id).name;
             case PlanExpr::Kind::number:
                 return real_text(e.number);
+            case PlanExpr::Kind::state:
+                return plan_.states[static_cast<size_t>(e.id)].name;
             case PlanExpr::Kind::param:
                 return param(e);
             case PlanExpr::Kind::call:

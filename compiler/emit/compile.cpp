@@ -40,6 +40,7 @@ class Text {
         residency();
         tensors();
         caches();
+        states();
         section("forward :tokens :position :sequence");
         statements(plan_.forward, "T");
         section("logits :first :rows");
@@ -111,6 +112,7 @@ class Text {
             add("-- weights: {} stored ({})\n", bytes_text(total), parts);
         add("-- memory: activations {}, key-value cache {} when the context is full",
             bytes_text(plan_.arena_bytes), bytes_text(cache_bytes(plan_)));
+        if (!plan_.states.empty()) add(", recurrent state {}", bytes_text(state_bytes(plan_)));
         if (residency)
             add("; {} in all, {} workers",
                 bytes_text(sum_of(memory_parts(plan_, model_.params, residency->workers))),
@@ -186,6 +188,18 @@ class Text {
                [](const PlanCache& c, size_t i) {
                    return fmt::format("{}, {}, {}, {}", i, c.heads, c.width, c.window);
                });
+    }
+
+    void states() {
+        if (plan_.states.empty()) return;
+        statement(fmt::format("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences={});\n",
+                              plan_.sequences));
+        statement("CREATE VIRTUAL TABLE temp.scan USING llm_scan();\n");
+        insert(
+            "state(id, name, heads, rows, width)", plan_.states, [](const PlanState& s, size_t i) {
+                return fmt::format("{}, {}, {}, {}, {}", i, sql_literal(s.name, "a state's name"),
+                                   s.heads, s.rows, s.width);
+            });
     }
 
     void statements(const std::vector<PlanInsert>& statements, std::string_view rows) {

@@ -34,6 +34,10 @@ class Writer {
             sql = "INSERT INTO kv(sequence, layer, position, k, v)\n";
             const std::string k = text(statement_.data), v = text(statement_.values);
             sql += fmt::format("SELECT :sequence, {}, :position, {}, {}\n", statement_.cache, k, v);
+        } else if (const int state = statement_.data.state_id(); state >= 0) {
+            sql = "INSERT INTO scan(id, state, sequence, position, data)\n";
+            sql += fmt::format("SELECT {}, {}, :sequence, :position, {}\n", statement_.target,
+                               state, text(statement_.data));
         } else {
             sql = "INSERT INTO slot(id, data)\n";
             sql += fmt::format("SELECT {}, {}\n", statement_.target, text(statement_.data));
@@ -66,6 +70,12 @@ class Writer {
             where_.push_back(fmt::format("{}.id = {}", alias, e.id));
         }
         for (const PlanExpr& arg : e.args) name_tensors(arg);
+        if (e.kind == PlanExpr::Kind::state) {
+            state_ = aliases_.pick("s");
+            from_.push_back("state " + state_);
+            where_.push_back(
+                fmt::format("{}.id = {} AND {}.sequence = :sequence", state_, e.id, state_));
+        }
     }
 
     // A single weight is w and its bias b; several are called as the graph file calls them.
@@ -141,6 +151,8 @@ class Writer {
                 return tensors_.at(e.id) + ".data";
             case PlanExpr::Kind::param:
                 return params_named_.at(e.id) + ".data";
+            case PlanExpr::Kind::state:
+                return state_ + ".data";
             case PlanExpr::Kind::number:
                 return real_text(e.number);
             case PlanExpr::Kind::call:
@@ -192,6 +204,7 @@ class Writer {
     Aliases aliases_;
     std::map<int, std::string> tensors_, params_named_;  // alias by id
     std::vector<std::string> from_, where_;
+    std::string state_;   // the alias of `state`, if it is joined
     std::string chosen_;  // the alias of `chosen`, if it is joined
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <string_view>
 #include <tuple>
 
@@ -41,6 +42,8 @@ class Fuser {
 
     Plan run() {
         name_values();
+        for (const StateShape& s : graph_.states)
+            plan_.states.push_back({s.name, s.heads, s.rows, s.width});
         section_ = &plan_.forward;
         find_groups(split_.forward);
         for (const int i : split_.forward) write(i);
@@ -196,6 +199,8 @@ class Fuser {
             if (is_supplied(*o.op, parameters[i].name)) continue;
             if (const auto* param = std::get_if<ParamRef>(&arg))
                 args.push_back(PlanExpr::param(param->id, param->id + param->count - 1));
+            else if (const auto* state = std::get_if<StateRef>(&arg))
+                args.push_back(PlanExpr::state(state->id));
             else if (const auto* number = std::get_if<double>(&arg))
                 args.push_back(PlanExpr::constant(*number));
             else if (!reads_stored(*o.op))
@@ -229,6 +234,7 @@ class Fuser {
     void write(int index) {
         const Op& o = op(index);
         if (o.op->locality == Locality::cache) append(o);
+        if (o.op->locality == Locality::scan) go_on(o);
         const ValueStorage& s = of(o.result);
         if (!s.stored) return;
         const int64_t elements = value(o.result).elements();
@@ -297,6 +303,15 @@ class Fuser {
         if (of(v).rows_q8) quantize(o, Form::f32, Form::rows_q8);
     }
 
+    // Notes that an operator goes on from a state: one does.
+    void go_on(const Op& o) {
+        for (const Arg& arg : o.args)
+            if (const auto* state = std::get_if<StateRef>(&arg);
+                state && !gone_on_.insert(state->id).second)
+                fail("{}: {} has gone on by another operator in the same pass", o.op->name,
+                     plan_.states[static_cast<size_t>(state->id)].name);
+    }
+
     // Writes the append of what an operator looks back on, unless its cache already has it.
     void append(const Op& o) {
         const double window = o.number(o.op->looks_back);
@@ -344,6 +359,7 @@ class Fuser {
     std::map<std::pair<int, Form>, Place> places_;
     std::map<std::tuple<int, int64_t, int64_t, int64_t>, int> views_;
     std::map<int, CacheUse> caches_;  // by the graph's number
+    std::set<int> gone_on_;           // states
 };
 
 }  // namespace

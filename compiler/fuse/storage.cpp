@@ -103,6 +103,7 @@ class Decider {
             result.scans = matrix && !result.picks;
             result.stands_alone = !matrix;
             if (!matrix) result.stored = true;
+            if (o.op->locality == Locality::scan) result.as_f32 = true;
         } else if (o.op->locality == Locality::head) {
             result.head_shape = shape(o.result);
         }

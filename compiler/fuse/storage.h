@@ -31,7 +31,7 @@ struct ValueStorage {
     bool rows_q8 = false;   // crossing: its wanted rows are stored quantised in logits
 
     bool scans = false, picks = false;   // a matrix: as linear does, or as embed
-    bool stands_alone = false;           // of locality cache or choice
+    bool stands_alone = false;           // of locality cache, choice or scan
     std::optional<RowShape> head_shape;  // of the head operators in it, all alike
     int size = 0;                        // operators in the expression
 };

@@ -12,11 +12,13 @@
 namespace llmsql::compiler {
 namespace {
 
-std::string arg_text(const Arg& arg, const std::vector<Param>& params) {
+std::string arg_text(const Arg& arg, const OpGraph& graph, const std::vector<Param>& params) {
     if (const auto* value = std::get_if<ValueRef>(&arg)) return fmt::format("v{}", value->id);
     if (const auto* param = std::get_if<ParamRef>(&arg))
         return table_name(params.at(static_cast<size_t>(param->id - 1))) +
                (param->count > 1 ? fmt::format("[{}]", param->count) : "");
+    if (const auto* state = std::get_if<StateRef>(&arg))
+        return graph.states.at(static_cast<size_t>(state->id)).name;
     if (const auto* number = std::get_if<double>(&arg)) return real_text(*number);
     return "tokens";
 }
@@ -47,7 +49,7 @@ std::string to_text(const OpGraph& graph, const std::vector<Param>& params) {
     for (const Op& op : graph.ops) {
         std::string line = fmt::format("v{} = {}(", op.result, op.op->name);
         for (size_t i = 0; i < op.args.size(); ++i)
-            line += (i ? ", " : "") + arg_text(op.args[i], params);
+            line += (i ? ", " : "") + arg_text(op.args[i], graph, params);
         line += ")";
         const Value& value = graph.values.at(static_cast<size_t>(op.result));
         text += fmt::format("{:<56} -- ", line);

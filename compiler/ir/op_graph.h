@@ -26,6 +26,17 @@ struct Value {
     int64_t elements() const { return heads * width; }
 };
 
+/// A state as it is kept: `heads` matrices of `rows` by `width` f32, what is left out being 1.
+struct StateShape {
+    std::string name;  // "layer.3.conv"
+    int64_t heads = 1;
+    int64_t rows = 1;
+    int64_t width = 0;
+    int dimensions = 3;  // that it was declared with: the last of these
+    int64_t elements() const { return heads * rows * width; }
+    bool operator==(const StateShape&) const = default;
+};
+
 struct ValueRef {
     int id = -1;  // index into OpGraph::values
     bool operator==(const ValueRef&) const = default;
@@ -38,7 +49,11 @@ struct ParamRef {
 struct TokensRef {  // the token ids of the pass
     bool operator==(const TokensRef&) const = default;
 };
-using Arg = std::variant<ValueRef, ParamRef, TokensRef, double>;
+struct StateRef {  // what a sequence carries: OpGraph::states
+    int id = 0;
+    bool operator==(const StateRef&) const = default;
+};
+using Arg = std::variant<ValueRef, ParamRef, StateRef, TokensRef, double>;
 
 struct Op {
     const Operator* op = nullptr;
@@ -60,6 +75,7 @@ struct Op {
 struct OpGraph {
     std::vector<Value> values;
     std::vector<Op> ops;
+    std::vector<StateShape> states;
     int output = -1;  // the returned value: logits [T, n_vocab]
 };
 

@@ -33,6 +33,18 @@ PlanExpr PlanExpr::param(int first, int last) {
     return e;
 }
 
+PlanExpr PlanExpr::state(int id) {
+    PlanExpr e;
+    e.kind = Kind::state;
+    e.id = id;
+    return e;
+}
+
+int PlanExpr::state_id() const {
+    const auto found = std::ranges::find(args, Kind::state, &PlanExpr::kind);
+    return is_call() && found != args.end() ? found->id : -1;
+}
+
 PlanExpr PlanExpr::constant(double number) {
     PlanExpr e;
     e.number = number;

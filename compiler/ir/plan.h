@@ -28,7 +28,7 @@ struct RowShape {
 
 /// What a statement evaluates: calls of operators over stored tensors, parameters and numbers.
 struct PlanExpr {
-    enum class Kind : uint8_t { call, tensor, param, number };
+    enum class Kind : uint8_t { call, tensor, param, state, number };
 
     Kind kind = Kind::number;
     const Operator* op = nullptr;  // call
@@ -36,13 +36,14 @@ struct PlanExpr {
     /// common is left out (is_supplied in operators/operators.h): embed's tokens, attention's k and
     /// v (the statement's cache) and llm_rows' first and rows.
     std::vector<PlanExpr> args;
-    int id = 0;    // tensor: an id of Plan::tensor(); param: a catalogue id
+    int id = 0;    // tensor: an id of Plan::tensor(); param: a catalogue id; state: its number
     int last = 0;  // param: the last id of a range under llm_concat or of a table, else equal to id
     double number = 0;
 
     static PlanExpr call(const Operator* op, std::vector<PlanExpr> args);
     static PlanExpr tensor(int id);
     static PlanExpr param(int first, int last);
+    static PlanExpr state(int id);
     static PlanExpr constant(double number);
 
     bool is_call() const { return kind == Kind::call; }
@@ -50,6 +51,8 @@ struct PlanExpr {
     bool wraps(Wrap wrap) const { return is_call() && op->wrap == wrap; }
     /// A call that multiplies by all of its matrix, or by those of a table that tokens choose.
     bool scans() const { return is_call() && op->weight == WeightUse::scanned; }
+    /// Of a call that goes on from a state: which; -1 for any other.
+    int state_id() const;
     bool chooses() const { return calls(Locality::choice); }
 
     /// Of a call: what it is given for a parameter of the signature; null where it is not.
@@ -83,6 +86,15 @@ struct PlanTensor {
 
     /// Bytes of one row that a write touches: an f32 row is not padded, for it may be a slice.
     int64_t row_bytes() const;
+};
+
+/// What a sequence carries from token to token: `heads` matrices of `rows` by `width` f32.
+struct PlanState {
+    std::string name;  // "layer.3.conv"
+    int64_t heads = 1;
+    int64_t rows = 1;
+    int64_t width = 0;
+    int64_t bytes() const { return heads * rows * width * 4; }
 };
 
 /// One key-value cache: what one attention of the graph looks back on.
@@ -119,6 +131,7 @@ struct Plan {
     std::vector<PlanInsert> forward;
     std::vector<PlanInsert> logits;  // reads tensors of `forward` through llm_rows only
     std::vector<PlanCache> caches;   // as many as there are appends
+    std::vector<PlanState> states;   // each goes on in one statement of `forward`
     KvType kv = KvType::f16;         // how all caches are stored
     int64_t sequences = 1;           // that they have room for
     int output = 0;                  // the tensor of logits, written by the section of that name

@@ -23,6 +23,9 @@ class Text {
             add("cache {}: {} heads of {}{}\n", i, cache.heads, cache.width,
                 cache.window > 0 ? fmt::format("  window {}", cache.window) : "");
         }
+        for (size_t i = 0; i < plan_.states.size(); ++i)
+            add("state {} {}: {}x{}x{}\n", i, plan_.states[i].name, plan_.states[i].heads,
+                plan_.states[i].rows, plan_.states[i].width);
         section("forward", plan_.forward);
         section("logits", plan_.logits);
         add("output t{}\n", plan_.output);
@@ -50,6 +53,7 @@ class Text {
     std::string text(const PlanExpr& e) const {
         if (e.kind == PlanExpr::Kind::number) return real_text(e.number);
         if (e.kind == PlanExpr::Kind::tensor) return fmt::format("t{}", e.id);
+        if (e.kind == PlanExpr::Kind::state) return fmt::format("s{}", e.id);
         if (e.kind == PlanExpr::Kind::param) {
             const std::string first = param(e.id), last = param(e.last);
             if (e.id == e.last) return first;

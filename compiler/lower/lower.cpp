@@ -24,9 +24,12 @@ struct Parameter {
     int id = 0;         // catalogue id, of a table that of its first matrix
     int64_t count = 0;  // of a table: how many matrices
 };
+struct State {
+    StateShape shape;
+};
 struct Tokens {};
 struct Absent {};  // an optional parameter that the model lacks
-using Item = std::variant<Scalar, Tensor, Parameter, Tokens, Absent>;
+using Item = std::variant<Scalar, Tensor, Parameter, State, Tokens, Absent>;
 
 constexpr std::string_view kRows = "T";  // what shape rules call the number of tokens
 
@@ -131,6 +134,8 @@ class Lowering {
     }
 
     Item parameter(const std::string& name) const {
+        if (const auto state = instance_.states.find(name); state != instance_.states.end())
+            return State{state->second};
         const auto found = instance_.ids.find(name);
         if (found == instance_.ids.end()) return Absent{};
         const auto table = instance_.tables.find(name);
@@ -195,6 +200,7 @@ class Lowering {
     Shape shape_of(const Item& item) const {
         if (const Tensor* tensor = std::get_if<Tensor>(&item)) return tensor->shape;
         if (std::holds_alternative<Tokens>(item)) return {count()};
+        if (const State* state = std::get_if<State>(&item)) return shape_of(state->shape);
         const auto& [id, count] = std::get<Parameter>(item);
         const ParamShape& shape = instance_.params[static_cast<size_t>(id - 1)].shape;
         if (count > 0)
@@ -202,6 +208,20 @@ class Lowering {
                     Dimension::constant(shape.cols)};
         if (shape.is_vector()) return {Dimension::constant(shape.cols)};
         return {Dimension::constant(*shape.rows), Dimension::constant(shape.cols)};
+    }
+
+    static Shape shape_of(const StateShape& state) {
+        Shape shape{Dimension::constant(state.heads), Dimension::constant(state.rows),
+                    Dimension::constant(state.width)};
+        shape.erase(shape.begin(), shape.end() - state.dimensions);
+        return shape;
+    }
+
+    /// The number of a state, which the graph has from its first use on.
+    int number_of_state(const StateShape& shape) {
+        const auto found = std::ranges::find(made_.states, shape);
+        if (found == made_.states.end()) made_.states.push_back(shape);
+        return static_cast<int>(std::ranges::find(made_.states, shape) - made_.states.begin());
     }
 
     Dimension count() const { return Dimension::named(forward_->count.text, -1); }
@@ -238,6 +258,8 @@ class Lowering {
             } else if (const Parameter* parameter = std::get_if<Parameter>(&items[i])) {
                 made.args.emplace_back(ParamRef{
                     parameter->id, static_cast<int>(std::max<int64_t>(1, parameter->count))});
+            } else if (const State* state = std::get_if<State>(&items[i])) {
+                made.args.emplace_back(StateRef{number_of_state(state->shape)});
             } else if (std::holds_alternative<Tokens>(items[i])) {
                 made.args.emplace_back(TokensRef{});
             } else if (const Scalar* scalar = std::get_if<Scalar>(&items[i])) {

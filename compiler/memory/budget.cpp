@@ -46,6 +46,7 @@ constexpr int64_t kPromptTokens = 512, kDecodedTokens = 128;
 constexpr double kHeldCost = 0.5;
 
 constexpr const char* kCacheName = "key-value cache";
+constexpr const char* kStateName = "recurrent state";
 
 int64_t whole_pages(int64_t bytes) {
     return (bytes + kPage - 1) / kPage * kPage;
@@ -195,6 +196,7 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
         if (smallest.sequences > 1) advice += ", or fewer --sequences";
         advice += ", or a smaller --context";
     }
+    if (largest->name == kStateName && smallest.sequences > 1) advice += ", or fewer --sequences";
     if (budget.keep_chunk && smallest.chunk > 1) advice += ", or a smaller --chunk";
     if (budget.keep_logits_rows && smallest.logits_rows > 1) advice += ", or fewer --logits-rows";
     fail(
@@ -219,11 +221,18 @@ int64_t chat_template_bytes(const Model& model) {
     return renders ? static_cast<int64_t>(model.chat.query.size()) : 0;
 }
 
+int64_t state_bytes(const Plan& plan) {
+    int64_t bytes = 0;
+    for (const PlanState& state : plan.states) bytes += whole_pages(state.bytes());
+    return bytes * plan.sequences;
+}
+
 std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& params,
                                     int workers) {
     const auto count = [](const auto& list) { return static_cast<int64_t>(list.size()); };
     const int64_t vocabulary = plan.tensor(plan.output).shape.elements();
-    const int64_t rows = 3 * count(params) + count(plan.tensors) + count(plan.caches);
+    const int64_t rows =
+        3 * count(params) + count(plan.tensors) + count(plan.caches) + count(plan.states);
     const int64_t cache = cache_bytes(plan) + plan.sequences * count(plan.caches) * kPage +
                           kv_blocks(plan.context) * kCacheBlockEntry;
     const int64_t tile = whole_pages(static_cast<int64_t>(longest_tile(params)));
@@ -231,7 +240,7 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
     const int64_t chat = plan.chat_template > 0
                              ? plan.chat_template * kTemplateByte + plan.context * kRenderedToken
                              : 0;
-    return {
+    std::vector<MemoryPart> parts{
         {"code and libraries", kCodeBytes},
         {"SQLite and the heap", kHeapBytes + kPageCacheBytes},
         {"prepared plan",
@@ -247,6 +256,8 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
          kMainStackBytes + workers * (kWorkerBytes + tile + whole_pages(scratch_bytes(plan)))},
         {"page rounding", count(params) * kPage},
     };
+    if (!plan.states.empty()) parts.push_back({kStateName, state_bytes(plan)});
+    return parts;
 }
 
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,

@@ -30,6 +30,9 @@ int64_t cache_bytes(const Plan& plan);
 /// 0.
 int64_t chat_template_bytes(const Model& model);
 
+/// Bytes of the recurrent states of all sequences.
+int64_t state_bytes(const Plan& plan);
+
 /// Everything but the weights that are held: what llmsql-run takes at its peak, with `workers`
 /// threads, the context full, whatever the prompt. docs/memory.md says how each part is counted.
 std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& params,

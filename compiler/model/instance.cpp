@@ -11,6 +11,7 @@ namespace llmsql::compiler {
 namespace {
 
 constexpr double kMaxElements = 1099511627776.0;  // 2^40, of a dim and of a whole parameter
+constexpr double kMaxState = 2147483648.0;        // 2^31, of a state
 constexpr double kMaxRepeats = 4096;              // of a block
 constexpr size_t kMaxParams = 1 << 18;            // of a model; more are a slip in its numbers
 constexpr int64_t kMaxComputed = 1 << 20;         // elements of a computed parameter
@@ -161,6 +162,7 @@ class Instantiation {
     void declare(const ast::Forward&) {}  // the lowering's part
 
     void declare(const ast::Parameter& param) { declare(param, {}); }
+    void declare(const ast::State& state) { declare(state, {}); }
 
     void declare(const ast::Block& block) {
         double count = 0;
@@ -187,6 +189,10 @@ class Instantiation {
                     declare(*param, place);
                     continue;
                 }
+                if (const auto* state = std::get_if<ast::State>(&item)) {
+                    declare(*state, place);
+                    continue;
+                }
                 const auto& let = std::get<ast::Let>(item);
                 try {
                     const Scalar value = value_of(let.value, place);
@@ -199,6 +205,38 @@ class Instantiation {
             }
             if (reports_ != before) return;  // the other repetitions would say the same again
         }
+    }
+
+    void declare(const ast::State& state, const Place& place) {
+        StateShape made;
+        made.name = place.block ? full_name(place.block->name.text, place.index, state.name.text)
+                                : state.name.text;
+        std::vector<int64_t> sizes(3 - state.shape.size(), 1);
+        double product = 1;
+        try {
+            for (const ast::Expr& dim : state.shape) {
+                const double size = number(dim, place);
+                if (!is_size(size))
+                    return complain(dim.at, state.shape,
+                                    fmt::format("{} of {} comes to {}, but a dimension is a whole "
+                                                "number from 1 to 2^40",
+                                                bare_text(dim), made.name, number_text(size)));
+                product *= size;
+                sizes.push_back(static_cast<int64_t>(size));
+            }
+        } catch (const EvalError& error) {
+            if (!error.message.empty()) complain(error.at, state.shape, error.message);
+            return;
+        }
+        if (product > kMaxState)
+            return complain(state.name.at, state.shape,
+                            fmt::format("{} would have {} elements, more than 2^31", made.name,
+                                        number_text(product)));
+        made.dimensions = static_cast<int>(state.shape.size());
+        made.heads = sizes[0];
+        made.rows = sizes[1];
+        made.width = sizes[2];
+        made_.states.emplace(made.name, made);
     }
 
     void declare(const ast::Parameter& param, const Place& place) {

@@ -10,6 +10,7 @@
 
 #include "compiler/check/scalar.h"
 #include "compiler/ir/model.h"
+#include "compiler/ir/op_graph.h"
 
 namespace llmsql::compiler {
 
@@ -42,6 +43,8 @@ struct Instance {
     std::map<std::string, int> ids;  // by full name; a tied parameter has the other's id, a table
                                      // that of its first matrix
     std::map<std::string, int64_t> tables;  // how many matrices a table has, by full name
+
+    std::map<std::string, StateShape> states;  // by full name
 
     bool has(const std::string& full_name) const;  // in its own right
 };

@@ -78,10 +78,16 @@ struct Parameter {
     std::vector<Annotation> annotations;
 };
 
+/// What a sequence carries from token to token, of fixed shape: zeros before the first.
+struct State {
+    Name name;
+    std::vector<Expr> shape;
+};
+
 struct Block {
     Name name;
     Expr count;
-    std::vector<std::variant<Parameter, Let>> items;
+    std::vector<std::variant<Parameter, State, Let>> items;
 };
 
 struct Statement;
@@ -120,7 +126,7 @@ struct Forward {
 struct Graph {
     Name name;
     std::vector<Annotation> annotations;
-    std::vector<std::variant<Number, Let, Require, Ignore, Parameter, Block, Forward>> items;
+    std::vector<std::variant<Number, Let, Require, Ignore, Parameter, State, Block, Forward>> items;
 };
 
 /// The graph file that means this tree, laid out in one fixed way, every operator in parentheses.

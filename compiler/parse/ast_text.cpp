@@ -66,6 +66,10 @@ class Printer {
              annotations(param.annotations));
     }
 
+    void declare(const State& state) {
+        line("state {}: [{}];", state.name.text, list(state.shape));
+    }
+
     void declare(const Block& block) {
         line("block {}[{}] {{", block.name.text, to_text(block.count));
         for (const auto& item : block.items)

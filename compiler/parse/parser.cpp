@@ -191,6 +191,8 @@ class Builder {
                                                      annotations(ignore->annotation())});
             } else if (auto* param = each->parameter()) {
                 graph.items.emplace_back(declare(param));
+            } else if (auto* state = each->state()) {
+                graph.items.emplace_back(declare(state));
             } else if (auto* block = each->block()) {
                 graph.items.emplace_back(declare(block));
             } else {
@@ -302,6 +304,10 @@ class Builder {
         return param;
     }
 
+    ast::State declare(GraphParser::StateContext* tree) {
+        return {name(tree->name()), expressions(tree->shape()->expression())};
+    }
+
     ast::Block declare(GraphParser::BlockContext* tree) {
         ast::Block block;
         block.name = name(tree->name());
@@ -309,6 +315,8 @@ class Builder {
         for (GraphParser::BlockItemContext* item : tree->blockItem()) {
             if (item->parameter()) {
                 block.items.emplace_back(declare(item->parameter()));
+            } else if (item->state()) {
+                block.items.emplace_back(declare(item->state()));
             } else {
                 block.items.emplace_back(declare(item->let()));
             }

@@ -20,13 +20,22 @@ OpGraph drop_unused(OpGraph graph, const Model&) {
                 needed[static_cast<size_t>(value->id)] = true;
     }
     OpGraph kept;
-    std::vector<int> renumbered(graph.values.size(), -1);
+    std::vector<int> renumbered(graph.values.size(), -1), states(graph.states.size(), -1);
     for (Op& op : graph.ops) {
         const auto result = static_cast<size_t>(op.result);
         if (!needed[result]) continue;
         for (Arg& arg : op.args)
             if (ValueRef* value = std::get_if<ValueRef>(&arg))
                 value->id = renumbered[static_cast<size_t>(value->id)];
+        for (Arg& arg : op.args)
+            if (StateRef* state = std::get_if<StateRef>(&arg)) {
+                const auto was = static_cast<size_t>(state->id);
+                if (states[was] < 0) {
+                    states[was] = static_cast<int>(kept.states.size());
+                    kept.states.push_back(std::move(graph.states[was]));
+                }
+                state->id = states[was];
+            }
         op.result = renumbered[result] = static_cast<int>(kept.values.size());
         kept.values.push_back(std::move(graph.values[result]));
         kept.ops.push_back(std::move(op));

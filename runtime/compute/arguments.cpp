@@ -116,6 +116,12 @@ const KvBlock& Arguments::block(int index) const {
     return *static_cast<const KvBlock*>(found);
 }
 
+const RecurrentState& Arguments::state(int index) const {
+    const void* found = sqlite3_value_pointer(values_[index], kStatePointer);
+    if (!found) wrong(index, "a row of `state`");
+    return *static_cast<const RecurrentState*>(found);
+}
+
 double Arguments::number(int index) const {
     const int type = sqlite3_value_type(values_[index]);
     const double value = sqlite3_value_double(values_[index]);

@@ -8,6 +8,7 @@
 
 #include "runtime/compute/expr.h"
 #include "runtime/state/kv_cache.h"
+#include "runtime/state/recurrent.h"
 #include "runtime/weights/weights.h"
 #include "sqlite/api.h"
 
@@ -17,6 +18,7 @@ namespace llmsql {
 inline constexpr char kExprPointer[] = "llm_expr";       // const ExprPtr*
 inline constexpr char kWeightPointer[] = "llm_weight";   // const Weight*
 inline constexpr char kBlockPointer[] = "llm_kv_block";  // const KvBlock*
+inline constexpr char kStatePointer[] = "llm_state";     // const RecurrentState*
 
 /// Hands an expression to SQLite as a function's result or a column's value.
 void result_expr(sqlite3_context* context, ExprPtr expr);
@@ -41,6 +43,7 @@ class Arguments {
     const Weight& matrix(int index) const;
     const Weight& vector(int index, int64_t elements) const;
     const KvBlock& block(int index) const;
+    const RecurrentState& state(int index) const;
     double number(int index) const;  // finite
     int64_t integer(int index) const;
     /// Token ids: a JSON array as text, or a BLOB of little-endian int32.

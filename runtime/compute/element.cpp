@@ -117,6 +117,23 @@ ExprPtr op_sigmoid(OperatorState&, const Arguments& arguments) {
     });
 }
 
+ExprPtr op_exp(OperatorState&, const Arguments& arguments) {
+    return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) x[i] = std::exp(x[i]);
+    });
+}
+
+ExprPtr op_softplus(OperatorState&, const Arguments& arguments) {
+    return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
+        // No term overflows, however large x.
+        for (int64_t i = 0; i < n; ++i)
+            x[i] = (x[i] > 0       ? x[i]
+                    : x[i] == x[i] ? 0.0f
+                                   : x[i]) +
+                   std::log1p(std::exp(-std::fabs(x[i])));
+    });
+}
+
 ExprPtr op_gelu(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), kernels().gelu);
 }
@@ -131,10 +148,11 @@ ExprPtr op_tanh(OperatorState&, const Arguments& arguments) {
 
 std::span<const OperatorFunction> element_functions() {
     static constexpr OperatorFunction kFunctions[] = {
-        {.sql = "llm_add", .scalar = op_add},         {.sql = "llm_mul", .scalar = op_mul},
-        {.sql = "llm_scale", .scalar = op_scale},     {.sql = "llm_silu", .scalar = op_silu},
-        {.sql = "llm_sigmoid", .scalar = op_sigmoid}, {.sql = "llm_gelu", .scalar = op_gelu},
-        {.sql = "llm_tanh", .scalar = op_tanh},
+        {.sql = "llm_add", .scalar = op_add},           {.sql = "llm_mul", .scalar = op_mul},
+        {.sql = "llm_scale", .scalar = op_scale},       {.sql = "llm_silu", .scalar = op_silu},
+        {.sql = "llm_sigmoid", .scalar = op_sigmoid},   {.sql = "llm_gelu", .scalar = op_gelu},
+        {.sql = "llm_tanh", .scalar = op_tanh},         {.sql = "llm_exp", .scalar = op_exp},
+        {.sql = "llm_softplus", .scalar = op_softplus},
     };
     return kFunctions;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "runtime/compute/scan_expr.h"
 #include "runtime/kernels/kernels.h"
 
 namespace llmsql {
@@ -184,8 +185,10 @@ struct Stored {
 
 }  // namespace
 
-void evaluate_into(Compute& compute, const ExprPtr& expr, const TensorPlace& place, std::byte* data,
-                   const RowsAround& around) {
+namespace {
+
+void require_fits(const ExprPtr& expr, const TensorPlace& place, const std::byte* data,
+                  const RowsAround& around) {
     if (expr->elements() != place.elements() || expr->rows > place.rows)
         fail("{} does not fit tensor {} '{}', which is {}[{}, {}, {}]", describe_shape(*expr),
              place.id, place.name, name_of(place.type), place.rows, place.heads, place.width);
@@ -194,12 +197,49 @@ void evaluate_into(Compute& compute, const ExprPtr& expr, const TensorPlace& pla
         fail("tensor {} '{}' is {}, so what is stored in it must {}be llm_quantize(…)", place.id,
              place.name, name_of(place.type), quantize ? "not " : "");
     require_safe_overwrite(*expr, place, data, around);
+}
 
+}  // namespace
+
+void evaluate_into(Compute& compute, const ExprPtr& expr, const TensorPlace& place, std::byte* data,
+                   const RowsAround& around) {
+    require_fits(expr, place, data, around);
+    const auto* quantize = dynamic_cast<const QuantizeExpr*>(expr.get());
     if (quantize)
         evaluate_q8(compute, quantize->x, data, place.stride);
     else
         evaluate_f32(compute, expr, data, place.stride);
     compute.weight_bytes += expr->weight_bytes();
+}
+
+void require_scan(const Expr& expr, const RecurrentState& state) {
+    const auto* scan = dynamic_cast<const ScanExpr*>(&expr);
+    if (!scan)
+        fail("state {}: what is stored is no scan, an operator that goes on from a state",
+             state.id);
+    if (scan->state.data != state.data)
+        fail("state {} of sequence {}: the scan goes on from state {} of sequence {}", state.id,
+             state.sequence, scan->state.id, scan->state.sequence);
+}
+
+void require_scan_fits(const ExprPtr& expr, const TensorPlace& place, const std::byte* data,
+                       const RowsAround& around) {
+    require_fits(expr, place, data, around);
+}
+
+void evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& place, std::byte* data,
+                   const RecurrentState& state) {
+    // A few pieces for each worker, so that they end together; each has all rows.
+    const int64_t cols = expr->elements(), unit = expr->granule();
+    const int64_t units = divide_up(cols, unit);
+    const int64_t each = divide_up(units, std::min<int64_t>(units, compute.workers.count() * 4));
+    const int64_t stride = place.stride / static_cast<int64_t>(sizeof(float));
+    share_out(compute, divide_up(units, each), [=](int64_t piece, Scratch& scratch) {
+        const int64_t first = piece * each * unit;
+        const int64_t count = std::min(each * unit, cols - first);
+        static_cast<const ScanExpr&>(*expr).scan(first, count, 0, expr->rows, state.data, scratch,
+                                                 reinterpret_cast<float*>(data) + first, stride);
+    });
 }
 
 void evaluate_into_cache(Compute& compute, const ExprPtr& k, const ExprPtr& v, KvCache& cache,

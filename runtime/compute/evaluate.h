@@ -8,6 +8,7 @@
 #include "runtime/compute/compute.h"
 #include "runtime/compute/expr.h"
 #include "runtime/state/kv_cache.h"
+#include "runtime/state/recurrent.h"
 
 namespace llmsql {
 
@@ -27,6 +28,18 @@ void evaluate_into(Compute& compute, const ExprPtr& expr, const TensorPlace& pla
 /// Evaluates keys and values and stores them in the cache from `position` on.
 void evaluate_into_cache(Compute& compute, const ExprPtr& k, const ExprPtr& v, KvCache& cache,
                          int64_t sequence, int64_t layer, int64_t position);
+
+/// Fails unless `expr` is a scan, and one that goes on from this state.
+void require_scan(const Expr& expr, const RecurrentState& state);
+
+/// Fails as evaluate_into() does.
+void require_scan_fits(const ExprPtr& expr, const TensorPlace& place, const std::byte* data,
+                       const RowsAround& around);
+
+/// Evaluates a scan, for which require_scan() and require_scan_fits() hold, into a tensor, and has
+/// the state overwritten by what it leaves.
+void evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& place, std::byte* data,
+                   const RecurrentState& state);
 
 /// Evaluates all of an expression into f32[rows][elements], on the calling thread.
 std::vector<float> evaluate_to_vector(const ExprPtr& expr);

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::array kFamilies{attention_functions, choice_functions,  element_functions,
                                head_functions,      inspect_functions, matrix_functions,
-                               place_functions,     shares_functions};
+                               place_functions,     scan_functions,    shares_functions};
 
 /// The function of an operator's SQL name; null if no family has it.
 const OperatorFunction* function_of(std::string_view sql) {

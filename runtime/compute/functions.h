@@ -75,6 +75,7 @@ std::span<const OperatorFunction> head_functions();
 std::span<const OperatorFunction> inspect_functions();
 std::span<const OperatorFunction> matrix_functions();
 std::span<const OperatorFunction> place_functions();
+std::span<const OperatorFunction> scan_functions();
 std::span<const OperatorFunction> shares_functions();
 
 /// x times a matrix, x stored as its type needs it.

@@ -46,6 +46,27 @@ double sum_of(int64_t n, Value value) {
     return lanes[0];
 }
 
+class L2NormExpr final : public HeadExpr {
+  public:
+    L2NormExpr(ExprPtr x, double eps) : HeadExpr(std::move(x)), eps_(eps) {}
+
+    void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
+        x->eval(block, scratch, out, out_stride);
+        for (int64_t r = 0; r < block.rows; ++r)
+            for (int64_t c = 0; c < block.cols; c += width) {
+                float* head = out + r * out_stride + c;
+                const double squares = sum_of(width, [&](int64_t i) {
+                    return static_cast<double>(head[i]) * static_cast<double>(head[i]);
+                });
+                const auto scale = static_cast<float>(1 / std::sqrt(squares + eps_));
+                for (int64_t i = 0; i < width; ++i) head[i] *= scale;
+            }
+    }
+
+  private:
+    const double eps_;
+};
+
 class LayerNormExpr final : public HeadExpr {
   public:
     LayerNormExpr(ExprPtr x, const Weight& weight, const Weight* bias, double eps)
@@ -142,6 +163,14 @@ ExprPtr op_rms_norm(OperatorState&, const Arguments& arguments) {
     return std::make_shared<RmsNormExpr>(std::move(x), weight, static_cast<float>(eps));
 }
 
+ExprPtr op_l2_norm(OperatorState&, const Arguments& arguments) {
+    ExprPtr x = arguments.tensor(0);
+    require_no_matrix(arguments, *x);
+    const double eps = arguments.number(1);
+    if (eps < 0) arguments.refuse("eps must not be negative");
+    return std::make_shared<L2NormExpr>(std::move(x), eps);
+}
+
 ExprPtr op_layer_norm(OperatorState&, const Arguments& arguments) {
     ExprPtr x = arguments.tensor(0);
     require_no_matrix(arguments, *x);
@@ -177,6 +206,7 @@ ExprPtr op_rope(OperatorState& state, const Arguments& arguments) {
 std::span<const OperatorFunction> head_functions() {
     static constexpr OperatorFunction kFunctions[] = {
         {.sql = "llm_rms_norm", .scalar = op_rms_norm},
+        {.sql = "llm_l2_norm", .scalar = op_l2_norm},
         {.sql = "llm_layer_norm", .scalar = op_layer_norm},
         {.sql = "llm_rope", .scalar = op_rope},
     };

@@ -113,8 +113,7 @@ void Scheduler::restored(SequenceId id, size_t held) {
 
 // Copies what another place holds of its beginning beyond what its own does.
 void Scheduler::share_beginning(Sequence& sequence) {
-    KvCache* const cache = program_.cache();
-    if (!cache) return;
+    if (!program_.remembers()) return;
     const int to = *sequence.place_;
     size_t most = 0;
     int from = 0;
@@ -127,16 +126,14 @@ void Scheduler::share_beginning(Sequence& sequence) {
         }
     }
     if (most < sequence.held_ + kWorthCopying) return;
-    const auto length = static_cast<int64_t>(most);
-    if (cache->rewind(from, length) != length) return;  // a window has gone on
-    cache->copy(from, to, length);
-    rewind(sequence, most);
+    // Not where a window, or a recurrent state, has gone on.
+    if (program_.copy(from, to, static_cast<int>(most))) rewind(sequence, most);
 }
 
 // Whether a sequence that came before is reading a beginning that the two have in common: that is
 // to be computed once.
 bool Scheduler::waits_for_another(SequenceId id, const Sequence& sequence) const {
-    if (!program_.cache() || sequence.alone_) return false;
+    if (!program_.remembers() || sequence.alone_) return false;
     for (const auto& [other_id, other] : sequences_) {
         if (other_id == id) break;
         if (!other->wants_rows() || other->read_ || other->alone_) continue;
@@ -145,6 +142,21 @@ bool Scheduler::waits_for_another(SequenceId id, const Sequence& sequence) const
         if (common >= sequence.held_ + kWorthCopying && other->held_ < common) return true;
     }
     return false;
+}
+
+// Rows after which another that waits can begin with what the sequence then holds, where that can
+// be had of its end alone: so many rows at most are computed at once.
+size_t Scheduler::rows_for_others(SequenceId id, const Sequence& sequence) const {
+    size_t rows = sequence.unread();
+    if (!program_.remembers_ends_only()) return rows;
+    for (const auto& [other_id, other] : sequences_) {
+        if (other_id <= id || !other->wants_rows() || other->read_ || other->alone_) continue;
+        const size_t common = std::min(common_beginning(other->tokens_, sequence.tokens_),
+                                       std::min(other->most_held(), sequence.most_held()));
+        if (common > sequence.held_ && common >= other->held_ + kWorthCopying)
+            rows = std::min(rows, common - sequence.held_);
+    }
+    return rows;
 }
 
 bool Scheduler::is_busy() const {
@@ -175,7 +187,8 @@ std::vector<Scheduler::Part> Scheduler::plan_pass() const {
         Part& part = prompts[i];
         // Each gets as much, and what the shorter ones leave goes to the longer.
         const size_t share = room / (prompts.size() - i);
-        part.count = std::min({part.count, share, part.sequence->batch_});
+        part.count = std::min(
+            {part.count, share, part.sequence->batch_, rows_for_others(part.id, *part.sequence)});
         room -= part.count;
         parts.push_back(part);
     }

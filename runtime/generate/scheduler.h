@@ -146,6 +146,7 @@ class Scheduler {
     void rewind(Sequence& sequence, size_t to);
     void share_beginning(Sequence& sequence);
     bool waits_for_another(SequenceId id, const Sequence& sequence) const;
+    size_t rows_for_others(SequenceId id, const Sequence& sequence) const;
     std::vector<Part> plan_pass() const;
     std::vector<Wanted> note_pass(std::span<const Part> parts, std::vector<Event>& events);
     void use_logits(std::span<const Part> parts, std::span<const Wanted> wanted,

@@ -59,6 +59,16 @@ struct LinearKernel {
                  const std::byte* x, float* out);
 };
 
+/// One token of one head's recurrence: what its state becomes, and what is read from it.
+struct Recurrence {
+    const float* q;  // [keys]
+    const float* k;  // [keys]
+    int64_t keys;
+    float decay;     // that the state is multiplied by
+    float rate;      // that what is added is multiplied by
+    bool corrected;  // what k reads from the decayed state is taken off v first: the delta rule
+};
+
 struct Kernels {
     std::string_view name;
 
@@ -91,6 +101,19 @@ struct Kernels {
     void (*silu)(float* x, int64_t n);
     /// In place over x[n]: the tanh form of GELU.
     void (*gelu)(float* x, int64_t n);
+
+    /// A token of a causal convolution of `count` taps for each column: out[c] = sum over j of
+    /// weight[j * stride + c] * rows[j][c], from the oldest row to the newest.
+    void (*convolve)(const float* const* rows, int64_t count, const float* weight, int64_t stride,
+                     int64_t columns, float* out);
+    /// A token of a linear recurrence, of some columns of a head's state S[keys][stride]:
+    ///   d[c] = rate * (v[c] - (corrected ? decay * sum over i of k[i] S[i][c] : 0))
+    ///   S[i][c] = decay * S[i][c] + k[i] * d[c]
+    ///   out[c] = sum over i of q[i] S[i][c]
+    /// Corrected it is the gated delta rule (Yang, Kautz and Hatamizadeh, 2024, equation 10), else
+    /// Mamba-2's (Dao and Gu, 2024, equation 1 with a scalar times identity for A).
+    void (*recur)(float* state, int64_t stride, int64_t columns, const Recurrence& step,
+                  const float* v, float* out);
 
     /// What a softmax sums, in whole units of 2^-bits: out[i] = e^(x[i] * per - most * per), where
     /// products are rounded to f32. Returns the sum. `most` is the largest of x[n], which may hold

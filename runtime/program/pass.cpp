@@ -136,10 +136,12 @@ void Pass::forward(std::span<const Run> runs) {
              .arena = state_.arena.get(),
              .cache = state_.cache.get()};
     state_.arena->begin_pass();
+    if (state_.recurrent) state_.recurrent->abandon();  // of a pass that failed
     rows_ = 0;
     turn([&] {
         for (const Prepared& prepared : forward_) run_for(prepared, runs);
     });
+    if (state_.recurrent) state_.recurrent->commit();
     rows_ = static_cast<int64_t>(all_tokens_.size());
     ++times_.passes;
     times_.tokens += all_tokens_.size();

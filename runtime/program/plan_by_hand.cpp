@@ -28,6 +28,7 @@ Compute* PlanByHand::ready() {
                 "TABLE residency and declare it again");
         current(*this, arena);
         current(*this, cache);
+        current(*this, recurrent);
         if (rows) {
             rows->require_covered(declared->db->catalogue().size(), "residency");
             fit_cache(*this);

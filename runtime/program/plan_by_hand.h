@@ -24,6 +24,7 @@ class PlanByHand final : public PlanState {
     std::shared_ptr<const ModelDb> model_db() override { return open_(); }
     bool stands(const TableName& name) const override;
     bool hears_transactions() const override { return true; }
+    bool computes_at_once() const override { return true; }
     Compute* ready() override;  // never null: fails instead
     void before_append() override;
     void after_store(Compute& compute) override { compute.workers.finish(); }

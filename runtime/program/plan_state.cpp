@@ -13,12 +13,14 @@ void check_budget(const PlanState& state, const std::string& where) {
     const int64_t process = process_bytes(budget.workers);
     const int64_t arena = state.arena ? state.arena->bytes() : 0;
     const int64_t cache = state.cache ? state.cache->bytes() : 0;
-    const int64_t sum = size_sum(process, budget.pool, budget.windows, arena, cache);
+    const int64_t states = state.recurrent ? state.recurrent->bytes() : 0;
+    const int64_t sum = size_sum(process, budget.pool, budget.windows, arena, cache, states);
     if (sum > budget.bytes)
         fail(
             "{}: the plan takes {} bytes at least, more than its budget of {}: process {}, held "
-            "weights {}, windows {}, activations {}, cache {}",
-            where, sum, budget.bytes, process, budget.pool, budget.windows, arena, cache);
+            "weights {}, windows {}, activations {}, cache {}{}",
+            where, sum, budget.bytes, process, budget.pool, budget.windows, arena, cache,
+            states > 0 ? fmt::format(", recurrent state {}", states) : "");
 }
 
 void fit_cache(PlanState& state) {

@@ -15,6 +15,7 @@
 #include "runtime/compute/functions.h"
 #include "runtime/state/arena.h"
 #include "runtime/state/kv_cache.h"
+#include "runtime/state/recurrent.h"
 #include "runtime/weights/model_db.h"
 #include "sqlite/table.h"
 
@@ -89,8 +90,9 @@ struct PlanState {
     Current<ResidencyPlan> residency;     // made by llm_residency
     Current<Arena> arena;                 // made by llm_tensor
     Current<KvCache> cache;               // made by llm_kv
+    Current<RecurrentStates> recurrent;   // made by llm_state
     std::optional<SequenceRows> shown;    // absent: all rows
-    uint64_t writes = 0;                  // rows that `slot` and `kv` have taken
+    uint64_t writes = 0;                  // rows that `slot`, `scan` and `kv` have taken
     std::optional<uint64_t> most_writes;  // once the statement that runs has stored its share
     bool declaring = false;               // a virtual table is telling SQLite its columns
     uint64_t states = 0;                  // that tables have made so far
@@ -103,6 +105,8 @@ struct PlanState {
     /// Whether tables come and go, so that they have to hear of transactions. Fixed before
     /// register_tables().
     virtual bool hears_transactions() const { return false; }
+    /// Whether what a statement stores is computed when it ends.
+    virtual bool computes_at_once() const { return false; }
     /// What computes; null where init still declares.
     virtual Compute* ready() { return compute.get(); }
     /// `kv` is about to make room for what a statement stores.
@@ -144,8 +148,8 @@ inline int64_t chunk_of(const Arena& arena) {
     return most;
 }
 
-/// Counts a row that `slot` or `kv` takes; fails where a statement stores more than there is room
-/// for.
+/// Counts a row that `slot`, `scan` or `kv` takes; fails where a statement stores more than there
+/// is room for.
 inline void count_write(PlanState& plan) {
     if (plan.most_writes && plan.writes >= *plan.most_writes)
         fail("the statement stores more rows than there are tensors and cache layers");

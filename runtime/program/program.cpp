@@ -202,7 +202,30 @@ Logits Program::logits(int first, int rows) {
 
 int Program::rewind(int position, int sequence) const {
     const auto& cache = state_->tables.cache;
+    const auto& states = state_->tables.recurrent;
+    if (states && states->rewind(sequence, position) != position) return 0;
     return cache ? static_cast<int>(cache->rewind(sequence, position)) : position;
+}
+
+bool Program::copy(int from, int to, int length) {
+    if (!remembers() || length < 1 || rewind(length, from) != length) return false;
+    const auto& cache = state_->tables.cache;
+    if (cache && !cache->layers().empty()) cache->copy(from, to, length);
+    if (const auto& states = state_->tables.recurrent) states->copy(from, to);
+    return true;
+}
+
+bool Program::remembers() const {
+    return state_->tables.cache != nullptr || remembers_ends_only();
+}
+
+bool Program::remembers_ends_only() const {
+    const auto& states = state_->tables.recurrent;
+    return states && !states->shapes().empty();
+}
+
+RecurrentStates* Program::states() const {
+    return remembers_ends_only() ? state_->tables.recurrent.get() : nullptr;
 }
 
 int Program::sequences() const {
@@ -222,6 +245,9 @@ ProgramIdentity Program::identity() const {
     if (tables.cache)
         for (const KvLayer& layer : tables.cache->layers())
             text += fmt::format("{} {} {}\n", layer.heads, layer.width, layer.window);
+    if (tables.recurrent)
+        for (const RecurrentShape& shape : tables.recurrent->shapes())
+            text += fmt::format("{} {} {} {}\n", shape.name, shape.heads, shape.rows, shape.width);
     return {.model = tables.params->model,
             .weights = hex(tables.compute->weights->identity()),
             .forward = hex(hash128(text.data(), text.size())),

@@ -20,6 +20,7 @@
 #include "runtime/program/pass.h"
 #include "runtime/program/pass_times.h"
 #include "runtime/state/kv_cache.h"
+#include "runtime/state/recurrent.h"
 #include "runtime/weights/model_db.h"
 #include "runtime/weights/tile_reader.h"
 #include "runtime/weights/weights.h"
@@ -104,8 +105,18 @@ class Program {
     Logits logits(int first, int rows);
 
     /// The largest position <= `position` from which forward may continue: `position` itself, or 0
-    /// where a windowed layer no longer holds what a pass from there would need.
+    /// where a windowed layer no longer holds what a pass from there would need, or a recurrent
+    /// state is another position's.
     int rewind(int position, int sequence = 0) const;
+
+    /// Makes sequence `to` hold what `from` holds of its first `length` positions, as keys and
+    /// values and states, from which a pass may then go on; false, and nothing done, where that is
+    /// not to be had: rewind(length, from) is less.
+    bool copy(int from, int to, int length);
+    /// Whether sequences carry anything from token to token that another could begin with.
+    bool remembers() const;
+    /// Whether it can be had at the end of what they have read alone: recurrent states.
+    bool remembers_ends_only() const;
 
     /// The plan's chat and stop sections.
     ChatTemplate& chat();
@@ -125,6 +136,8 @@ class Program {
     /// The key-value cache, whose blocks may be kept and restored between passes; null where the
     /// plan has none.
     KvCache* cache() const;
+    /// Its recurrent states; null where the plan has none.
+    RecurrentStates* states() const;
 
     ProgramIdentity identity() const;
 

@@ -18,8 +18,8 @@
 namespace llmsql {
 namespace {
 
-constexpr std::array<std::string_view, 7> kTables{"param",  "residency", "tensor", "slot",
-                                                  "chosen", "kv_layer",  "kv"};
+constexpr std::array<std::string_view, 9> kTables{
+    "param", "residency", "tensor", "slot", "chosen", "kv_layer", "kv", "state", "scan"};
 
 // Steps of SQLite's virtual machine that a statement may take: some hundred times what the largest
 // statements of plans do, attention over a cache of 2^20 positions and a catalogue of thousands of
@@ -214,7 +214,8 @@ bool Sandbox::admits(int action, const std::string& a, const std::string& b,
             return init && ours && b == "llm_" + a;
         case SQLITE_INSERT:
             if (init) return ours || is_schema(a, database);
-            return ours && ((pass && a == "slot") || (section_ == Section::forward && a == "kv"));
+            return ours && ((pass && a == "slot") ||
+                            (section_ == Section::forward && (a == "kv" || a == "scan")));
         case SQLITE_UPDATE:
         case SQLITE_READ:
             if (init) return is_schema(a, database) || (action == SQLITE_READ && ours);

@@ -14,11 +14,12 @@ void register_tables(sqlite3* db, PlanState& state) {
         {"llm_param", make_param_table},       {"llm_residency", make_residency_table},
         {"llm_tensor", make_tensor_table},     {"llm_slot", make_slot_table},
         {"llm_kv_layer", make_kv_layer_table}, {"llm_kv", make_kv_table},
-        {"llm_chosen", make_chosen_table},
+        {"llm_chosen", make_chosen_table},     {"llm_state", make_state_table},
+        {"llm_scan", make_scan_table},
     };
     const auto renamed = [&state](const TableName& before, const TableName& now) {
-        for (TableName* owner :
-             {&state.params.owner, &state.residency.owner, &state.arena.owner, &state.cache.owner})
+        for (TableName* owner : {&state.params.owner, &state.residency.owner, &state.arena.owner,
+                                 &state.cache.owner, &state.recurrent.owner})
             if (*owner == before) *owner = now;
     };
     for (const auto& [name, make] : kTables)

@@ -11,16 +11,18 @@
 // with a ROLLBACK, and of tensors and caches that were written to since, what they held.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <utility>
 
+#include "runtime/compute/evaluate.h"
 #include "runtime/program/plan_state.h"
 #include "sqlite/table.h"
 
 namespace llmsql {
 
-/// Registers llm_param, llm_residency, llm_tensor, llm_slot, llm_chosen, llm_kv_layer and llm_kv on
-/// a connection. The plan outlives the connection.
+/// Registers llm_param, llm_residency, llm_tensor, llm_slot, llm_chosen, llm_kv_layer, llm_kv,
+/// llm_state and llm_scan on a connection. The plan outlives the connection.
 void register_tables(sqlite3* db, PlanState& plan);
 
 // What the table files offer to table.cpp.
@@ -29,6 +31,14 @@ std::unique_ptr<Table> make_residency_table(PlanState& plan, const ModuleArgumen
 std::unique_ptr<Table> make_tensor_table(PlanState& plan, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_slot_table(PlanState& plan, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_chosen_table(PlanState& plan, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_state_table(PlanState& plan, const ModuleArguments& arguments);
+std::unique_ptr<Table> make_scan_table(PlanState& plan, const ModuleArguments& arguments);
+
+/// Has `evaluate(place, data, rows around)` called for tensor `id`, which `expr` is to be stored
+/// in; and notes that it holds that. Fails where it may not be written, or has no room.
+void store_in_tensor(
+    PlanState& plan, int64_t id, const ExprPtr& expr,
+    const std::function<void(const TensorPlace&, std::byte*, const RowsAround&)>& evaluate);
 std::unique_ptr<Table> make_kv_layer_table(PlanState& plan, const ModuleArguments& arguments);
 std::unique_ptr<Table> make_kv_table(PlanState& plan, const ModuleArguments& arguments);
 

@@ -134,30 +134,10 @@ class SlotTable final : public Table {
     void insert(std::span<sqlite3_value*> values) override {
         const int64_t id = integer_value(values[0], "slot.id");
         const ExprPtr expr = value_expr(values[1]);
-        Arena& arena = arena_of(state_);
-        require_not_lost<Arena>(state_, state_.arena, state_.arena);
-        const TensorPlace& place = arena.place(id);
-        if (!expr)
-            fail("what is stored in tensor {} '{}' is not the result of an operator", id,
-                 place.name);
-        const auto& shown = state_.shown;
-        const int64_t held = shown ? shown->of * place.choices : expr->rows;
-        if (held > place.rows)
-            fail("tensor {} '{}' has room for {}, not {}", id, place.name,
-                 counted(static_cast<uint64_t>(place.rows), "row"), held);
-        const Rows rows = rows_of(state_, place, held);
-        if (rows.count != expr->rows)
-            fail("tensor {} '{}' gets {} for the {} of this sequence", id, place.name,
-                 counted(static_cast<uint64_t>(expr->rows), "row"), rows.count);
-        arena.require_writable(id);
-        count_write(state_);
-        Compute& compute = compute_of(state_);
-        RowsAround around;
-        if (shown) around = {shown->first, shown->of - shown->first - shown->rows};
-        evaluate_into(compute, expr, place, arena.data(place) + rows.first * place.stride, around);
-        state_.after_store(compute);
-        // Until its last rows are written the places that it overwrites still hold the others'.
-        if (!shown || shown->last()) arena.note_written(id, held);
+        store_in_tensor(state_, id, expr,
+                        [&](const TensorPlace& place, std::byte* data, const RowsAround& around) {
+                            evaluate_into(compute_of(state_), expr, place, data, around);
+                        });
     }
 
     Mark mark() const override {
@@ -173,6 +153,34 @@ class SlotTable final : public Table {
 };
 
 }  // namespace
+
+void store_in_tensor(
+    PlanState& state, int64_t id, const ExprPtr& expr,
+    const std::function<void(const TensorPlace&, std::byte*, const RowsAround&)>& evaluate) {
+    Arena& arena = arena_of(state);
+    require_not_lost<Arena>(state, state.arena, state.arena);
+    const TensorPlace& place = arena.place(id);
+    if (!expr)
+        fail("what is stored in tensor {} '{}' is not the result of an operator", id, place.name);
+    const auto& shown = state.shown;
+    const int64_t held = shown ? shown->of * place.choices : expr->rows;
+    if (held > place.rows)
+        fail("tensor {} '{}' has room for {}, not {}", id, place.name,
+             counted(static_cast<uint64_t>(place.rows), "row"), held);
+    const Rows rows = rows_of(state, place, held);
+    if (rows.count != expr->rows)
+        fail("tensor {} '{}' gets {} for the {} of this sequence", id, place.name,
+             counted(static_cast<uint64_t>(expr->rows), "row"), rows.count);
+    arena.require_writable(id);
+    count_write(state);
+    Compute& compute = compute_of(state);
+    RowsAround around;
+    if (shown) around = {shown->first, shown->of - shown->first - shown->rows};
+    evaluate(place, arena.data(place) + rows.first * place.stride, around);
+    state.after_store(compute);
+    // Until its last rows are written the places that it overwrites still hold the others'.
+    if (!shown || shown->last()) arena.note_written(id, held);
+}
 
 std::unique_ptr<Table> make_tensor_table(PlanState& state, const ModuleArguments& arguments) {
     auto arena = claim(state, state.arena, arguments, "tensors");

@@ -15,6 +15,8 @@ namespace llmsql {
 namespace {
 
 constexpr size_t kPositions = kKvBlock;
+// Snapshots of recurrent states that a session keeps, and tokens between those within a turn.
+constexpr size_t kSnapshots = 4, kSnapshotEvery = 256;
 
 std::span<const std::byte> bytes_of(const Hash128& key) {
     return std::as_bytes(std::span(&key, 1));
@@ -49,12 +51,26 @@ std::vector<Hash128> block_keys(const Hash128& first, std::span<const int32_t> t
     return keys;
 }
 
+Hash128 snapshot_key(const Hash128& first, std::span<const int32_t> tokens) {
+    const std::vector<Hash128> keys = block_keys(first, tokens);
+    const std::span<const int32_t> rest = tokens.subspan(keys.size() * kPositions);
+    // What no block's key is made of.
+    std::vector<std::byte> text(sizeof(Hash128) + 8 + rest.size_bytes());
+    const Hash128 before = keys.empty() ? first : keys.back();
+    const uint64_t count = tokens.size();
+    std::memcpy(text.data(), &before, sizeof before);
+    std::memcpy(text.data() + sizeof before, &count, sizeof count);
+    if (!rest.empty())
+        std::memcpy(text.data() + sizeof before + sizeof count, rest.data(), rest.size_bytes());
+    return hash128(text.data(), text.size());
+}
+
 void BlockStore::attach(int64_t session) {
     session_ = session;
     kept_.clear();
     Query query(file_.db(),
                 "SELECT r.n, r.block, b.key FROM session_block r LEFT JOIN block b "
-                "ON b.id = r.block WHERE r.session = ? ORDER BY r.n",
+                "ON b.id = r.block WHERE r.session = ? AND r.n >= 0 ORDER BY r.n",
                 session_);
     while (query.next()) {
         // What a file that was changed says otherwise is no block of ours, and what has been
@@ -67,6 +83,20 @@ void BlockStore::attach(int64_t session) {
             block.id = query.integer(1);  // the block's own: it has been found by it
         }
         kept_.push_back(block);
+    }
+    snapshots_.clear();
+    Query behind(file_.db(),
+                 "SELECT -r.n, r.block, b.key FROM session_block r JOIN block b ON b.id = r.block "
+                 "WHERE r.session = ? AND r.n < 0 AND r.n > -1048577 ORDER BY r.n DESC",
+                 session_);
+    while (behind.next()) {
+        const auto key = behind.find_blob(2);
+        if (!key || key->size() != sizeof(Hash128)) continue;
+        Snapshot snapshot;
+        snapshot.position = static_cast<size_t>(behind.integer(0));
+        std::memcpy(&snapshot.block.key.emplace(), key->data(), sizeof(Hash128));
+        snapshot.block.id = behind.integer(1);
+        snapshots_.push_back(snapshot);
     }
 }
 
@@ -227,8 +257,181 @@ bool BlockStore::load(KvCache& cache, int64_t sequence, const Block& block, int6
     return true;
 }
 
-size_t BlockStore::restore(KvCache* cache, int64_t sequence, std::span<const int32_t> tokens,
+// Those of the first positions that a layer does not hold yet, in their order. False where one is
+// damaged, which is then known as such.
+bool BlockStore::load_blocks(KvCache& cache, int64_t sequence, std::span<const Block> blocks,
+                             size_t held, size_t& damaged) {
+    for (size_t n = 0; n < blocks.size(); ++n) {
+        if (load(cache, sequence, blocks[n], static_cast<int64_t>(n * kPositions), held)) continue;
+        damaged = n;
+        damaged_.insert(blocks[n].id);
+        notice_(
+            fmt::format("{}: the keys and values of tokens {} to {} are damaged: computing "
+                        "them anew",
+                        file_.name(), n * kPositions, (n + 1) * kPositions - 1));
+        return false;
+    }
+    return true;
+}
+
+// The states, one after the other, then what keys and values the last block has, layer by layer.
+int64_t BlockStore::write_snapshot(const Remembered& of, int64_t sequence, size_t position,
+                                   const Hash128& key) {
+    const auto rows = static_cast<int64_t>(position % kPositions);
+    const auto block = static_cast<int64_t>(position) - rows;
+    int64_t bytes = of.states->bytes_per_sequence();
+    if (of.cache && rows > 0) bytes += row_bytes(*of.cache);
+    const auto for_each = [&](const auto& use) {
+        for (int64_t state = 0; state < static_cast<int64_t>(of.states->shapes().size()); ++state) {
+            const RecurrentState held = of.states->state(sequence, state);
+            use(std::as_bytes(std::span(held.data, static_cast<size_t>(held.elements()))));
+        }
+        std::vector<std::byte> part;
+        for (int64_t layer = 0; of.cache && rows > 0 && layer < layers_of(*of.cache); ++layer) {
+            if (!of.cache->copy_block(sequence, layer, block, part, rows))
+                fail("cache layer {} does not hold position {}", layer, position - 1);
+            use(std::span<const std::byte>(part));
+        }
+    };
+    std::vector<uint64_t> checksums;
+    for_each([&](std::span<const std::byte> piece) {
+        checksums.push_back(hash64(piece.data(), piece.size()));
+    });
+    Query(file_.db(), "INSERT INTO block(key, checksums, data) VALUES (?, ?, zeroblob(?))",
+          bytes_of(key), std::as_bytes(std::span(checksums)), bytes)
+        .run();
+    const int64_t id = file_.db().inserted();
+    Blob blob;
+    file_.db().check(blob.open(file_.db(), "block", "data", id, Access::write));
+    size_t at = 0;
+    for_each([&](std::span<const std::byte> piece) {
+        file_.db().check(blob.write(at, piece));
+        at += piece.size();
+    });
+    return id;
+}
+
+void BlockStore::drop_snapshot(const Snapshot& snapshot) {
+    Query(file_.db(), "DELETE FROM session_block WHERE session = ? AND n = ?", session_,
+          -static_cast<int64_t>(snapshot.position))
+        .run();
+}
+
+// Where a turn has ended, and before that where much has been read since the last. A few are kept,
+// the newest; those of tokens that the session no longer has go.
+void BlockStore::keep_snapshot(const Remembered& of, int64_t sequence,
+                               std::span<const int32_t> held, std::span<const int32_t> tokens,
+                               bool at_end) {
+    if (!of.states || held.empty() || held.size() > tokens.size() ||
+        !std::ranges::equal(held, tokens.first(held.size())))
+        return;
+    const auto position = static_cast<int64_t>(held.size());
+    if (of.states->rewind(sequence, position) != position) return;
+    if (of.cache && of.cache->rewind(sequence, position) != position) return;
+    if (of.cache && already_kept(block_keys(first_, held)) < held.size() / kPositions) return;
+    const size_t last = snapshots_.empty() ? 0 : snapshots_.back().position;
+    if (!at_end && held.size() < last + kSnapshotEvery && !snapshots_.empty()) return;
+    const Hash128 key = snapshot_key(first_, held);
+    file_.begin();
+    std::erase_if(snapshots_, [&](const Snapshot& snapshot) {
+        const bool stale =
+            snapshot.position > held.size() || damaged_.contains(snapshot.block.id) ||
+            snapshot_key(first_, held.first(snapshot.position)) != snapshot.block.key;
+        if (stale) drop_snapshot(snapshot);
+        return stale;
+    });
+    if (!snapshots_.empty() && snapshots_.back().position == held.size()) return;
+    std::optional<int64_t> id = find(key);
+    if (id && damaged_.contains(*id)) {
+        Query(file_.db(), "DELETE FROM session_block WHERE block = ?", *id).run();
+        id.reset();
+    }
+    if (!id) id = write_snapshot(of, sequence, held.size(), key);
+    Query(file_.db(), "INSERT OR REPLACE INTO session_block(session, n, block) VALUES (?, ?, ?)",
+          session_, -position, *id)
+        .run();
+    snapshots_.push_back({held.size(), {key, *id}});
+    while (snapshots_.size() > kSnapshots) {
+        drop_snapshot(snapshots_.front());
+        snapshots_.erase(snapshots_.begin());
+    }
+}
+
+// False where it is damaged: nothing can be said of the sequence then.
+bool BlockStore::load_snapshot(const Remembered& of, int64_t sequence, const Snapshot& snapshot) {
+    const auto rows = static_cast<int64_t>(snapshot.position % kPositions);
+    const auto block = static_cast<int64_t>(snapshot.position) - rows;
+    const auto states = static_cast<int64_t>(of.states->shapes().size());
+    const int64_t layers = of.cache && rows > 0 ? layers_of(*of.cache) : 0;
+    std::vector<uint64_t> checksums(static_cast<size_t>(states + layers));
+    {
+        Query query(file_.db(), "SELECT checksums FROM block WHERE id = ?", snapshot.block.id);
+        if (!query.next()) return false;
+        const auto stored = query.find_blob(0);
+        if (!stored || stored->size() != checksums.size() * sizeof(uint64_t)) return false;
+        std::memcpy(checksums.data(), stored->data(), stored->size());
+    }
+    Blob blob;
+    const int opened = blob.open(file_.db(), "block", "data", snapshot.block.id, Access::read);
+    if (opened == SQLITE_ERROR) return false;  // not a blob
+    file_.db().check(opened);
+    if (blob.bytes() != of.states->bytes_per_sequence() + (layers > 0 ? row_bytes(*of.cache) : 0))
+        return false;
+    std::vector<std::byte> part;
+    size_t at = 0, n = 0;
+    const auto read = [&](int64_t bytes) {
+        part.resize(static_cast<size_t>(bytes));
+        file_.db().check(blob.read(at, part));
+        at += part.size();
+        return hash64(part.data(), part.size()) == checksums[n++];
+    };
+    for (int64_t state = 0; state < states; ++state) {
+        if (!read(of.states->shapes()[static_cast<size_t>(state)].bytes())) return false;
+        of.states->restore(sequence, state, static_cast<int64_t>(snapshot.position), part);
+    }
+    for (int64_t layer = 0; layer < layers; ++layer) {
+        if (!read(of.cache->block_bytes(layer))) return false;
+        of.cache->restore_block(sequence, layer, block, part);
+    }
+    return true;
+}
+
+// The latest snapshot that is of these tokens, with the blocks before it.
+size_t BlockStore::restore_snapshot(const Remembered& of, int64_t sequence,
+                                    std::span<const int32_t> tokens, size_t held) {
+    for (auto snapshot = snapshots_.rbegin(); snapshot != snapshots_.rend(); ++snapshot) {
+        const size_t position = snapshot->position;
+        // The last token is computed anyway.
+        if (position >= tokens.size() || damaged_.contains(snapshot->block.id) ||
+            snapshot_key(first_, tokens.first(position)) != snapshot->block.key)
+            continue;
+        if (position <= held) break;
+        std::vector<Block> blocks;
+        if (of.cache) {
+            blocks = known(block_keys(first_, tokens.first(position)));
+            if (blocks.size() < position / kPositions) continue;
+            of.cache->begin_restore(sequence, static_cast<int64_t>(position));
+        }
+        size_t damaged = 0;
+        if (of.cache && !load_blocks(*of.cache, sequence, blocks, held, damaged)) {
+            held = 0;
+            continue;
+        }
+        if (load_snapshot(of, sequence, *snapshot)) return position;
+        damaged_.insert(snapshot->block.id);
+        notice_(
+            fmt::format("{}: what was kept of the recurrent state after {} is damaged: "
+                        "computing it anew",
+                        file_.name(), counted(position, "token")));
+        held = 0;
+    }
+    return held;
+}
+
+size_t BlockStore::restore(const Remembered& of, int64_t sequence, std::span<const int32_t> tokens,
                            size_t held) {
+    if (of.states) return restore_snapshot(of, sequence, tokens, held);
+    KvCache* const cache = of.cache;
     if (!cache) return held;
     // The last token is computed anyway.
     std::vector<Block> blocks = known(block_keys(first_, tokens.first(tokens.size() - 1)));
@@ -237,15 +440,7 @@ size_t BlockStore::restore(KvCache* cache, int64_t sequence, std::span<const int
         const auto length = static_cast<int64_t>(blocks.size() * kPositions);
         cache->begin_restore(sequence, length);
         size_t n = 0;
-        while (n < blocks.size() &&
-               load(*cache, sequence, blocks[n], static_cast<int64_t>(n * kPositions), held))
-            ++n;
-        if (n == blocks.size()) return static_cast<size_t>(length);
-        damaged_.insert(blocks[n].id);
-        notice_(
-            fmt::format("{}: the keys and values of tokens {} to {} are damaged: computing "
-                        "them anew",
-                        file_.name(), n * kPositions, (n + 1) * kPositions - 1));
+        if (load_blocks(*cache, sequence, blocks, held, n)) return static_cast<size_t>(length);
         // Rings have been overwritten: from the beginning, with what is before it.
         blocks.resize(n);
         held = 0;

@@ -162,7 +162,7 @@ bool Session::read_on() {
         if (!sequence.place()) return;
         const size_t held = sequence.held();
         scheduler.restored(generator_.id(), 0);  // until it is known what the cache holds
-        scheduler.restored(generator_.id(), blocks_->restore(program_.cache(), *sequence.place(),
+        scheduler.restored(generator_.id(), blocks_->restore(remembered(), *sequence.place(),
                                                              sequence.tokens(), held));
     });
     while (!generator_.is_ready()) {
@@ -181,7 +181,7 @@ bool Session::read_on() {
 void Session::note_pass(bool reading) {
     generator_.with_sequence([&](Scheduler&, Sequence& sequence) {
         if (sequence.place())
-            blocks_->passed(program_.cache(), *sequence.place(),
+            blocks_->passed(remembered().cache, *sequence.place(),
                             std::span(sequence.tokens()).first(sequence.held()));
     });
     if (reading && std::chrono::steady_clock::now() - committed_ >= kCommitAfter) commit();
@@ -253,7 +253,7 @@ std::string Session::finish() {
     unfinished_ = generator_.ending() == Ending::interrupted;
     ending_ = name_of(generator_.ending());
     if (generator_.ending() == Ending::stop_text && kind_ == SessionKind::text) leave_out_stop();
-    commit();
+    commit(true);
     lock_.reset();
     return rest;
 }
@@ -275,7 +275,13 @@ void Session::leave_out_stop() {
     tokens.insert(tokens.end(), rest.begin(), rest.end());
 }
 
-void Session::commit() {
+// A cache without layers has nothing to keep.
+Remembered Session::remembered() const {
+    KvCache* const cache = program_.cache();
+    return {cache && !cache->layers().empty() ? cache : nullptr, program_.states()};
+}
+
+void Session::commit(bool at_end) {
     file_.begin();
     if (!id_) {
         create();
@@ -285,11 +291,12 @@ void Session::commit() {
     write_answer();
     if (generator_.has_text())
         generator_.with_sequence([&](Scheduler&, Sequence& sequence) {
-            blocks_->keep(program_.cache(), sequence.place().value_or(0),
-                          std::span(sequence.tokens()).first(sequence.held()), state_.tokens);
+            blocks_->keep(remembered(), sequence.place().value_or(0),
+                          std::span(sequence.tokens()).first(sequence.held()), state_.tokens,
+                          at_end);
         });
     else
-        blocks_->keep(program_.cache(), 0, {}, state_.tokens);
+        blocks_->keep(remembered(), 0, {}, state_.tokens, at_end);
     file_.commit();
     picked_ = 0;
     committed_ = std::chrono::steady_clock::now();

@@ -116,7 +116,8 @@ class Session {
     void end_last();
     void leave_out_stop();
     bool commit_due() const;
-    void commit();
+    void commit(bool at_end = false);
+    Remembered remembered() const;
 
     const SessionChoice choice_;
     Program& program_;

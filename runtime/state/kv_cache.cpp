@@ -278,15 +278,15 @@ int64_t KvCache::block_bytes(int64_t layer) const {
     return block_bytes(layers_.at(static_cast<size_t>(layer)));
 }
 
-bool KvCache::has_whole_block(int64_t sequence, int64_t layer, int64_t position) const {
+bool KvCache::has_block(int64_t sequence, int64_t layer, int64_t position, int64_t rows) const {
     const Stored* held = find(sequence, layer);
     return held && position >= first_held(sequence, layer) && position % kKvBlock == 0 &&
-           position + kKvBlock <= held->length;
+           position + rows <= held->length;
 }
 
 bool KvCache::copy_block(int64_t sequence, int64_t layer, int64_t position,
-                         std::vector<std::byte>& out) const {
-    if (!has_whole_block(sequence, layer, position)) return false;
+                         std::vector<std::byte>& out, int64_t rows) const {
+    if (!has_block(sequence, layer, position, rows)) return false;
     const KvBlock whole = block(sequence, layer, position);
     const auto head_bytes = static_cast<size_t>(kv_head_layout(whole.type, whole.width).bytes);
     out.resize(static_cast<size_t>(block_bytes(layer)));
@@ -297,7 +297,7 @@ bool KvCache::copy_block(int64_t sequence, int64_t layer, int64_t position,
 }
 
 void KvCache::begin_restore(int64_t sequence, int64_t length) {
-    if (length < 0 || length % kKvBlock != 0 || length > config_.context)
+    if (length < 0 || length > config_.context)
         fail("a cache for {} positions cannot be restored to {}", config_.context, length);
     make_room(sequence);
     for (Stored& layer : sequences_.at(sequence)) layer.length = layer.end = length;
@@ -305,7 +305,7 @@ void KvCache::begin_restore(int64_t sequence, int64_t length) {
 
 void KvCache::restore_block(int64_t sequence, int64_t layer, int64_t position,
                             std::span<const std::byte> bytes) {
-    if (!has_whole_block(sequence, layer, position) ||
+    if (!has_block(sequence, layer, position, 1) ||
         bytes.size() != static_cast<size_t>(block_bytes(layer)))
         fail("cache layer {} has no block at position {} of {} bytes", layer, position,
              bytes.size());

@@ -113,13 +113,13 @@ class KvCache {
     /// Bytes of one block of a layer, all heads.
     int64_t block_bytes(int64_t layer) const;
 
-    /// Fills `out` with a layer's block that starts at `position`, all 32 rows of it, one head
-    /// after the other. False where the layer does not hold it whole.
-    bool copy_block(int64_t sequence, int64_t layer, int64_t position,
-                    std::vector<std::byte>& out) const;
+    /// Fills `out` with a layer's block that starts at `position`, one head after the other. False
+    /// where the layer does not hold its first `rows`; what is behind them says nothing.
+    bool copy_block(int64_t sequence, int64_t layer, int64_t position, std::vector<std::byte>& out,
+                    int64_t rows = kKvBlock) const;
 
-    /// Makes every layer of a sequence as it is after `length` positions (a multiple of 32, at most
-    /// the context), but for the content of its blocks: restore_block() brings that back.
+    /// Makes every layer of a sequence as it is after `length` positions (at most the context), but
+    /// for the content of its blocks: restore_block() brings that back.
     /// Until all of [first_held, length) of each layer is there, nothing may read the sequence.
     void begin_restore(int64_t sequence, int64_t length);
 
@@ -146,7 +146,7 @@ class KvCache {
     std::byte* block_data(const Stored& stored, int64_t layer, int64_t position) const;
     std::byte* head_data(int64_t sequence, int64_t layer, int64_t position, int64_t head);
     const Stored* find(int64_t sequence, int64_t layer) const;
-    bool has_whole_block(int64_t sequence, int64_t layer, int64_t position) const;
+    bool has_block(int64_t sequence, int64_t layer, int64_t position, int64_t rows) const;
     Stored& stored(int64_t sequence, int64_t layer);
     void make_room(int64_t sequence);
 

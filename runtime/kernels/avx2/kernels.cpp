@@ -11,6 +11,7 @@
 #include <immintrin.h>
 
 #include "runtime/kernels/formats.h"
+#include "runtime/kernels/scans.h"
 
 namespace llmsql {
 namespace {
@@ -576,8 +577,8 @@ constexpr Kernels kTable{
 #else
     "avx2",
 #endif
-    kLinears<Avx2>.of, quantize, attend_f16<Avx2>, attend_q8, rms_norm, rope, silu, gelu,
-    avx2_exponentials};
+    kLinears<Avx2>.of, quantize,    attend_f16<Avx2>, attend_q8, rms_norm, rope, silu, gelu,
+    convolve<Avx2>,    recur<Avx2>, avx2_exponentials};
 
 }  // namespace
 

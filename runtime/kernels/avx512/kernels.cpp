@@ -11,6 +11,7 @@
 #include <immintrin.h>
 
 #include "runtime/kernels/formats.h"
+#include "runtime/kernels/scans.h"
 
 namespace llmsql {
 namespace {
@@ -405,11 +406,12 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static const Kernels table{"avx512",  kLinears<Avx512>.of,
-                               quantize,  attend_f16<Avx512>,
-                               attend_q8, rms_norm,
-                               rope,      silu,
-                               gelu,      avx512_exponentials};
+    static const Kernels table{"avx512",      kLinears<Avx512>.of,
+                               quantize,      attend_f16<Avx512>,
+                               attend_q8,     rms_norm,
+                               rope,          silu,
+                               gelu,          convolve<Avx512>,
+                               recur<Avx512>, avx512_exponentials};
     __builtin_cpu_init();
     const bool able = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

@@ -12,6 +12,7 @@
 #include <sys/auxv.h>
 
 #include "runtime/kernels/formats.h"
+#include "runtime/kernels/scans.h"
 
 namespace llmsql {
 namespace {
@@ -486,9 +487,9 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* neon_kernels() {
-    static const Kernels table{
-        "neon", kLinears<Neon>.of,    quantize, attend_f16<Neon>, attend_q8, rms_norm, rope, silu,
-        gelu,   portable_exponentials};
+    static const Kernels table{"neon",    kLinears<Neon>.of, quantize,    attend_f16<Neon>,
+                               attend_q8, rms_norm,          rope,        silu,
+                               gelu,      convolve<Neon>,    recur<Neon>, portable_exponentials};
     return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? &table : nullptr;
 }
 

@@ -11,6 +11,7 @@
 #include "common/half.h"
 #include "runtime/kernels/formats.h"
 #include "runtime/kernels/math.h"
+#include "runtime/kernels/scans.h"
 
 namespace llmsql {
 namespace {
@@ -341,11 +342,18 @@ void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {
 }
 
 const Kernels& portable_kernels() {
-    static const Kernels table{"portable", kLinears<Portable>.of,
-                               quantize,   attend_f16<Portable>,
-                               attend_q8,  rms_norm,
-                               rope,       silu,
-                               gelu,       portable_exponentials};
+    static const Kernels table{"portable",
+                               kLinears<Portable>.of,
+                               quantize,
+                               attend_f16<Portable>,
+                               attend_q8,
+                               rms_norm,
+                               rope,
+                               silu,
+                               gelu,
+                               convolve<Portable>,
+                               recur<Portable>,
+                               portable_exponentials};
     return table;
 }
 

@@ -24,6 +24,26 @@ for l in layer { x = linear(x, l.b); }
         "11:21 attention: … [T, m, n/m] … [T, h, n/h] … [T, h, n/h] … [T, h, n/h]\n");
 }
 
+TEST(CheckGraph, StatesAreDeclaredAndTakenByScans) {
+    const auto graph = [](const std::string& states, const std::string& body) {
+        return "graph t {\ndim n; dim v;\nparam w : [v, n]; param taps : [4 * n];\n" + states +
+               "\nforward(tokens: i32[T]) -> f32[T, v] {\nx = embed(w, tokens);\n" + body +
+               "\nreturn linear(x, w);\n}\n}\n";
+    };
+    EXPECT_EQ(errors_in(graph("state last : [4, n];", "x = causal_conv(x, taps, last);")), "");
+    EXPECT_SAYS(messages_in(graph("state last : [3, n];", "x = causal_conv(x, taps, last);")),
+                "7:26 causal_conv: last … [3, n] … [4, n] …\n");
+    EXPECT_SAYS(messages_in(graph("state last : [4, n];", "x = causal_conv(x, taps, taps);")),
+                "7:26 causal_conv: last must be a state, not a parameter …\n");
+    EXPECT_SAYS(messages_in(graph("state last : [4, n];", "x = silu(last);")),
+                "7:10 silu: x must be a tensor, not a state …\n");
+    EXPECT_SAYS(messages_in(graph("state last : [4, n]; state other : [n];",
+                                  "x = causal_conv(x, taps, last);")),
+                "4:28 state 'other' is never used in forward\n");
+    EXPECT_SAYS(messages_in(graph("state last : [1, 2, 3, 4]; state last : [n];", "x = silu(x);")),
+                "4:7 'last' has 4 dimensions; …\n4:34 'last' is already declared…\n");
+}
+
 TEST(CheckGraph, ErrorsDoNotHideLaterOnes) {
     // The norm's result is fixed by x, so the projection after it is still checked.
     EXPECT_SAYS(

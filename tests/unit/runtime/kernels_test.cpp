@@ -597,6 +597,65 @@ TEST(RmsNorm, ZerosStayZerosAndWhatIsNotANumberIsNotHidden) {
     }
 }
 
+TEST(Convolve, AgreesWithF64AndWithItselfWhateverColumnsAreBeside) {
+    for (const Kernels* kernels : usable_kernels())
+        for (const int64_t columns : {1, 15, 16, 17, 64, 100})
+            for (const int64_t taps : {1, 3, 4}) {
+                const auto n = static_cast<size_t>(columns * taps);
+                const auto weight = random_values(n, 21), x = random_values(n, 22);
+                std::vector<const float*> rows, later;
+                for (int64_t j = 0; j < taps; ++j) rows.push_back(x.data() + j * columns);
+                std::vector<float> got(static_cast<size_t>(columns)), one(1);
+                kernels->convolve(rows.data(), taps, weight.data(), columns, columns, got.data());
+                for (int64_t c = 0; c < columns; ++c) {
+                    double sum = 0;
+                    for (int64_t j = 0; j < taps; ++j)
+                        sum += static_cast<double>(weight[static_cast<size_t>(j * columns + c)]) *
+                               x[static_cast<size_t>(j * columns + c)];
+                    EXPECT_NEAR(got[static_cast<size_t>(c)], sum, 1e-5) << kernels->name;
+                    later = rows;
+                    for (const float*& row : later) row += c;
+                    kernels->convolve(later.data(), taps, weight.data() + c, columns, 1,
+                                      one.data());
+                    EXPECT_EQ(got[static_cast<size_t>(c)], one[0]) << kernels->name << " " << c;
+                }
+            }
+}
+
+TEST(Recur, AgreesWithF64AndWithItselfWhateverColumnsAreBeside) {
+    for (const Kernels* kernels : usable_kernels())
+        for (const bool corrected : {false, true})
+            for (const int64_t columns : {1, 15, 16, 17, 64, 128, 147}) {
+                constexpr int64_t kKeys = 37;
+                const auto n = static_cast<size_t>(kKeys * columns);
+                const auto q = random_values(kKeys, 31), k = random_values(kKeys, 32, 0.2f);
+                const auto v = random_values(static_cast<size_t>(columns), 33);
+                const std::vector<float> before = random_values(n, 34);
+                const Recurrence step{q.data(), k.data(), kKeys, 0.8f, 0.6f, corrected};
+                std::vector<float> state = before, got(static_cast<size_t>(columns));
+                kernels->recur(state.data(), columns, columns, step, v.data(), got.data());
+                for (int64_t c = 0; c < columns; ++c) {
+                    const auto at = [&](int64_t i) { return static_cast<size_t>(i * columns + c); };
+                    double read = 0, out = 0;
+                    for (int64_t i = 0; i < kKeys; ++i)
+                        read += static_cast<double>(k[static_cast<size_t>(i)]) * before[at(i)];
+                    const double added =
+                        0.6f * (v[static_cast<size_t>(c)] - (corrected ? 0.8f * read : 0));
+                    for (int64_t i = 0; i < kKeys; ++i) {
+                        const double held =
+                            0.8f * before[at(i)] + k[static_cast<size_t>(i)] * added;
+                        EXPECT_NEAR(state[at(i)], held, 1e-5) << kernels->name;
+                        out += q[static_cast<size_t>(i)] * held;
+                    }
+                    EXPECT_NEAR(got[static_cast<size_t>(c)], out, 1e-4) << kernels->name;
+                    std::vector<float> alone = before, one(1);
+                    kernels->recur(alone.data() + c, columns, 1, step, v.data() + c, one.data());
+                    EXPECT_EQ(got[static_cast<size_t>(c)], one[0]) << kernels->name << " " << c;
+                    EXPECT_EQ(state[at(kKeys - 1)], alone[at(kKeys - 1)]) << kernels->name;
+                }
+            }
+}
+
 TEST(Rope, TurnsPairs) {
     for (const Kernels* kernels : usable_kernels())
         for (const int64_t half : {1, 7, 8, 20, 32, 40, 128}) {

@@ -89,7 +89,9 @@ class OperatorFile : public ::testing::Test {
                     continue;
                 }
                 begin();
-                if (kind == "tensor") {
+                if (kind == "state") {
+                    state(paragraph);
+                } else if (kind == "tensor") {
                     tensor(paragraph);
                 } else if (kind == "statement") {
                     run(sql_of(paragraph));
@@ -100,9 +102,9 @@ class OperatorFile : public ::testing::Test {
                     error(paragraph);
                     ++asked;
                 } else {
-                    FAIL()
-                        << "a paragraph begins with param, tensor, statement, query or error, not "
-                        << kind;
+                    FAIL() << "a paragraph begins with param, tensor, state, statement, query or "
+                              "error, not "
+                           << kind;
                 }
             } catch (const std::exception& problem) {
                 FAIL() << problem.what();
@@ -204,10 +206,25 @@ class OperatorFile : public ::testing::Test {
         arena.note_written(id, shape[0]);
     }
 
+    // state NAME HEADSxROWSxWIDTH, of two sequences.
+    void state(const Paragraph& p) {
+        if (p.head.size() != 3) fail("state NAME SHAPE");
+        if (states_ == 0) {
+            run("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences=2)");
+            run("CREATE VIRTUAL TABLE temp.scan USING llm_scan()");
+        }
+        const std::vector<int64_t> shape = shape_of(p.head[2]);
+        run(
+            fmt::format("INSERT INTO state(id, name, heads, rows, width) VALUES ({}, '{}', {}, {}, "
+                        "{})",
+                        states_++, p.head[1], shape.at(0), shape.at(1), shape.at(2)));
+    }
+
     void run(const std::string& sql) {
         Query(db_, sql).run();
         fit_cache(state_);  // as a program does when init has ended
         if (state_.compute) state_.compute->workers.finish();
+        if (state_.recurrent) state_.recurrent->commit();
     }
 
     /// A row a line: a value's elements, or a query's columns.
@@ -282,7 +299,7 @@ class OperatorFile : public ::testing::Test {
     TinyModel model_;
     PlanState state_;
     Connection db_;
-    int64_t tensors_ = 0, used_ = 0;
+    int64_t tensors_ = 0, used_ = 0, states_ = 0;
 };
 
 // An operator without a file is an operator without a test that a reader would find.

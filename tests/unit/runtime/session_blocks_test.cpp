@@ -86,11 +86,12 @@ TEST_P(KeptBlocks, AreRefusedOutOfBounds) {
     extend(cache, 0, 150);
     EXPECT_TRUE(cache.copy_block(0, 0, 96, block));
     EXPECT_FALSE(cache.copy_block(0, 0, 128, block));  // not whole
+    EXPECT_TRUE(cache.copy_block(0, 0, 128, block, 22));
+    EXPECT_FALSE(cache.copy_block(0, 0, 128, block, 23));
     EXPECT_FALSE(cache.copy_block(0, 0, 33, block));
     EXPECT_FALSE(cache.copy_block(0, 0, -32, block));
     EXPECT_FALSE(cache.copy_block(0, 1, 0, block));  // its ring has let go of it
     EXPECT_THROW(cache.copy_block(0, 2, 0, block), Error);
-    EXPECT_THROW(cache.begin_restore(0, 33), Error);
     EXPECT_THROW(cache.begin_restore(0, -32), Error);
     EXPECT_THROW(cache.begin_restore(0, kContext + 32), Error);
     EXPECT_THROW(cache.begin_restore(1, 32), Error);

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+// Recurrent states. See recurrent.h.
+#include "runtime/state/recurrent.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "common/error.h"
+#include "common/sizes.h"
+
+namespace llmsql {
+namespace {
+
+constexpr int64_t kMostStates = 1 << 14;
+constexpr int64_t kMostElements = int64_t{1} << 31;  // of a state
+constexpr int64_t kMostBytes = int64_t{1} << 50;     // sums of sizes cannot overflow
+
+}  // namespace
+
+void RecurrentStates::declare(int64_t id, RecurrentShape shape) {
+    if (id != static_cast<int64_t>(shapes_.size()))
+        fail("state {}: states are numbered from 0 without a gap, {} comes next", id,
+             shapes_.size());
+    if (id >= kMostStates) fail("state {}: there may be {} states", id, kMostStates);
+    if (shape.heads < 1 || shape.rows < 1 || shape.width < 1 ||
+        size_product(shape.heads, shape.rows, shape.width) > kMostElements)
+        fail("state {} '{}': heads, rows and width must be 1 at least, 2^31 elements in all", id,
+             shape.name);
+    if (!sequences_.empty()) fail("state {}: the states are already in use", id);
+    shapes_.push_back(std::move(shape));
+    if (bytes() <= kMostBytes) return;
+    shapes_.pop_back();
+    fail("state {}: the states would take more than {} bytes", id, kMostBytes);
+}
+
+void RecurrentStates::undeclare(size_t count) {
+    if (count >= shapes_.size()) return;
+    shapes_.resize(count);
+    begun_.clear();
+    taken_back_.push_back(std::exchange(sequences_, {}));
+}
+
+int64_t RecurrentStates::bytes_per_sequence() const {
+    int64_t bytes = 0;
+    for (const RecurrentShape& shape : shapes_) bytes = size_sum(bytes, shape.bytes());
+    return bytes;
+}
+
+int64_t RecurrentStates::bytes() const {
+    return size_product(bytes_per_sequence(), count_);
+}
+
+void RecurrentStates::require(int64_t sequence, int64_t id) const {
+    if (id < 0 || id >= static_cast<int64_t>(shapes_.size()))
+        fail("there is no state {}: the plan declares {} (rows of state)", id, shapes_.size());
+    if (sequence < 0 || sequence >= count_)
+        fail("there is no sequence {}: the plan has room for {}", sequence, count_);
+}
+
+const RecurrentStates::Held* RecurrentStates::find(int64_t sequence, int64_t id) const {
+    require(sequence, id);
+    const auto found = sequences_.find(sequence);
+    return found == sequences_.end() ? nullptr : &found->second[static_cast<size_t>(id)];
+}
+
+// Memory for a sequence that has none yet; pages cost nothing until they are touched.
+RecurrentStates::Held& RecurrentStates::held(int64_t sequence, int64_t id) {
+    require(sequence, id);
+    auto found = sequences_.find(sequence);
+    if (found == sequences_.end()) {
+        std::vector<Held> fresh(shapes_.size());
+        for (size_t i = 0; i < shapes_.size(); ++i)
+            fresh[i].memory =
+                AnonymousMemory(static_cast<size_t>(shapes_[i].bytes()), "recurrent states");
+        found = sequences_.emplace(sequence, std::move(fresh)).first;
+    }
+    return found->second[static_cast<size_t>(id)];
+}
+
+RecurrentState RecurrentStates::state(int64_t sequence, int64_t id) {
+    const Held& it = held(sequence, id);
+    const RecurrentShape& shape = shapes_[static_cast<size_t>(id)];
+    return {sequence,   id,          shape.heads,
+            shape.rows, shape.width, reinterpret_cast<float*>(it.memory.data())};
+}
+
+int64_t RecurrentStates::position(int64_t sequence, int64_t id) const {
+    const Held* it = find(sequence, id);
+    return it ? it->position : 0;
+}
+
+void RecurrentStates::begin(int64_t sequence, int64_t id, int64_t position, int64_t rows) {
+    Held& it = held(sequence, id);
+    const std::string& name = shapes_[static_cast<size_t>(id)].name;
+    if (it.next >= 0) fail("state {} '{}' has gone on already in this pass", id, name);
+    if (position != 0 && it.position < 0)
+        fail("state {} '{}' is not known, as a pass has failed: begin at position 0", id, name);
+    if (position != 0 && it.position != position)
+        fail("state {} '{}' is that at position {}, from which no pass at {} can go on", id, name,
+             it.position, position);
+    if (position == 0) std::memset(it.memory.data(), 0, it.memory.size());
+    it.position = -1;
+    it.next = position + rows;
+    it.written = ++writes_;
+    begun_.emplace_back(sequence, id);
+}
+
+void RecurrentStates::commit() {
+    for (const auto& [sequence, id] : std::exchange(begun_, {})) {
+        Held& it = held(sequence, id);
+        it.position = std::exchange(it.next, -1);
+    }
+}
+
+void RecurrentStates::abandon() {
+    for (const auto& [sequence, id] : std::exchange(begun_, {})) held(sequence, id).next = -1;
+}
+
+int64_t RecurrentStates::rewind(int64_t sequence, int64_t position) const {
+    for (int64_t id = 0; id < static_cast<int64_t>(shapes_.size()); ++id)
+        if (this->position(sequence, id) != position) return 0;
+    return position;
+}
+
+void RecurrentStates::copy(int64_t from, int64_t to) {
+    for (int64_t id = 0; id < static_cast<int64_t>(shapes_.size()); ++id) {
+        const Held& source = held(from, id);
+        Held& target = held(to, id);
+        std::memcpy(target.memory.data(), source.memory.data(), source.memory.size());
+        target.position = source.position;
+        target.written = ++writes_;
+    }
+}
+
+void RecurrentStates::restore(int64_t sequence, int64_t id, int64_t position,
+                              std::span<const std::byte> bytes) {
+    Held& it = held(sequence, id);
+    if (bytes.size() != it.memory.size())
+        fail("state {} has {} bytes, not {}", id, it.memory.size(), bytes.size());
+    std::memcpy(it.memory.data(), bytes.data(), bytes.size());
+    it.position = position;
+    it.written = ++writes_;
+}
+
+void RecurrentStates::forget_since(uint64_t writes) {
+    for (auto& [sequence, states] : sequences_)
+        for (Held& it : states)
+            if (it.written > writes) it.position = it.next = -1;
+    begun_.clear();
+}
+
+}  // namespace llmsql
