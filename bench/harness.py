@@ -260,6 +260,22 @@ def database(options, model):
     return kept(options.cache / f"{model.stem}.db", source, make)
 
 
+def imported(options, gguf, weights="auto"):
+    """The database that importing makes of a GGUF, by default as it does without any option, and its
+    model file."""
+    program = options.bin / "llmsql-import"
+    source = {"gguf": identity(gguf), "import": run([program, "--version"])["out"],
+              "program": identity(program)}
+    name = f"{gguf.stem}.published" if weights == "auto" else f"{gguf.stem}.{weights}"
+    model = options.cache / f"{name}.toml"
+
+    def make(path):
+        model.unlink(missing_ok=True)
+        run([program, gguf, "-o", path, "--write-model", model, "--weights", weights,
+             "--graph-dir", ROOT / "graphs"])
+    return kept(options.cache / f"{name}.db", source, make), model
+
+
 def llama_gguf(options, kind="Q8_0", head=None):
     """llama.cpp's file of the same GGUF. `head`: the type of embeddings and head, if another."""
     name, source, extra = f"{options.model.stem}-llama-{kind.lower()}", {"gguf": identity(options.gguf)}, []

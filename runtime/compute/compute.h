@@ -29,7 +29,8 @@ struct Compute {
             int threads)
         : Compute(threads) {
         weights.emplace(db, residency, options, workers);
-        in_memory = residency.empty() || weights->io() == IoMode::map;
+        all_held = residency.empty();
+        in_memory = all_held || weights->io() == IoMode::map;
     }
 
     Workers workers;
@@ -39,8 +40,9 @@ struct Compute {
     /// Where the statement stands that evaluates: what an error of its evaluation begins with.
     const std::string* statement = nullptr;
     uint64_t weight_bytes = 0;  // read by all evaluations so far
-    /// Whether weights are read as fast as memory: all are held, or mapped.
-    bool in_memory = true;
+    /// Whether weights are read as fast as memory: all are held, or mapped. Without a budget, all
+    /// are held, and what a worker works in may be larger than the compiler counts.
+    bool in_memory = true, all_held = true;
     /// What the statement's items take, one per worker; null: not collected.
     ItemTime* times = nullptr;
 

@@ -22,9 +22,10 @@ constexpr int64_t kMatrixPiece = 128;
 // Strips that kernels like to multiply together by several tokens.
 constexpr int64_t kStripsTogether = 4;
 
-// One row is multiplied at the speed of reading memory, and reading is slow to begin: pieces are
-// large at first, and smaller towards the end, so that all workers end together. Weights that are
-// streamed come a tile at a time in any case, and few of them at once are in memory.
+// A row, or few, are multiplied at the speed of reading memory, and reading is slow to begin:
+// pieces are large at first, and smaller towards the end, so that all workers end together. Weights
+// that are streamed come a tile at a time in any case, and few of them at once are in memory.
+constexpr int64_t kFewRows = 8;
 constexpr int64_t kMostColumns = 1024;
 constexpr int64_t kLeastWeights = 24 << 10;  // bytes
 
@@ -55,8 +56,8 @@ int64_t divide_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-// One row of `cols` columns, in multiples of `unit`: each piece is a worker's half share of what is
-// left, within bounds.
+// Few rows of `cols` columns, in multiples of `unit`: each piece is a worker's half share of what
+// is left, within bounds.
 Pieces taper(int64_t cols, int64_t unit, uint64_t weight_bytes, int workers) {
     Pieces pieces;
     const auto bytes = static_cast<int64_t>(weight_bytes) / std::max<int64_t>(1, cols);
@@ -85,7 +86,7 @@ Pieces cut(const Expr& expr, int64_t unit, const Compute& compute) {
     const int64_t cols = expr.elements();
     unit = common_unit(unit, expr.granule(), cols);
     if (expr.scans_matrix()) {
-        if (expr.rows == 1 && compute.in_memory)
+        if (expr.rows == 1 ? compute.in_memory : compute.all_held && expr.rows <= kFewRows)
             return taper(cols, unit, expr.weight_bytes(), workers);
         if (expr.rows > 1) unit = common_unit(unit, kStripsTogether * kStripRows, cols);
         const int64_t share = std::min(kMatrixPiece, cols / (workers * 4));
