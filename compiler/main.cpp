@@ -199,7 +199,7 @@ std::string produce(const Options& options, PlanIdentity& identity, int64_t& tra
     const std::vector<ParamEntry> entries(model.params.begin(), model.params.end());
     identity = {model.name, catalogue_checksum(entries)};
     trained = model.origin.context;
-    const OpGraph graph = lower_model(options.input, dirs, model);
+    const OpGraph graph = lower_model(options.input, dirs, model, options.sizes.context);
     if (options.emit == "graph") return to_text(graph, model.params);
     std::optional<MemoryBudget> budget;
     if (!options.budget.empty())

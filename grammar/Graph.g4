@@ -14,7 +14,7 @@ using llmsql::compiler::ParserBase;
 
 graph: 'graph' name annotation* '{' declaration* '}' EOF;
 
-declaration: number | let | require | ignore | parameter | state | block | forward;
+declaration: number | let | require | ignore | parameter | state | block | define | forward;
 
 number: kind=('dim' | 'const') name ('=' expression)? annotation* ';';
 
@@ -24,13 +24,15 @@ require: 'require' expression (',' STRING)? ';';
 
 ignore: 'ignore' annotation+ ';';
 
-parameter: optional='optional'? 'param' name ':' shape ('=' name)? annotation* ';';
+parameter: optional='optional'? 'param' name ':' shape ('=' name)? ('when' expression)? annotation* ';';
 
 state: 'state' name ':' shape ';';
 
 block: 'block' name '[' expression ']' '{' blockItem* '}';
 
-blockItem: parameter | state | let;
+blockItem: parameter | state | let | number;
+
+define: 'define' name '(' name (',' name)* ')' '=' expression ';';
 
 forward: 'forward' '(' name ':' name '[' name ']' ')' '->' name shape '{' statement* '}';
 
@@ -71,7 +73,7 @@ argument: (name '=')? expression;
 
 name
     : NAME | 'graph' | 'dim' | 'const' | 'let' | 'require' | 'ignore' | 'optional' | 'param' | 'state'
-    | 'block' | 'forward' | 'in'
+    | 'block' | 'forward' | 'in' | 'when' | 'define'
     ;
 
 NUMBER: DIGIT+ ('.' DIGIT+)? ([eE] [+-]? DIGIT+)?;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <system_error>
@@ -450,11 +451,33 @@ const Gguf::Value* Gguf::find(const std::string& key) const {
 
 std::optional<double> Gguf::number(const std::string& key) const {
     const Value* value = find(key);
-    if (!value) return std::nullopt;
+    if (!value) {
+        auto reader = element_of_list(key, false);
+        return reader ? std::optional(reader->next_number()) : std::nullopt;
+    }
     if (const auto* number = std::get_if<double>(value)) return *number;
     if (const auto* flag = std::get_if<bool>(value)) return *flag ? 1 : 0;
     if (const auto* array = std::get_if<GgufArray>(value)) return number_of_list(key, *array);
     return std::nullopt;
+}
+
+/// "key.3" is the element 3 of a list under "key": what reads it, if there is one.
+std::optional<GgufArrayReader> Gguf::element_of_list(const std::string& key, bool texts) const {
+    const size_t dot = key.rfind('.');
+    if (dot == std::string::npos) return std::nullopt;
+    uint64_t index = 0;
+    const char* const last = key.data() + key.size();
+    const auto [end, error] = std::from_chars(key.data() + dot + 1, last, index);
+    if (error != std::errc() || end != last || dot + 1 == key.size()) return std::nullopt;
+    const Value* list = find(key.substr(0, dot));
+    const auto* array = list ? std::get_if<GgufArray>(list) : nullptr;
+    if (!array || index >= array->count || array->count > kMostJudged ||
+        (array->type == GgufValueType::string) != texts)
+        return std::nullopt;
+    GgufArrayReader reader(*this, *array, key.substr(0, dot));
+    for (uint64_t i = 0; i < index; ++i)
+        texts ? (void)reader.next_string() : (void)reader.next_number();
+    return reader;
 }
 
 std::optional<double> Gguf::only_number(const std::string& key) const {
@@ -540,7 +563,10 @@ std::optional<bool> Gguf::flag(const std::string& key) const {
 
 std::optional<std::string> Gguf::text(const std::string& key) const {
     const Value* value = find(key);
-    if (!value) return std::nullopt;
+    if (!value) {
+        auto reader = element_of_list(key, true);
+        return reader ? std::optional(std::string(reader->next_string())) : std::nullopt;
+    }
     const auto* string = std::get_if<GgufString>(value);
     if (!string) fail("{}: metadata {} is not a string", name(), printable(key));
     if (string->length > kLongestText)

@@ -78,7 +78,8 @@ class Gguf : public Source {
 
     /// Metadata by key: nothing if the key is absent; number() also if the value is a string, the
     /// others fail if the value is of another type. A list of numbers that are all the same, one a
-    /// layer, is that number, as for llama.cpp; number() fails at other lists.
+    /// layer, is that number, as for llama.cpp; number() fails at other lists. "key.3" is the
+    /// element 3 of the list under "key", of numbers or of texts.
     std::optional<double> number(const std::string& key) const override;
     /// As number(), but fails at a string too.
     std::optional<double> only_number(const std::string& key) const;
@@ -119,6 +120,7 @@ class Gguf : public Source {
     GgufArray read_array(ByteScanner& scanner, const std::string& key) const;
     const Value* find(const std::string& key) const;
     SourceValue judged(const std::string& key, const Value& value) const;
+    std::optional<class GgufArrayReader> element_of_list(const std::string& key, bool texts) const;
     std::optional<double> number_of_list(const std::string& key, const GgufArray& array) const;
 
     RandomAccessFile file_;

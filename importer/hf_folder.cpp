@@ -147,7 +147,19 @@ std::optional<double> HfFolder::number(const std::string& key) const {
 
 std::optional<std::string> HfFolder::text(const std::string& key) const {
     const Json* value = at_path(config_, key);
-    if (!value || !value->is_string()) return std::nullopt;
+    if (!value) {  // a text that has a letter for each layer
+        const size_t dot = key.rfind('.');
+        const Json* whole =
+            dot == std::string::npos ? nullptr : at_path(config_, key.substr(0, dot));
+        size_t index = 0;
+        const char* const last = key.data() + key.size();
+        if (!whole || !whole->is_string() ||
+            std::from_chars(key.data() + dot + 1, last, index).ptr != last ||
+            index >= whole->get_ref<const std::string&>().size())
+            return std::nullopt;
+        return whole->get_ref<const std::string&>().substr(index, 1);
+    }
+    if (!value->is_string()) return std::nullopt;
     return value->get<std::string>();
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cctype>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -79,14 +80,30 @@ KeysRead checked_keys(const ImportOptions& options, const Source& source, const 
     return keys;
 }
 
-Model model_from_file(const ImportOptions& options, const Source& source, const fs::path& graph) {
+/// Of several places where a parameter may be found the one where it is.
+void find_places(const Source& source, Model& model) {
+    for (Param& param : model.params) {
+        std::optional<ParamSource>& place = source.format() == "hf" ? param.hf : param.gguf;
+        if (!place || place->others.empty() || source.find_tensor(place->tensor)) continue;
+        for (const ParamSource& other : place->others) {
+            if (!source.find_tensor(other.tensor)) continue;
+            ParamSource found = other;
+            place = std::move(found);
+            break;
+        }
+    }
+}
+
+Model model_from_file(const ImportOptions& options, const Source& source, const fs::path& graph,
+                      KeysRead& keys) {
     Model model = compiler::load_model(*options.model_file, options.graph_dirs);
     const std::string architecture = source.architecture();
     const std::vector<std::string>& served = model.architectures[std::string(source.format())];
     if (std::ranges::find(served, architecture) == served.end())
         fail("{}: is of the architecture '{}', but the graph {} of {} is for '{}'", source.name(),
              architecture, model.graph, options.model_file->string(), fmt::join(served, "', '"));
-    checked_keys(options, source, graph);
+    keys = checked_keys(options, source, graph);
+    find_places(source, model);
     return model;
 }
 
@@ -118,11 +135,10 @@ std::string example_of(const Model& model) {
 }
 
 Model model_from_graph(const ImportOptions& options, const Source& source, const fs::path& graph,
-                       const Note& note) {
+                       KeysRead& keys, const Note& note) {
     const std::string name = options.name.empty() ? model_name_of(options.source) : options.name;
     compiler::require_architecture(graph, std::string(source.format()), source.architecture());
     std::optional<std::string> foreign;
-    KeysRead keys;
     try {
         keys = checked_keys(options, source, graph);
     } catch (const ForeignKeys& error) {
@@ -145,6 +161,7 @@ Model model_from_graph(const ImportOptions& options, const Source& source, const
     }
     if (foreign) throw Error(*foreign);
     check_lists(source, keys, model);
+    find_places(source, model);
     std::vector<bool> matched(options.weights.size());
     const auto asked = [&](const std::string& param) -> std::optional<WeightType> {
         for (size_t i = 0; i < options.weights.size(); ++i) {
@@ -210,7 +227,7 @@ bool is_input_scale(std::string_view tensor, const std::set<std::string>& used) 
 /// graph. Only a model file may leave one out knowingly: the head of a GGUF that copies the
 /// embedding.
 void check_unused(const ImportOptions& options, const Source& source, const Model& model,
-                  const Note& note) {
+                  const KeysRead& keys, const Note& note) {
     std::set<std::string> used;
     for (const Param& param : model.params) {
         const auto& place = param.source(source.format());
@@ -223,8 +240,25 @@ void check_unused(const ImportOptions& options, const Source& source, const Mode
         return source.format() == "hf" ? is_idle_in_folder(tensor) : is_input_scale(tensor, used);
     };
     std::vector<std::string_view> unused;
-    for (const SourceTensor& tensor : source.tensors())
-        if (!used.contains(tensor.name) && !is_idle(tensor.name)) unused.push_back(tensor.name);
+    std::map<std::string, uint64_t> left;  // knowingly, by pattern
+    std::vector<std::string> patterns = keys.tensors;
+    for (std::string& pattern : patterns)
+        for (const auto& [name, number] : model.numbers)
+            if (const size_t at = pattern.find("{" + name + "}"); at != std::string::npos)
+                pattern.replace(at, name.size() + 2, fmt::format("{}", number));
+    for (const SourceTensor& tensor : source.tensors()) {
+        if (used.contains(tensor.name) || is_idle(tensor.name)) continue;
+        const auto pattern = std::ranges::find_if(patterns, [&](const std::string& each) {
+            return compiler::matches(each, tensor.name);
+        });
+        if (pattern == patterns.end())
+            unused.push_back(tensor.name);
+        else
+            ++left[*pattern];
+    }
+    for (const auto& [pattern, count] : left)
+        note(fmt::format("{}: {} {} left out, as the graph {} says", source.name(),
+                         counted(count, "tensor"), pattern, model.graph));
     if (unused.empty()) return;
     constexpr size_t kNamed = 3;
     const bool more = unused.size() > kNamed;
@@ -282,6 +316,27 @@ void note_growth(const std::vector<ParamToStore>& params, const Note& note) {
                      amount_of(read), amount_of(held)));
 }
 
+/// The elements of a parameter that a source says in numbers: computed from some, or a list.
+std::vector<double> numbers_of(const Source& source, const Param& param) {
+    const ParamSource& place = *param.source(source.format());
+    if (place.keys.empty()) return place.values;
+    for (const std::string& key : place.keys) {
+        std::vector<double> values;
+        while (const auto next = source.number(fmt::format("{}.{}", key, values.size()))) {
+            values.push_back(*next);
+            if (values.size() > static_cast<size_t>(param.shape.cols)) break;
+        }
+        if (values.empty()) continue;
+        if (values.size() != static_cast<size_t>(param.shape.cols))
+            fail("{}: {} has {} numbers than the {} of {}", source.name(), printable(key),
+                 values.size() < static_cast<size_t>(param.shape.cols) ? "fewer" : "more",
+                 param.shape.cols, param.name);
+        return values;
+    }
+    fail("{}: has no list {}, which is the parameter {}", source.name(),
+         fmt::join(place.keys, " or "), param.name);
+}
+
 /// What is to be stored of each of the model's parameters, in the order of the catalogue.
 std::vector<ParamToStore> params_of(const Source& source, const Model& model) {
     std::vector<ParamToStore> params;
@@ -294,7 +349,7 @@ std::vector<ParamToStore> params_of(const Source& source, const Model& model) {
             stored.rows.emplace(source, param);
             continue;
         }
-        const std::vector<double>& values = param.source(source.format())->values;
+        const std::vector<double> values = numbers_of(source, param);
         stored.values.assign(values.begin(), values.end());
         stored.what = fmt::format("{}: the parameter {}, which is computed from its metadata,",
                                   source.name(), param.name);
@@ -421,8 +476,9 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     check_files(options);
     const std::vector<std::string> ignored = describe_ignored(options.ignored_keys, source);
     const fs::path graph = graph_of(options, source);
-    Model model = options.model_file ? model_from_file(options, source, graph)
-                                     : model_from_graph(options, source, graph, watcher.note);
+    KeysRead keys;
+    Model model = options.model_file ? model_from_file(options, source, graph, keys)
+                                     : model_from_graph(options, source, graph, keys, watcher.note);
     // What a model file says of its source was said of another copy of it, perhaps.
     model.origin = {trained_context(source, options.ignored_keys, watcher.note), ignored};
     SourceTokenizer tokenizer = opened.tokenizer(model);
@@ -446,7 +502,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
         if (param.rows) total += param.rows->bytes();
         result.parameters += param.entry.shape.row_count() * param.entry.shape.cols;
     }
-    check_unused(options, source, model, watcher.note);
+    check_unused(options, source, model, keys, watcher.note);
     const std::string model_text = to_toml(model);
     if (!options.model_file) check_result(source, model_text, model, graph);
 

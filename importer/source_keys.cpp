@@ -306,6 +306,34 @@ constexpr auto kClassDefaults = std::to_array<ClassDefault>({
     {"MistralForCausalLM", "sliding_window", 4096},
     {"Qwen3MoeForCausalLM", "norm_topk_prob", 0},
     {"Gemma3ForCausalLM", "query_pre_attn_scalar", 256},
+    {"Gemma2ForCausalLM", "num_key_value_heads", 4},
+    {"Gemma2ForCausalLM", "head_dim", 256},
+    {"Gemma2ForCausalLM", "sliding_window", 4096},
+    {"Gemma2ForCausalLM", "attn_logit_softcapping", 50},
+    {"Gemma2ForCausalLM", "final_logit_softcapping", 30},
+    {"SmolLM3ForCausalLM", "num_key_value_heads", 4},
+    {"StableLmForCausalLM", "num_key_value_heads", 32},
+    {"Starcoder2ForCausalLM", "num_key_value_heads", 2},
+    {"Olmo3ForCausalLM", "sliding_window", 4096},
+    {"Exaone4ForCausalLM", "num_key_value_heads", 32},
+    {"Exaone4ForCausalLM", "sliding_window", 4096},
+    {"Glm4ForCausalLM", "num_key_value_heads", 2},
+    {"Glm4ForCausalLM", "head_dim", 128},
+    {"SeedOssForCausalLM", "num_key_value_heads", 8},
+    {"SeedOssForCausalLM", "head_dim", 128},
+    {"Ernie4_5ForCausalLM", "num_key_value_heads", 2},
+    {"Ernie4_5ForCausalLM", "head_dim", 128},
+    {"Ernie4_5_MoeForCausalLM", "num_key_value_heads", 4},
+    {"Phi3ForCausalLM", "original_max_position_embeddings", 4096},
+    {"Ministral3ForCausalLM", "num_key_value_heads", 8},
+    {"Ministral3ForCausalLM", "head_dim", 128},
+    {"Qwen2MoeForCausalLM", "num_key_value_heads", 16},
+    {"Glm4MoeForCausalLM", "num_key_value_heads", 8},
+    {"MixtralForCausalLM", "num_key_value_heads", 8},
+    {"MixtralForCausalLM", "num_local_experts", 8},
+    {"MixtralForCausalLM", "num_experts_per_tok", 2},
+    {"GptOssForCausalLM", "num_key_value_heads", 8},
+    {"GptOssForCausalLM", "head_dim", 64},
 });
 
 /// A source's numbers are of f32 at times, and what they should be is computed in f64.
@@ -419,11 +447,14 @@ bool is_within(const Keys& keys, std::string_view key) {
     });
 }
 
-/// Whether the graph takes all elements of a list.
+/// Whether the graph takes all elements of a list, or all letters of a text.
 bool reads_list(const KeysRead& keys, const std::string& key, const SourceValue& value) {
-    if (value.kind != SourceValue::Kind::list || value.count == 0 || !keys.lists.contains(key))
+    const bool letters = value.kind == SourceValue::Kind::text;
+    const uint64_t count = letters ? value.text.size() : value.count;
+    if ((value.kind != SourceValue::Kind::list && !letters) || count == 0 ||
+        !keys.lists.contains(key))
         return false;
-    for (uint64_t i = 0; i < value.count; ++i)
+    for (uint64_t i = 0; i < count; ++i)
         if (!keys.read.contains(fmt::format("{}.{}", key, i))) return false;
     return true;
 }

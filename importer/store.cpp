@@ -22,6 +22,7 @@
 #include "common/half.h"
 #include "common/machine.h"
 #include "common/model_format.h"
+#include "common/sizes.h"
 #include "common/weight_format.h"
 #include "compiler/parse/source.h"
 #include "importer/dequantize.h"
@@ -36,9 +37,10 @@ std::string text_of(std::span<const int64_t> shape) {
     return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-/// Without outermost ones, which say nothing: [1, 64] has the values of [64].
+/// Without ones, which say nothing: [1, 64] has the values of [64], [64, 1, 3] those of [64, 3].
 std::vector<int64_t> essential(std::vector<int64_t> shape) {
-    while (shape.size() > 1 && shape.front() == 1) shape.erase(shape.begin());
+    std::erase(shape, 1);
+    if (shape.empty()) shape.push_back(1);
     return shape;
 }
 
@@ -351,12 +353,14 @@ RowSource::RowSource(const Source& source, const Param& param) {
     where_ = fmt::format("{}: tensor {}", source.name(), place->tensor);
     rows_ = whole_ = param.shape.row_count();
     cols_ = param.shape.cols;
-    const bool sliced = place->transform == "slice";
-    if (sliced) take_slice(*place, param);
+    take_transforms(*place, param);
+    const bool sliced =
+        std::ranges::any_of(picks_, [](const Pick& pick) { return pick.whole != pick.own; });
     std::vector<int64_t> expected;
     if (place->part) expected.push_back(place->parts);
     if (param.shape.rows) expected.push_back(whole_);
-    expected.push_back(sliced && param.shape.is_vector() ? whole_ : param.shape.cols);
+    expected.push_back(!param.shape.rows && !picks_.empty() ? whole_ : param.shape.cols);
+    if (transposed_) std::swap(expected[expected.size() - 1], expected[expected.size() - 2]);
     tensor_ = source.find_tensor(place->tensor);
     if (!tensor_) {
         std::vector<std::string> names;
@@ -366,7 +370,10 @@ RowSource::RowSource(const Source& source, const Param& param) {
     }
     if (source.format() == "gguf")  // which of a split model's files
         where_ = fmt::format("{}: tensor {}", tensor_->file->name(), place->tensor);
-    if (essential(tensor_->shape) != essential(expected))
+    int64_t elements = 1;
+    for (const int64_t size : tensor_->shape) elements = size_product(elements, size);
+    const bool flattened = flat_ && !tensor_->type->has_blocks() && elements == expected[0];
+    if (!flattened && essential(tensor_->shape) != essential(expected))
         fail("{} has the shape {}, the model needs {} (parameter {}{})", where_,
              text_of(tensor_->shape), text_of(expected), param.name,
              sliced ? " is a slice of it" : "");
@@ -381,29 +388,81 @@ RowSource::RowSource(const Source& source, const Param& param) {
     source_type_ = type_ = static_cast<GgmlType>(tensor_->type->number);
     parts_ = place->parts;
     part_ = place->part.value_or(0);
-    apply_transform(*place);
+    if (!picks_.empty()) split_vector();
+    if (plus_) type_ = GgmlType::f32;
+    if (transposed_ && info_of(source_type_).block_weights != 1)
+        fail("{}: {} cannot be transposed", where_, tensor_->type->name);
     if (param.shape.rows) take_scale(source);
     source_row_bytes_ = static_cast<size_t>(ggml_row_bytes(source_type_, cols_));
     row_bytes_ = static_cast<size_t>(ggml_row_bytes(type_, cols_));
 }
 
-void RowSource::apply_transform(const ParamSource& place) {
-    if (place.transform.empty()) return;
-    if (place.transform == "slice") return split_vector();
-    const double arg = place.args.size() == 1 ? place.args[0] : std::nan("");
-    if (place.transform == "unpermute") {
-        split_vector();
-        if (!(arg >= 1 && arg <= static_cast<double>(rows_)) || arg != std::floor(arg) ||
-            rows_ % (2 * static_cast<int64_t>(arg)) != 0)
-            fail("{}: its {} rows are not {} heads of an even number of rows", where_, rows_, arg);
-        heads_ = static_cast<int64_t>(arg);
-    } else if (place.transform == "plus") {
-        if (!std::isfinite(arg)) fail("{}: the transform plus needs one number", where_);
-        plus_ = static_cast<float>(arg);
-        type_ = GgmlType::f32;
-    } else {
-        fail("{}: the graph's transform {} is not known here", where_, place.transform);
+/// From the rows of the parameter back to those of the tensor. Of a vector values count as rows.
+void RowSource::take_transforms(const ParamSource& place, const Param& param) {
+    int64_t own = param.shape.rows ? rows_ : cols_;
+    for (auto step = place.transforms.rbegin(); step != place.transforms.rend(); ++step) {
+        if (step->name == "plus") {
+            if (step->args.size() != 1 || !std::isfinite(step->args[0]))
+                fail("{}: the transform plus needs one number", where_);
+            plus_ = plus_.value_or(0) + static_cast<float>(step->args[0]);
+        } else if (step->name == "flattened") {
+            if (param.shape.rows || place.part || std::next(step) != place.transforms.rend())
+                fail("{}: only a vector is made of a flat tensor, before all else", where_);
+            flat_ = true;
+        } else if (step->name == "transposed") {
+            if (!param.shape.rows || std::next(step) != place.transforms.rend())
+                fail("{}: only a matrix can be transposed, and before all else", where_);
+            transposed_ = true;
+        } else {
+            picks_.push_back(pick_of(*step, own, param));
+            own = picks_.back().whole;
+        }
     }
+    if (!picks_.empty() || param.shape.rows) whole_ = own;
+}
+
+RowSource::Pick RowSource::pick_of(const compiler::TransformStep& step, int64_t own,
+                                   const Param& param) const {
+    const auto arg = [&](size_t i) { return step.args.size() > i ? step.args[i] : std::nan(""); };
+    const auto is_row = [](double x) { return x >= 0 && x <= kMostRows && x == std::floor(x); };
+    Pick pick{.kind = Pick::Kind::slice, .own = own, .whole = own};
+    if (step.name == "slice") {
+        if (!is_row(arg(0)) || !is_row(arg(1)) || arg(0) + static_cast<double>(own) > arg(1))
+            fail("{}: slice({}, {}) is no place for the {} rows of {}", where_, arg(0), arg(1), own,
+                 param.name);
+        pick.first = static_cast<int64_t>(arg(0));
+        pick.whole = static_cast<int64_t>(arg(1));
+    } else if (step.name == "every") {
+        if (!is_row(arg(0)) || !is_row(arg(1)) || arg(1) >= arg(0) ||
+            arg(0) * static_cast<double>(own) > kMostRows)
+            fail("{}: every({}, {}) is no place for the {} rows of {}", where_, arg(0), arg(1), own,
+                 param.name);
+        pick.kind = Pick::Kind::every;
+        pick.step = static_cast<int64_t>(arg(0));
+        pick.first = static_cast<int64_t>(arg(1));
+        pick.whole = own * pick.step;
+    } else if (step.name == "unpermute") {
+        if (!is_row(arg(0)) || arg(0) < 1 || arg(0) > static_cast<double>(own) ||
+            own % (2 * static_cast<int64_t>(arg(0))) != 0)
+            fail("{}: its {} rows are not {} heads of an even number of rows", where_, own, arg(0));
+        pick.kind = Pick::Kind::unpermute;
+        pick.heads = static_cast<int64_t>(arg(0));
+    } else {
+        fail("{}: the graph's transform {} is not known here", where_, step.name);
+    }
+    return pick;
+}
+
+int64_t RowSource::Pick::row(int64_t row) const {
+    if (kind != Kind::unpermute) return first + row * step;
+    const int64_t d = own / heads, head = row / d, in_head = row % d;
+    return head * d + 2 * (in_head % (d / 2)) + in_head / (d / 2);
+}
+
+/// Whether rows that are wanted one after the other lie so.
+bool RowSource::in_order() const {
+    return std::ranges::all_of(picks_,
+                               [](const Pick& pick) { return pick.kind == Pick::Kind::slice; });
 }
 
 /// llama.cpp multiplies what a matrix X.weight gives with X.scale, if the file has it (load_tensors
@@ -433,28 +492,13 @@ void RowSource::take_scale(const Source& source) {
 void RowSource::split_vector() {
     if (cols_ == 1 || rows_ > 1) return;
     std::swap(rows_, cols_);
-    if (whole_ == 1) whole_ = rows_;
     if (info_of(source_type_).block_weights != 1)
         fail("{}: a vector of {} cannot be taken apart", where_, tensor_->type->name);
 }
 
-/// Which rows of how many are wanted. Of a vector values count as rows.
-void RowSource::take_slice(const ParamSource& place, const Param& param) {
-    const int64_t own = param.shape.is_vector() ? param.shape.cols : rows_;
-    const double first = place.args.at(0), whole = place.args.at(1);
-    if (first != std::floor(first) || whole != std::floor(whole) || !(first >= 0) ||
-        !(first + static_cast<double>(own) <= whole) || !(whole <= kMostRows))
-        fail("{}: slice({}, {}) is no place for the {} rows of {}", where_, first, whole, own,
-             param.name);
-    first_ = static_cast<int64_t>(first);
-    whole_ = static_cast<int64_t>(whole);
-}
-
 int64_t RowSource::source_row(int64_t row) const {
-    if (heads_ == 0) return part_ * whole_ + first_ + row;
-    const int64_t d = rows_ / heads_, head = row / d, in_head = row % d;
-    const int64_t half = in_head / (d / 2), i = in_head % (d / 2);
-    return part_ * rows_ + head * d + 2 * i + half;
+    for (const Pick& pick : picks_) row = pick.row(row);
+    return part_ * whole_ + row;
 }
 
 const std::byte* RowSource::read(int64_t first, int64_t count, Buffer& buffer) const {
@@ -462,7 +506,16 @@ const std::byte* RowSource::read(int64_t first, int64_t count, Buffer& buffer) c
         return tensor_->offset + static_cast<uint64_t>(row) * source_row_bytes_;
     };
     buffer.read.resize(static_cast<size_t>(count) * source_row_bytes_);
-    if (heads_ == 0) {
+    if (transposed_) {
+        for (int64_t r = 0; r < count;) {
+            const int64_t from = source_row(first + r);
+            int64_t run = 1;
+            while (r + run < count && source_row(first + r + run) == from + run) ++run;
+            read_columns(from - part_ * whole_, run,
+                         buffer.read.data() + static_cast<size_t>(r) * source_row_bytes_);
+            r += run;
+        }
+    } else if (in_order()) {
         tensor_->file->read(offset(source_row(first)), buffer.read.data(), buffer.read.size());
     } else {
         for (int64_t r = 0; r < count; ++r)
@@ -473,6 +526,20 @@ const std::byte* RowSource::read(int64_t first, int64_t count, Buffer& buffer) c
     if (!plus_ && !times_) return buffer.read.data();
     change(count, buffer);
     return buffer.changed.data();
+}
+
+/// Columns of a tensor's matrix as rows.
+void RowSource::read_columns(int64_t first, int64_t count, std::byte* rows) const {
+    const auto size = static_cast<size_t>(info_of(source_type_).block_bytes);
+    const auto columns = static_cast<uint64_t>(whole_), height = static_cast<uint64_t>(cols_);
+    std::vector<std::byte> piece(static_cast<size_t>(count) * size);
+    for (uint64_t r = 0; r < height; ++r) {
+        const uint64_t at = (static_cast<uint64_t>(part_) * height + r) * columns;
+        tensor_->file->read(tensor_->offset + (at + static_cast<uint64_t>(first)) * size,
+                            piece.data(), piece.size());
+        for (size_t c = 0; c < static_cast<size_t>(count); ++c)
+            std::memcpy(rows + c * source_row_bytes_ + r * size, piece.data() + c * size, size);
+    }
 }
 
 void RowSource::change(int64_t count, Buffer& buffer) const {

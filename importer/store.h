@@ -24,7 +24,12 @@ using compiler::ParamSource;
 ///   unpermute(n)   llama GGUFs interleave the two halves of each of n heads, for another form of
 ///                  rope: with heads of d rows, row i of half a lies at 2i + a. Exact on any type.
 ///   plus(x)        adds x to every value
-///   slice(f, n)    the parameter is the rows from f on of a tensor of n rows
+///   slice(f, n)    the rows from f on out of n
+///   every(s, f)    the rows f, f + s, f + 2s, … out of s times as many
+///   flattened()    a vector of a tensor of more dimensions, row after row; before the others
+///   transposed()   rows are the tensor's columns; before the others, and not of types in blocks
+///
+/// The first is done first.
 class RowSource {
   public:
     /// Fails unless the tensor exists, has exactly the shape of the parameter (or of the whole that
@@ -34,8 +39,8 @@ class RowSource {
 
     const SourceTensor& tensor() const { return *tensor_; }
 
-    /// Bytes of the source that are this parameter's: of a stacked tensor a part, of a slice its
-    /// rows.
+    /// Bytes of the source that are this parameter's: of a stacked tensor a part, of picked rows
+    /// those.
     uint64_t bytes() const {
         return tensor_->bytes / static_cast<uint64_t>(parts_) / static_cast<uint64_t>(whole_) *
                static_cast<uint64_t>(rows_);
@@ -68,9 +73,19 @@ class RowSource {
     const SourceTensor* scale() const { return scale_; }
 
   private:
-    void take_slice(const ParamSource& place, const Param& param);
-    void apply_transform(const ParamSource& place);
+    /// One step from rows wanted to rows there are: of `own` rows each is another one of `whole`.
+    struct Pick {
+        enum class Kind { slice, every, unpermute } kind = Kind::slice;
+        int64_t own = 0, whole = 0;
+        int64_t first = 0, step = 1, heads = 1;
+        int64_t row(int64_t row) const;
+    };
+
+    void take_transforms(const ParamSource& place, const Param& param);
+    Pick pick_of(const compiler::TransformStep& step, int64_t own, const Param& param) const;
+    bool in_order() const;
     void split_vector();
+    void read_columns(int64_t first, int64_t count, std::byte* rows) const;
     void take_scale(const Source& source);
     int64_t source_row(int64_t row) const;
     void change(int64_t count, Buffer& buffer) const;
@@ -79,10 +94,12 @@ class RowSource {
     std::string where_;  // "file: tensor blk.0.attn_q.weight", for messages
     GgmlType source_type_ = GgmlType::f32, type_ = GgmlType::f32;
     int64_t rows_ = 0, cols_ = 0;
-    int64_t part_ = 0, parts_ = 1;   // of a tensor of several matrices, which
-    int64_t first_ = 0, whole_ = 1;  // of a matrix of whole_ rows, those from first_ on
+    int64_t part_ = 0, parts_ = 1;  // of a tensor of several matrices, which
+    int64_t whole_ = 1;             // rows of the matrix from which picks_ take
+    std::vector<Pick> picks_;       // the last first
+    bool transposed_ = false;
+    bool flat_ = false;  // of whatever dimensions the tensor is, a vector
     size_t source_row_bytes_ = 0, row_bytes_ = 0;
-    int64_t heads_ = 0;  // to unpermute; 0: rows are in order
     const SourceTensor* scale_ = nullptr;
     std::optional<float> plus_, times_;
 };

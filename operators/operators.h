@@ -23,7 +23,8 @@ namespace llmsql {
 /// may nest inside what (docs/plan-format.md, "Nesting").
 enum class Locality : uint8_t {
     element,  // the same element of each operand: nests in anything, holds anything
-    head,     // the last dimension of the same token and head: holds element and head operators
+    head,     // the last dimension of the same token and head: holds element and head operators; an
+              // operand of another width than the result's is a stored tensor
     matrix,   // a whole row of a stored tensor, or a token's id, against a parameter
     choice,   // a whole row of stored tensors against matrices of a table that each token chooses
     cache,    // what the key-value cache holds (attention, a short convolution); stored tensors
@@ -73,12 +74,15 @@ struct NumberRule {
     std::string_view must_be = {};  // "positive": for the error
 };
 
-/// What two dimensions of the shape rule must be to each other.
+/// What two dimensions of the shape rule, or numbers, must be to each other.
 struct DimensionRule {
-    enum class Kind : uint8_t { none, multiple, at_most };
+    enum class Kind : uint8_t { none, multiple, at_most, pairs, within, sum };
     Kind kind = Kind::none;           // at_most: linear_each's choices, or top's count
-    std::string_view a = {}, b = {};  // a multiple of b: heads; channels in groups
-    std::string_view otherwise = {};  // the error, with {} for a and then for b
+    std::string_view a = {}, b = {};  // a multiple of b: heads; channels in groups. pairs: a, or b
+                                      // where a is 0, is even and at most b. within: a + b is at
+                                      // most c. sum: a is b + c
+    std::string_view otherwise = {};  // the error, with {} for a, then for b and c
+    std::string_view c = {};
 };
 
 struct Operator {
@@ -99,8 +103,8 @@ struct Operator {
     std::string_view sql_form = {};
     std::string_view summary = {};  // what it computes: one or two sentences, with the formula
 
-    /// The sign that stands for it between two operands in a graph file and in comments. One for
-    /// tensors, and one where the second operand is a number, may share a sign.
+    /// The sign that stands for it between two operands in a graph file and in comments. Operators
+    /// may share a sign whose second operands differ in kind: InfixOperand.
     std::string_view infix = {};
     Input input = Input::f32;
     WeightUse weight = WeightUse::none;
@@ -113,7 +117,7 @@ struct Operator {
     /// Of locality cache: the number that says how many positions it looks back on, 0 for all; the
     /// cache keeps no more. attention's window, or the length of a short convolution.
     std::string_view looks_back = {};
-    std::array<NumberRule, 2> numbers = {};
+    std::array<NumberRule, 4> numbers = {};
     DimensionRule dimensions = {};
     /// A statement is named after the operator of the most effort in it: what takes its time. Of
     /// equal ones the first in the text; none of -1 if there is another.
@@ -127,8 +131,17 @@ std::span<const Operator> operators();
 const Operator* find_operator(std::string_view name);
 const Operator* find_sql_operator(std::string_view sql_name);
 
-/// By its sign, for a tensor and a number or for two tensors; null if there is none.
-const Operator* find_infix(std::string_view sign, bool by_number);
+/// What stands behind the sign, or in front of it, beside a tensor.
+enum class InfixOperand : uint8_t {
+    tensor,  // of the same shape
+    number,
+    vector,  // a parameter: one element for each of the last dimension
+    column,  // a tensor whose last dimension is 1: one number for all of it
+};
+
+/// By its sign and the kind of its second operand; null if there is none.
+const Operator* find_infix(std::string_view sign, InfixOperand second);
+InfixOperand second_operand(const Operator& op);
 
 /// The first operator that the compiler wraps around others for this. There is one for each but
 /// `none`.

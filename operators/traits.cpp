@@ -39,10 +39,18 @@ const Operator* find_sql_operator(std::string_view sql_name) {
     return sql_name.empty() || found == operators().end() ? nullptr : &*found;
 }
 
-const Operator* find_infix(std::string_view sign, bool by_number) {
+InfixOperand second_operand(const Operator& op) {
+    std::string_view second = op.signature.substr(0, op.signature.find("->"));
+    second.remove_prefix(std::min(second.rfind(": ") + 2, second.size()));
+    if (second.starts_with("number")) return InfixOperand::number;
+    if (second.starts_with("param")) return InfixOperand::vector;
+    return second.find(", 1]") == std::string_view::npos ? InfixOperand::tensor
+                                                         : InfixOperand::column;
+}
+
+const Operator* find_infix(std::string_view sign, InfixOperand second) {
     const auto found = std::ranges::find_if(operators(), [&](const Operator& op) {
-        return op.infix == sign &&
-               (op.signature.find(": number") != std::string_view::npos) == by_number;
+        return op.infix == sign && second_operand(op) == second;
     });
     return sign.empty() || found == operators().end() ? nullptr : &*found;
 }

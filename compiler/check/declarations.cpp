@@ -15,9 +15,29 @@ namespace {
 constexpr std::array kFormats{"gguf", "hf"};
 struct Transform {
     std::string_view name;
-    size_t numbers;
+    size_t least, most;  // how many numbers it takes
+    std::string_view form;
 };
-constexpr std::array<Transform, 3> kTransforms{{{"unpermute", 1}, {"plus", 1}, {"slice", 2}}};
+constexpr std::array<Transform, 6> kTransforms{{{"unpermute", 1, 1, "unpermute(heads)"},
+                                                {"plus", 1, 1, "plus(number)"},
+                                                {"slice", 2, 2, "slice(first, rows)"},
+                                                {"every", 2, 2, "every(step, first)"},
+                                                {"flattened", 0, 0, "flattened()"},
+                                                {"transposed", 0, 0, "transposed()"}}};
+
+/// What a number or a let may be read from besides a key: rows("tensor") and the like. With the
+/// texts that each takes.
+struct Place {
+    std::string_view name;
+    size_t least, most;
+};
+constexpr size_t kAny = 1000;
+constexpr std::array<Place, 6> kPlaces{{{"rows", 1, 1},
+                                        {"cols", 1, 1},
+                                        {"is", 2, kAny},
+                                        {"largest", 1, 1},
+                                        {"lists", 1, 1},
+                                        {"there", 1, 1}}};
 
 /// Reports dims, constants and lets that are defined by one another. Returns their names, so that a
 /// use of a later one among them is not reported again.
@@ -99,6 +119,7 @@ class DeclarationChecker {
     void later(const ast::Require&) {}
     void later(const ast::Ignore&) {}
     void later(const ast::Block&) {}
+    void later(const ast::Define&) {}
     void later(const ast::Forward&) {}
 
     /// False, and an error, if the name is taken.
@@ -126,15 +147,18 @@ class DeclarationChecker {
     bool is_circular(const std::string& name) const { return circular_.contains(name); }
 
     void declare(const ast::Number& number) {
-        check_number_sources(number.annotations);
+        check_number_sources(number.annotations, !is_circular(number.name.text));
         const char* what = number.is_dim ? "dim" : "constant";
         if (number.value && !is_circular(number.name.text))
             expressions_.need_number(*number.value, scope_);
         if (!is_new(number.name)) return;
-        scope_.later.erase(number.name.text);
+        if (scope_.inside == nullptr) scope_.later.erase(number.name.text);
         const Type type = number.is_dim ? Type::number(Dimension::named(number.name.text, order_))
                                         : Type::number();
-        scope_.globals.emplace(number.name.text, Named{type, number.name.at, what});
+        if (members_ != nullptr)
+            members_->emplace(number.name.text, Named{type, number.name.at, what});
+        else
+            scope_.globals.emplace(number.name.text, Named{type, number.name.at, what});
     }
 
     void declare(const ast::Let& let) {
@@ -163,15 +187,30 @@ class DeclarationChecker {
         check_formats(ignore.annotations);
         for (const ast::Annotation& annotation : ignore.annotations)
             for (const ast::Expr& arg : annotation.args)
-                if (arg.kind != ast::Expr::Kind::text)
-                    errors_.error(arg.at, "a metadata key in quotes is needed here");
+                if (arg.kind != ast::Expr::Kind::text && !is_call_of_texts(arg, "tensors"))
+                    errors_.error(arg.at,
+                                  "a metadata key in quotes is needed here, or "
+                                  "tensors(\"pattern\")");
+    }
+
+    static bool is_call_of_texts(const ast::Expr& arg, std::string_view name) {
+        return arg.kind == ast::Expr::Kind::call && arg.text == name && !arg.operands.empty() &&
+               std::ranges::all_of(
+                   arg.operands,
+                   [](const ast::Expr& each) { return each.kind == ast::Expr::Kind::text; }) &&
+               std::ranges::all_of(arg.labels,
+                                   [](const ast::Name& label) { return label.text.empty(); });
     }
 
     void declare(const ast::Parameter& param) {
         const Type type = check_parameter(param);
         if (!is_new(param.name)) return;
         scope_.later.erase(param.name.text);
-        scope_.globals.emplace(param.name.text, Named{type, param.name.at, "parameter"});
+        scope_.globals.emplace(param.name.text, named(type, param));
+    }
+
+    static Named named(Type type, const ast::Parameter& param) {
+        return {std::move(type), param.name.at, "parameter", param.when, param.optional};
     }
 
     void declare(const ast::State& state) {
@@ -186,17 +225,19 @@ class DeclarationChecker {
         const bool fresh = is_new(block.name);
         BlockNames symbols{block.name.at, {}};
         scope_.inside = &symbols;
+        members_ = &symbols.members;
         for (const auto& item : block.items) {
             if (const auto* param = std::get_if<ast::Parameter>(&item)) {
                 Type type = check_parameter(*param);
                 if (is_new(param->name))
-                    symbols.members.emplace(param->name.text,
-                                            Named{std::move(type), param->name.at, "parameter"});
+                    symbols.members.emplace(param->name.text, named(std::move(type), *param));
             } else if (const auto* state = std::get_if<ast::State>(&item)) {
                 Type type = check_state(*state);
                 if (is_new(state->name))
                     symbols.members.emplace(state->name.text,
                                             Named{std::move(type), state->name.at, "state"});
+            } else if (const auto* number = std::get_if<ast::Number>(&item)) {
+                declare(*number);
             } else {
                 const auto& let = std::get<ast::Let>(item);
                 check_number_sources(let.annotations);
@@ -208,7 +249,24 @@ class DeclarationChecker {
             }
         }
         scope_.inside = nullptr;
+        members_ = nullptr;
         if (fresh) scope_.blocks.emplace(block.name.text, std::move(symbols));
+    }
+
+    void declare(const ast::Define& define) {
+        if (find_operator(define.name.text) || arguments_of_function(define.name.text) > 0 ||
+            define.name.text == "has")
+            errors_.error(define.name.at,
+                          fmt::format("'{}' is an operator's name", define.name.text));
+        else if (!scope_.defines.emplace(define.name.text, &define).second)
+            errors_.error(define.name.at,
+                          fmt::format("'{}' is already defined in line {}", define.name.text,
+                                      scope_.defines.at(define.name.text)->name.at.line));
+        std::set<std::string> names;
+        for (const ast::Name& parameter : define.parameters)
+            if (!names.insert(parameter.text).second)
+                errors_.error(parameter.at,
+                              fmt::format("'{}' is a parameter already", parameter.text));
     }
 
     void declare(const ast::Forward&) {}  // after all declarations
@@ -231,7 +289,8 @@ class DeclarationChecker {
         check_formats(param.annotations);
         for (const ast::Annotation& annotation : param.annotations)
             check_tensor_source(annotation, param);
-        Type type{Type::Kind::param, std::nullopt, {}, param.optional};
+        if (param.when) expressions_.need_truth(*param.when, scope_);
+        Type type{Type::Kind::param, std::nullopt, {}, param.optional || param.when.has_value()};
         bool known = true;
         for (const ast::Expr& dim : param.shape) {
             if (const auto size = expressions_.dimension(dim, scope_)) {
@@ -251,8 +310,8 @@ class DeclarationChecker {
         if (param.shape.size() == 3 && (param.optional || param.tied)) {
             errors_.error(
                 param.name.at,
-                fmt::format("'{}' is a table of matrices; every model has it, and nothing "
-                            "stands in for it",
+                fmt::format("'{}' is a table of matrices; every model has it, or those for which "
+                            "a condition holds (`when`), and nothing stands in for it",
                             param.name.text));
             known = false;
         }
@@ -303,30 +362,37 @@ class DeclarationChecker {
         }
     }
 
-    void check_number_sources(const std::vector<ast::Annotation>& annotations) {
+    void check_number_sources(const std::vector<ast::Annotation>& annotations,
+                              bool with_default = false) {
         check_formats(annotations);
         for (const ast::Annotation& annotation : annotations)
-            for (const ast::Expr& arg : annotation.args) check_number_source(arg);
+            for (const ast::Expr& arg : annotation.args)
+                check_number_source(arg, with_default && &arg == &annotation.args.back());
     }
 
-    /// "key", rows("tensor"), cols("tensor") or is("key", "text", …).
-    void check_number_source(const ast::Expr& arg) {
-        const bool texts =
-            arg.kind == ast::Expr::Kind::call && !arg.operands.empty() &&
-            std::ranges::all_of(
-                arg.operands,
-                [](const ast::Expr& each) { return each.kind == ast::Expr::Kind::text; }) &&
-            std::ranges::all_of(arg.labels,
-                                [](const ast::Name& label) { return label.text.empty(); });
-        const bool of_shape =
-            (arg.text == "rows" || arg.text == "cols") && arg.operands.size() == 1;
-        const bool of_text = arg.text == "is" && arg.operands.size() >= 2;
-        if (arg.kind != ast::Expr::Kind::text && (!texts || (!of_shape && !of_text)))
+    /// "key", rows("tensor"), cols("tensor"), is("key", "text", …), largest("key"), lists("key") or
+    /// there("tensor"); at the end of a dim's or const's annotation also an expression, which
+    /// counts where such a source says nothing.
+    void check_number_source(const ast::Expr& arg, bool may_be_default) {
+        const auto place = std::ranges::find(kPlaces, arg.text, &Place::name);
+        const bool call = arg.kind == ast::Expr::Kind::call && place != kPlaces.end();
+        if (arg.kind != ast::Expr::Kind::text && !call && may_be_default) {
+            expressions_.need_number(arg, scope_);
+            return;
+        }
+        const bool texts = call && is_call_of_texts(arg, arg.text) &&
+                           arg.operands.size() >= place->least &&
+                           arg.operands.size() <= place->most;
+        if (arg.kind != ast::Expr::Kind::text && !texts)
             errors_.error(arg.at,
                           "a metadata key in quotes is needed here, or rows(\"tensor\"), "
-                          "cols(\"tensor\") or is(\"key\", \"text\")");
-        const ast::Expr& key =
-            arg.kind == ast::Expr::Kind::call && texts ? arg.operands.front() : arg;
+                          "cols(\"tensor\"), is(\"key\", \"text\"), there(\"tensor\"), "
+                          "largest(\"key\") or lists(\"key\")");
+        const ast::Expr& key = texts ? arg.operands.front() : arg;
+        if (texts && arg.text == "lists" && scope_.inside == nullptr)
+            errors_.error(arg.at,
+                          "lists(\"key\") says whether a list has the number of the repetition, "
+                          "and this is in no block");
         if (scope_.inside == nullptr && key.text.find("{i}") != std::string::npos)
             errors_.error(key.at, "{i} stands for the repetition of a block, and this is in none");
     }
@@ -350,19 +416,38 @@ class DeclarationChecker {
         scope_.variables.erase("element");
     }
 
-    /// "tensor", then perhaps a transform; or computed(…).
+    /// computed(…), or values("key", …); or names of tensors, the first that there is, each perhaps
+    /// followed by what is done to it.
     void check_tensor_source(const ast::Annotation& annotation, const ast::Parameter& param) {
-        const ast::Expr& tensor = annotation.args.front();
-        if (tensor.kind == ast::Expr::Kind::call && tensor.text == "computed") {
-            check_computed(tensor, param);
+        const ast::Expr& first = annotation.args.front();
+        if (first.kind == ast::Expr::Kind::call &&
+            (first.text == "computed" || first.text == "values")) {
+            if (first.text == "computed")
+                check_computed(first, param);
+            else
+                check_values(first, param);
             if (annotation.args.size() > 1)
-                errors_.error(annotation.args[1].at, "what is computed needs no transform");
+                errors_.error(annotation.args[1].at, first.text == "computed"
+                                                         ? "what is computed needs no transform"
+                                                         : "a list of numbers takes no transform");
             return;
         }
-        if (tensor.kind != ast::Expr::Kind::text) {
-            errors_.error(tensor.at,
-                          "the tensor's name in quotes is needed here, or computed(expression)");
-        } else if (tensor.text.empty()) {
+        if (first.kind != ast::Expr::Kind::text)
+            errors_.error(first.at,
+                          "the tensor's name in quotes is needed here, or computed(expression), "
+                          "or values(\"key\")");
+        for (size_t i = first.kind == ast::Expr::Kind::text ? 0 : 1; i < annotation.args.size();
+             ++i) {
+            const ast::Expr& arg = annotation.args[i];
+            if (arg.kind == ast::Expr::Kind::text)
+                check_tensor_name(arg, param);
+            else
+                check_transform(arg);
+        }
+    }
+
+    void check_tensor_name(const ast::Expr& tensor, const ast::Parameter& param) {
+        if (tensor.text.empty()) {
             errors_.error(tensor.at, "a tensor has a name, this one is empty");
         } else {
             const size_t index = tensor.text.find("{i}");
@@ -376,36 +461,51 @@ class DeclarationChecker {
                               "{i} stands for the repetition of a block, and this parameter "
                               "is in none");
         }
-        if (tensor.kind == ast::Expr::Kind::text && param.shape.size() != 3 &&
-            tensor.text.find("{j}") != std::string::npos)
+        if (param.shape.size() != 3 && tensor.text.find("{j}") != std::string::npos)
             errors_.error(tensor.at,
                           "{j} stands for the matrix of a table, and this parameter is none");
-        if (annotation.args.size() > 2)
-            errors_.error(annotation.args[2].at, "a tensor has one transform at most");
-        if (annotation.args.size() < 2) return;
-        const ast::Expr& transform = annotation.args[1];
+    }
+
+    void check_transform(const ast::Expr& transform) {
         const auto known = std::ranges::find(kTransforms, transform.text, &Transform::name);
         if (transform.kind != ast::Expr::Kind::call || known == kTransforms.end()) {
-            errors_.error(transform.at,
-                          fmt::format("unknown transform {}; there are unpermute(heads), "
-                                      "plus(number) and slice(first, rows)",
-                                      to_text(transform)));
-        } else if (transform.operands.size() != known->numbers ||
+            std::string forms;
+            for (size_t i = 0; i < kTransforms.size(); ++i)
+                forms += fmt::format("{}{}",
+                                     i == 0                        ? ""
+                                     : i + 1 == kTransforms.size() ? " and "
+                                                                   : ", ",
+                                     kTransforms[i].form);
+            errors_.error(transform.at, fmt::format("unknown transform {}; there are {}",
+                                                    to_text(transform), forms));
+        } else if (transform.operands.size() < known->least ||
+                   transform.operands.size() > known->most ||
                    !std::ranges::all_of(transform.labels,
                                         [](const auto& label) { return label.text.empty(); })) {
-            errors_.error(transform.at,
-                          fmt::format("{} takes {}", transform.text,
-                                      known->numbers == 1 ? "one number" : "two numbers"));
+            errors_.error(transform.at, fmt::format("{} takes {}: {}", transform.text,
+                                                    known->most == 0   ? "nothing"
+                                                    : known->most == 1 ? "one number"
+                                                                       : "two numbers",
+                                                    known->form));
         } else {
             for (const ast::Expr& number : transform.operands)
                 expressions_.need_number(number, scope_);
         }
     }
 
+    /// values("key", …): a list of the source, of as many numbers as the vector has elements.
+    void check_values(const ast::Expr& call, const ast::Parameter& param) {
+        if (param.shape.size() != 1)
+            errors_.error(call.at, "only a vector can be a list of the source's numbers");
+        if (!is_call_of_texts(call, "values"))
+            errors_.error(call.at, "values takes metadata keys in quotes");
+    }
+
     Scope& scope_;
     ExpressionChecker& expressions_;
     Diagnostics& errors_;
     std::set<std::string> circular_;
+    std::map<std::string, Named>* members_ = nullptr;  // of the block that is being declared
     int order_ = 0;
 };
 

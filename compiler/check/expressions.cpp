@@ -52,18 +52,61 @@ std::string describe(const Type& type) {
     return "unknown";
 }
 
-std::set<std::string> guarded(const ast::Expr& condition, bool outcome) {
-    if (condition.kind == ast::Expr::Kind::call && condition.text == "has" && outcome &&
-        condition.operands.size() == 1)
-        return {to_text(condition.operands[0])};
+namespace {
+
+/// A condition without what merely turns it round: `!a`, and `a != b`, which is `a == b` that does
+/// not hold.
+struct Plain {
+    ast::Expr condition;
+    bool outcome;
+};
+
+Plain plain(const ast::Expr& condition, bool outcome) {
     if (condition.kind == ast::Expr::Kind::unary && condition.text == "!")
-        return guarded(condition.operands[0], !outcome);
-    if (condition.kind == ast::Expr::Kind::binary && condition.text == (outcome ? "&&" : "||")) {
-        std::set<std::string> both = guarded(condition.operands[0], outcome);
-        both.merge(guarded(condition.operands[1], outcome));
-        return both;
+        return plain(condition.operands[0], !outcome);
+    Plain made{condition, outcome};
+    if (condition.kind == ast::Expr::Kind::binary && condition.text == "!=") {
+        made.condition.text = "==";
+        made.outcome = !outcome;
     }
-    return {};
+    return made;
+}
+
+/// Whether a condition is `outcome` only where both of its operands are.
+bool needs_both(const Plain& each) {
+    return each.condition.kind == ast::Expr::Kind::binary &&
+           each.condition.text == (each.outcome ? "&&" : "||");
+}
+
+/// And whether it is where one of them is.
+bool needs_one(const Plain& each) {
+    return each.condition.kind == ast::Expr::Kind::binary &&
+           each.condition.text == (each.outcome ? "||" : "&&");
+}
+
+std::string fact(const Plain& each) {
+    return fmt::format("{}{}", each.outcome ? "" : "!", to_text(each.condition));
+}
+
+}  // namespace
+
+std::set<std::string> facts_of(const ast::Expr& condition, bool outcome) {
+    const Plain each = plain(condition, outcome);
+    std::set<std::string> facts{fact(each)};
+    if (needs_both(each))
+        for (const ast::Expr& operand : each.condition.operands)
+            facts.merge(facts_of(operand, each.outcome));
+    return facts;
+}
+
+bool follows(const ast::Expr& condition, bool outcome, const std::set<std::string>& facts) {
+    const Plain each = plain(condition, outcome);
+    if (facts.contains(fact(each))) return true;
+    const auto known = [&](const ast::Expr& operand) {
+        return follows(operand, each.outcome, facts);
+    };
+    if (needs_both(each)) return std::ranges::all_of(each.condition.operands, known);
+    return needs_one(each) && std::ranges::any_of(each.condition.operands, known);
 }
 
 std::optional<Type> merged(const Type& a, const Type& b) {
@@ -166,12 +209,7 @@ Type ExpressionChecker::unknown_name(const ast::Expr& expr, const Scope& scope) 
 }
 
 Type ExpressionChecker::check_name(const ast::Expr& expr, const Scope& scope) {
-    const auto seen = [&](const Named& symbol) {
-        Type type = symbol.type;
-        if (type.kind == Kind::param && scope.present.contains(expr.text))
-            type.may_be_absent = false;
-        return type;
-    };
+    const auto seen = [&](const Named& symbol) { return seen_as(symbol, expr, {}, scope); };
     if (const auto found = scope.variables.find(expr.text); found != scope.variables.end())
         return seen(found->second);
     if (scope.inside != nullptr) {
@@ -185,6 +223,8 @@ Type ExpressionChecker::check_name(const ast::Expr& expr, const Scope& scope) {
         if (tracked && scope.in_forward) used_.insert(expr.text);
         return seen(found->second);
     }
+    if (scope.in_forward && expr.text == kContextName && !scope.uncertain.contains(expr.text))
+        return Type::number();
     return unknown_name(expr, scope);
 }
 
@@ -214,12 +254,41 @@ Type ExpressionChecker::check_member(const ast::Expr& expr, const Scope& scope) 
         return error(expr.at, fmt::format("block '{}' has no '{}'{}", loop->second, expr.field,
                                           suggestion(expr.field, names)));
     }
-    Type type = found->second.type;
-    if (type.kind == Kind::state) used_.insert(loop->second + "." + expr.field);
-    if (type.kind == Kind::param) {
+    if (found->second.type.kind == Kind::param || found->second.type.kind == Kind::state)
         used_.insert(loop->second + "." + expr.field);
-        if (scope.present.contains(to_text(expr))) type.may_be_absent = false;
+    return seen_as(found->second, expr, block->second.members, scope);
+}
+
+namespace {
+
+/// An expression of a block's declarations as forward writes it: `index` and members behind the
+/// loop's variable.
+ast::Expr in_loop(ast::Expr expr, const std::string& variable,
+                  const std::map<std::string, Named>& members) {
+    if (expr.kind == ast::Expr::Kind::name &&
+        (expr.text == "index" || members.contains(expr.text))) {
+        expr.kind = ast::Expr::Kind::member;
+        expr.field = expr.text;
+        expr.text = variable;
     }
+    for (ast::Expr& operand : expr.operands)
+        operand = in_loop(std::move(operand), variable, members);
+    return expr;
+}
+
+}  // namespace
+
+Type ExpressionChecker::seen_as(const Named& symbol, const ast::Expr& expr,
+                                const std::map<std::string, Named>& members,
+                                const Scope& scope) const {
+    Type type = symbol.type;
+    if (type.kind != Kind::param || !type.may_be_absent) return type;
+    if (scope.facts.contains(fmt::format("has({})", to_text(expr)))) type.may_be_absent = false;
+    if (!symbol.when) return type;
+    const ast::Expr when = in_loop(*symbol.when, expr.text, members);
+    type.when = bare_text(when);
+    if (type.may_be_absent && !symbol.optional && follows(when, true, scope.facts))
+        type.may_be_absent = false;
     return type;
 }
 
@@ -242,11 +311,14 @@ Type ExpressionChecker::check_call(const ast::Expr& expr, const Scope& scope) {
         return Type::number();
     }
     if (expr.text == "has") return check_has(expr, scope);
+    if (const auto found = scope.defines.find(expr.text); found != scope.defines.end())
+        return check_defined(*found->second, expr, scope);
     const Operator* op = find_operator(expr.text);
     if (op == nullptr) {
-        std::vector<std::string> names{"sqrt", "pow", "min", "max", "has"};
+        std::vector<std::string> names{"sqrt", "log", "floor", "ceil", "pow", "min", "max", "has"};
         for (const Operator& each : operators())
             if (!each.name.empty()) names.emplace_back(each.name);
+        for (const auto& [name, define] : scope.defines) names.push_back(name);
         return error(expr.at, fmt::format("there is no operator '{}'{}", expr.text,
                                           suggestion(expr.text, names)));
     }
@@ -254,6 +326,35 @@ Type ExpressionChecker::check_call(const ast::Expr& expr, const Scope& scope) {
         return error(expr.at, fmt::format("{} works on tensors, and there are none outside forward",
                                           expr.text));
     return check_operator(*op, expr, scope);
+}
+
+/// The body, with what it is given under the names of its parameters: tensors, numbers, or the
+/// repetition of a loop.
+Type ExpressionChecker::check_defined(const ast::Define& define, const ast::Expr& expr,
+                                      const Scope& scope) {
+    constexpr int kMost = 10000;
+    if (!expect_arguments(expr, define.parameters.size())) return {};
+    if (++defined_ > kMost)
+        return error(expr.at, fmt::format("the definitions come to more than {} calls", kMost));
+    Scope inner = scope;
+    inner.variables.clear();
+    inner.uncertain.clear();
+    inner.loops.clear();
+    // It knows what was defined before it, so that none comes to itself.
+    std::erase_if(inner.defines,
+                  [&](const auto& each) { return !(each.second->name.at < define.name.at); });
+    for (size_t i = 0; i < define.parameters.size(); ++i) {
+        const ast::Expr& argument = expr.operands[i];
+        const ast::Name& parameter = define.parameters[i];
+        const auto loop = argument.kind == ast::Expr::Kind::name ? scope.loops.find(argument.text)
+                                                                 : scope.loops.end();
+        if (loop != scope.loops.end())
+            inner.loops[parameter.text] = loop->second;
+        else
+            inner.variables.insert_or_assign(
+                parameter.text, Named{check(argument, scope), argument.at, "parameter"});
+    }
+    return check(define.body, inner);
 }
 
 Type ExpressionChecker::check_has(const ast::Expr& expr, const Scope& scope) {
@@ -307,8 +408,13 @@ Type ExpressionChecker::check_operator(const Operator& op, const ast::Expr& expr
             sound = false;
         } else if (type.may_be_absent && !param.optional) {
             error(argument.at,
-                  fmt::format("{}: {} is needed, but {} is optional; ask has({}) first", op.name,
-                              param.name, to_text(argument), to_text(argument)));
+                  type.when.empty()
+                      ? fmt::format("{}: {} is needed, but {} is optional; ask has({}) first",
+                                    op.name, param.name, to_text(argument), to_text(argument))
+                      : fmt::format("{}: {} is needed, but {} is there only when {}: ask that, "
+                                    "or has({}), first",
+                                    op.name, param.name, to_text(argument), type.when,
+                                    to_text(argument)));
             sound = false;
         }
         operands[i] = {true, std::move(type.shape), std::move(type.dim)};
@@ -329,7 +435,7 @@ Type ExpressionChecker::check_binary(const ast::Expr& expr, const Scope& scope) 
     if (op == "&&" || op == "||") {
         need_truth(expr.operands[0], scope);
         Scope inner = scope;
-        inner.present.merge(guarded(expr.operands[0], op == "&&"));
+        inner.facts.merge(facts_of(expr.operands[0], op == "&&"));
         need_truth(expr.operands[1], inner);
         return Type::truth();
     }
@@ -354,27 +460,61 @@ Type ExpressionChecker::check_binary(const ast::Expr& expr, const Scope& scope) 
         if (op == "/") return Type::number(*a.dim / *b.dim);
         return Type::number();
     }
-    if (a.kind == Kind::tensor && b.kind == Kind::tensor && find_infix(op, false)) {
+    using Second = InfixOperand;
+    if (a.kind == Kind::tensor && b.kind == Kind::tensor && find_infix(op, Second::tensor)) {
+        const auto column_of = [](const Type& column, const Type& whole) {
+            return column.shape.size() == whole.shape.size() &&
+                   column.shape.back() == Dimension::constant(1) &&
+                   std::equal(column.shape.begin(), column.shape.end() - 1, whole.shape.begin());
+        };
+        if (a.shape != b.shape && find_infix(op, Second::column)) {
+            if (column_of(b, a)) return a;
+            if (column_of(a, b)) return b;
+        }
         if (a.shape != b.shape)
             return error(expr.at, fmt::format("'{}' takes equal shapes, not {} and {}", op,
                                               quoted_shape(a), quoted_shape(b)));
         return a;
     }
-    if (a.kind == Kind::tensor && b.kind == Kind::number && find_infix(op, true)) return a;
-    if (a.kind == Kind::number && b.kind == Kind::tensor && find_infix(op, true)) return b;
+    if (a.kind == Kind::tensor && b.kind == Kind::number && find_infix(op, Second::number))
+        return a;
+    if (a.kind == Kind::number && b.kind == Kind::tensor && find_infix(op, Second::number))
+        return b;
+    const bool vectors = (a.kind == Kind::tensor && b.kind == Kind::param) ||
+                         (a.kind == Kind::param && b.kind == Kind::tensor);
+    if (vectors && find_infix(op, Second::vector))
+        return check_vector(*find_infix(op, Second::vector), expr, a.kind == Kind::tensor ? 0 : 1,
+                            a.kind == Kind::tensor ? a : b, a.kind == Kind::tensor ? b : a);
     const bool tensors = a.kind == Kind::tensor || b.kind == Kind::tensor;
     return error(expr.at,
                  fmt::format("'{}' does not work on {} and {}{}", op, describe(a), describe(b),
                              tensors ? ": tensors are added and multiplied with tensors of "
-                                       "their shape, and multiplied with numbers"
+                                       "their shape or vectors of their width, and multiplied "
+                                       "with numbers"
                                      : ""));
+}
+
+/// A tensor, which is the operand `tensor_at` of a sign, and a vector.
+Type ExpressionChecker::check_vector(const Operator& op, const ast::Expr& expr, size_t tensor_at,
+                                     const Type& tensor, const Type& vector) {
+    const ast::Expr& argument = expr.operands[1 - tensor_at];
+    if (vector.may_be_absent)
+        return error(argument.at, fmt::format("'{}': {} may not be there; ask has({}) first",
+                                              expr.text, to_text(argument), to_text(argument)));
+    const Inference inferred =
+        infer(op, {{true, tensor.shape, std::nullopt}, {true, vector.shape, std::nullopt}});
+    if (inferred.failed >= 0)
+        return error(expr.at,
+                     fmt::format("'{}': {} {} does not go with {}", expr.text, to_text(argument),
+                                 quoted_shape(vector), quoted_shape(tensor)));
+    return tensor;
 }
 
 Type ExpressionChecker::check_conditional(const ast::Expr& expr, const Scope& scope) {
     need_truth(expr.operands[0], scope);
     Scope then = scope, otherwise = scope;
-    then.present.merge(guarded(expr.operands[0], true));
-    otherwise.present.merge(guarded(expr.operands[0], false));
+    then.facts.merge(facts_of(expr.operands[0], true));
+    otherwise.facts.merge(facts_of(expr.operands[0], false));
     const Type a = check(expr.operands[1], then), b = check(expr.operands[2], otherwise);
     if (const std::optional<Type> both = merged(a, b)) return *both;
     return error(expr.at, fmt::format("the two sides of ':' must be alike, but are {} and {}",

@@ -14,6 +14,9 @@
 
 namespace llmsql::compiler {
 
+/// In forward, unless something else is called so: how many positions the plan's cache holds.
+inline constexpr const char* kContextName = "context";
+
 struct Type {
     enum class Kind {
         unknown,  // of something wrong that has been reported: fits everything, reports nothing
@@ -28,6 +31,7 @@ struct Type {
     std::optional<Dimension> dim;  // number: what it is made of, if of dims and whole numbers alone
     Shape shape;                   // tensor, param, state; [T] of tokens
     bool may_be_absent = false;    // param: optional, and not known to be there
+    std::string when = {};         // param: the condition on which it is there, if it has one
 
     static Type number(std::optional<Dimension> dim = std::nullopt) {
         return {Kind::number, std::move(dim), {}, false};
@@ -45,7 +49,9 @@ std::string describe(const Type& type);
 struct Named {
     Type type;
     Position at;
-    std::string what;  // "dim", "constant", "variable", ...
+    std::string what;                    // "dim", "constant", "variable", ...
+    std::optional<ast::Expr> when = {};  // a parameter's condition
+    bool optional = false;               // and whether a model may lack it besides
 };
 
 struct BlockNames {
@@ -63,7 +69,8 @@ struct Scope {
         uncertain;                             // assigned on some ways only: by the statement there
     std::map<std::string, std::string> loops;  // loop variable to block
     std::map<std::string, Position> later;     // declared further down
-    std::set<std::string> present;             // optional parameters that a condition guards
+    std::set<std::string> facts;               // what conditions around this place say
+    std::map<std::string, const ast::Define*> defines;  // those declared before the place
     bool in_forward = false;
 };
 
@@ -87,20 +94,30 @@ class ExpressionChecker {
     Type check_name(const ast::Expr& expr, const Scope& scope);
     Type check_member(const ast::Expr& expr, const Scope& scope);
     Type check_call(const ast::Expr& expr, const Scope& scope);
+    Type check_defined(const ast::Define& define, const ast::Expr& expr, const Scope& scope);
     Type check_has(const ast::Expr& expr, const Scope& scope);
     Type check_operator(const Operator& op, const ast::Expr& expr, const Scope& scope);
     Type check_binary(const ast::Expr& expr, const Scope& scope);
+    Type check_vector(const Operator& op, const ast::Expr& expr, size_t tensor_at,
+                      const Type& tensor, const Type& vector);
     Type check_conditional(const ast::Expr& expr, const Scope& scope);
     Type unknown_name(const ast::Expr& expr, const Scope& scope);
+    Type seen_as(const Named& symbol, const ast::Expr& expr,
+                 const std::map<std::string, Named>& members, const Scope& scope) const;
     Type error(Position at, std::string message);
     bool expect_arguments(const ast::Expr& expr, size_t count);
 
     Diagnostics& errors_;
     std::set<std::string> used_;
+    int defined_ = 0;  // expressions of a `define` that have been checked, each where it is called
 };
 
-/// The optional parameters that are there wherever `condition` is `outcome`, as written in has().
-std::set<std::string> guarded(const ast::Expr& condition, bool outcome);
+/// What is known wherever `condition` is `outcome`: conditions as to_text writes them, those that
+/// do not hold behind a '!'.
+std::set<std::string> facts_of(const ast::Expr& condition, bool outcome);
+
+/// Whether facts say, as they are written, that `condition` is `outcome`.
+bool follows(const ast::Expr& condition, bool outcome, const std::set<std::string>& facts);
 
 /// One type for a name that has either, if there is one; numbers of different make stay numbers.
 std::optional<Type> merged(const Type& a, const Type& b);

@@ -172,16 +172,16 @@ class ForwardChecker {
 
     void branch(const ast::Statement& statement) {
         const Scope before = scope_;
-        std::set<std::string> present = before.present;
+        std::set<std::string> facts = before.facts;
         std::vector<Scope> ends;
         bool has_else = false;
         for (const ast::Arm& arm : statement.arms) {
             scope_ = before;
-            scope_.present = present;
+            scope_.facts = facts;
             if (arm.condition) {
                 expressions_.need_truth(*arm.condition, scope_);
-                scope_.present.merge(guarded(*arm.condition, true));
-                present.merge(guarded(*arm.condition, false));
+                scope_.facts.merge(facts_of(*arm.condition, true));
+                facts.merge(facts_of(*arm.condition, false));
             } else {
                 has_else = true;
             }

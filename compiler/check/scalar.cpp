@@ -60,13 +60,17 @@ Scalar apply_unary(const ast::Expr& expr, Scalar operand) {
 }
 
 size_t arguments_of_function(std::string_view name) {
-    if (name == "sqrt") return 1;
+    for (const char* of_one : {"sqrt", "log", "floor", "ceil"})
+        if (name == of_one) return 1;
     return name == "pow" || name == "min" || name == "max" ? 2 : 0;
 }
 
 Scalar apply_function(const ast::Expr& expr, const std::vector<Scalar>& operands) {
     const double a = number_of(expr, operands[0]);
     if (expr.text == "sqrt") return finite(expr, std::sqrt(a));
+    if (expr.text == "log") return finite(expr, std::log(a));
+    if (expr.text == "floor") return std::floor(a);
+    if (expr.text == "ceil") return std::ceil(a);
     const double b = number_of(expr, operands[1]);
     if (expr.text == "pow") return finite(expr, std::pow(a, b));
     return expr.text == "min" ? std::min(a, b) : std::max(a, b);

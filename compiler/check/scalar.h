@@ -33,7 +33,8 @@ Scalar evaluate(const ast::Expr& expr, const ScalarLeaf& leaf);
 Scalar apply_unary(const ast::Expr& expr, Scalar operand);
 Scalar apply_binary(const ast::Expr& expr, Scalar left, Scalar right);
 
-/// How many numbers a function takes: sqrt(a), pow(a, b), min(a, b), max(a, b); 0 for other names.
+/// How many numbers a function takes: sqrt, log (the natural one), floor and ceil one, pow,
+/// min and max two; 0 for other names.
 size_t arguments_of_function(std::string_view name);
 
 /// Such a function, called by `expr`.

@@ -341,6 +341,11 @@ class Unifier {
 
 }  // namespace
 
+bool is_default(const SignatureParam& param, double number) {
+    return param.default_value && param.default_value->kind == ast::Expr::Kind::number &&
+           param.default_value->number == number;
+}
+
 size_t Signature::required() const {
     return static_cast<size_t>(std::ranges::count_if(params, [](const SignatureParam& param) {
         return !param.optional && !param.default_value;

@@ -31,6 +31,9 @@ struct SignatureParam {
     std::optional<ast::Expr> default_value;  // of a number
 };
 
+/// Whether a number is what an argument that is left out would be.
+bool is_default(const SignatureParam& param, double number);
+
 struct Signature {
     std::vector<SignatureParam> params;
     ShapePattern result;

@@ -26,6 +26,8 @@ class Formula {
                 return plan_.states[static_cast<size_t>(e.id)].name;
             case PlanExpr::Kind::param:
                 return param(e);
+            case PlanExpr::Kind::absent:
+                return "-";
             case PlanExpr::Kind::call:
                 break;
         }
@@ -57,6 +59,8 @@ class Formula {
                 add(param.name);
             else if (param.kind == SignatureParam::Kind::tensor && !arg && !cache)
                 add(fmt::format("cache {}", statement_.cache)), cache = true;
+            else if (arg && arg->kind == PlanExpr::Kind::absent)
+                continue;
             else if (arg && arg->kind != PlanExpr::Kind::number)
                 add(this->text(*arg));
             else if (arg && param.name == e.op->looks_back && arg->number > 0)

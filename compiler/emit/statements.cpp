@@ -155,47 +155,54 @@ class Writer {
                 return state_ + ".data";
             case PlanExpr::Kind::number:
                 return real_text(e.number);
+            case PlanExpr::Kind::absent:
+                return "NULL";
             case PlanExpr::Kind::call:
                 break;
         }
-        // The form of the operator table, filled in.
+        // The form of the operator table, filled in; without what may be left out at its end.
+        std::vector<Written> written;
+        for (const FormArgument& argument : form_of(*e.op)) written.push_back(text(e, argument));
+        while (!written.empty() && written.back().idle) written.pop_back();
         std::string args;
-        for (const FormArgument& argument : form_of(*e.op)) {
-            const std::optional<std::string> written = text(e, argument);
-            if (written) args += (args.empty() ? "" : ", ") + *written;
-        }
+        for (const Written& each : written) args += (args.empty() ? "" : ", ") + each.text;
         return fmt::format("{}({})", e.op->sql, args);
     }
 
-    // Nothing for an optional argument that is not given, or is what it would be anyway.
-    std::optional<std::string> text(const PlanExpr& call, const FormArgument& argument) const {
+    // An argument, and whether it may be left out where nothing follows: it is optional and not
+    // given, or what it would be anyway.
+    struct Written {
+        std::string text;
+        bool idle = false;
+    };
+
+    Written text(const PlanExpr& call, const FormArgument& argument) const {
         switch (argument.source) {
             case FormArgument::Source::pass:
-                return fmt::format(":{}", argument.name);
+                return {fmt::format(":{}", argument.name)};
             case FormArgument::Source::cache:
-                return fmt::format("kv.{}", argument.name);
+                return {fmt::format("kv.{}", argument.name)};
             case FormArgument::Source::chosen:
-                return fmt::format("{}.{}", chosen_, argument.name);
+                return {fmt::format("{}.{}", chosen_, argument.name)};
             case FormArgument::Source::operand:
                 break;
         }
         const PlanExpr* given = call.argument(argument.name);
         if (!given) {
-            if (argument.optional) return std::nullopt;
+            if (argument.optional) return {"NULL", true};
             fail("operator table: {} is written with {}, which it is not given", call.op->sql,
                  argument.name);
         }
-        if (given->kind != PlanExpr::Kind::number) return text(*given);
+        if (given->kind != PlanExpr::Kind::number)
+            return {text(*given), given->kind == PlanExpr::Kind::absent};
         const auto& params = signature_of(*call.op).params;
         const auto param = std::ranges::find(params, argument.name, &SignatureParam::name);
-        if (argument.optional && param->default_value &&
-            param->default_value->kind == ast::Expr::Kind::number &&
-            param->default_value->number == given->number)
-            return std::nullopt;
+        const bool idle = argument.optional && is_default(*param, given->number);
         const auto& rules = call.op->numbers;
         const auto rule = std::ranges::find(rules, argument.name, &NumberRule::name);
-        return rule != rules.end() && rule->whole ? fmt::format("{:.0f}", given->number)
-                                                  : real_text(given->number);
+        return {rule != rules.end() && rule->whole ? fmt::format("{:.0f}", given->number)
+                                                   : real_text(given->number),
+                idle};
     }
 
     const Plan& plan_;

@@ -203,6 +203,10 @@ class Fuser {
                 args.push_back(PlanExpr::state(state->id));
             else if (const auto* number = std::get_if<double>(&arg))
                 args.push_back(PlanExpr::constant(*number));
+            else if (std::holds_alternative<AbsentRef>(arg))
+                args.push_back(PlanExpr::absent());
+            else if (reads_stored_operand(graph_, o, arg))
+                args.push_back(operand(base(arg), this->shape(arg)));
             else if (!reads_stored(*o.op))
                 args.push_back(operand(base(arg), shape));
             else

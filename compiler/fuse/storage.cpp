@@ -121,6 +121,8 @@ class Decider {
         } else if (reads_stored(*o.op)) {
             require(operand, result.in_logits,
                     reads_q8(o, i, params_) ? TensorType::q8 : TensorType::f32);
+        } else if (reads_stored_operand(graph_, o, o.args[i])) {
+            nest_or_store(result, operand, false);
         } else if (o.op->locality == Locality::head) {
             nest_or_store(result, operand, fits_in_heads(operand, shape(o.result)));
         } else {
@@ -142,6 +144,15 @@ class Decider {
 };
 
 }  // namespace
+
+bool reads_stored_operand(const OpGraph& graph, const Op& op, const Arg& arg) {
+    const auto elements = [&](int value) {
+        const Value& v = graph.values[static_cast<size_t>(value)];
+        return v.elements();
+    };
+    const ValueRef* value = std::get_if<ValueRef>(&arg);
+    return value && op.op->locality == Locality::head && elements(value->id) != elements(op.result);
+}
 
 bool reads_q8(const Op& op, size_t index, const std::vector<Param>& params) {
     if (op.op->input != Input::as_weight) return false;

@@ -42,6 +42,9 @@ struct ValueStorage {
 std::vector<ValueStorage> decide_storage(const OpGraph& graph, const std::vector<Param>& params,
                                          const Split& split);
 
+/// Whether a head operator takes an argument, of another width than its result, as a stored tensor.
+bool reads_stored_operand(const OpGraph& graph, const Op& op, const Arg& arg);
+
 /// Whether an operator reads its argument `index` as q8: the first of its operands, where it takes
 /// it as its quantized weight asks.
 bool reads_q8(const Op& op, size_t index, const std::vector<Param>& params);

@@ -16,17 +16,27 @@
 
 namespace llmsql::compiler {
 
+/// What is done to a tensor on its way in: "unpermute" (rows: interleaved to split-half rope) and
+/// its heads, "plus" and the addend, "slice", "every", "transposed".
+struct TransformStep {
+    std::string name;
+    std::vector<double> args;
+    bool operator==(const TransformStep&) const = default;
+};
+
 /// Where a parameter is found in one source format, and what is done to it on the way in.
 struct ParamSource {
-    std::string tensor;  // "blk.3.attn_q.weight", already with the block's index
-    std::string
-        transform;  // "", "unpermute" (rows: interleaved to split-half rope), "plus", "slice"
-    std::vector<double> args;  // its numbers: the heads; the addend; the first row and rows in all
+    std::string tensor;                     // "blk.3.attn_q.weight", already with the block's index
+    std::vector<TransformStep> transforms;  // the first first
     /// Of a matrix of a table that the source keeps as one tensor [parts, rows, columns]: which.
     std::optional<int64_t> part = {};
     int64_t parts = 1;
     /// Instead of a tensor: the source says it in numbers, from which these were computed.
     std::vector<double> values = {};
+    /// Or as a list of numbers, under the first of these keys that it has.
+    std::vector<std::string> keys = {};
+    /// Other places that count where a source has no such tensor, in this order.
+    std::vector<ParamSource> others = {};
     bool is_computed() const { return tensor.empty(); }
     bool operator==(const ParamSource&) const = default;
 };
@@ -67,8 +77,10 @@ struct ModelOrigin {
 struct Model {
     std::string name;                       // "smollm2-135m-instruct"
     std::string graph;                      // "llama"
-    std::map<std::string, double> numbers;  // dims and constants by name
-    std::vector<std::string> dims;          // the dims among them, as the graph declares them
+    std::map<std::string, double> numbers;  // dims and constants by name; those of a block by
+                                            // "layer.3.is_local", one a repetition
+    std::vector<std::string> dims;          // the dims among them, as the graph declares them; of
+                                            // a block once, as "layer.d_ff"
     std::vector<std::string> constants;     // and the constants
     /// What "gguf" and "hf" sources call it: general.architecture, and config.json's architectures.
     std::map<std::string, std::vector<std::string>> architectures;

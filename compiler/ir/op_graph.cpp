@@ -20,7 +20,7 @@ std::string arg_text(const Arg& arg, const OpGraph& graph, const std::vector<Par
     if (const auto* state = std::get_if<StateRef>(&arg))
         return graph.states.at(static_cast<size_t>(state->id)).name;
     if (const auto* number = std::get_if<double>(&arg)) return real_text(*number);
-    return "tokens";
+    return std::holds_alternative<AbsentRef>(arg) ? "-" : "tokens";
 }
 
 }  // namespace
@@ -48,7 +48,16 @@ std::string to_text(const OpGraph& graph, const std::vector<Param>& params) {
     std::string text;
     for (const Op& op : graph.ops) {
         std::string line = fmt::format("v{} = {}(", op.result, op.op->name);
-        for (size_t i = 0; i < op.args.size(); ++i)
+        const std::vector<SignatureParam>& parameters = signature_of(*op.op).params;
+        // What is not given, at the end, goes without saying.
+        size_t count = op.args.size();
+        for (; count > 0; --count) {
+            const double* number = std::get_if<double>(&op.args[count - 1]);
+            if (number ? !is_default(parameters[count - 1], *number)
+                       : !std::holds_alternative<AbsentRef>(op.args[count - 1]))
+                break;
+        }
+        for (size_t i = 0; i < count; ++i)
             line += (i ? ", " : "") + arg_text(op.args[i], graph, params);
         line += ")";
         const Value& value = graph.values.at(static_cast<size_t>(op.result));

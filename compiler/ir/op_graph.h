@@ -53,12 +53,15 @@ struct StateRef {  // what a sequence carries: OpGraph::states
     int id = 0;
     bool operator==(const StateRef&) const = default;
 };
-using Arg = std::variant<ValueRef, ParamRef, StateRef, TokensRef, double>;
+struct AbsentRef {  // an optional parameter that the model lacks, in front of other arguments
+    bool operator==(const AbsentRef&) const = default;
+};
+using Arg = std::variant<ValueRef, ParamRef, StateRef, TokensRef, double, AbsentRef>;
 
 struct Op {
     const Operator* op = nullptr;
-    std::vector<Arg> args;  // in the signature's order, defaults filled in; an absent optional
-                            // parameter is left out
+    std::vector<Arg> args;  // in the signature's order, defaults filled in; absent optional
+                            // parameters at the end are left out
     int result = -1;        // index into OpGraph::values
     int layer = -1;         // index in the block being run, -1 outside
     int cache = -1;         // of locality cache: which key-value cache, counted from 0

@@ -51,6 +51,12 @@ PlanExpr PlanExpr::constant(double number) {
     return e;
 }
 
+PlanExpr PlanExpr::absent() {
+    PlanExpr e;
+    e.kind = Kind::absent;
+    return e;
+}
+
 const PlanExpr* PlanExpr::argument(std::string_view parameter) const {
     size_t at = 0;
     for (const SignatureParam& param : signature_of(*op).params) {

@@ -28,7 +28,7 @@ struct RowShape {
 
 /// What a statement evaluates: calls of operators over stored tensors, parameters and numbers.
 struct PlanExpr {
-    enum class Kind : uint8_t { call, tensor, param, state, number };
+    enum class Kind : uint8_t { call, tensor, param, state, number, absent };
 
     Kind kind = Kind::number;
     const Operator* op = nullptr;  // call
@@ -45,6 +45,7 @@ struct PlanExpr {
     static PlanExpr param(int first, int last);
     static PlanExpr state(int id);
     static PlanExpr constant(double number);
+    static PlanExpr absent();  // an optional parameter in front of other arguments
 
     bool is_call() const { return kind == Kind::call; }
     bool calls(Locality locality) const { return is_call() && op->locality == locality; }

@@ -2,6 +2,7 @@
 // The text form of a Plan, for tests and for whoever looks for a fault. See plan.h.
 #include <fmt/format.h>
 
+#include "compiler/check/signature.h"
 #include "compiler/ir/model.h"
 #include "compiler/ir/plan.h"
 #include "compiler/ir/text.h"
@@ -52,6 +53,7 @@ class Text {
 
     std::string text(const PlanExpr& e) const {
         if (e.kind == PlanExpr::Kind::number) return real_text(e.number);
+        if (e.kind == PlanExpr::Kind::absent) return "-";
         if (e.kind == PlanExpr::Kind::tensor) return fmt::format("t{}", e.id);
         if (e.kind == PlanExpr::Kind::state) return fmt::format("s{}", e.id);
         if (e.kind == PlanExpr::Kind::param) {
@@ -60,9 +62,19 @@ class Text {
             return fmt::format("{}{}[{}]", first, last == first ? "" : "…" + last,
                                e.last - e.id + 1);
         }
-        std::string args;
-        for (const PlanExpr& arg : e.args) args += (args.empty() ? "" : ", ") + text(arg);
-        return fmt::format("{}({})", e.op->name.empty() ? e.op->sql : e.op->name, args);
+        std::vector<std::string> args;
+        size_t count = 0;  // without what goes without saying at the end
+        for (const SignatureParam& param : signature_of(*e.op).params) {
+            if (is_supplied(*e.op, param.name) || args.size() == e.args.size()) continue;
+            const PlanExpr& arg = e.args[args.size()];
+            args.push_back(text(arg));
+            if (arg.kind != PlanExpr::Kind::absent &&
+                !(arg.kind == PlanExpr::Kind::number && is_default(param, arg.number)))
+                count = args.size();
+        }
+        args.resize(count);
+        return fmt::format("{}({})", e.op->name.empty() ? e.op->sql : e.op->name,
+                           fmt::join(args, ", "));
     }
 
     void section(std::string_view name, const std::vector<PlanInsert>& statements) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -57,6 +58,22 @@ std::vector<const ast::Number*> numbers_of(const ast::Graph& graph) {
     return all;
 }
 
+/// The dims and constants of blocks, each with its block.
+std::vector<std::pair<const ast::Block*, const ast::Number*>> block_numbers_of(
+    const ast::Graph& graph) {
+    std::vector<std::pair<const ast::Block*, const ast::Number*>> all;
+    for (const auto& item : graph.items)
+        if (const auto* block = std::get_if<ast::Block>(&item))
+            for (const auto& inner : block->items)
+                if (const auto* number = std::get_if<ast::Number>(&inner))
+                    all.emplace_back(block, number);
+    return all;
+}
+
+std::string list_name(const ast::Block& block, const ast::Number& number) {
+    return fmt::format("{}.{}", block.name.text, number.name.text);
+}
+
 /// What sources of a format call the architecture.
 std::vector<std::string> architectures_of(const ast::Graph& graph, std::string_view format) {
     std::vector<std::string> names;
@@ -75,6 +92,8 @@ Model named_model(const ast::Graph& graph, Instance instance) {
     model.params = std::move(instance.params);
     for (const ast::Number* number : numbers_of(graph))
         (number->is_dim ? model.dims : model.constants).push_back(number->name.text);
+    for (const auto& [block, number] : block_numbers_of(graph))
+        (number->is_dim ? model.dims : model.constants).push_back(list_name(*block, *number));
     return model;
 }
 
@@ -107,6 +126,8 @@ class ModelLoader {
         std::vector<std::string> dims, constants;
         for (const ast::Number* number : numbers_of(graph_))
             (number->is_dim ? dims : constants).push_back(number->name.text);
+        for (const auto& [block, number] : block_numbers_of(graph_))
+            (number->is_dim ? dims : constants).push_back(list_name(*block, *number));
         take(given, file_.dims, dims, "dims", constants, "constants");
         take(given, file_.constants, constants, "constants", dims, "dims");
         for (const ast::Number* number : numbers_of(graph_)) {
@@ -116,6 +137,14 @@ class ModelLoader {
             sound_ = false;
             missing_[at.line == 0 ? file_.graph.at : at].push_back(
                 fmt::format("'{}' in [{}]", number->name.text, table));
+        }
+        for (const auto& [block, number] : block_numbers_of(graph_)) {
+            if (number->value || key_at(list_name(*block, *number)) != nullptr) continue;
+            const char* table = number->is_dim ? "dims" : "constants";
+            const Position at = number->is_dim ? file_.dims_at : file_.constants_at;
+            sound_ = false;
+            missing_[at.line == 0 ? file_.graph.at : at].push_back(
+                fmt::format("'{}' in [{}.{}]", number->name.text, table, block->name.text));
         }
         for (const auto& [at, names] : missing_)
             errors_.error(
@@ -127,8 +156,18 @@ class ModelLoader {
               const std::vector<std::string>& others, const char* other_table) {
         for (const LocatedNumber& number : numbers) {
             if (std::ranges::find(known, number.key) != known.end()) {
+                const bool of_block = number.key.find('.') != std::string::npos;
                 if (std::isnan(number.value)) {
                     sound_ = false;
+                } else if (of_block) {
+                    given.lists[number.key] =
+                        number.list.empty() ? std::vector<double>{number.value} : number.list;
+                } else if (!number.list.empty()) {
+                    sound_ = false;
+                    errors_.error(number.at, fmt::format("'{}' is one number, not a list: only "
+                                                         "what a block declares has one for each "
+                                                         "repetition",
+                                                         number.key));
                 } else {
                     given.numbers[number.key] = number.value;
                 }
@@ -291,16 +330,34 @@ const char* name_of_format(std::string_view format) {
     return format == "hf" ? "Hugging Face" : "GGUF";
 }
 
-/// A key or tensor with the repetition's number in place of {i}.
-std::string of_repetition(std::string name, int64_t index) {
+/// A key or tensor with the repetition's number in place of {i}, and the architecture's name in
+/// place of {a}.
+std::string of_repetition(std::string name, int64_t index, const SourceMetadata& source) {
+    for (size_t at; (at = name.find("{a}")) != std::string::npos;)
+        name.replace(at, 3, source.architecture);
     if (const size_t at = name.find("{i}"); index >= 0 && at != std::string::npos)
         name.replace(at, 3, std::to_string(index));
     return name;
 }
 
+/// The numbers of a list, in their order; a number is a list of one. Nothing where there is no such
+/// key, and an empty list is none.
+std::optional<std::vector<double>> list_at(const std::string& key, const SourceMetadata& source) {
+    constexpr size_t kLongest = 1 << 20;
+    std::vector<double> list;
+    while (list.size() < kLongest) {
+        const auto next = source.number(fmt::format("{}.{}", key, list.size()));
+        if (!next) break;
+        list.push_back(as_written(*next));
+    }
+    if (list.empty())
+        if (const auto only = source.number(key)) list.push_back(as_written(*only));
+    return list.empty() ? std::nullopt : std::optional(std::move(list));
+}
+
 std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceMetadata& source) {
     if (place.kind == ast::Expr::Kind::text) {
-        const std::string key = of_repetition(place.text, index);
+        const std::string key = of_repetition(place.text, index, source);
         if (const auto found = source.number(key)) {
             const double value = as_written(*found);
             return Said{value, fmt::format("{} is {}", key, number_text(value))};
@@ -313,7 +370,8 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
                  printable(key), kind);
         return std::nullopt;
     }
-    const std::string key = of_repetition(place.operands.at(0).text, index);
+    if (!is_place(place)) return std::nullopt;
+    const std::string key = of_repetition(place.operands.at(0).text, index, source);
     if (place.text == "is") {
         const auto found = source.text(key);
         if (!found) return std::nullopt;
@@ -321,7 +379,20 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
                                      [&](const ast::Expr& text) { return text.text == *found; });
         return Said{any ? 1.0 : 0.0, fmt::format("{} is \"{}\"", key, printable(*found))};
     }
+    if (place.text == "largest" || place.text == "lists") {
+        const auto list = list_at(key, source);
+        if (!list) return std::nullopt;
+        if (place.text == "largest") {
+            const double most = *std::ranges::max_element(*list);
+            return Said{most, fmt::format("the largest of {} is {}", key, number_text(most))};
+        }
+        const bool any = std::ranges::find(*list, static_cast<double>(index)) != list->end();
+        return Said{any ? 1.0 : 0.0, fmt::format("{} {} {}", key, any ? "has" : "has no", index)};
+    }
     const auto shape = source.shape(key);
+    if (place.text == "there")
+        return Said{shape ? 1.0 : 0.0,
+                    fmt::format("there is {} tensor {}", shape ? "a" : "no", key)};
     if (!shape || shape->empty()) return std::nullopt;
     const auto size = static_cast<double>(place.text == "rows" ? shape->front() : shape->back());
     return Said{size, fmt::format("{} has {} {}", key, number_text(size),
@@ -329,9 +400,11 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
 }
 
 /// The key of a place, or nothing where it is a tensor's shape that counts.
-std::optional<std::string> key_at(const ast::Expr& place, int64_t index) {
-    if (place.kind == ast::Expr::Kind::text) return of_repetition(place.text, index);
-    if (place.text == "is") return of_repetition(place.operands.at(0).text, index);
+std::optional<std::string> key_at(const ast::Expr& place, int64_t index,
+                                  const SourceMetadata& source) {
+    if (place.kind == ast::Expr::Kind::text) return of_repetition(place.text, index, source);
+    if (is_place(place) && (place.text == "is" || place.text == "largest" || place.text == "lists"))
+        return of_repetition(place.operands.at(0).text, index, source);
     return std::nullopt;
 }
 
@@ -346,15 +419,61 @@ bool add_keys(const std::vector<ast::Annotation>& annotations, int64_t index,
             if (!said) continue;
             const bool first = !taken;
             if (first) taken = said->value;
-            const auto key = key_at(place, index);
+            const auto key = key_at(place, index, source);
             // The first is read whatever it is: what is no number equals nothing, itself included.
             if (!key || (!first && said->value != *taken)) continue;
             keys.read.insert(*key);
+            if (place.kind == ast::Expr::Kind::call && place.text != "is") {
+                keys.whole_lists.insert(*key);
+                continue;
+            }
             if (const size_t dot = key->rfind('.'); index >= 0 && dot != std::string::npos)
                 keys.lists.insert(key->substr(0, dot));
         }
     }
     return taken.has_value();
+}
+
+/// Adds the keys of a parameter that is a list of numbers.
+void add_values(const std::vector<ast::Annotation>& annotations, int64_t index,
+                const SourceMetadata& source, KeysRead& keys) {
+    for (const ast::Annotation& annotation : annotations) {
+        const ast::Expr& first = annotation.args.front();
+        if (annotation.format.text != source.format || first.kind != ast::Expr::Kind::call ||
+            first.text != "values")
+            continue;
+        for (const ast::Expr& each : first.operands) {
+            const std::string key = of_repetition(each.text, index, source);
+            if (!list_at(key, source)) continue;
+            keys.read.insert(key);
+            keys.whole_lists.insert(key);
+        }
+    }
+}
+
+/// Whether what a declaration of a block reads is another thing in each repetition.
+bool goes_by_repetition(const std::variant<ast::Parameter, ast::State, ast::Let, ast::Number>& item,
+                        const SourceMetadata& source) {
+    const auto* let = std::get_if<ast::Let>(&item);
+    const auto* number = std::get_if<ast::Number>(&item);
+    if (!let && !number) return false;
+    for (const ast::Annotation& annotation : let ? let->annotations : number->annotations)
+        for (const ast::Expr& arg : annotation.args)
+            if (const auto key = key_at(arg, -1, source);
+                key && key->find("{i}") != std::string::npos)
+                return true;
+    return false;
+}
+
+/// Whether a source has what a parameter is made of, in one place or another.
+bool has_place(const ParamSource& place, const SourceMetadata& source) {
+    if (!place.keys.empty())
+        return std::ranges::any_of(
+            place.keys, [&](const std::string& key) { return list_at(key, source).has_value(); });
+    return place.is_computed() || source.shape(place.tensor).has_value() ||
+           std::ranges::any_of(place.others, [&](const ParamSource& other) {
+               return source.shape(other.tensor).has_value();
+           });
 }
 
 /// What a source says by annotations: their keys and shapes, the first there is.
@@ -368,11 +487,13 @@ std::optional<Said> said_in(const std::vector<ast::Annotation>& annotations, int
     return std::nullopt;
 }
 
-std::string places_of(const ast::Number& number, std::string_view format) {
+std::string places_of(const ast::Number& number, const SourceMetadata& source) {
+    const std::string& format = source.format;
     std::vector<std::string> places;
     for (const ast::Annotation& annotation : number.annotations)
         if (annotation.format.text == format)
-            for (const ast::Expr& arg : annotation.args) places.push_back(to_text(arg));
+            for (const ast::Expr& arg : annotation.args)
+                if (is_place(arg)) places.push_back(of_repetition(to_text(arg), -1, source));
     return places.empty() ? fmt::format("nothing: it has no @{} annotation", format)
                           : fmt::format("{}", fmt::join(places, " or "));
 }
@@ -385,7 +506,8 @@ std::string nearest_key(const ast::Number& number, const SourceMetadata& source)
         if (annotation.format.text == source.format)
             for (const ast::Expr& arg : annotation.args)
                 if (arg.kind == ast::Expr::Kind::text)
-                    if (std::string maybe = suggestion(arg.text, keys); !maybe.empty())
+                    if (std::string maybe = suggestion(of_repetition(arg.text, -1, source), keys);
+                        !maybe.empty())
                         return maybe;
     return {};
 }
@@ -399,6 +521,23 @@ void require_architecture(const ast::Graph& graph, const fs::path& file, const s
          architectures.empty() ? "of no name"
                                : fmt::format("'{}'", fmt::join(architectures, "', '")),
          architecture);
+}
+
+/// A graph file with what it includes: NAME.part in its folder, or where this project's are.
+SourceFile read_graph_text(const fs::path& path) {
+    return SourceFile::read_with_parts(path, [&](const std::string& name) {
+        std::vector<fs::path> folders{path.has_parent_path() ? path.parent_path() : fs::path(".")};
+        std::ranges::copy(standard_graph_dirs({}), std::back_inserter(folders));
+        std::vector<std::string> tried;
+        for (const fs::path& folder : folders) {
+            const fs::path part = folder / (name + ".part");
+            std::error_code ignored;
+            if (fs::is_regular_file(part, ignored)) return part;
+            tried.push_back(part.string());
+        }
+        fail("{}: includes '{}', of which there is no file: looked for {}", path.string(), name,
+             fmt::join(tried, ", "));
+    });
 }
 
 /// The graph files of a folder, in the order of their names; none where there is no such folder.
@@ -415,7 +554,7 @@ std::vector<fs::path> graph_files(const fs::path& folder) {
 }  // namespace
 
 GraphFile read_graph_file(const fs::path& path, bool checked) {
-    SourceFile source = SourceFile::read(path);
+    SourceFile source = read_graph_text(path);
     Diagnostics errors(source);
     std::optional<ast::Graph> graph = parse_graph(source, errors);
     if (graph && checked) {
@@ -433,10 +572,10 @@ Model load_model(const fs::path& model_file, const std::vector<fs::path>& graph_
 }
 
 OpGraph lower_model(const fs::path& model_file, const std::vector<fs::path>& graph_dirs,
-                    const Model& model) {
+                    const Model& model, int64_t context) {
     const GraphFile graph = read_graph_file(graph_of_model_file(model_file, graph_dirs));
     Diagnostics graph_errors(graph.source);
-    OpGraph lowered = lower(graph.graph, model, graph_errors);
+    OpGraph lowered = lower(graph.graph, model, graph_errors, context);
     graph_errors.throw_if_any();
     return run_passes(std::move(lowered), model);
 }
@@ -455,7 +594,11 @@ Model model_from_source(const fs::path& graph_file, const SourceMetadata& source
     Given given;
     given.has = [&](const Param& param) {
         const std::optional<ParamSource>& place = param.source(source.format);
-        return place && (place->is_computed() || source.shape(place->tensor).has_value());
+        return place && has_place(*place, source);
+    };
+    given.format = source.format;
+    given.said_of_number = [&](const ast::Number& number, int64_t index) {
+        return said_in(number.annotations, index, source);
     };
     given.said = [&](const ast::Let& let, int64_t index) {
         return said_in(let.annotations, index, source);
@@ -463,10 +606,10 @@ Model model_from_source(const fs::path& graph_file, const SourceMetadata& source
     for (const ast::Number* number : numbers_of(file.graph)) {
         if (const auto found = said_in(number->annotations, -1, source)) {
             given.numbers[number->name.text] = found->value;
-        } else if (!number->value) {
+        } else if (!has_default(*number, source.format)) {
             errors.error(number->name.at,
                          fmt::format("the source does not say what '{}' is: looked for {}{}",
-                                     number->name.text, places_of(*number, source.format),
+                                     number->name.text, places_of(*number, source),
                                      nearest_key(*number, source)));
         }
     }
@@ -484,7 +627,7 @@ Model model_from_source(const fs::path& graph_file, const SourceMetadata& source
 std::vector<bool> must_be_positive(const fs::path& graph_file, const Model& model) {
     const GraphFile file = read_graph_file(graph_file);
     Diagnostics errors(file.source);
-    const OpGraph graph = lower(file.graph, model, errors);
+    const OpGraph graph = lower(file.graph, model, errors, kUsualContext);
     errors.throw_if_any();
     std::vector<bool> positive(model.params.size());
     for (const Op& op : graph.ops) {
@@ -503,17 +646,31 @@ KeysRead keys_read(const fs::path& graph_file, const SourceMetadata& source) {
     for (const auto& item : file.graph.items) {
         if (const auto* number = std::get_if<ast::Number>(&item)) {
             add_keys(number->annotations, -1, source, keys);
+        } else if (const auto* param = std::get_if<ast::Parameter>(&item)) {
+            add_values(param->annotations, -1, source, keys);
         } else if (const auto* let = std::get_if<ast::Let>(&item)) {
             add_keys(let->annotations, -1, source, keys);
         } else if (const auto* ignore = std::get_if<ast::Ignore>(&item)) {
             for (const ast::Annotation& annotation : ignore->annotations)
                 if (annotation.format.text == source.format)
-                    for (const ast::Expr& key : annotation.args) keys.ignored.insert(key.text);
+                    for (const ast::Expr& key : annotation.args) {
+                        if (key.kind == ast::Expr::Kind::text) {
+                            keys.ignored.insert(key.text);
+                            continue;
+                        }
+                        for (const ast::Expr& pattern : key.operands)
+                            keys.tensors.push_back(pattern.text);
+                    }
         } else if (const auto* block = std::get_if<ast::Block>(&item)) {
             for (const auto& inner : block->items)
-                if (const auto* each = std::get_if<ast::Let>(&inner))
-                    for (int64_t i = 0; i < kMostRepetitions; ++i)
-                        if (!add_keys(each->annotations, i, source, keys)) break;
+                for (int64_t i = 0; i < kMostRepetitions; ++i) {
+                    bool any = false;
+                    if (const auto* let = std::get_if<ast::Let>(&inner))
+                        any = add_keys(let->annotations, i, source, keys);
+                    else if (const auto* number = std::get_if<ast::Number>(&inner))
+                        any = add_keys(number->annotations, i, source, keys);
+                    if (!any || !goes_by_repetition(inner, source)) break;
+                }
         }
     }
     return keys;
@@ -541,7 +698,7 @@ void check_model_text(const std::string& text, const Model& model, const fs::pat
         back.name != model.name || back.origin != model.origin)
         fail("the model file would not say what the source does");
     Diagnostics graph_errors(graph.source);
-    lower(graph.graph, back, graph_errors);
+    lower(graph.graph, back, graph_errors, kUsualContext);
     graph_errors.throw_if_any();
 }
 
@@ -555,7 +712,7 @@ fs::path find_graph_for(const std::string& format, const std::string& architectu
         for (const fs::path& file : files) {
             // What is in the file is checked when it is used: a slip in one architecture's file is
             // nothing to the others.
-            const SourceFile source = SourceFile::read(file);
+            const SourceFile source = read_graph_text(file);
             Diagnostics errors(source);
             const std::optional<ast::Graph> graph = parse_graph(source, errors);
             if (!graph) continue;

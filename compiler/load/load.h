@@ -16,6 +16,9 @@
 
 namespace llmsql::compiler {
 
+/// The context that a plan has unless another is asked for.
+inline constexpr int64_t kUsualContext = 1024;
+
 /// Errors of a graph or model file, one "file:line:column: error: …" paragraph each (with the
 /// source line and a caret), joined by newlines into one llmsql::Error.
 ///
@@ -24,9 +27,11 @@ namespace llmsql::compiler {
 Model load_model(const std::filesystem::path& model_file,
                  const std::vector<std::filesystem::path>& graph_dirs);
 
-/// Lowers the forward pass of `model` (loops unrolled, conditionals decided).
+/// Lowers the forward pass of `model` (loops unrolled, conditionals decided), for a cache that
+/// holds `context` positions.
 OpGraph lower_model(const std::filesystem::path& model_file,
-                    const std::vector<std::filesystem::path>& graph_dirs, const Model& model);
+                    const std::vector<std::filesystem::path>& graph_dirs, const Model& model,
+                    int64_t context = kUsualContext);
 
 /// What the importer needs to instantiate a graph from a source's own metadata.
 struct SourceMetadata {
@@ -63,8 +68,12 @@ struct KeysRead {
     std::set<std::string> read;
     /// Lists that are read element by element, one a repetition of a block.
     std::set<std::string> lists;
+    /// Lists that are read as a whole.
+    std::set<std::string> whole_lists;
     /// Keys that the graph says change nothing: `ignore`.
     std::set<std::string> ignored;
+    /// Patterns of the names of tensors that the graph leaves out.
+    std::vector<std::string> tensors;
 };
 
 /// Throws Error where the graph file has errors, or a value is of another type than the graph

@@ -148,13 +148,35 @@ std::string source_text(const ModelOrigin& origin) {
     return text;
 }
 
+/// The numbers that a block has for each repetition: one where all are the same.
+std::string list_text(const Model& model, const std::string& block, const std::string& name) {
+    std::vector<std::string> all;
+    for (size_t i = 0;; ++i) {
+        const auto found = model.numbers.find(fmt::format("{}.{}.{}", block, i, name));
+        if (found == model.numbers.end()) break;
+        all.push_back(number_text(found->second));
+    }
+    const bool alike = std::ranges::all_of(all, [&](const auto& each) { return each == all[0]; });
+    return alike && !all.empty() ? all[0] : fmt::format("[{}]", fmt::join(all, ", "));
+}
+
 std::string numbers_text(const Model& model, const char* table,
                          const std::vector<std::string>& names) {
-    if (names.empty()) return {};
-    std::string text = fmt::format("\n[{}]\n", table);
-    for (const std::string& name : names)
-        text += fmt::format("{} = {}\n", key_text(name), number_text(model.numbers.at(name)));
-    return text;
+    std::string text, blocks, block;
+    for (const std::string& name : names) {
+        const size_t dot = name.find('.');
+        if (dot == std::string::npos) {
+            text += fmt::format("{} = {}\n", key_text(name), number_text(model.numbers.at(name)));
+            continue;
+        }
+        if (name.substr(0, dot) != block) {
+            block = name.substr(0, dot);
+            blocks += fmt::format("\n[{}.{}]\n", table, key_text(block));
+        }
+        const std::string own = name.substr(dot + 1);
+        blocks += fmt::format("{} = {}\n", key_text(own), list_text(model, block, own));
+    }
+    return (text.empty() ? "" : fmt::format("\n[{}]\n{}", table, text)) + blocks;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 
+#include "compiler/check/expressions.h"
 #include "compiler/check/signature.h"
 #include "compiler/model/instance.h"
 
@@ -40,12 +41,17 @@ struct Repetition {
 
 class Lowering {
   public:
-    Lowering(const Instance& instance, const ast::Graph& graph, Diagnostics& errors)
-        : instance_(instance), graph_(graph), errors_(errors) {}
+    Lowering(const Instance& instance, const ast::Graph& graph, Diagnostics& errors,
+             int64_t context)
+        : instance_(instance), graph_(graph), errors_(errors), context_(context) {}
 
     OpGraph run() {
         for (const auto& item : graph_.items)
-            if (const auto* forward = std::get_if<ast::Forward>(&item)) forward_ = forward;
+            if (const auto* forward = std::get_if<ast::Forward>(&item)) {
+                forward_ = forward;
+            } else if (const auto* define = std::get_if<ast::Define>(&item)) {
+                defines_.emplace(define->name.text, define);
+            }
         try {
             statements(forward_->body);
         } catch (const EvalError& error) {
@@ -148,6 +154,8 @@ class Lowering {
         if (expr.text == forward_->tokens.text) return Tokens{};
         if (const auto found = instance_.scalars.find(expr.text); found != instance_.scalars.end())
             return found->second;
+        if (expr.text == kContextName && !instance_.ids.contains(expr.text))
+            return Scalar(static_cast<double>(context_));
         return parameter(expr.text);
     }
 
@@ -172,12 +180,36 @@ class Lowering {
             const Repetition& repetition = loops_.at(name.text);
             return Scalar(instance_.has(full_name(repetition.block, repetition.index, name.field)));
         }
+        if (const auto found = defines_.find(expr.text); found != defines_.end())
+            return defined(*found->second, expr);
         const Operator& op = *find_operator(expr.text);
         const std::vector<int> matched = match_arguments(op, expr, errors_).value();
         std::vector<Item> items(matched.size(), Absent{});
         for (size_t i = 0; i < matched.size(); ++i)
             if (matched[i] >= 0) items[i] = item_of(expr.operands[static_cast<size_t>(matched[i])]);
         return apply(op, expr, std::move(items));
+    }
+
+    /// The body of a definition, whose parameters stand for what they are given.
+    Item defined(const ast::Define& define, const ast::Expr& expr) {
+        std::map<std::string, Item> variables;
+        std::map<std::string, Repetition> loops;
+        for (size_t i = 0; i < define.parameters.size(); ++i) {
+            const ast::Expr& argument = expr.operands[i];
+            const std::string& name = define.parameters[i].text;
+            const auto loop =
+                argument.kind == ast::Expr::Kind::name ? loops_.find(argument.text) : loops_.end();
+            if (loop != loops_.end())
+                loops[name] = loop->second;
+            else
+                variables.insert_or_assign(name, item_of(argument));
+        }
+        variables_.swap(variables);
+        loops_.swap(loops);
+        Item item = item_of(define.body);
+        variables_.swap(variables);
+        loops_.swap(loops);
+        return item;
     }
 
     Item binary(const ast::Expr& expr) {
@@ -190,11 +222,26 @@ class Lowering {
         const Scalar* a = std::get_if<Scalar>(&left);
         const Scalar* b = std::get_if<Scalar>(&right);
         if (a && b) return apply_binary(expr, *a, *b);
-        if (a) std::swap(left, right);  // number * tensor
+        const bool vectors =
+            std::holds_alternative<Parameter>(left) || std::holds_alternative<Parameter>(right);
+        InfixOperand second = a || b    ? InfixOperand::number
+                              : vectors ? InfixOperand::vector
+                                        : InfixOperand::tensor;
+        bool turned = a || std::holds_alternative<Parameter>(left);  // number * tensor
+        if (second == InfixOperand::tensor && shape_of(left) != shape_of(right)) {
+            second = InfixOperand::column;
+            turned = shape_of(left).back() == Dimension::constant(1);
+        }
+        if (turned) std::swap(left, right);
         std::vector<Item> operands;
         operands.push_back(std::move(left));
         operands.push_back(std::move(right));
-        return apply(*find_infix(expr.text, a || b), expr, std::move(operands));
+        const Operator* op = find_infix(expr.text, second);
+        if (op == nullptr)
+            throw EvalError{expr.at, fmt::format("'{}' does not work on {} and {}", expr.text,
+                                                 shape_text(shape_of(operands[0])),
+                                                 shape_text(shape_of(operands[1])))};
+        return apply(*op, expr, std::move(operands));
     }
 
     Shape shape_of(const Item& item) const {
@@ -264,8 +311,11 @@ class Lowering {
                 made.args.emplace_back(TokensRef{});
             } else if (const Scalar* scalar = std::get_if<Scalar>(&items[i])) {
                 made.args.emplace_back(number_of(expr, *scalar));
+            } else {
+                made.args.emplace_back(AbsentRef{});
             }
         }
+        while (std::holds_alternative<AbsentRef>(made.args.back())) made.args.pop_back();
         Value value;
         const std::vector<int64_t> sizes = whole_sizes(op, expr, inferred.result);
         value.width = sizes.back();
@@ -282,7 +332,7 @@ class Lowering {
     static std::string makers() {
         std::string names;
         for (const Operator& op : operators())
-            if (op.choices == Choices::made)
+            if (op.choices == Choices::made && op.locality == Locality::choice)
                 names += fmt::format("{}{}", names.empty() ? "" : " or ", op.name);
         return names;
     }
@@ -305,6 +355,10 @@ class Lowering {
             return sums ? 1 : used;
         }
         if (!any) return 1;
+        // It adds to rows for choices what goes by the tokens' choices.
+        if (op.choices == Choices::made && given[0] > 1 &&
+            std::ranges::all_of(given.begin() + 1, given.end(), [](int64_t n) { return n == 1; }))
+            return given[0];
         const bool alike = std::ranges::all_of(given, [&](int64_t n) { return n == given[0]; });
         if (!alike || sees_more_than_its_row(op) ||
             (op.locality != Locality::element && op.locality != Locality::head))
@@ -331,6 +385,24 @@ class Lowering {
         return sizes;
     }
 
+    static bool fits(DimensionRule::Kind kind, int64_t a, int64_t b, int64_t c) {
+        switch (kind) {
+            case DimensionRule::Kind::multiple:
+                return b > 0 && a % b == 0;
+            case DimensionRule::Kind::at_most:
+                return a <= b;
+            case DimensionRule::Kind::pairs:
+                return a >= 0 && a <= b && (a == 0 ? b : a) % 2 == 0;
+            case DimensionRule::Kind::within:
+                return a >= 0 && b >= 0 && a <= c && b <= c - a;
+            case DimensionRule::Kind::sum:
+                return a == b + c;
+            case DimensionRule::Kind::none:
+                break;
+        }
+        return true;
+    }
+
     /// What an operator needs of its numbers beyond its shape rule.
     static void check_numbers(const Operator& op, const ast::Expr& expr, const Op& made,
                               const Inference& inferred) {
@@ -345,13 +417,16 @@ class Lowering {
                                                      number_text(*number))};
         if (const DimensionRule& rule = op.dimensions; rule.kind != DimensionRule::Kind::none) {
             const auto size = [&](std::string_view name) {
-                return inferred.dims.at(std::string(name)).whole().value_or(1);
+                const auto found = inferred.dims.find(std::string(name));
+                if (found != inferred.dims.end()) return found->second.whole().value_or(1);
+                const double number = made.number(name);
+                return std::abs(number) < 0x1p53 ? static_cast<int64_t>(number) : int64_t{-1};
             };
-            const int64_t a = size(rule.a), b = size(rule.b);
-            if (rule.kind == DimensionRule::Kind::multiple ? a % b != 0 : a > b)
+            const int64_t a = size(rule.a), b = size(rule.b), c = rule.c.empty() ? 0 : size(rule.c);
+            if (!fits(rule.kind, a, b, c))
                 throw EvalError{expr.at,
                                 fmt::format("{}: {}", op.name,
-                                            fmt::format(fmt::runtime(rule.otherwise), a, b))};
+                                            fmt::format(fmt::runtime(rule.otherwise), a, b, c))};
         }
         for (const NumberRule& rule : op.numbers) {
             if (rule.name.empty()) continue;
@@ -367,8 +442,10 @@ class Lowering {
     const Instance& instance_;
     const ast::Graph& graph_;
     Diagnostics& errors_;
+    const int64_t context_;
     const ast::Forward* forward_ = nullptr;
     OpGraph made_;
+    std::map<std::string, const ast::Define*> defines_;
     std::map<std::string, Item> variables_;
     std::map<std::string, Repetition> loops_;
     int layer_ = -1;
@@ -376,7 +453,7 @@ class Lowering {
 
 }  // namespace
 
-OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors) {
+OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors, int64_t context) {
     std::set<std::string> names;
     for (const Param& param : model.params) names.insert(param.name);
     const Given given{model.numbers,
@@ -387,7 +464,7 @@ OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors) 
                         errors.error(at, message);
                     });
     if (!errors.empty()) return {};
-    return Lowering(instance, graph, errors).run();
+    return Lowering(instance, graph, errors, context).run();
 }
 
 }  // namespace llmsql::compiler

@@ -12,7 +12,7 @@ namespace llmsql::compiler {
 /// filled in. What the result does not depend on is still in it: the passes of compiler/passes drop
 /// it, and number the caches. `graph` must have passed check_graph and
 /// be the one `model` was made from. Errors are those that only numbers can show, such as a width
-/// that does not divide into heads.
-OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors);
+/// that does not divide into heads. `context` is what forward knows under that name.
+OpGraph lower(const ast::Graph& graph, const Model& model, Diagnostics& errors, int64_t context);
 
 }  // namespace llmsql::compiler

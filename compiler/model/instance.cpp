@@ -5,7 +5,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <iterator>
 
 namespace llmsql::compiler {
 namespace {
@@ -23,6 +25,28 @@ struct Place {
     int64_t index = -1;
     std::map<std::string, Scalar>* lets = nullptr;
 };
+
+}  // namespace
+
+bool is_place(const ast::Expr& arg) {
+    constexpr std::array kPlaces{"rows", "cols", "is", "largest", "lists", "there"};
+    return arg.kind == ast::Expr::Kind::text ||
+           (arg.kind == ast::Expr::Kind::call &&
+            std::ranges::find(kPlaces, arg.text) != kPlaces.end());
+}
+
+namespace {
+
+/// What a source's annotation gives where the source says nothing, its last argument if that is no
+/// place to look at; else the default of all sources.
+const ast::Expr* default_of(const ast::Number& number, std::string_view format) {
+    for (const ast::Annotation& annotation : number.annotations) {
+        if (annotation.format.text != format) continue;
+        const ast::Expr& last = annotation.args.back();
+        if (!is_place(last)) return &last;
+    }
+    return number.value ? &*number.value : nullptr;
+}
 
 class Instantiation {
   public:
@@ -77,41 +101,89 @@ class Instantiation {
     }
 
     void declare(const ast::Number& number) {
-        const std::string& name = number.name.text;
-        double value = 0;
-        if (const auto found = given_.numbers.find(name); found != given_.numbers.end()) {
-            value = found->second;
-            if (!std::isfinite(value)) {
-                report_(number.name.at, {name},
-                        fmt::format("'{}' is {}, but it must be a finite number", name,
-                                    number_text(value)));
-                return;
-            }
-            if (number.is_dim && !is_size(value)) {
-                report_(number.name.at, {name},
-                        fmt::format("dim '{}' is {}, but a dim is a whole number from 1 to 2^40",
-                                    name, number_text(value)));
-                return;
-            }
-        } else if (number.value) {
-            try {
-                value = this->number(*number.value, {});
-            } catch (const EvalError& error) {
-                report(error, *number.value);
-                return;
-            }
-            if (number.is_dim && !is_size(value)) {
-                report_(number.name.at, names_in(*number.value),
-                        fmt::format("dim '{}' = {} comes to {}, but a dim is a whole number from 1 "
-                                    "to 2^40",
-                                    name, bare_text(*number.value), number_text(value)));
-                return;
-            }
+        const auto found = given_.numbers.find(number.name.text);
+        const auto value = found != given_.numbers.end()
+                               ? given_value(number, number.name.text, found->second)
+                               : default_value(number, {});
+        if (!value) return;
+        made_.numbers[number.name.text] = *value;
+        made_.scalars[number.name.text] = *value;
+    }
+
+    /// A number that a model file or source gives, if it can be one.
+    std::optional<double> given_value(const ast::Number& number, const std::string& name,
+                                      double value) {
+        if (!std::isfinite(value)) {
+            report_(number.name.at, {name},
+                    fmt::format("'{}' is {}, but it must be a finite number", name,
+                                number_text(value)));
+        } else if (number.is_dim && !is_size(value)) {
+            report_(number.name.at, {name},
+                    fmt::format("dim '{}' is {}, but a dim is a whole number from 1 to 2^40", name,
+                                number_text(value)));
         } else {
-            return;
+            return value;
         }
-        made_.numbers[name] = value;
-        made_.scalars[name] = value;
+        ++reports_;
+        return std::nullopt;
+    }
+
+    /// What it is where nothing is said: the source format's default, else that of all.
+    std::optional<double> default_value(const ast::Number& number, const Place& place) {
+        const ast::Expr* expr = default_of(number, given_.format);
+        if (!expr) return std::nullopt;
+        double value = 0;
+        try {
+            value = this->number(*expr, place);
+        } catch (const EvalError& error) {
+            report(error, *expr);
+            if (!error.message.empty()) ++reports_;
+            return std::nullopt;
+        }
+        if (!number.is_dim || is_size(value)) return value;
+        report_(number.name.at, names_in(*expr),
+                fmt::format("dim '{}' = {} comes to {}, but a dim is a whole number from 1 "
+                            "to 2^40",
+                            number.name.text, bare_text(*expr), number_text(value)));
+        ++reports_;
+        return std::nullopt;
+    }
+
+    /// A number of one repetition of a block.
+    void declare(const ast::Number& number, const Place& place) {
+        const std::string list = fmt::format("{}.{}", place.block->name.text, number.name.text);
+        const std::string name = full_name(place.block->name.text, place.index, number.name.text);
+        std::optional<double> value;
+        const auto own = given_.numbers.find(name);
+        const auto each = given_.lists.find(list);
+        if (own != given_.numbers.end()) {
+            value = given_value(number, name, own->second);
+        } else if (each != given_.lists.end()) {
+            const std::vector<double>& all = each->second;
+            const auto count = made_.blocks.at(place.block->name.text).count;
+            if (all.size() != 1 && all.size() != static_cast<size_t>(count)) {
+                report_(number.name.at, {list},
+                        fmt::format("'{}' has {} numbers, but block '{}' is repeated {} times",
+                                    list, all.size(), place.block->name.text, count));
+                ++reports_;
+                return;
+            }
+            value = given_value(number, list,
+                                all[all.size() == 1 ? 0 : static_cast<size_t>(place.index)]);
+        } else if (const auto said = given_.said_of_number
+                                         ? given_.said_of_number(number, place.index)
+                                         : std::nullopt) {
+            value = given_value(number, name, said->value);
+        } else if (default_of(number, given_.format) != nullptr) {
+            value = default_value(number, place);
+        } else if (given_.said_of_number) {
+            report_(number.name.at, {list},
+                    fmt::format("the source does not say what '{}' is", name));
+            ++reports_;
+        }
+        if (!value) return;
+        made_.numbers[name] = *value;
+        (*place.lets)[number.name.text] = *value;
     }
 
     void declare(const ast::Let& let) {
@@ -159,7 +231,8 @@ class Instantiation {
     }
 
     void declare(const ast::Ignore&) {}   // the importer's part
-    void declare(const ast::Forward&) {}  // the lowering's part
+    void declare(const ast::Define&) {}   // the lowering's part
+    void declare(const ast::Forward&) {}  // and this
 
     void declare(const ast::Parameter& param) { declare(param, {}); }
     void declare(const ast::State& state) { declare(state, {}); }
@@ -191,6 +264,10 @@ class Instantiation {
                 }
                 if (const auto* state = std::get_if<ast::State>(&item)) {
                     declare(*state, place);
+                    continue;
+                }
+                if (const auto* number = std::get_if<ast::Number>(&item)) {
+                    declare(*number, place);
                     continue;
                 }
                 const auto& let = std::get<ast::Let>(item);
@@ -247,6 +324,7 @@ class Instantiation {
         entry.name = name;
         entry.optional = param.optional || param.tied.has_value();
         try {
+            if (param.when && !truth_of(*param.when, value_of(*param.when, place))) return;
             for (const ast::Annotation& annotation : param.annotations)
                 (annotation.format.text == "gguf" ? entry.gguf : entry.hf) =
                     source_of(annotation, place);
@@ -260,11 +338,10 @@ class Instantiation {
                 auto& source = annotation.format.text == "gguf" ? entry.gguf : entry.hf;
                 if (source && source->is_computed()) {
                     if (!may_compute(entry, param)) return;
-                    source->values = values_of(annotation.args.at(0), entry.shape.cols, place);
+                    if (annotation.args.at(0).text == "computed")
+                        source->values = values_of(annotation.args.at(0), entry.shape.cols, place);
                 }
-                if (!source || source->transform != "unpermute" ||
-                    can_unpermute(entry.shape, source->args[0]))
-                    continue;
+                if (!source || can_transform(entry.shape, *source)) continue;
                 complain_of_heads(param, entry, *source);
                 return;
             }
@@ -347,8 +424,7 @@ class Instantiation {
         if (!has_room(param, static_cast<int64_t>(count))) return;
         entry.type = WeightType::f16;
         for (const auto& source : {entry.gguf, entry.hf})
-            if (source && source->transform == "unpermute" &&
-                !can_unpermute(entry.shape, source->args[0]))
+            if (source && !can_transform(entry.shape, *source))
                 return complain_of_heads(param, entry, *source);
         made_.ids[name] = static_cast<int>(made_.params.size()) + 1;
         made_.tables[name] = static_cast<int64_t>(count);
@@ -370,6 +446,7 @@ class Instantiation {
             source.part = item;
             source.parts = count;
         }
+        for (ParamSource& other : source.others) pick_matrix(other, item, count);
     }
 
     void complain_of_heads(const ast::Parameter& param, const Param& entry,
@@ -379,7 +456,7 @@ class Instantiation {
                  fmt::format("{} has {} rows, which cannot be unpermuted as {} heads of an even "
                              "width",
                              entry.name, entry.shape.rows.value_or(entry.shape.cols),
-                             number_text(source.args[0])));
+                             number_text(heads_of(source).value_or(0))));
     }
 
     /// The parameter that stands in for one that the model lacks.
@@ -409,27 +486,51 @@ class Instantiation {
     /// Nothing where a computed parameter's `when` does not hold.
     std::optional<ParamSource> source_of(const ast::Annotation& annotation,
                                          const Place& place) const {
-        ParamSource source;
         const ast::Expr& first = annotation.args.at(0);
         if (first.kind == ast::Expr::Kind::call) {
-            if (first.operands.size() > 1 &&
-                !truth_of(first.operands[1], value_of(first.operands[1], place)))
+            ParamSource source;
+            if (first.text == "values")
+                for (const ast::Expr& key : first.operands)
+                    source.keys.push_back(in_repetition(key.text, place));
+            else if (first.operands.size() > 1 &&
+                     !truth_of(first.operands[1], value_of(first.operands[1], place)))
                 return std::nullopt;
             return source;
         }
-        source.tensor = annotation.args.at(0).text;
-        if (place.block)
-            if (const size_t at = source.tensor.find("{i}"); at != std::string::npos)
-                source.tensor.replace(at, 3, std::to_string(place.index));
-        if (annotation.args.size() > 1) {
-            source.transform = annotation.args[1].text;
-            for (const ast::Expr& arg : annotation.args[1].operands)
-                source.args.push_back(number(arg, place));
+        std::vector<ParamSource> places;
+        for (const ast::Expr& arg : annotation.args) {
+            if (arg.kind == ast::Expr::Kind::text) {
+                places.emplace_back().tensor = in_repetition(arg.text, place);
+                continue;
+            }
+            TransformStep step{arg.text, {}};
+            for (const ast::Expr& each : arg.operands) step.args.push_back(number(each, place));
+            places.back().transforms.push_back(std::move(step));
         }
+        ParamSource source = std::move(places.front());
+        source.others.assign(std::make_move_iterator(places.begin() + 1),
+                             std::make_move_iterator(places.end()));
         return source;
     }
 
-    static bool can_unpermute(const ParamShape& shape, double heads) {
+    static std::string in_repetition(std::string name, const Place& place) {
+        if (place.block)
+            for (size_t at; (at = name.find("{i}")) != std::string::npos;)
+                name.replace(at, 3, std::to_string(place.index));
+        return name;
+    }
+
+    /// The heads of the rows that are unpermuted.
+    static std::optional<double> heads_of(const ParamSource& source) {
+        for (const TransformStep& step : source.transforms)
+            if (step.name == "unpermute") return step.args.at(0);
+        return std::nullopt;
+    }
+
+    static bool can_transform(const ParamShape& shape, const ParamSource& source) {
+        // Where rows are picked afterwards it is other rows that are unpermuted.
+        if (source.transforms.empty() || source.transforms.back().name != "unpermute") return true;
+        const double heads = heads_of(source).value_or(0);
         return is_size(heads) &&
                shape.rows.value_or(shape.cols) % (2 * static_cast<int64_t>(heads)) == 0;
     }
@@ -444,6 +545,10 @@ class Instantiation {
 };
 
 }  // namespace
+
+bool has_default(const ast::Number& number, std::string_view format) {
+    return default_of(number, format) != nullptr;
+}
 
 bool Instance::has(const std::string& name) const {
     const auto found = ids.find(name);

@@ -22,12 +22,19 @@ struct Said {
 
 /// What a model file or a source's metadata says about a graph.
 struct Given {
-    std::map<std::string, double> numbers;  // dims and constants
+    std::map<std::string, double> numbers;  // dims and constants; of a block "layer.3.is_local"
     /// Does this optional parameter exist? It has its name and its sources, but no shape yet.
     std::function<bool(const Param&)> has;
     /// What a source says of a `let` by its annotations, in a block with {i} for `index` (else -1).
     /// Empty where there is no source.
     std::function<std::optional<Said>(const ast::Let&, int64_t index)> said = {};
+    /// The dims and constants of blocks, "layer.is_local": a number for each repetition, or one for
+    /// all. Where they are not in `numbers`.
+    std::map<std::string, std::vector<double>> lists = {};
+    /// What a source says of one of them.
+    std::function<std::optional<Said>(const ast::Number&, int64_t index)> said_of_number = {};
+    /// Whose annotations give defaults; empty where there is no source.
+    std::string format = {};
 };
 
 struct BlockInstance {
@@ -48,6 +55,13 @@ struct Instance {
 
     bool has(const std::string& full_name) const;  // in its own right
 };
+
+/// Whether an annotation's argument says where to look, a key or rows("tensor") and the like,
+/// rather than what counts where nothing is found.
+bool is_place(const ast::Expr& arg);
+
+/// Whether a dim or constant may be left unsaid by a source of this format; of "", by a model file.
+bool has_default(const ast::Number& number, std::string_view format);
 
 /// Reports one error: where in the graph file, the dims and constants to blame, the message.
 using InstanceReport =

@@ -155,20 +155,49 @@ class Reader {
         const toml::table* found = table(parent);
         if (found == nullptr) return all;
         for (const Entry& entry : entries(*found)) {
-            LocatedNumber number{entry.key, entry.at, 0, position_of(entry.value->source())};
-            if (const auto* integer = entry.value->as_integer()) {
-                number.value = static_cast<double>(integer->get());
-            } else if (const auto* real = entry.value->as_floating_point(); real && !whole) {
-                number.value = real->get();
-            } else {
-                wrong(entry, whole ? "a whole number" : "a number");
-                number.value = std::nan("");  // given, but nothing to calculate with
+            if (const toml::table* block = entry.value->as_table()) {
+                for (Entry& inner : entries(*block)) {
+                    inner.key = entry.key + "." + inner.key;
+                    all.push_back(number(inner, whole, true));
+                }
+                continue;
             }
-            if (!whole && entry.value->is_floating_point() && !std::isfinite(number.value))
-                errors_.error(number.at, fmt::format("'{}' must be a finite number", entry.key));
-            all.push_back(std::move(number));
+            all.push_back(number(entry, whole, false));
         }
         return all;
+    }
+
+    LocatedNumber number(const Entry& entry, bool whole, bool may_be_list) {
+        LocatedNumber number{entry.key, entry.at, 0, position_of(entry.value->source())};
+        const toml::array* list = may_be_list ? entry.value->as_array() : nullptr;
+        if (list == nullptr) {
+            number.value = value_of(entry, whole);
+            return number;
+        }
+        if (list->empty()) {
+            errors_.error(number.at, fmt::format("'{}' is an empty list", entry.key));
+            number.value = std::nan("");
+        }
+        for (const toml::node& node : *list) {
+            number.list.push_back(value_of({entry.key, entry.at, &node}, whole));
+            if (std::isnan(number.list.back())) number.value = std::nan("");
+        }
+        return number;
+    }
+
+    /// NaN, which is nothing to calculate with, and an error, where it is no number.
+    double value_of(const Entry& entry, bool whole) {
+        if (const auto* integer = entry.value->as_integer())
+            return static_cast<double>(integer->get());
+        const auto* real = entry.value->as_floating_point();
+        if (real == nullptr || whole) {
+            wrong(entry, whole ? "a whole number" : "a number");
+            return std::nan("");
+        }
+        if (!std::isfinite(real->get()))
+            errors_.error(position_of(entry.value->source()),
+                          fmt::format("'{}' must be a finite number", entry.key));
+        return real->get();
     }
 
     void read_parameters(const Entry& parent) {

@@ -19,10 +19,11 @@ struct LocatedText {
 };
 
 struct LocatedNumber {
-    std::string key;
+    std::string key;  // of a block's table "layer.is_local"
     Position key_at;
     double value = 0;
     Position at;
+    std::vector<double> list = {};  // in place of `value`, one for each repetition of a block
 };
 
 /// One line of [weights], in the file's order.

@@ -44,7 +44,7 @@ struct Annotation {
     std::vector<Expr> args;
 };
 
-/// `dim` or `const`.
+/// `dim` or `const`; in a block one a repetition.
 struct Number {
     bool is_dim = false;
     Name name;
@@ -64,7 +64,8 @@ struct Require {
     std::string reason;
 };
 
-/// Keys of a source that change nothing in what this graph computes, whatever they say.
+/// Keys of a source that change nothing in what this graph computes, whatever they say, and
+/// tensors that it leaves out: tensors("pattern", …).
 struct Ignore {
     Position at;
     std::vector<Annotation> annotations;
@@ -75,6 +76,7 @@ struct Parameter {
     bool optional = false;
     std::vector<Expr> shape;
     std::optional<Name> tied;  // the parameter that stands in where the model lacks this one
+    std::optional<Expr> when;  // models for which it does not hold are without the parameter
     std::vector<Annotation> annotations;
 };
 
@@ -87,7 +89,7 @@ struct State {
 struct Block {
     Name name;
     Expr count;
-    std::vector<std::variant<Parameter, State, Let>> items;
+    std::vector<std::variant<Parameter, State, Let, Number>> items;
 };
 
 struct Statement;
@@ -113,6 +115,13 @@ struct Statement {
     std::vector<Arm> arms;
 };
 
+/// A name for an expression of forward that stands in several places.
+struct Define {
+    Name name;
+    std::vector<Name> parameters;
+    Expr body;
+};
+
 struct Forward {
     Position at;
     Name tokens;
@@ -126,7 +135,9 @@ struct Forward {
 struct Graph {
     Name name;
     std::vector<Annotation> annotations;
-    std::vector<std::variant<Number, Let, Require, Ignore, Parameter, State, Block, Forward>> items;
+    std::vector<
+        std::variant<Number, Let, Require, Ignore, Parameter, State, Block, Define, Forward>>
+        items;
 };
 
 /// The graph file that means this tree, laid out in one fixed way, every operator in parentheses.

@@ -61,9 +61,9 @@ class Printer {
     void declare(const Ignore& ignore) { line("ignore{};", annotations(ignore.annotations)); }
 
     void declare(const Parameter& param) {
-        line("{}param {}: [{}]{}{};", param.optional ? "optional " : "", param.name.text,
+        line("{}param {}: [{}]{}{}{};", param.optional ? "optional " : "", param.name.text,
              list(param.shape), param.tied ? " = " + param.tied->text : "",
-             annotations(param.annotations));
+             param.when ? " when " + to_text(*param.when) : "", annotations(param.annotations));
     }
 
     void declare(const State& state) {
@@ -75,6 +75,12 @@ class Printer {
         for (const auto& item : block.items)
             std::visit([this](const auto& each) { declare(each); }, item);
         close();
+    }
+
+    void declare(const Define& define) {
+        std::string names;
+        for (const Name& each : define.parameters) names += (names.empty() ? "" : ", ") + each.text;
+        line("define {}({}) = {};", define.name.text, names, to_text(define.body));
     }
 
     void declare(const Forward& forward) {

@@ -195,6 +195,8 @@ class Builder {
                 graph.items.emplace_back(declare(state));
             } else if (auto* block = each->block()) {
                 graph.items.emplace_back(declare(block));
+            } else if (auto* define = each->define()) {
+                graph.items.emplace_back(declare(define));
             } else {
                 graph.items.emplace_back(declare(each->forward()));
             }
@@ -300,6 +302,7 @@ class Builder {
         param.optional = tree->optional != nullptr;
         param.shape = expressions(tree->shape()->expression());
         if (tree->name().size() > 1) param.tied = name(tree->name(1));
+        if (tree->expression()) param.when = expression(tree->expression());
         param.annotations = annotations(tree->annotation());
         return param;
     }
@@ -317,11 +320,20 @@ class Builder {
                 block.items.emplace_back(declare(item->parameter()));
             } else if (item->state()) {
                 block.items.emplace_back(declare(item->state()));
-            } else {
+            } else if (item->let()) {
                 block.items.emplace_back(declare(item->let()));
+            } else {
+                block.items.emplace_back(declare(item->number()));
             }
         }
         return block;
+    }
+
+    ast::Define declare(GraphParser::DefineContext* tree) {
+        ast::Define define{name(tree->name(0)), {}, expression(tree->expression())};
+        for (size_t i = 1; i < tree->name().size(); ++i)
+            define.parameters.push_back(name(tree->name(i)));
+        return define;
     }
 
     ast::Forward declare(GraphParser::ForwardContext* tree) {

@@ -3,6 +3,7 @@
 #include "compiler/parse/source.h"
 
 #include <algorithm>
+#include <cctype>
 #include <numeric>
 
 #include "common/error.h"
@@ -72,6 +73,24 @@ size_t edit_distance(std::string_view a, std::string_view b) {
     return above.back();
 }
 
+/// NAME of a line `include NAME;`, perhaps with a comment behind it; else empty.
+std::string included_in(std::string_view line) {
+    constexpr std::string_view kWord = "include ", kSpace = " \t";
+    line = line.substr(0, line.find("//"));
+    line.remove_prefix(std::min(line.find_first_not_of(kSpace), line.size()));
+    if (!line.starts_with(kWord)) return {};
+    line.remove_prefix(kWord.size());
+    const size_t end = line.find(';');
+    if (end == std::string_view::npos ||
+        line.find_first_not_of(kSpace, end + 1) != std::string_view::npos)
+        return {};
+    const std::string_view name = line.substr(0, end);
+    const bool plain = !name.empty() && std::ranges::all_of(name, [](char c) {
+        return c == '_' || std::isalnum(static_cast<unsigned char>(c)) != 0;
+    });
+    return plain ? std::string(name) : std::string();
+}
+
 }  // namespace
 
 SourceFile::SourceFile(std::string name, std::string text)
@@ -95,6 +114,36 @@ SourceFile SourceFile::read(const std::filesystem::path& path) {
         fail("{}: has {} bytes; graph and model files are at most {} bytes long", path.string(),
              bytes, kMaxBytes);
     return {path.string(), read_file(path)};
+}
+
+SourceFile SourceFile::read_with_parts(const std::filesystem::path& path, const FindPart& find) {
+    const SourceFile own = read(path);
+    std::string text;
+    std::vector<Origin> origins;
+    int made = 1;  // the number of the line that comes next
+    const auto add_lines = [&](const SourceFile& from, int first, int count) {
+        origins.push_back({made, from.name(), first});
+        for (int i = first; i < first + count; ++i, ++made) text.append(from.line(i)).append("\n");
+    };
+    const int lines = static_cast<int>(own.line_starts_.size());
+    int first = 1;
+    for (int i = 1; i <= lines; ++i) {
+        const std::string name = included_in(own.line(i));
+        if (name.empty()) continue;
+        add_lines(own, first, i - first);
+        const SourceFile part = read(find(name));
+        const int all = static_cast<int>(part.line_starts_.size());
+        for (int j = 1; j <= all; ++j)
+            if (!included_in(part.line(j)).empty())
+                throw Error(part.describe({j, 1}, "what is included includes nothing itself"));
+        add_lines(part, 1, all);
+        first = i + 1;
+    }
+    if (origins.empty()) return own;
+    add_lines(own, first, lines - first + 1);
+    SourceFile whole(own.name(), std::move(text));
+    whole.origins_ = std::move(origins);
+    return whole;
 }
 
 std::string_view SourceFile::line(int number) const {
@@ -126,7 +175,12 @@ std::string SourceFile::describe(Position at, std::string_view message) const {
         }
         i += bytes;
     }
-    return fmt::format("{}:{}:{}: error: {}\n{}\n{}^", name_, at.line, at.column, message, shown,
+    const auto origin = std::find_if(origins_.rbegin(), origins_.rend(),
+                                     [&](const Origin& each) { return each.first <= at.line; });
+    const bool own = origin == origins_.rend();
+    return fmt::format("{}:{}:{}: error: {}\n{}\n{}^", own ? name_ : origin->name,
+                       own ? at.line : at.line - origin->first + origin->line, at.column, message,
+                       shown,
                        std::string(static_cast<size_t>(std::max(at.column - 1 - skipped, 0)), ' '));
 }
 

@@ -4,6 +4,7 @@
 
 #include <compare>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,12 @@ class SourceFile {
     /// Reads a file; errors also for a path that cannot be read.
     static SourceFile read(const std::filesystem::path& path);
 
+    /// Reads a file, with the text of the file that `find` gives for NAME in place of each line
+    /// `include NAME;`. Such a file includes none itself. Errors name the file and line that they
+    /// are in.
+    using FindPart = std::function<std::filesystem::path(const std::string& name)>;
+    static SourceFile read_with_parts(const std::filesystem::path& path, const FindPart& find);
+
     const std::string& name() const { return name_; }
     const std::string& text() const { return text_; }
 
@@ -39,9 +46,17 @@ class SourceFile {
     std::string describe(Position at, std::string_view message) const;
 
   private:
+    /// Lines from `first` on are those of a file from `line` on.
+    struct Origin {
+        int first = 1;
+        std::string name;
+        int line = 1;
+    };
+
     std::string name_;
     std::string text_;
     std::vector<size_t> line_starts_;
+    std::vector<Origin> origins_;  // none where all is the file's own
 };
 
 /// Collects the errors of one source file. Not thread-safe.

@@ -65,6 +65,12 @@ void Arguments::wrong(int index, std::string_view wanted) const {
     fail("{}: argument {} must be {}, not {}", function_, index + 1, wanted, found);
 }
 
+bool Arguments::has(int index) const {
+    return index < count_ &&
+           (sqlite3_value_type(values_[index]) != SQLITE_NULL ||
+            sqlite3_value_pointer(values_[index], kExprPointer) || find_weight(index));
+}
+
 const Weight* Arguments::find_weight(int index) const {
     return static_cast<const Weight*>(sqlite3_value_pointer(values_[index], kWeightPointer));
 }

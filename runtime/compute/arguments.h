@@ -33,6 +33,9 @@ class Arguments {
 
     int count() const { return count_; }
 
+    /// Whether an optional argument is there: in front of others NULL stands for one that is not.
+    bool has(int index) const;
+
     /// An f32 or q8 value. Fails, as all of these do, by naming function, argument and what came.
     ExprPtr tensor(int index) const;
     /// A value that is stored: a row of `tensor` (or llm_rows of one), of this type.

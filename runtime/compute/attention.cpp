@@ -13,14 +13,17 @@ namespace {
 class AttentionExpr final : public Expr {
   public:
     AttentionExpr(std::shared_ptr<const TensorExpr> q, std::vector<KvBlock> blocks,
-                  int64_t kv_heads, int64_t position, float scale, int64_t window)
+                  int64_t kv_heads, int64_t position, float scale, int64_t window, float softcap,
+                  const Weight* sinks)
         : Expr(q->rows, q->heads, q->width),
           q_(std::move(q)),
           blocks_(std::move(blocks)),
           group_(heads / kv_heads),
           position_(position),
           scale_(scale),
-          window_(window) {}
+          window_(window),
+          softcap_(softcap),
+          sinks_(sinks) {}
 
     int64_t granule() const override { return width; }
     bool is_heavy() const override { return true; }
@@ -69,8 +72,12 @@ class AttentionExpr final : public Expr {
             int64_t stride = 0;
             const float* q = q_->direct(row + i / count, (head + i % count) * width, stride);
             for (int64_t d = 0; d < width; ++d) queries[i * width + d] = q[d] * scale_;
-            new (&states[i])
-                AttentionState{-std::numeric_limits<float>::infinity(), 0, values + i * width};
+            new (&states[i]) AttentionState{-std::numeric_limits<float>::infinity(), 0,
+                                            values + i * width, softcap_};
+            if (sinks_) {  // a score that has been seen, of no value
+                states[i].max = sinks_->vector().data()[head + i % count];
+                states[i].sum = 1;
+            }
         }
         if (blocks_[0].type == KvType::q8)
             attend_q8(row, rows, head, count, scratch, queries, states);
@@ -124,9 +131,11 @@ class AttentionExpr final : public Expr {
     const int64_t position_;
     const float scale_;
     const int64_t window_;
+    const float softcap_;        // 0: none
+    const Weight* const sinks_;  // null: none; else a score for each query head
 };
 
-// llm_attention(q, k, v, position of the block, :position, scale[, window])
+// llm_attention(q, k, v, position of the block, :position, scale[, window][, softcap][, sinks])
 class Attention final : public Aggregate {
   public:
     void step(const Arguments& row) override {
@@ -140,6 +149,10 @@ class Attention final : public Aggregate {
             position_ = row.integer(4);
             scale_ = static_cast<float>(row.number(5));
             window_ = row.count() > 6 ? row.integer(6) : 0;
+            softcap_ = row.count() > 7 ? static_cast<float>(row.number(7)) : 0;
+            if (softcap_ < 0)
+                row.refuse(fmt::format("softcap must be 0 or more, not {}", softcap_));
+            if (row.has(8)) sinks_ = &row.vector(8, q_->heads);
             if (position_ < 0 || position_ > kMost)
                 row.refuse(fmt::format("the position must be 0 to {}, not {}", kMost, position_));
             if (window_ < 0 || window_ > kMost)
@@ -176,7 +189,7 @@ class Attention final : public Aggregate {
                 blocks_[0].layer, next);
         const int64_t kv_heads = blocks_[0].heads;
         return std::make_shared<AttentionExpr>(q_, std::move(blocks_), kv_heads, position_, scale_,
-                                               window_);
+                                               window_, softcap_, sinks_);
     }
 
   private:
@@ -185,7 +198,8 @@ class Attention final : public Aggregate {
     std::shared_ptr<const TensorExpr> q_;
     std::vector<KvBlock> blocks_;
     int64_t position_ = 0, window_ = 0;
-    float scale_ = 0;
+    float scale_ = 0, softcap_ = 0;
+    const Weight* sinks_ = nullptr;
 };
 
 std::unique_ptr<Aggregate> op_attention() {

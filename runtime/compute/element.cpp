@@ -138,6 +138,36 @@ ExprPtr op_gelu(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), kernels().gelu);
 }
 
+ExprPtr op_relu(OperatorState&, const Arguments& arguments) {
+    return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
+        for (int64_t i = 0; i < n; ++i) x[i] = x[i] < 0 ? 0 : x[i];  // what is no number stays
+    });
+}
+
+class ClampExpr final : public UnaryExpr {
+  public:
+    ClampExpr(ExprPtr x, float least, float most)
+        : UnaryExpr(std::move(x)), least_(least), most_(most) {}
+    void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
+        x->eval(block, scratch, out, out_stride);
+        for (int64_t r = 0; r < block.rows; ++r)
+            for (int64_t c = 0; c < block.cols; ++c) {
+                float& value = out[r * out_stride + c];
+                value = value < least_ ? least_ : value > most_ ? most_ : value;
+            }
+    }
+
+  private:
+    const float least_, most_;
+};
+
+ExprPtr op_clamp(OperatorState&, const Arguments& arguments) {
+    const auto least = static_cast<float>(arguments.number(1)),
+               most = static_cast<float>(arguments.number(2));
+    if (least > most) arguments.refuse(fmt::format("{} is above {}", least, most));
+    return std::make_shared<ClampExpr>(arguments.tensor(0), least, most);
+}
+
 ExprPtr op_tanh(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
         for (int64_t i = 0; i < n; ++i) x[i] = std::tanh(x[i]);
@@ -152,7 +182,8 @@ std::span<const OperatorFunction> element_functions() {
         {.sql = "llm_scale", .scalar = op_scale},       {.sql = "llm_silu", .scalar = op_silu},
         {.sql = "llm_sigmoid", .scalar = op_sigmoid},   {.sql = "llm_gelu", .scalar = op_gelu},
         {.sql = "llm_tanh", .scalar = op_tanh},         {.sql = "llm_exp", .scalar = op_exp},
-        {.sql = "llm_softplus", .scalar = op_softplus},
+        {.sql = "llm_softplus", .scalar = op_softplus}, {.sql = "llm_relu", .scalar = op_relu},
+        {.sql = "llm_clamp", .scalar = op_clamp},
     };
     return kFunctions;
 }

@@ -177,6 +177,25 @@ ExprPtr op_embed(OperatorState& state, const Arguments& arguments) {
     return std::make_shared<EmbedExpr>(weight, std::move(tokens), state);
 }
 
+// A row for each token, but by the positions of the pass.
+ExprPtr op_embed_position(OperatorState& state, const Arguments& arguments) {
+    const Weight& weight = arguments.matrix(0);
+    const int64_t position = arguments.integer(1), rows = *weight.entry.shape.rows;
+    std::vector<int32_t> tokens = arguments.tokens(2);
+    if (static_cast<int64_t>(tokens.size()) > state.most_rows)
+        arguments.refuse(fmt::format("{}, a pass has {} at most", counted(tokens.size(), "token"),
+                                     state.most_rows));
+    if (*state.token_bytes > kMostTokenBytes)
+        arguments.refuse("the statement holds too many tokens at once");
+    if (position < 0 || position > rows - static_cast<int64_t>(tokens.size()))
+        arguments.refuse(fmt::format("{} has {} rows, which are too few for position {}",
+                                     weight.entry.name, rows,
+                                     size_sum(position, static_cast<int64_t>(tokens.size()) - 1)));
+    for (size_t t = 0; t < tokens.size(); ++t)
+        tokens[t] = static_cast<int32_t>(position + static_cast<int64_t>(t));
+    return std::make_shared<EmbedExpr>(weight, std::move(tokens), state);
+}
+
 ExprPtr op_linear(OperatorState&, const Arguments& arguments) {
     const Weight& weight = arguments.matrix(1);
     auto x = arguments.stored(0, format_of(weight.entry.type).activations);
@@ -193,6 +212,7 @@ ExprPtr op_linear(OperatorState&, const Arguments& arguments) {
 std::span<const OperatorFunction> matrix_functions() {
     static constexpr OperatorFunction kFunctions[] = {
         {.sql = "llm_embed", .scalar = op_embed},
+        {.sql = "llm_embed_position", .scalar = op_embed_position},
         {.sql = "llm_linear", .scalar = op_linear},
     };
     return kFunctions;

@@ -11,11 +11,12 @@
 namespace llmsql {
 
 /// For positions position … position + rows - 1 and i in [0, half): the angle is
-/// (position + r) * base^(-i / half), divided by factors[i] unless `factors` is null, computed in
-/// f64 and rounded once.
+/// (position + r) * base^(-i / half), divided by factors[i] unless `factors` is null; its cosine
+/// and sine times `magnitude` are computed in f64 and rounded once.
 class RopeTable {
   public:
-    RopeTable(double base, const float* factors, int64_t half, int64_t position, int64_t rows);
+    RopeTable(double base, const float* factors, double magnitude, int64_t half, int64_t position,
+              int64_t rows);
     const float* cosine(int64_t row) const { return values_.data() + row * 2 * half_; }
     const float* sine(int64_t row) const { return cosine(row) + half_; }
 
@@ -27,14 +28,15 @@ class RopeTable {
 /// The few tables used last. One thread at a time. Factors stay where they are and as they are.
 class RopeTables {
   public:
-    std::shared_ptr<const RopeTable> get(double base, const float* factors, int64_t half,
-                                         int64_t position, int64_t rows);
+    std::shared_ptr<const RopeTable> get(double base, const float* factors, double magnitude,
+                                         int64_t half, int64_t position, int64_t rows);
 
   private:
     static constexpr size_t kKept = 4;  // a plan has one or two bases
     struct Key {
         double base;
         const float* factors;
+        double magnitude;
         int64_t half, position, rows;
         bool operator==(const Key&) const = default;
     };

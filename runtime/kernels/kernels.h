@@ -37,7 +37,11 @@ struct AttentionState {
     float max;
     float sum;
     float* values;  // [width]
+    float softcap = 0;  // above 0: each score s counts as softcap * tanh(s / softcap)
 };
+
+/// In place over scores[n], cap > 0: cap * tanh(score / cap).
+void soft_cap(float* scores, int64_t n, float cap);
 
 /// Most query heads that the attention kernels take at a time.
 inline constexpr int64_t kMostQueries = 8;

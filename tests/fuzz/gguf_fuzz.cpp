@@ -37,8 +37,8 @@ void read_rows(const Gguf& gguf) {
             param.name = "p";
             if (tensor.shape.size() > 1) param.shape.rows = tensor.shape[tensor.shape.size() - 2];
             param.shape.cols = tensor.shape.back();
-            ParamSource source{tensor.name, transform, {}, {}, 1, {}};
-            if (*transform) source.args.push_back(1);
+            ParamSource source{tensor.name, {}, {}, 1, {}};
+            if (*transform) source.transforms.push_back({transform, {1}});
             if (tensor.shape.size() == 3) {
                 source.part = tensor.shape[0] - 1;
                 source.parts = tensor.shape[0];

@@ -326,6 +326,12 @@ __m256 inside(int i, int64_t first, int64_t last) {
 // Takes positions first … last - 1 into the state: their weights (those of others are 0), and what
 // older values shrink by.
 float soften(__m256* score, int64_t first, int64_t last, AttentionState& state, float* weight) {
+    if (state.softcap > 0) {
+        alignas(32) float all[kKvBlock];
+        for (int i = 0; i < 4; ++i) _mm256_store_ps(all + 8 * i, score[i]);
+        soft_cap(all, kKvBlock, state.softcap);
+        for (int i = 0; i < 4; ++i) score[i] = _mm256_load_ps(all + 8 * i);
+    }
     const __m256 minus_infinity = _mm256_set1_ps(-__builtin_inff());
     __m256 best = minus_infinity;
     for (int i = 0; i < 4; ++i) {

@@ -199,7 +199,14 @@ Inside inside(int64_t first, int64_t last) {
 
 // Takes the positions `in` into the state: their weights (those of others are 0), and what older
 // values shrink by.
-float soften(const Positions& score, Inside in, AttentionState& state, Positions& weight) {
+float soften(Positions score, Inside in, AttentionState& state, Positions& weight) {
+    if (state.softcap > 0) {
+        alignas(64) float all[kKvBlock];
+        _mm512_store_ps(all, score.low);
+        _mm512_store_ps(all + 16, score.high);
+        soft_cap(all, kKvBlock, state.softcap);
+        score = {_mm512_load_ps(all), _mm512_load_ps(all + 16)};
+    }
     const __m512 none = _mm512_set1_ps(-__builtin_inff());
     const __m512 low = _mm512_mask_mov_ps(none, in.low, score.low);
     const __m512 high = _mm512_mask_mov_ps(none, in.high, score.high);

@@ -282,6 +282,12 @@ struct Positions {
 // older values shrink by.
 float soften(Positions score, int64_t first, int64_t last, AttentionState& state,
              Positions& weight) {
+    if (state.softcap > 0) {
+        float all[kKvBlock];
+        for (int i = 0; i < kParts; ++i) vst1q_f32(all + 4 * i, score.part[i]);
+        soft_cap(all, kKvBlock, state.softcap);
+        for (int i = 0; i < kParts; ++i) score.part[i] = vld1q_f32(all + 4 * i);
+    }
     float32x4_t largest = vdupq_n_f32(-__builtin_inff());
     for (int i = 0; i < kParts; ++i) {
         score.part[i] =

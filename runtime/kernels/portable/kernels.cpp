@@ -214,8 +214,8 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
 }
 
 // Takes positions first … last - 1 into the state: their weights, and what older values shrink by.
-float soften(const float* score, int64_t first, int64_t last, AttentionState& state,
-             float* weight) {
+float soften(float* score, int64_t first, int64_t last, AttentionState& state, float* weight) {
+    if (state.softcap > 0) soft_cap(score + first, last - first, state.softcap);
     float max = state.max;
     for (int64_t p = first; p < last; ++p) max = std::max(max, score[p]);
     const float shrink = exp_f32(state.max - max);
@@ -331,6 +331,10 @@ QuantizedRow quantized_row(std::byte* row, int64_t blocks, int64_t first) {
             .scales = scales + first,
             .sums = scales + blocks + first,
             .halves = reinterpret_cast<int16_t*>(scales + 2 * blocks) + 2 * first};
+}
+
+void soft_cap(float* scores, int64_t n, float cap) {
+    for (int64_t i = 0; i < n; ++i) scores[i] = cap * std::tanh(scores[i] / cap);
 }
 
 void quantize_query(const float* x, int64_t n, int16_t* codes, float* scales) {

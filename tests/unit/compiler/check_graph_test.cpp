@@ -18,7 +18,7 @@ for l in layer { x = linear(x, l.b); }
     EXPECT_SAYS(messages_in(in_forward("for l in layer { y = linear(x, l.wide); x = x + y; }")),
                 "10:47 '+' takes … [T, n] … [T, m]\n");
     EXPECT_SAYS(messages_in(in_forward("x = rope(x, 10000);")),
-                "10:10 rope: … [T, n] … [T, h, 2*f]; heads(x, n) …\n");
+                "10:10 rope: … [T, n] … [T, h, d]; heads(x, n) …\n");
     EXPECT_SAYS(
         messages_in(in_forward("q = heads(x, h); k = heads(x, m);\ny = attention(q, q, k);")),
         "11:21 attention: … [T, m, n/m] … [T, h, n/h] … [T, h, n/h] … [T, h, n/h]\n");
@@ -78,7 +78,7 @@ TEST(CheckGraph, ArgumentsAreMatchedByPlaceAndName) {
                                        "y = rope(heads(x, h), bas = 3);\ny = silu(x = x, x = x);\n"
                                        "y = rope(x = x, 3);\ny = silu(a, x);\ny = heads();")),
                 "10:5 embed takes … 2 … (weight, tokens) … 4\n"
-                "11:5 attention needs 3 … 5 … (q, k, v, scale, window) … missing\n"
+                "11:5 attention needs 3 … 7 … (q, k, v, scale, window, softcap, sinks) … missing\n"
                 "12:23 rope … 'bas' … 'base'?\n"
                 "13:5 silu takes … 1 … (x) … 2\n"
                 "14:17 an argument without … named one\n"
@@ -226,7 +226,7 @@ TEST(CheckGraph, Declarations) {
                 "1:7 graph 't' … forward\n"
                 "1:15 a text … architecture's name\n"
                 "2:14 'n' … 2\n"
-                "2:31 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\")\n"
+                "2:31 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\") …\n"
                 "3:9 'v' … 4 … parameter … [n] … [rows, columns] … [count, rows, columns]\n"
                 "3:38 a … numbers …\n"
                 "3:53 a … numbers … sqrt(n) …\n"
@@ -253,13 +253,13 @@ TEST(CheckGraph, Annotations) {
                 "3:23 {i} … parameter …\n"
                 "3:37 unknown … 'xx' … gguf … hf\n"
                 "3:46 a second … gguf …\n"
-                "4:21 the tensor … computed(expression)\n"
-                "4:35 unknown … twist(3) … unpermute(heads), plus(number) … slice(first, rows)\n"
+                "4:21 the tensor … computed(expression) …\n"
+                "4:35 unknown … twist(3) … unpermute(heads), plus(number), slice(first, rows) …\n"
                 "4:64 a tensor … empty\n"
                 "5:36 {i} … missing … tensor …\n"
-                "5:52 unpermute takes … number\n"
+                "5:52 unpermute takes … number …\n"
                 "5:102 a number … true or false\n"
-                "5:109 a tensor … transform …\n");
+                "5:109 unknown transform 3 …\n");
 }
 
 TEST(CheckGraph, AnnotationsOfLets) {
@@ -272,7 +272,7 @@ TEST(CheckGraph, AnnotationsOfLets) {
                 "2:13 {i} … block …\n"
                 "3:20 {i} … block …\n"
                 "3:40 unknown … 'xx' … gguf … hf\n"
-                "4:72 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\")\n");
+                "4:72 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\") …\n");
 }
 
 TEST(CheckGraph, AnnotationsOfWhatIsComputed) {
@@ -287,9 +287,9 @@ TEST(CheckGraph, AnnotationsOfWhatIsComputed) {
   let g = pow(2) + min(1, 2, 3) + sqrt(x = 2) + element;
 })"),
                 "1:7 graph 't' … forward\n"
-                "3:19 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\")\n"
-                "3:31 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\")\n"
-                "3:68 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\")\n"
+                "3:19 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\") …\n"
+                "3:31 a … rows(\"tensor\"), cols(\"tensor\") … is(\"key\", \"text\") …\n"
+                "3:68 pow takes 2 … 1\n"
                 "5:24 only … `element`\n"
                 "5:43 what … computed … transform\n"
                 "6:39 `when` … optional parameter …\n"
@@ -310,8 +310,8 @@ TEST(CheckGraph, Slices) {
   param b : [n] @hf("qkv", slice(n, 3, n)) @gguf("qkv", slice(m, true));
 })"),
                 "1:7 graph 't' … forward\n"
-                "3:58 slice takes … numbers\n"
-                "4:28 slice takes … numbers\n"
+                "3:58 slice takes … numbers …\n"
+                "4:28 slice takes … numbers …\n"
                 "4:63 unknown … 'm'\n"
                 "4:66 a number … true or false\n");
 }

@@ -86,7 +86,7 @@ v19 = heads(v18, 1.0)                                    -- [T, 4]  layer 1
 v20 = rope(v19, 1000.0)                                  -- k  [T, 4]  layer 1
 v21 = linear(v14, layer.1.v)                             -- [T, 4]  layer 1
 v22 = heads(v21, 1.0)                                    -- v  [T, 4]  layer 1
-v23 = attention(v17, v20, v22, 1.0, 0.0)                 -- a  [T, 8]  layer 1  cache 1
+v23 = attention(v17, v20, v22, 1.0)                      -- a  [T, 8]  layer 1  cache 1
 v24 = silu(v23)                                          -- [T, 8]  layer 1
 v25 = mul(v24, v23)                                      -- [T, 8]  layer 1
 v26 = add(v13, v25)                                      -- x  [T, 8]  layer 1
@@ -153,7 +153,7 @@ TEST_F(LowerGraph, WhatOnlyNumbersCanShow) {
         "t.graph:14:5: error: attention: 3 query heads cannot share 2 key-value heads evenly "
         "(in repetition 0)"));
     EXPECT_TRUE(starts_with(lowered("r = rope(heads(x, d), 10);"),
-                            "t.graph:13:5: error: rope: f would be 1/2, no whole number"));
+                            "t.graph:13:5: error: rope: a part of 0 of the 1 elements cannot be rotated"));
 }
 
 TEST(LowerShipped, EveryModelsForwardIsWhole) {

@@ -176,7 +176,7 @@ TEST_F(GgufCve, ShapesAndData) {
         Param param;
         param.name = "p";
         param.shape = {rows, cols};
-        param.gguf = ParamSource{.tensor = "t", .transform = "", .args = {}};
+        param.gguf = ParamSource{.tensor = "t", .transforms = {}};
         EXPECT_CONTAINS(error_of([&] { RowSource source(gguf, param); }), "the model needs");
     }
 }

@@ -160,7 +160,7 @@ TEST_F(HfFolderTest, ItsTensorsAreStoredAsAGgufsAre) {
     param.shape.cols = 4;
     const std::atomic<bool> canceled = false;
     for (const char* name : {"f32", "f16", "bf16"}) {
-        param.hf = ParamSource{name, "plus", {1}};
+        param.hf = ParamSource{name, {{"plus", {1}}}};
         const std::vector<ParamToStore> params{{1, param, false, RowSource(folder, param), {}, ""}};
         ModelWriter writer(folder_ / "x.db", canceled);
         store_params(params, writer, [](uint64_t) {});
@@ -170,7 +170,7 @@ TEST_F(HfFolderTest, ItsTensorsAreStoredAsAGgufsAre) {
                   bytes_of(std::vector<float>{2, -1, 1.5f, 4}))
             << name;
     }
-    param.hf = ParamSource{"f64", "", {}};
+    param.hf = ParamSource{"f64", {}};
     EXPECT_CONTAINS(error_of([&] { RowSource(folder, param); }),
                     "is of the type F64, which cannot be read; the types that can are F32, F16, "
                     "BF16");

@@ -30,7 +30,9 @@ Param matrix(const std::string& tensor, int64_t rows, int64_t cols, WeightType t
     param.name = "p";
     param.type = type;
     param.shape = {rows, cols};
-    param.gguf = ParamSource{tensor, std::move(transform), std::move(args)};
+    param.gguf = ParamSource{tensor, {}};
+    if (!transform.empty())
+        param.gguf->transforms.push_back({std::move(transform), std::move(args)});
     return param;
 }
 
@@ -99,6 +101,35 @@ class StoreTest : public testing::Test {
     TemporaryFolder folder_;
     std::atomic<bool> canceled_ = false;
 };
+
+// Transforms one after the other: a matrix with its inputs as rows, of which rows alternate.
+TEST_F(StoreTest, TransformsAreDoneInTheirOrder) {
+    GgufBuilder builder;  // [2, 3, 8]: two matrices of three inputs and eight outputs
+    builder.tensor("m", {8, 3, 2}, kF32, bytes_of(count(48)))
+        .tensor("b", {8, 2}, kF32, bytes_of(count(16)));
+    Param param = matrix("m", 2, 3, WeightType::f32);
+    param.gguf->part = 1;
+    param.gguf->parts = 2;
+    param.gguf->transforms = {{"transposed", {}}, {"slice", {4, 8}}, {"every", {2, 1}}};
+    // Of the second matrix the columns 4 to 7, and of those every second one from 1 on: 5 and 7.
+    EXPECT_EQ(stored_part(builder, param),
+              (std::vector<std::vector<float>>{{29, 37, 45}, {31, 39, 47}}));
+    Param flat = vector("b", 8);
+    flat.gguf->transforms = {{"flattened", {}}, {"every", {2, 0}}};
+    EXPECT_EQ(stored_part(builder, flat)[0], (std::vector<float>{0, 2, 4, 6, 8, 10, 12, 14}));
+    flat.shape.cols = 16;
+    flat.gguf->transforms = {{"flattened", {}}};
+    EXPECT_EQ(stored(builder, flat)[0], count(16));
+    flat.gguf->transforms.clear();
+    EXPECT_CONTAINS(error_for(builder, flat), "has the shape [2, 8], the model needs [16]");
+
+    for (const std::vector<double>& wrong :
+         std::vector<std::vector<double>>{{0, 0}, {2, 2}, {1.5, 0}, {1e300, 0}, {}})
+        EXPECT_CONTAINS(error_for(builder, matrix("m", 2, 3, WeightType::f32, "every", wrong)),
+                        "no place for the 2 rows of p");
+    param.gguf->transforms = {{"every", {2, 1}}, {"transposed", {}}};
+    EXPECT_CONTAINS(error_for(builder, param), "before all else");
+}
 
 TEST_F(StoreTest, StoresMatricesAndVectors) {
     // 50 rows, cols no multiple of a block: several strips, the last one not full.
