@@ -9,6 +9,7 @@ import unittest
 
 SOURCE = pathlib.Path(os.environ.get("LLMSQL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 MODELS = sorted((SOURCE / "models").glob("*.toml"))
+SMALLEST = SOURCE / "models" / "smollm2-135m.toml"
 
 
 def llmsqlc(*arguments):
@@ -86,30 +87,30 @@ class MemoryBudget(unittest.TestCase):
 
     def test_a_q8_cache_leaves_more_to_the_weights(self):
         for model in MODELS:
-            options = ["-c", 2048, "--chunk", 8]
+            options = ["-c", 1024, "--chunk", 8]
             budget = self.least(model, *options) + 20
             with self.subTest(model.name):
                 pools = [int(re.search(r"pool=(\d+)", self.succeed(
                     model, "--emit=sql", "--budget", f"{budget}MiB", *options, "--kv",
                     kv))[1]) for kv in ("f16", "q8")]
                 self.assertGreater(pools[1], pools[0] + (1 << 20))
-        message = self.refuse(1, MODELS[-1], "--emit=sql", "--budget", "1MiB", "-c", 65536,
+        message = self.refuse(1, SMALLEST, "--emit=sql", "--budget", "1MiB", "-c", 65536,
                               "--kv", "q8")
         self.assertIn("key-value cache", message)
         self.assertTrue(message.endswith(" or more, or a smaller --context\n"), message)
 
     def test_threads_and_sizes(self):
         def table(threads):
-            text = self.succeed(MODELS[-1], "--emit=sql", "--budget", "64MiB", "-t", threads)
+            text = self.succeed(SMALLEST, "--emit=sql", "--budget", "64MiB", "-t", threads)
             found = re.search(r"llm_residency\(budget=67108864, pool=(\d+), windows=(\d+), "
                               r"workers=(\d+)\)", text)
             self.assertEqual(int(found[3]), threads)
             return int(found[1]) + int(found[2])
         self.assertLess(table(5), table(1) - 4 * 262144)
         sizes = ["--chunk", 7, "--logits-rows", 3]
-        text = self.succeed(MODELS[-1], "--emit=sql", "--budget", "64MiB", *sizes)
+        text = self.succeed(SMALLEST, "--emit=sql", "--budget", "64MiB", *sizes)
         self.assertRegex(text.splitlines()[0], " · chunk 7 · logits rows 3$")
-        self.assertIn("a smaller --chunk", self.refuse(1, MODELS[-1], "--emit=sql", "--budget",
+        self.assertIn("a smaller --chunk", self.refuse(1, SMALLEST, "--emit=sql", "--budget",
                                                        "1MiB", *sizes))
 
     def test_windows_where_they_cost_little(self):

@@ -35,11 +35,11 @@ FOREIGN = {
     "rope.scale_linear": 8.0, "rope.scaling.attn_factor": 2.0, "attention.value_length": 128,
     "residual_scale": 0.22, "embedding_scale": 12.0, "logit_scale": 0.0625, "attention.scale": 0.5,
     "attention.clamp_kqv": 8.0, "attention.causal": False, "use_parallel_residual": True,
-    "expert_count": 8, "attention.sliding_window": 4096, "final_logit_softcapping": 30.0,
+    "expert_shared_count": 8, "attention.sliding_window": 4096, "final_logit_softcapping": 30.0,
     "attn_logit_softcapping": 50.0, "rope.scaling.yarn_beta_fast": 64.0,
     "rope.scaling.yarn_ext_factor": 1.0, "leading_dense_block_count": 1, "nextn_predict_layers": 1,
     "full_attention_interval": 4, "attention.layer_norm_epsilon": 0.25, "tensor_data_layout": "mine",
-    "expert_gating_func": 2, "attention.sliding_window_pattern": [1, 0], "rope.dimension_sections":
+    "expert_weights_scale": 2.5, "attention.sliding_window_pattern": [1, 0], "rope.dimension_sections":
     [8, 8, 0, 0], "vocab_size": 12, "a.new.key": 0, "rope.scaling.alpha": 1000.0, "ssm.state_size": 16,
     "pooling_type": 3,
 }
@@ -326,7 +326,8 @@ class Copies(Folder):
         text = (GRAPHS / "llama.graph").read_text()
         text = text.replace('"llama.', f'"{name}.').replace('graph llama @gguf("llama")',
                                                            f'graph {name} @gguf("{name}")')
-        text = text.replace('@hf("LlamaForCausalLM", "MistralForCausalLM")', f'@hf("{hf}")')
+        text = text.replace('@hf("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM")',
+                            f'@hf("{hf}")')
         graph = self.folder / f"{name}.graph"
         graph.write_text(text)
         run("LLMSQLC", graph)

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tiny random models of whole families: what llmsql computes, from the Hugging Face folder and from the
+GGUF that llama.cpp's converter makes of it, beside what transformers computes.
+
+    check_family.py [--bin build/bin] [--converter LLAMA_CPP] [--keep FOLDER] [--record] [FAMILY | FAMILY:VARIANT …]
+
+For each variant of each family (all, if none is named): the largest difference of a logit as a share of
+the logits' standard deviation, which must be under 1 % of what transformers computes with keys and values
+rounded to f16, as llmsql keeps them, and how many likeliest tokens are the same, in
+passes of 1, 7 and 64 tokens, which must agree to the last bit; and whether the GGUF gives the folder's
+logits to the last bit (where the converter only copies and reorders rows) or to 1e-4 of their deviation.
+Exit status 1 if anything is not so. --record writes what was found right to tests/fixtures/families, where
+tests/end_to_end/test_families.py, which needs numpy alone, finds it.
+
+Needs the PyPI packages numpy, torch, transformers and tokenizers; for --converter gguf as well.
+"""
+
+import argparse
+import copy
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from safetensors import safe_open
+
+from family_configs import FAMILIES
+from family_folder import FIXTURES, pack, write_folder
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LENGTH = 96
+CONTEXT = 128
+
+
+def ids_of(vocabulary, count=LENGTH):
+    generator = torch.Generator().manual_seed(7)
+    return torch.randint(0, vocabulary, (count,), generator=generator).tolist()
+
+
+def make_folder(kind, config, folder):
+    """A random model whose every part matters, in float32: what is to be recorded of it."""
+    torch.manual_seed(1)
+    made = transformers.AutoConfig.for_model(kind, **config)
+    model = transformers.AutoModelForCausalLM.from_config(made).float().eval()
+    means = {name: float(each.float().mean()) for name, each in model.state_dict().items()}
+    model.save_pretrained(folder)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
+    recorded = {
+        "config": json.loads((folder / "config.json").read_text()),
+        "tensors": [[name, shape, 1 if "norm" in name and means.get(name, 0) > 0.5 else 0]
+                    for name, shape in sorted(shapes.items())],
+        "ids": ids_of(made.get_text_config().vocab_size),
+    }
+    write_folder(recorded, folder)
+    return recorded
+
+
+def eager_of(model):
+    names = {type(module).__module__ for module in model.modules()}
+    for name in sorted(names):
+        eager = getattr(sys.modules.get(name), "eager_attention_forward", None)
+        if eager:
+            return eager
+    return None
+
+
+def reference(folder, ids, rounded):
+    """Logits in float32; with `rounded`, keys and values are kept as f16, as llmsql keeps them."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32).eval()
+    if rounded:
+        eager = eager_of(model)
+        if eager is None:
+            return None
+        module = sys.modules[eager.__module__]
+        ALL_ATTENTION_FUNCTIONS.register("kv_f16", lambda m, q, k, v, *args, **named: eager(
+            m, q, k.half().to(q.dtype), v.half().to(q.dtype), *args, **named))
+        ALL_MASK_ATTENTION_FUNCTIONS.register("kv_f16", ALL_MASK_ATTENTION_FUNCTIONS["eager"])
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="kv_f16", dtype=torch.float32).eval()
+    with torch.no_grad():
+        return model(torch.tensor([ids]), use_cache=False).logits[0].float().numpy()
+
+
+CONVERT = """
+import importlib, pkgutil, sys
+sys.path.insert(0, sys.argv[1])
+sys.path.insert(1, sys.argv[1] + "/gguf-py")
+sys.argv = sys.argv[1:]
+import conversion, convert_hf_to_gguf
+from conversion import base
+for each in pkgutil.iter_modules(conversion.__path__): importlib.import_module("conversion." + each.name)
+# Whatever tokenizer an architecture has, this one is of bytes.
+base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
+vocabulary = base.TextModel._set_vocab_gpt2
+def patch(cls):
+    for each in cls.__subclasses__():
+        if "set_vocab" in vars(each): each.set_vocab = lambda self: vocabulary(self)
+        patch(each)
+patch(base.ModelBase)
+convert_hf_to_gguf.main()
+"""
+
+
+def convert(llama_cpp, folder, gguf):
+    made = subprocess.run([sys.executable, "-c", CONVERT, str(llama_cpp), str(folder), "--outtype", "f32",
+                           "--outfile", str(gguf)], capture_output=True, text=True)
+    if made.returncode:
+        raise RuntimeError("the converter says: " + (made.stderr or made.stdout).strip().split("\n")[-1])
+
+
+def run(*command):
+    made = subprocess.run([str(each) for each in command], capture_output=True, text=True)
+    if made.returncode:
+        raise RuntimeError(f"{pathlib.Path(command[0]).name}: {made.stderr.strip()[-1500:]}")
+    return made.stderr
+
+
+def ours(programs, source, work, name, ids, chunks):
+    database, model, plan = (work / f"{name}.{end}" for end in ("db", "toml", "sql"))
+    run(programs / "llmsql-import", source, "--graph-dir", ROOT / "graphs", "--weights", "f32", "-o", database,
+        "--write-model", model)
+    run(programs / "llmsqlc", model, "-o", plan, "--context", CONTEXT, "--graph-dir", ROOT / "graphs")
+    made = []
+    for chunk in chunks:
+        logits = work / f"{name}.npy"
+        run(programs / "llmsql-run", plan, database, "--tokens", ",".join(map(str, ids)), "--logits", logits,
+            "--batch-size", chunk)
+        made.append(np.load(logits))
+    return made
+
+
+def check(name, kind, variant, options, work):
+    config = variant["config"]
+    folder = work / "hf"
+    recorded = make_folder(kind, config, folder)
+    ids = recorded["ids"]
+    exact = reference(folder, ids, False)
+    rounded = reference(folder, ids, True)
+    spread = exact.std()
+    problems, words = [], []
+
+    def compare(what, logits):
+        apart = abs(logits - exact).max() / spread
+        own = exact if rounded is None else rounded
+        apart_at = (logits.argmax(1) != own.argmax(1)).sum()
+        words.append(f"{what} {apart:.1e} of the deviation")
+        if rounded is not None:
+            apart = abs(logits - rounded).max() / spread
+            words[-1] += f", {apart:.1e} with f16 keys"
+        words[-1] += f", {len(logits) - apart_at} of {len(logits)} alike"
+        if not apart < 0.01:
+            problems.append(f"{what}: a logit is off by {apart:.3g} of the deviation")
+        if apart_at > 1:
+            problems.append(f"{what}: {apart_at} likeliest tokens are others")
+
+    from_folder = ours(options.bin, folder, work, "hf-model", ids, (1, 7, 64))
+    compare("folder", from_folder[2])
+    if any(not np.array_equal(from_folder[0], each) for each in from_folder):
+        problems.append("the logits depend on the chunk")
+    if options.converter and variant.get("gguf", True):
+        gguf = work / "model.gguf"
+        convert(options.converter, folder, gguf)
+        (logits,) = ours(options.bin, gguf, work, "gguf-model", ids, (64,))
+        compare("GGUF", logits)
+        if np.array_equal(logits, from_folder[2]):
+            words.append("GGUF equal to the folder")
+        else:
+            apart = abs(logits - from_folder[2]).max() / spread
+            words.append(f"GGUF {apart:.1e} from the folder")
+            if not apart < variant.get("apart", 0):
+                problems.append(f"the GGUF's logits are not the folder's: off by {apart:.3g} of the deviation")
+    if options.record and not problems:
+        recorded["logits"] = pack(exact if rounded is None else rounded)
+        (FIXTURES / f"{name}.json").write_text(json.dumps(recorded, separators=(",", ":")) + "\n")
+    return words, problems
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("families", nargs="*")
+    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/bin")
+    parser.add_argument("--converter", type=pathlib.Path)
+    parser.add_argument("--keep", type=pathlib.Path)
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    wanted = options.families or list(FAMILIES)
+    failed = False
+    for family in wanted:
+        name, _, one = family.partition(":")
+        for variant_name, variant in FAMILIES[name]["variants"].items():
+            if one and one != variant_name:
+                continue
+            with tempfile.TemporaryDirectory() as temporary:
+                work = pathlib.Path(temporary)
+                if options.keep:
+                    work = options.keep / f"{name}-{variant_name}"
+                    shutil.rmtree(work, ignore_errors=True)
+                    work.mkdir(parents=True)
+                try:
+                    words, problems = check(f"{name}-{variant_name}", FAMILIES[name].get("type", name),
+                                            copy.deepcopy(variant), options, work)
+                except RuntimeError as error:
+                    words, problems = [], [str(error)]
+            print(f"{name}:{variant_name}: {'; '.join(words)}", flush=True)
+            for problem in problems:
+                failed = True
+                print(f"  WRONG: {problem}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""Tiny configurations of the families that check_family.py checks, several of each: what an architecture
+can have is on in one and off in another, and no number is neutral where it counts."""
+
+PLAIN = dict(vocab_size=300, hidden_size=80, intermediate_size=100, num_hidden_layers=4,
+             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
+             tie_word_embeddings=False, bos_token_id=None, eos_token_id=257, pad_token_id=None)
+
+
+def config(**changes):
+    return {"config": dict(PLAIN, **changes)}
+
+
+def computed(variant):
+    """Of which a converter computes a number, so that a GGUF has it rounded."""
+    return dict(variant, apart=1e-3)
+
+
+def without_gguf(variant):
+    """Of what a GGUF can't say."""
+    return dict(variant, gguf=False)
+
+
+FAMILIES = {
+    "llama": {"variants": {
+        "plain": config(head_dim=20),
+        "tied": config(tie_word_embeddings=True, num_key_value_heads=4),
+    }},
+    "granite": {"variants": {
+        "plain": config(embedding_multiplier=3.0, residual_multiplier=0.3, logits_scaling=2.5,
+                        attention_multiplier=0.11),
+        "tied": config(tie_word_embeddings=True, embedding_multiplier=6.0, residual_multiplier=0.22,
+                       logits_scaling=8.0, attention_multiplier=0.3, num_key_value_heads=1),
+        "defaults": config(),
+    }},
+    "smollm3": {"variants": {
+        "plain": config(head_dim=20),
+        "interval": without_gguf(config(no_rope_layer_interval=2, tie_word_embeddings=True)),
+        "list": without_gguf(config(no_rope_layers=[0, 1, 1, 0])),
+    }},
+    "gemma2": {"variants": {
+        "plain": config(head_dim=24, query_pre_attn_scalar=24, sliding_window=16, attn_logit_softcapping=4.0,
+                        final_logit_softcapping=5.0, tie_word_embeddings=True),
+        "scaled": without_gguf(config(head_dim=24, query_pre_attn_scalar=32, sliding_window=16,
+                                      tie_word_embeddings=True)),
+        "other": config(head_dim=20, query_pre_attn_scalar=20, sliding_window=33, attn_logit_softcapping=50.0,
+                        final_logit_softcapping=30.0, tie_word_embeddings=True, num_hidden_layers=3),
+    }},
+    "stablelm": {"variants": {
+        "plain": config(partial_rotary_factor=0.5, use_qkv_bias=False),
+        "biases": config(partial_rotary_factor=0.25, use_qkv_bias=True, num_attention_heads=5,
+                         num_key_value_heads=5),
+        "parallel": config(use_parallel_residual=True, partial_rotary_factor=1.0),
+    }},
+    "starcoder2": {"variants": {
+        "plain": config(use_bias=True, tie_word_embeddings=True),
+        "window": without_gguf(config(sliding_window=16, use_bias=True)),
+    }},
+    "gpt2": {"variants": {
+        "plain": {"config": dict(vocab_size=300, n_embd=80, n_layer=3, n_head=4, n_positions=128, n_ctx=128, n_inner=None,
+                                 bos_token_id=None, eos_token_id=257)},
+        "inner": {"config": dict(vocab_size=300, n_embd=64, n_layer=2, n_head=2, n_positions=256, n_ctx=256, n_inner=100,
+                                 bos_token_id=None, eos_token_id=257, tie_word_embeddings=True)},
+    }},
+    "cohere2": {"variants": {
+        "plain": config(logit_scale=0.3, sliding_window=16, sliding_window_pattern=4, head_dim=20,
+                        tie_word_embeddings=True, num_hidden_layers=5, rotary_pct=1.0),
+    }},
+    "cohere": {"variants": {
+        "plain": config(logit_scale=0.0625, tie_word_embeddings=True),
+    }},
+    "olmo2": {"variants": {"plain": config()}},
+    "olmo3": {"variants": {
+        "plain": config(sliding_window=16),
+        "types": config(sliding_window=24, layer_types=["full_attention", "sliding_attention",
+                                                        "sliding_attention", "full_attention"]),
+        "yarn": config(sliding_window=16, rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            "full_attention": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
+                               "original_max_position_embeddings": 32, "attention_factor": 1.2,
+                               "beta_fast": 32.0, "beta_slow": 1.0}}),
+    }},
+    "exaone4": {"variants": {
+        "plain": config(sliding_window=16, sliding_window_pattern=4, num_hidden_layers=5),
+        "whole": config(sliding_window=None, head_dim=20, tie_word_embeddings=True,
+                        layer_types=["full_attention"] * 4),
+    }},
+    "glm4": {"variants": {
+        "plain": config(head_dim=20, attention_bias=True, partial_rotary_factor=0.6),
+        "unbiased": config(head_dim=24, attention_bias=False, partial_rotary_factor=0.5),
+    }},
+    "seed_oss": {"variants": {
+        "plain": config(head_dim=20, attention_bias=True),
+        "tied": config(head_dim=24, attention_bias=True, tie_word_embeddings=True),
+    }},
+    "ernie4_5": {"variants": {
+        "plain": config(head_dim=20, tie_word_embeddings=True),
+        "biases": config(head_dim=20, use_bias=True),
+    }},
+    "phi3": {"variants": {
+        "plain": config(),
+        "partial": config(partial_rotary_factor=0.75, tie_word_embeddings=True, hidden_size=96),
+        "longrope": computed(config(original_max_position_embeddings=64, max_position_embeddings=512, rope_parameters={
+            "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 1.0,
+            "original_max_position_embeddings": 64,
+            "short_factor": [1.0 + 0.1 * i for i in range(10)], "long_factor": [1.5 + 0.5 * i for i in range(10)]})),
+        "short": computed(config(original_max_position_embeddings=256, max_position_embeddings=512, rope_parameters={
+            "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 1.0,
+            "original_max_position_embeddings": 256,
+            "short_factor": [1.0 + 0.1 * i for i in range(10)], "long_factor": [1.5 + 0.5 * i for i in range(10)]})),
+    }},
+    "ministral3": {"variants": {
+        "plain": config(head_dim=20, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32,
+            "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.3,
+            "max_position_embeddings": 512}),
+    }},
+    "qwen2_moe": {"variants": {
+        "plain": config(num_experts=6, num_experts_per_tok=2, moe_intermediate_size=40,
+                        shared_expert_intermediate_size=48),
+        "dense": without_gguf(config(num_experts=4, num_experts_per_tok=3, moe_intermediate_size=36,
+                                     shared_expert_intermediate_size=20, norm_topk_prob=True, mlp_only_layers=[0, 2])),
+        "sparse": without_gguf(config(num_experts=4, num_experts_per_tok=1, moe_intermediate_size=36,
+                                      shared_expert_intermediate_size=20, decoder_sparse_step=2, qkv_bias=False)),
+    }},
+    "granitemoe": {"variants": {
+        "plain": config(num_local_experts=5, num_experts_per_tok=2, embedding_multiplier=3.0,
+                        residual_multiplier=0.3, logits_scaling=2.5, attention_multiplier=0.11),
+    }},
+    "granitemoeshared": {"variants": {
+        "plain": config(num_local_experts=4, num_experts_per_tok=3, shared_intermediate_size=44,
+                        embedding_multiplier=2.0, residual_multiplier=0.4, attention_multiplier=0.2,
+                        tie_word_embeddings=True),
+    }},
+    "glm4_moe": {"variants": {
+        "plain": config(n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=40, n_shared_experts=1,
+                        first_k_dense_replace=1, head_dim=20, n_group=1, topk_group=1, partial_rotary_factor=0.6,
+                        routed_scaling_factor=1.7, attention_bias=True, num_nextn_predict_layers=0),
+        "groups": without_gguf(config(n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=36,
+                                      n_shared_experts=2, first_k_dense_replace=2, head_dim=24, n_group=3,
+                                      topk_group=2, use_qk_norm=True, norm_topk_prob=False)),
+        "normed": config(n_routed_experts=5, num_experts_per_tok=3, moe_intermediate_size=40, n_shared_experts=1,
+                         first_k_dense_replace=0, head_dim=24, n_group=1, topk_group=1, use_qk_norm=True,
+                         num_nextn_predict_layers=1),
+    }},
+    "ernie4_5_moe": {"variants": {
+        "plain": config(moe_num_experts=6, moe_k=2, moe_intermediate_size=40, moe_num_shared_experts=2,
+                        moe_layer_start_index=1, moe_layer_end_index=3, moe_layer_interval=1),
+        "interval": config(moe_num_experts=4, moe_k=3, moe_intermediate_size=36, moe_num_shared_experts=1,
+                           moe_layer_start_index=1, moe_layer_interval=2, tie_word_embeddings=True),
+    }},
+    "mixtral": {"variants": {
+        "plain": config(num_local_experts=4, num_experts_per_tok=2, head_dim=20),
+        "window": without_gguf(config(num_local_experts=5, num_experts_per_tok=3, sliding_window=16)),
+    }},
+    "gpt_oss": {"variants": {
+        "plain": config(num_local_experts=4, num_experts_per_tok=2, head_dim=20, sliding_window=16,
+                        rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0,
+                                         "original_max_position_embeddings": 32, "beta_fast": 32.0,
+                                         "beta_slow": 1.0, "truncate": False}),
+    }},
+}
