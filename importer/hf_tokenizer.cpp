@@ -22,12 +22,14 @@ constexpr size_t kLongestTemplate = 4 << 20;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
 // How text is cut into words, as tokenizer.json files write it; how many digits go together tells
-// Qwen's from OpenAI's cl100k, which Llama 3 has taken over.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kSplits{{
+// Qwen's from OpenAI's cl100k, which Llama 3 has taken over; Qwen3.5's keeps marks with letters.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kSplits{{
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      "qwen2"},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      "cl100k"},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     "qwen35"},
 }};
 
 /// Texts one after the other, without an allocation for each.

@@ -53,6 +53,7 @@ constexpr std::array kPre{
     Pre{"hunyuan", "qwen2"},
     Pre{"solar-open", "qwen2"},
     Pre{"grok-2", "qwen2"},
+    Pre{"qwen35", "qwen35"},
     Pre{"smollm", "smollm"},
     Pre{"refact", "smollm"},
     Pre{"starcoder", "smollm"},

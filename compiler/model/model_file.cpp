@@ -16,7 +16,8 @@ namespace llmsql::compiler {
 namespace {
 
 constexpr std::array kTokenizerKinds{"bpe", "spm"};
-constexpr std::array kPreTokenizers{"gpt2", "qwen2", "smollm", "llama3", "cl100k", "default"};
+constexpr std::array kPreTokenizers{"gpt2",   "qwen2",  "qwen35", "smollm",
+                                    "llama3", "cl100k", "default"};
 
 Position position_of(const toml::source_region& region) {
     return {static_cast<int>(region.begin.line), static_cast<int>(region.begin.column)};

@@ -28,6 +28,10 @@ constexpr const char* kGpt2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?" S
 constexpr const char* kQwen2 =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?" SYMBOL
     "+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE "+(?!" NOT_SPACE ")|" SPACE "+";
+// Qwen3.5's: marks go with the letters that they stand on.
+constexpr const char* kQwen35 =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^" SPACES
+    "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE "+(?!" NOT_SPACE ")|" SPACE "+";
 constexpr const char* kCl100k =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?" SYMBOL
     "+[\\r\\n]*|" SPACE "*[\\r\\n]+|" SPACE "+(?!" NOT_SPACE ")|" SPACE "+";
@@ -41,10 +45,12 @@ constexpr const char* kThreeDigits = "[0-9][0-9][0-9]";
 std::vector<const char*> expressions_of(std::string_view name) {
     if (name == "gpt2") return {kGpt2};
     if (name == "qwen2") return {kQwen2};
+    if (name == "qwen35") return {kQwen35};
     if (name == "smollm") return {kDigit, kGpt2};
     if (name == "llama3" || name == "cl100k") return {kCl100k};
     if (name == "default") return {kPunctuation, kGpt2, kDigits, kThreeDigits};
-    fail("unknown pre-tokenizer '{}' (known: gpt2, qwen2, smollm, llama3, cl100k, default)", name);
+    fail("unknown pre-tokenizer '{}' (known: gpt2, qwen2, qwen35, smollm, llama3, cl100k, default)",
+         name);
 }
 
 std::string pcre_message(int code) {

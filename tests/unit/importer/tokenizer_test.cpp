@@ -200,6 +200,7 @@ TEST_F(TokenizerTest, NamesOfSplittersAreLlamaCppsGroups) {
         {"qwen2",
          {"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan",
           "solar-open", "grok-2"}},
+        {"qwen35", {"qwen35"}},
         {"smollm",
          {"smollm", "refact", "starcoder", "command-r", "codeshell", "exaone", "minerva-7b",
           "mellum2"}},

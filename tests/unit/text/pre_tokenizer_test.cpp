@@ -33,6 +33,12 @@ TEST(PreTokenizer, Qwen2) {
     EXPECT_EQ(words("qwen2", "\tx"), (Words{"\tx"}));
 }
 
+TEST(PreTokenizer, Qwen35KeepsMarksWithTheirLetters) {
+    EXPECT_EQ(words("qwen35", "IT'S 12 (e\u0301t\u0301e)\n\n x"),
+              (Words{"IT", "'S", " ", "1", "2", " (", "e\u0301t\u0301e", ")\n\n", " x"}));
+    EXPECT_EQ(words("qwen2", "e\u0301t"), (Words{"e", "\u0301t"}));
+}
+
 TEST(PreTokenizer, Llama3TakesDigitsByThrees) {
     for (const char* name : {"llama3", "cl100k"}) {
         EXPECT_EQ(words(name, "IT'S 12345 (ok)\n\n x"),
@@ -78,7 +84,7 @@ TEST(PreTokenizer, InvalidBytesAreSymbols) {
 
 TEST(PreTokenizer, LongRuns) {
     const std::string spaces(300'000, ' ');
-    for (const char* name : {"gpt2", "qwen2", "smollm", "llama3", "cl100k", "default"}) {
+    for (const char* name : {"gpt2", "qwen2", "qwen35", "smollm", "llama3", "cl100k", "default"}) {
         EXPECT_EQ(words(name, spaces), (Words{spaces}));
         EXPECT_EQ(words(name, spaces + "x"), (Words{spaces.substr(1), " x"}));
         EXPECT_EQ(words(name, std::string(300'000, '!')).size(), 1u);
