@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <system_error>
@@ -142,6 +143,12 @@ std::optional<double> HfFolder::number(const std::string& key) const {
     if (!value) return std::nullopt;
     if (value->is_boolean()) return value->get<bool>() ? 1 : 0;
     if (value->is_number()) return value->get<double>();
+    // How transformers writes what JSON cannot. Without a bound is as far as numbers go.
+    if (value->is_object() && value->size() == 1 && value->contains("__float__")) {
+        const Json& text = value->at("__float__");
+        if (text == "Infinity") return std::numeric_limits<double>::max();
+        if (text == "-Infinity") return std::numeric_limits<double>::lowest();
+    }
     return std::nullopt;
 }
 

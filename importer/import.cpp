@@ -66,9 +66,12 @@ SourceMetadata metadata_of(const Source& source, const std::vector<std::string>&
             },
             .keys = [&source] { return source.keys(); },
             .shape = [&source](const std::string& tensor) -> std::optional<std::vector<int64_t>> {
-                const SourceTensor* found = source.find_tensor(tensor);
-                if (!found) return std::nullopt;
-                return found->shape;
+                if (const SourceTensor* found = source.find_tensor(tensor)) return found->shape;
+                // The first of those that are called so: "blk.*.attn_k.weight".
+                if (tensor.find('*') != std::string::npos)
+                    for (const SourceTensor& each : source.tensors())
+                        if (compiler::matches(tensor, each.name)) return each.shape;
+                return std::nullopt;
             }};
 }
 

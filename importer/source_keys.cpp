@@ -302,6 +302,17 @@ struct ClassDefault {
     double value;
 };
 constexpr auto kClassDefaults = std::to_array<ClassDefault>({
+    {"Lfm2ForCausalLM", "num_key_value_heads", 8},
+    {"Lfm2MoeForCausalLM", "num_key_value_heads", 8},
+    {"Qwen3_5ForCausalLM", "num_key_value_heads", 4},
+    {"Qwen3_5ForCausalLM", "head_dim", 256},
+    {"Qwen3_5MoeForCausalLM", "num_key_value_heads", 2},
+    {"Qwen3_5MoeForCausalLM", "head_dim", 256},
+    {"Qwen3NextForCausalLM", "num_key_value_heads", 2},
+    {"Qwen3NextForCausalLM", "head_dim", 256},
+    {"FalconH1ForCausalLM", "num_key_value_heads", 8},
+    {"NemotronHForCausalLM", "num_key_value_heads", 8},
+    {"NemotronHForCausalLM", "head_dim", 128},
     {"MistralForCausalLM", "num_key_value_heads", 8},
     {"MistralForCausalLM", "sliding_window", 4096},
     {"Qwen3MoeForCausalLM", "norm_topk_prob", 0},

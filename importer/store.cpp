@@ -389,7 +389,7 @@ RowSource::RowSource(const Source& source, const Param& param) {
     parts_ = place->parts;
     part_ = place->part.value_or(0);
     if (!picks_.empty()) split_vector();
-    if (plus_) type_ = GgmlType::f32;
+    if (plus_ || minus_exp_) type_ = GgmlType::f32;
     if (transposed_ && info_of(source_type_).block_weights != 1)
         fail("{}: {} cannot be transposed", where_, tensor_->type->name);
     if (param.shape.rows) take_scale(source);
@@ -409,6 +409,8 @@ void RowSource::take_transforms(const ParamSource& place, const Param& param) {
             if (param.shape.rows || place.part || std::next(step) != place.transforms.rend())
                 fail("{}: only a vector is made of a flat tensor, before all else", where_);
             flat_ = true;
+        } else if (step->name == "minus_exp") {
+            minus_exp_ = true;
         } else if (step->name == "transposed") {
             if (!param.shape.rows || std::next(step) != place.transforms.rend())
                 fail("{}: only a matrix can be transposed, and before all else", where_);
@@ -426,7 +428,25 @@ RowSource::Pick RowSource::pick_of(const compiler::TransformStep& step, int64_t 
     const auto arg = [&](size_t i) { return step.args.size() > i ? step.args[i] : std::nan(""); };
     const auto is_row = [](double x) { return x >= 0 && x <= kMostRows && x == std::floor(x); };
     Pick pick{.kind = Pick::Kind::slice, .own = own, .whole = own};
-    if (step.name == "slice") {
+    if (step.name == "slice" && step.args.size() == 3) {
+        const double groups = arg(2);
+        if (!is_row(arg(0)) || !is_row(arg(1)) || !is_row(groups) || groups < 1 ||
+            std::fmod(static_cast<double>(own), groups) != 0 ||
+            arg(0) + static_cast<double>(own) / groups > arg(1) || arg(1) * groups > kMostRows)
+            fail("{}: slice({}, {}, {}) is no place for the {} rows of {}", where_, arg(0), arg(1),
+                 groups, own, param.name);
+        pick.kind = Pick::Kind::groups;
+        pick.first = static_cast<int64_t>(arg(0));
+        pick.heads = static_cast<int64_t>(groups);
+        pick.step = static_cast<int64_t>(arg(1));
+        pick.whole = pick.step * pick.heads;
+    } else if (step.name == "columns") {
+        if (param.shape.rows || !is_row(arg(0)) || arg(0) < 1 ||
+            std::fmod(static_cast<double>(own), arg(0)) != 0)
+            fail("{}: the {} values of {} are not {} columns", where_, own, param.name, arg(0));
+        pick.kind = Pick::Kind::columns;
+        pick.step = static_cast<int64_t>(arg(0));
+    } else if (step.name == "slice") {
         if (!is_row(arg(0)) || !is_row(arg(1)) || arg(0) + static_cast<double>(own) > arg(1))
             fail("{}: slice({}, {}) is no place for the {} rows of {}", where_, arg(0), arg(1), own,
                  param.name);
@@ -454,6 +474,11 @@ RowSource::Pick RowSource::pick_of(const compiler::TransformStep& step, int64_t 
 }
 
 int64_t RowSource::Pick::row(int64_t row) const {
+    if (kind == Kind::groups) {
+        const int64_t each = own / heads;
+        return row / each * step + first + row % each;
+    }
+    if (kind == Kind::columns) return row % (own / step) * step + row / (own / step);
     if (kind != Kind::unpermute) return first + row * step;
     const int64_t d = own / heads, head = row / d, in_head = row % d;
     return head * d + 2 * (in_head % (d / 2)) + in_head / (d / 2);
@@ -518,14 +543,38 @@ const std::byte* RowSource::read(int64_t first, int64_t count, Buffer& buffer) c
     } else if (in_order()) {
         tensor_->file->read(offset(source_row(first)), buffer.read.data(), buffer.read.size());
     } else {
-        for (int64_t r = 0; r < count; ++r)
-            tensor_->file->read(offset(source_row(first + r)),
-                                buffer.read.data() + static_cast<size_t>(r) * source_row_bytes_,
-                                source_row_bytes_);
+        read_rows(first, count, buffer.read.data());
     }
-    if (!plus_ && !times_) return buffer.read.data();
+    if (!plus_ && !times_ && !minus_exp_) return buffer.read.data();
     change(count, buffer);
     return buffer.changed.data();
+}
+
+/// Rows that do not lie one after the other. Short ones, such as a vector's values, with all that
+/// is between them.
+void RowSource::read_rows(int64_t first, int64_t count, std::byte* rows) const {
+    constexpr size_t kShort = 64, kMostAtOnce = 64 << 20;
+    int64_t low = source_row(first), high = low;
+    for (int64_t r = 0; r < count; ++r) {
+        low = std::min(low, source_row(first + r));
+        high = std::max(high, source_row(first + r));
+    }
+    const auto at = [&](int64_t row) {
+        return tensor_->offset + static_cast<uint64_t>(row) * source_row_bytes_;
+    };
+    const size_t bytes = static_cast<size_t>(high - low + 1) * source_row_bytes_;
+    const bool together = source_row_bytes_ <= kShort && bytes <= kMostAtOnce;
+    std::vector<std::byte> all(together ? bytes : 0);
+    if (together) tensor_->file->read(at(low), all.data(), all.size());
+    for (int64_t r = 0; r < count; ++r) {
+        std::byte* to = rows + static_cast<size_t>(r) * source_row_bytes_;
+        const int64_t row = source_row(first + r);
+        if (together)
+            std::memcpy(to, all.data() + static_cast<size_t>(row - low) * source_row_bytes_,
+                        source_row_bytes_);
+        else
+            tensor_->file->read(at(row), to, source_row_bytes_);
+    }
 }
 
 /// Columns of a tensor's matrix as rows.
@@ -551,6 +600,8 @@ void RowSource::change(int64_t count, Buffer& buffer) const {
             for (float& value : row) value *= *times_;
         if (plus_)
             for (float& value : row) value += *plus_;
+        if (minus_exp_)
+            for (float& value : row) value = -std::exp(value);
         std::memcpy(buffer.changed.data() + r * row_bytes_, row.data(), row_bytes_);
     }
 }

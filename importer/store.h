@@ -25,6 +25,9 @@ using compiler::ParamSource;
 ///                  rope: with heads of d rows, row i of half a lies at 2i + a. Exact on any type.
 ///   plus(x)        adds x to every value
 ///   slice(f, n)    the rows from f on out of n
+///   slice(f, n, g) those of each of g groups of n rows
+///   columns(k)     of a flat matrix: its k columns, one after the other
+///   minus_exp()    -e^x of every value
 ///   every(s, f)    the rows f, f + s, f + 2s, … out of s times as many
 ///   flattened()    a vector of a tensor of more dimensions, row after row; before the others
 ///   transposed()   rows are the tensor's columns; before the others, and not of types in blocks
@@ -75,7 +78,7 @@ class RowSource {
   private:
     /// One step from rows wanted to rows there are: of `own` rows each is another one of `whole`.
     struct Pick {
-        enum class Kind { slice, every, unpermute } kind = Kind::slice;
+        enum class Kind { slice, every, unpermute, groups, columns } kind = Kind::slice;
         int64_t own = 0, whole = 0;
         int64_t first = 0, step = 1, heads = 1;
         int64_t row(int64_t row) const;
@@ -85,6 +88,7 @@ class RowSource {
     Pick pick_of(const compiler::TransformStep& step, int64_t own, const Param& param) const;
     bool in_order() const;
     void split_vector();
+    void read_rows(int64_t first, int64_t count, std::byte* rows) const;
     void read_columns(int64_t first, int64_t count, std::byte* rows) const;
     void take_scale(const Source& source);
     int64_t source_row(int64_t row) const;
@@ -98,6 +102,7 @@ class RowSource {
     int64_t whole_ = 1;             // rows of the matrix from which picks_ take
     std::vector<Pick> picks_;       // the last first
     bool transposed_ = false;
+    bool minus_exp_ = false;
     bool flat_ = false;  // of whatever dimensions the tensor is, a vector
     size_t source_row_bytes_ = 0, row_bytes_ = 0;
     const SourceTensor* scale_ = nullptr;

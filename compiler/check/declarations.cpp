@@ -18,12 +18,14 @@ struct Transform {
     size_t least, most;  // how many numbers it takes
     std::string_view form;
 };
-constexpr std::array<Transform, 6> kTransforms{{{"unpermute", 1, 1, "unpermute(heads)"},
+constexpr std::array<Transform, 8> kTransforms{{{"unpermute", 1, 1, "unpermute(heads)"},
                                                 {"plus", 1, 1, "plus(number)"},
-                                                {"slice", 2, 2, "slice(first, rows)"},
+                                                {"slice", 2, 3, "slice(first, rows)"},
                                                 {"every", 2, 2, "every(step, first)"},
                                                 {"flattened", 0, 0, "flattened()"},
-                                                {"transposed", 0, 0, "transposed()"}}};
+                                                {"transposed", 0, 0, "transposed()"},
+                                                {"columns", 1, 1, "columns(number)"},
+                                                {"minus_exp", 0, 0, "minus_exp()"}}};
 
 /// What a number or a let may be read from besides a key: rows("tensor") and the like. With the
 /// texts that each takes.
@@ -32,11 +34,12 @@ struct Place {
     size_t least, most;
 };
 constexpr size_t kAny = 1000;
-constexpr std::array<Place, 6> kPlaces{{{"rows", 1, 1},
+constexpr std::array<Place, 7> kPlaces{{{"rows", 1, 1},
                                         {"cols", 1, 1},
                                         {"is", 2, kAny},
                                         {"largest", 1, 1},
                                         {"lists", 1, 1},
+                                        {"count", 1, 1},
                                         {"there", 1, 1}}};
 
 /// Reports dims, constants and lets that are defined by one another. Returns their names, so that a
@@ -387,7 +390,7 @@ class DeclarationChecker {
             errors_.error(arg.at,
                           "a metadata key in quotes is needed here, or rows(\"tensor\"), "
                           "cols(\"tensor\"), is(\"key\", \"text\"), there(\"tensor\"), "
-                          "largest(\"key\") or lists(\"key\")");
+                          "largest(\"key\"), lists(\"key\") or count(\"key\")");
         const ast::Expr& key = texts ? arg.operands.front() : arg;
         if (texts && arg.text == "lists" && scope_.inside == nullptr)
             errors_.error(arg.at,
@@ -485,7 +488,8 @@ class DeclarationChecker {
             errors_.error(transform.at, fmt::format("{} takes {}: {}", transform.text,
                                                     known->most == 0   ? "nothing"
                                                     : known->most == 1 ? "one number"
-                                                                       : "two numbers",
+                                                    : known->most == 2 ? "two numbers"
+                                                                       : "two numbers or three",
                                                     known->form));
         } else {
             for (const ast::Expr& number : transform.operands)

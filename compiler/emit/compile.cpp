@@ -195,11 +195,12 @@ class Text {
         statement(fmt::format("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences={});\n",
                               plan_.sequences));
         statement("CREATE VIRTUAL TABLE temp.scan USING llm_scan();\n");
-        insert(
-            "state(id, name, heads, rows, width)", plan_.states, [](const PlanState& s, size_t i) {
-                return fmt::format("{}, {}, {}, {}, {}", i, sql_literal(s.name, "a state's name"),
-                                   s.heads, s.rows, s.width);
-            });
+        insert("state(id, name, heads, rows, width)", plan_.states,
+               [](const PlanRecurrent& s, size_t i) {
+                   return fmt::format("{}, {}, {}, {}, {}", i,
+                                      sql_literal(s.name, "a state's name"), s.heads, s.rows,
+                                      s.width);
+               });
     }
 
     void statements(const std::vector<PlanInsert>& statements, std::string_view rows) {

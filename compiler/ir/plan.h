@@ -90,7 +90,7 @@ struct PlanTensor {
 };
 
 /// What a sequence carries from token to token: `heads` matrices of `rows` by `width` f32.
-struct PlanState {
+struct PlanRecurrent {
     std::string name;  // "layer.3.conv"
     int64_t heads = 1;
     int64_t rows = 1;
@@ -130,12 +130,12 @@ struct PlanResidency {
 struct Plan {
     std::vector<PlanTensor> tensors;  // id = index + 1
     std::vector<PlanInsert> forward;
-    std::vector<PlanInsert> logits;  // reads tensors of `forward` through llm_rows only
-    std::vector<PlanCache> caches;   // as many as there are appends
-    std::vector<PlanState> states;   // each goes on in one statement of `forward`
-    KvType kv = KvType::f16;         // how all caches are stored
-    int64_t sequences = 1;           // that they have room for
-    int output = 0;                  // the tensor of logits, written by the section of that name
+    std::vector<PlanInsert> logits;     // reads tensors of `forward` through llm_rows only
+    std::vector<PlanCache> caches;      // as many as there are appends
+    std::vector<PlanRecurrent> states;  // each goes on in one statement of `forward`
+    KvType kv = KvType::f16;            // how all caches are stored
+    int64_t sequences = 1;              // that they have room for
+    int output = 0;                     // the tensor of logits, written by the section of that name
     int64_t context = 0;
     int64_t chunk = 0;                       // rows of the tensors of `forward`
     int64_t logits_rows = 0;                 // rows of the tensors of `logits`

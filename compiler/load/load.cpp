@@ -342,8 +342,10 @@ std::string of_repetition(std::string name, int64_t index, const SourceMetadata&
 
 /// The numbers of a list, in their order; a number is a list of one. Nothing where there is no such
 /// key, and an empty list is none.
+constexpr int64_t kLongestList = 1 << 20;
+
 std::optional<std::vector<double>> list_at(const std::string& key, const SourceMetadata& source) {
-    constexpr size_t kLongest = 1 << 20;
+    constexpr size_t kLongest = kLongestList;
     std::vector<double> list;
     while (list.size() < kLongest) {
         const auto next = source.number(fmt::format("{}.{}", key, list.size()));
@@ -379,6 +381,16 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
                                      [&](const ast::Expr& text) { return text.text == *found; });
         return Said{any ? 1.0 : 0.0, fmt::format("{} is \"{}\"", key, printable(*found))};
     }
+    if (place.text == "count") {
+        int64_t count = 0;
+        const auto is_there = [&](int64_t n) {
+            const std::string each = fmt::format("{}.{}", key, n);
+            return (source.text && source.text(each)) || source.number(each);
+        };
+        while (count < kLongestList && is_there(count)) ++count;
+        if (count == 0) return std::nullopt;
+        return Said{static_cast<double>(count), fmt::format("{} has {} elements", key, count)};
+    }
     if (place.text == "largest" || place.text == "lists") {
         const auto list = list_at(key, source);
         if (!list) return std::nullopt;
@@ -403,7 +415,8 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
 std::optional<std::string> key_at(const ast::Expr& place, int64_t index,
                                   const SourceMetadata& source) {
     if (place.kind == ast::Expr::Kind::text) return of_repetition(place.text, index, source);
-    if (is_place(place) && (place.text == "is" || place.text == "largest" || place.text == "lists"))
+    if (is_place(place) && (place.text == "is" || place.text == "largest" ||
+                            place.text == "lists" || place.text == "count"))
         return of_repetition(place.operands.at(0).text, index, source);
     return std::nullopt;
 }
@@ -432,6 +445,21 @@ bool add_keys(const std::vector<ast::Annotation>& annotations, int64_t index,
         }
     }
     return taken.has_value();
+}
+
+/// Adds lists of which the graph reads each element by its number.
+void add_whole_lists(const SourceMetadata& source, KeysRead& keys) {
+    for (const std::string& key : keys.read) {
+        if (!key.ends_with(".0")) continue;
+        const std::string list = key.substr(0, key.size() - 2);
+        if (keys.lists.contains(list)) continue;  // one for each repetition of a block
+        int64_t count = 0;
+        while (keys.read.contains(fmt::format("{}.{}", list, count))) ++count;
+        const std::string next = fmt::format("{}.{}", list, count);
+        if (source.number(next) || (source.text && source.text(next))) continue;
+        keys.whole_lists.insert(list);
+        keys.read.insert(list);
+    }
 }
 
 /// Adds the keys of a parameter that is a list of numbers.
@@ -673,6 +701,7 @@ KeysRead keys_read(const fs::path& graph_file, const SourceMetadata& source) {
                 }
         }
     }
+    add_whole_lists(source, keys);
     return keys;
 }
 

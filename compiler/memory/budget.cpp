@@ -223,7 +223,7 @@ int64_t chat_template_bytes(const Model& model) {
 
 int64_t state_bytes(const Plan& plan) {
     int64_t bytes = 0;
-    for (const PlanState& state : plan.states) bytes += whole_pages(state.bytes());
+    for (const PlanRecurrent& state : plan.states) bytes += whole_pages(state.bytes());
     return bytes * plan.sequences;
 }
 

@@ -136,7 +136,7 @@ class Program {
     /// The key-value cache, whose blocks may be kept and restored between passes; null where the
     /// plan has none.
     KvCache* cache() const;
-    /// Its recurrent states; null where the plan has none.
+    /// The sequences' recurrent states; null where the plan has none.
     RecurrentStates* states() const;
 
     ProgramIdentity identity() const;

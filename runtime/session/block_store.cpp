@@ -257,7 +257,7 @@ bool BlockStore::load(KvCache& cache, int64_t sequence, const Block& block, int6
     return true;
 }
 
-// Those of the first positions that a layer does not hold yet, in their order. False where one is
+// Brings back the blocks that a layer does not hold yet, in their order. False where one is
 // damaged, which is then known as such.
 bool BlockStore::load_blocks(KvCache& cache, int64_t sequence, std::span<const Block> blocks,
                              size_t held, size_t& damaged) {

@@ -112,9 +112,9 @@ convert_hf_to_gguf.main()
 """
 
 
-def convert(llama_cpp, folder, gguf):
+def convert(llama_cpp, folder, gguf, options):
     made = subprocess.run([sys.executable, "-c", CONVERT, str(llama_cpp), str(folder), "--outtype", "f32",
-                           "--outfile", str(gguf)], capture_output=True, text=True)
+                           "--outfile", str(gguf), *options], capture_output=True, text=True)
     if made.returncode:
         raise RuntimeError("the converter says: " + (made.stderr or made.stdout).strip().split("\n")[-1])
 
@@ -170,7 +170,7 @@ def check(name, kind, variant, options, work):
         problems.append("the logits depend on the chunk")
     if options.converter and variant.get("gguf", True):
         gguf = work / "model.gguf"
-        convert(options.converter, folder, gguf)
+        convert(options.converter, folder, gguf, variant.get("convert", []))
         (logits,) = ours(options.bin, gguf, work, "gguf-model", ids, (64,))
         compare("GGUF", logits)
         if np.array_equal(logits, from_folder[2]):

@@ -16,6 +16,11 @@ def computed(variant):
     return dict(variant, apart=1e-3)
 
 
+def without_mtp(variant):
+    """Of which a converter would look for the next-token block, and compute A."""
+    return dict(computed(variant), convert=["--no-mtp"])
+
+
 def without_gguf(variant):
     """Of what a GGUF can't say."""
     return dict(variant, gguf=False)
@@ -158,5 +163,101 @@ FAMILIES = {
                         rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0,
                                          "original_max_position_embeddings": 32, "beta_fast": 32.0,
                                          "beta_slow": 1.0, "truncate": False}),
+    }},
+    "lfm2": {"variants": {
+        "plain": config(num_hidden_layers=5, block_auto_adjust_ff_dim=False, conv_L_cache=3,
+                        layer_types=["conv", "conv", "full_attention", "conv", "full_attention"]),
+        "adjusted": config(num_hidden_layers=3, block_multiple_of=32, conv_L_cache=5, num_key_value_heads=1,
+                           norm_eps=1e-3, layer_types=["full_attention", "conv", "conv"], tie_word_embeddings=True,
+                           rope_parameters={"rope_theta": 5000.0, "rope_type": "default"}),
+        # The converter takes no bias of a convolution.
+        "biases": without_gguf(config(conv_bias=True, full_attn_idxs=[1, 3])),
+    }},
+    "lfm2_moe": {"variants": {
+        "plain": config(tie_word_embeddings=True, moe_intermediate_size=48, num_dense_layers=1, num_experts=6,
+                        num_experts_per_tok=2, layer_types=["conv", "full_attention", "conv", "conv"]),
+        "scaled": without_gguf(config(moe_intermediate_size=40, num_dense_layers=2, num_experts=5,
+                                      num_experts_per_tok=3, use_expert_bias=False, norm_topk_prob=False,
+                                      routed_scaling_factor=1.5, conv_L_cache=4,
+                                      layer_types=["full_attention", "conv", "conv", "full_attention"])),
+    }},
+    "qwen3_5_text": {"variants": {
+        "plain": without_mtp(config(head_dim=32, linear_key_head_dim=16, linear_value_head_dim=24,
+                                    linear_num_key_heads=2, linear_num_value_heads=6)),
+        "even": without_mtp(config(head_dim=24, num_hidden_layers=3, linear_key_head_dim=24, linear_value_head_dim=16,
+                                   linear_num_key_heads=3, linear_num_value_heads=3, linear_conv_kernel_dim=3,
+                                   layer_types=["full_attention", "linear_attention", "linear_attention"],
+                                   tie_word_embeddings=True, rms_norm_eps=1e-4, attention_bias=True,
+                                   rope_parameters={"rope_theta": 5000.0, "rope_type": "default",
+                                                    "partial_rotary_factor": 0.5})),
+    }},
+    "qwen3_5_moe_text": {"variants": {
+        "plain": without_mtp(config(head_dim=32, linear_key_head_dim=16, linear_value_head_dim=16,
+                                    linear_num_key_heads=2, linear_num_value_heads=4, num_experts=6,
+                                    num_experts_per_tok=2, moe_intermediate_size=40,
+                                    shared_expert_intermediate_size=36)),
+    }},
+    "qwen3_next": {"variants": {
+        "plain": without_mtp(config(head_dim=32, linear_key_head_dim=16, linear_value_head_dim=24,
+                                    linear_num_key_heads=2, linear_num_value_heads=4, num_experts=6,
+                                    num_experts_per_tok=2, moe_intermediate_size=40,
+                                    shared_expert_intermediate_size=36)),
+        "sums": without_gguf(config(head_dim=24, linear_key_head_dim=16, linear_value_head_dim=16,
+                                    linear_num_key_heads=4, linear_num_value_heads=4, num_experts=4,
+                                    num_experts_per_tok=3, moe_intermediate_size=36, norm_topk_prob=False,
+                                    shared_expert_intermediate_size=44, num_hidden_layers=3,
+                                    layer_types=["linear_attention", "full_attention", "linear_attention"])),
+    }},
+    "mamba2": {"variants": {
+        "plain": computed({"config": dict(vocab_size=304, hidden_size=64, num_hidden_layers=3, num_heads=8,
+                                          head_dim=16, state_size=24, n_groups=2, expand=2, chunk_size=16,
+                                          eos_token_id=257)}),
+        "biases": without_gguf({"config": dict(vocab_size=300, hidden_size=80, num_hidden_layers=2, num_heads=10,
+                                               head_dim=24, state_size=16, n_groups=1, expand=3, conv_kernel=3,
+                                               use_bias=True, use_conv_bias=False, chunk_size=32,
+                                               time_step_limit=[0.1, 0.9], tie_word_embeddings=True,
+                                               eos_token_id=257)}),
+    }},
+    "granitemoehybrid": {"variants": {
+        # The converter takes the names of layers from before transformers 5.
+        "experts": without_gguf(config(num_local_experts=6, num_experts_per_tok=2, shared_intermediate_size=56,
+                                       layer_types=["mamba", "attention", "mamba", "mamba"], mamba_n_heads=8,
+                                       mamba_n_groups=2, mamba_d_state=16, mamba_d_head=20, mamba_chunk_size=16,
+                                       embedding_multiplier=3.0, logits_scaling=2.0, residual_multiplier=0.4,
+                                       attention_multiplier=0.2)),
+        "dense": without_gguf(config(num_local_experts=0, num_experts_per_tok=0, shared_intermediate_size=56,
+                                     layer_types=["mamba", "mamba", "attention", "mamba"], mamba_n_heads=4,
+                                     mamba_n_groups=1, mamba_d_state=24, mamba_d_head=40, mamba_chunk_size=32,
+                                     position_embedding_type="rope", attention_multiplier=0.3,
+                                     residual_multiplier=0.5, tie_word_embeddings=True)),
+    }},
+    "falcon_h1": {"variants": {
+        "plain": computed(config(num_hidden_layers=3, head_dim=24, mamba_d_ssm=96, mamba_n_heads=6, mamba_d_head=16,
+                                 mamba_n_groups=2, mamba_d_state=16, mamba_chunk_size=16, lm_head_multiplier=0.5,
+                                 embedding_multiplier=2.0, mlp_multipliers=[0.7, 0.6], key_multiplier=0.8,
+                                 attention_out_multiplier=0.9, attention_in_multiplier=1.1,
+                                 ssm_multipliers=[0.9, 0.8, 0.7, 0.6, 0.5], ssm_in_multiplier=1.2,
+                                 ssm_out_multiplier=0.7)),
+        "normed": computed(config(num_hidden_layers=3, head_dim=20, mamba_d_ssm=96, mamba_n_heads=6,
+                                  mamba_d_head=16, mamba_n_groups=3, mamba_d_state=16, mamba_chunk_size=16,
+                                  mamba_rms_norm=True, mamba_norm_before_gate=False)),
+        "before": without_gguf(config(num_hidden_layers=2, head_dim=24, mamba_d_ssm=64, mamba_n_heads=4,
+                                      mamba_d_head=16, mamba_n_groups=1, mamba_d_state=24, mamba_chunk_size=16,
+                                      mamba_rms_norm=True, mamba_norm_before_gate=True, mamba_conv_bias=False)),
+    }},
+    "nemotron_h": {"variants": {
+        "dense": computed(config(layers_block_type=["mamba", "mlp", "mamba", "attention", "mlp"], head_dim=24,
+                                 num_hidden_layers=5, ssm_state_size=16, mamba_num_heads=8, mamba_head_dim=16,
+                                 n_groups=2, chunk_size=16)),
+        "experts": computed(config(layers_block_type=["mamba", "moe", "attention", "moe"], head_dim=24,
+                                   ssm_state_size=24, mamba_num_heads=3, mamba_head_dim=64, n_groups=3,
+                                   chunk_size=16, n_routed_experts=8, num_experts_per_tok=2, n_group=1,
+                                   topk_group=1, moe_intermediate_size=40, n_shared_experts=1,
+                                   moe_shared_expert_intermediate_size=56, routed_scaling_factor=1.5)),
+        "latent": without_gguf(config(layers_block_type=["moe", "mamba", "moe"], num_hidden_layers=3, head_dim=20,
+                                      ssm_state_size=16, mamba_num_heads=4, mamba_head_dim=16, n_groups=1,
+                                      chunk_size=16, n_routed_experts=8, num_experts_per_tok=3, n_group=4,
+                                      topk_group=2, moe_intermediate_size=36, moe_latent_size=48,
+                                      moe_shared_expert_intermediate_size=44, norm_topk_prob=False)),
     }},
 }

@@ -307,13 +307,13 @@ TEST(CheckGraph, Slices) {
     EXPECT_SAYS(messages_in(R"(graph t {
   dim n;
   param a : [n] @hf("qkv", slice(n, 3 * n)) @gguf("qkv", slice(n));
-  param b : [n] @hf("qkv", slice(n, 3, n)) @gguf("qkv", slice(m, true));
+  param b : [n] @hf("qkv", slice(n, 3, n, n)) @gguf("qkv", slice(m, true));
 })"),
                 "1:7 graph 't' … forward\n"
                 "3:58 slice takes … numbers …\n"
                 "4:28 slice takes … numbers …\n"
-                "4:63 unknown … 'm'\n"
-                "4:66 a number … true or false\n");
+                "4:66 unknown … 'm'\n"
+                "4:69 a number … true or false\n");
 }
 
 TEST(CheckGraph, Tables) {

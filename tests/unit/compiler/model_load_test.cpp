@@ -163,7 +163,7 @@ vocabs = 50
 m.toml:6:1: error: 'eps' belongs in [constants], not in [dims]
 eps = 3
 ^
-m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, smollm, llama3, cl100k, default
+m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, qwen35, smollm, llama3, cl100k, default
 [tokenizer]
  ^
 m.toml:11:1: error: unknown key 'pree' in [tokenizer], did you mean 'pre'?

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
@@ -176,6 +177,34 @@ TEST_F(StoreTest, TakesSlices) {
     EXPECT_CONTAINS(
         error_for(builder, matrix("m", 20, 3, WeightType::f32, "slice", {0, 39})),
         "has the shape [40, 3], the model needs [39, 3] (parameter p is a slice of it)");
+}
+
+TEST_F(StoreTest, TakesGroupsAndColumns) {
+    GgufBuilder builder;
+    builder.tensor("m", {3, 40}, kF32, bytes_of(count(120)))
+        .tensor("v", {12}, kF32, bytes_of(count(12)))
+        .tensor("taps", {4, 1, 3}, kF32, bytes_of(count(12)));
+    // Rows 3 and 4 of each of five groups of eight.
+    const auto rows = stored_part(builder, matrix("m", 10, 3, WeightType::f32, "slice", {3, 8, 5}));
+    for (size_t r = 0; r < 10; ++r)
+        for (size_t c = 0; c < 3; ++c)
+            ASSERT_EQ(rows[r][c], static_cast<float>((r / 2 * 8 + 3 + r % 2) * 3 + c));
+    EXPECT_EQ(stored_part(builder, vector("v", 4, "slice", {1, 6, 2}))[0],
+              (std::vector<float>{1, 2, 7, 8}));
+    EXPECT_CONTAINS(error_for(builder, matrix("m", 10, 3, WeightType::f32, "slice", {7, 8, 5})),
+                    "slice(7, 8, 5) is no place for the 10 rows of p");
+    EXPECT_CONTAINS(error_for(builder, matrix("m", 10, 3, WeightType::f32, "slice", {0, 8, 3})),
+                    "slice(0, 8, 3) is no place for the 10 rows of p");
+
+    Param taps = vector("taps", 12);
+    taps.gguf->transforms = {{"flattened", {}}, {"columns", {4}}};
+    EXPECT_EQ(stored(builder, taps)[0], (std::vector<float>{0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11}));
+    EXPECT_CONTAINS(error_for(builder, vector("v", 12, "columns", {5})),
+                    "the 12 values of p are not 5 columns");
+
+    const auto negative = stored(builder, vector("v", 12, "minus_exp"));
+    for (size_t i = 0; i < 12; ++i)
+        EXPECT_FLOAT_EQ(negative[0][i], -std::exp(static_cast<float>(i)));
 }
 
 TEST_F(StoreTest, CutsTilesBetweenStrips) {
