@@ -36,7 +36,7 @@ QuantizedRow quantized_row(std::byte* row, int64_t blocks, int64_t first);
 struct AttentionState {
     float max;
     float sum;
-    float* values;  // [width]
+    float* values;      // [width]
     float softcap = 0;  // above 0: each score s counts as softcap * tanh(s / softcap)
 };
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(SOURCE / "tests" / "reference"))
 from family_folder import EVERY, FIXTURES, unpack, write_folder
 
 GRAPHS = SOURCE / "graphs"
-CONTEXT = 128
+CONTEXT = 96  # the length of the recorded texts, which dynamic positions go by
 
 
 class Families(TemporaryFolder):

@@ -38,7 +38,7 @@ from family_folder import FIXTURES, pack, write_folder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LENGTH = 96
-CONTEXT = 128
+CONTEXT = LENGTH  # positions that go by it are as transformers has them for a text of this length
 
 
 def ids_of(vocabulary, count=LENGTH):

@@ -37,6 +37,16 @@ FAMILIES = {
         "tied": config(tie_word_embeddings=True, embedding_multiplier=6.0, residual_multiplier=0.22,
                        logits_scaling=8.0, attention_multiplier=0.3, num_key_value_heads=1),
         "defaults": config(),
+        "biases": config(attention_bias=True, mlp_bias=True, attention_multiplier=0.2),
+        "linear": config(attention_multiplier=0.2, rope_parameters={
+            "rope_type": "linear", "rope_theta": 10000.0, "factor": 3.0}),
+        "dynamic": without_gguf(config(attention_multiplier=0.2, max_position_embeddings=40, rope_parameters={
+            "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0})),
+        "llama3": without_gguf(config(attention_multiplier=0.2, rope_parameters={
+            "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 32})),
+        "yarn": config(attention_multiplier=0.2, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}),
     }},
     "smollm3": {"variants": {
         "plain": config(head_dim=20),
@@ -62,10 +72,10 @@ FAMILIES = {
         "window": without_gguf(config(sliding_window=16, use_bias=True)),
     }},
     "gpt2": {"variants": {
-        "plain": {"config": dict(vocab_size=300, n_embd=80, n_layer=3, n_head=4, n_positions=128, n_ctx=128, n_inner=None,
-                                 bos_token_id=None, eos_token_id=257)},
-        "inner": {"config": dict(vocab_size=300, n_embd=64, n_layer=2, n_head=2, n_positions=256, n_ctx=256, n_inner=100,
-                                 bos_token_id=None, eos_token_id=257, tie_word_embeddings=True)},
+        "plain": {"config": dict(vocab_size=300, n_embd=80, n_layer=3, n_head=4, n_positions=128, n_ctx=128,
+                                 n_inner=None, bos_token_id=None, eos_token_id=257)},
+        "inner": {"config": dict(vocab_size=300, n_embd=64, n_layer=2, n_head=2, n_positions=256, n_ctx=256,
+                                 n_inner=100, bos_token_id=None, eos_token_id=257, tie_word_embeddings=True)},
     }},
     "cohere2": {"variants": {
         "plain": config(logit_scale=0.3, sliding_window=16, sliding_window_pattern=4, head_dim=20,
