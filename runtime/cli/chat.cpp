@@ -33,7 +33,7 @@ int run_answer(Program& program, Tokenizer& tokenizer, const Options& options) {
     messages.push_back({"user", options.prompt});
     Printer printer(program, tokenizer, options);
     const auto tokens = noting(tokenizer, [&] {
-        return chat_prompt(program, tokenizer, messages, printer.generator().context(),
+        return chat_prompt(program.chat(), tokenizer, messages, printer.generator().context(),
                            options.keep);
     });
     if (printer.prefill(tokens)) printer.print_answer();
@@ -66,8 +66,8 @@ int run_chat(Program& program, Tokenizer& tokenizer, const Options& options) {
         const auto begin = [&] {
             if (session) return say_noting(tokenizer, *session, *line);
             return printer.generator().prefill(noting(tokenizer, [&] {
-                return chat_prompt(program, tokenizer, messages, printer.generator().context(),
-                                   options.keep);
+                return chat_prompt(program.chat(), tokenizer, messages,
+                                   printer.generator().context(), options.keep);
             }));
         };
         if (printer.prefill_by(begin)) {

@@ -73,7 +73,7 @@ Session* Printer::open_session(std::optional<SessionKind> kind) {
                                .fork = options_.fork,
                                .commit_every = options_.commit_every,
                                .notice = print_notice};
-    return &session_.emplace(choice, kind, program_, tokenizer_, generator_);
+    return &session_.emplace(choice, kind, program_, program_.chat(), tokenizer_, generator_);
 }
 
 bool Printer::prefill(std::span<const int32_t> tokens) {
@@ -114,7 +114,7 @@ std::string Printer::print_answer(std::string text) {
     if (!text.ends_with('\n')) print("\n");
     if (generator_.ending() == Ending::context_full)
         print_notice(fmt::format("stopped: the context of {} is full{}",
-                                 counted(static_cast<uint64_t>(generator_.context()), "token"),
+                                 counted(generator_.context().tokens, "token"),
                                  options_.keep ? " and --keep leaves nothing to forget"
                                                : " (--keep N goes on by forgetting older text)"));
     return text;

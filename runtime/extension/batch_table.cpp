@@ -30,12 +30,14 @@ class BatchRows final : public Rows {
           model_(host->borrow(options_.choice)),
           query_(prepare_query(query)),
           batch_(
-              model_->scheduler, &model_->tokenizer, options_.generate, options_.together,
-              [this] { return next_prompt(); }, model_->how()) {
+              model_->scheduler(), &model_->tokenizer(), options_.generate, options_.together,
+              [this] { return next_prompt(); }, model_->join()) {
+        const OpenModel::Working working(*model_);
         check_options(options_, *model_);
     }
 
     bool next() override {
+        const OpenModel::Working working(*model_);
         while (rows_.empty() || (rows_.front().asked && !ready_)) {
             ready_ = batch_.next();
             if (batch_.interrupted()) throw Interrupted();
@@ -118,7 +120,7 @@ class BatchRows final : public Rows {
     std::vector<int32_t> tokens_of(sqlite3_value* prompt, std::string& error) {
         if (sqlite3_value_type(prompt) == SQLITE_NULL) return {};
         try {
-            return tokens_of_row(prompt, "the prompt", [&] {
+            return of_row(prompt, "the prompt", [&] {
                 return prompt_tokens(*model_, text_argument(prompt, "the prompt"), options_);
             });
         } catch (const RowError& wrong) {

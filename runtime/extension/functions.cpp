@@ -5,12 +5,9 @@
 #include <span>
 
 #include "common/error.h"
-#include "common/utf8.h"
 #include "runtime/extension/call.h"
+#include "runtime/generate/calls.h"
 #include "runtime/generate/prompt.h"
-#include "runtime/generate/score.h"
-#include "runtime/kernels/kernels.h"
-#include "runtime/program/installed_plans.h"
 #include "runtime/program/render_function.h"
 #include "runtime/session/session.h"
 
@@ -19,15 +16,6 @@ namespace {
 
 using Json = nlohmann::json;
 using Arguments = std::span<sqlite3_value*>;
-
-std::string answer_to(OpenModel& model, std::span<const int32_t> tokens,
-                      const GenerateOptions& options) {
-    Generator generator(model.scheduler, &model.tokenizer, options, model.how());
-    generator.begin(tokens);
-    std::string text = generator.rest();
-    if (generator.ending() == Ending::interrupted) throw Interrupted();
-    return text;
-}
 
 CallOptions options_of(Call call, Arguments arguments, size_t at) {
     return options_argument(call, arguments.size() > at ? arguments[at] : nullptr);
@@ -50,7 +38,7 @@ void generate(Host& host, sqlite3_context* context, Arguments arguments) {
     const auto model = host.borrow(options.choice);
     check_options(options, *model);
     answer_row(options, [&] {
-        const auto tokens = tokens_of_row(arguments[0], "the prompt", [&] {
+        const auto tokens = of_row(arguments[0], "the prompt", [&] {
             return prompt_tokens(*model, text_argument(arguments[0], "the prompt"), options);
         });
         result_text(context, answer_to(*model, tokens, options.generate));
@@ -63,13 +51,13 @@ void reply(Host& host, sqlite3_context* context, Arguments arguments) {
     CallOptions options = options_of(Call::generate, arguments, 1);
     if (options.chat || options.system) fail("options 'chat' and 'system' go with llm_generate");
     const auto model = host.borrow(options.choice);
-    model->program.chat().require();
+    model->chat().require();
     check_options(options, *model);
     answer_row(options, [&] {
-        const auto tokens = tokens_of_row(arguments[0], "the conversation", [&] {
-            return conversation_prompt(model->program, model->tokenizer,
+        const auto tokens = of_row(arguments[0], "the conversation", [&] {
+            return conversation_prompt(model->chat(), model->tokenizer(),
                                        text_argument(arguments[0], "the conversation"),
-                                       options.generate.context.value_or(model->program.context()));
+                                       context_of(model->program(), options.generate));
         });
         result_text(context, answer_to(*model, tokens, options.generate));
     });
@@ -79,13 +67,14 @@ void reply(Host& host, sqlite3_context* context, Arguments arguments) {
 // process goes on with it without reading it again.
 std::string answer_in_file(OpenModel& model, const std::string& name, const std::string& message,
                            const CallOptions& options) {
-    CallerOptions how = model.how();
+    CallerOptions how = model.join();
     how.ahead = 0;  // what is read is kept in the file before more is
-    Generator generator(model.scheduler, &model.tokenizer, options.generate, how);
+    Generator generator(model.scheduler(), &model.tokenizer(), options.generate, how);
     SessionChoice choice;
     choice.file = options.sessions;
     choice.name = name;
-    Session session(choice, SessionKind::chat, model.program, model.tokenizer, generator);
+    Session session(choice, SessionKind::chat, model.program(), model.chat(), model.tokenizer(),
+                    generator);
     if (options.system) session.set_system(*options.system);
     if (!session.say(message)) throw Interrupted();
     std::string text;
@@ -99,21 +88,14 @@ std::string answer_in_file(OpenModel& model, const std::string& name, const std:
 std::string answer_in_memory(Host& host, OpenModel& model, const std::string& name,
                              sqlite3_value* said, const std::string& message,
                              const CallOptions& options) {
+    // One that has not begun leaves nothing behind.
     const auto known = host.chats.find(name);
-    std::vector<ChatMessage> messages;
-    if (known != host.chats.end()) messages = known->second;
-    if (options.system) {
-        if (!messages.empty()) fail("option 'system': the conversation has begun without it");
-        messages.push_back({"system", *options.system});
-    }
-    messages.push_back({"user", message});
-    const int most = options.generate.context.value_or(model.program.context());
-    const auto tokens = tokens_of_row(said, "the message", [&] {
-        return chat_prompt(model.program, model.tokenizer, messages, most, options.generate.keep);
-    });
-    const std::string answer = answer_to(model, tokens, options.generate);
-    messages.push_back({"assistant", answer});
-    host.chats[name] = std::move(messages);
+    Conversation chat = known != host.chats.end() ? known->second : Conversation();
+    chat.check(options);
+    const auto tokens =
+        of_row(said, "the message", [&] { return chat.read(model, message, options); });
+    const std::string answer = chat.answer(model, message, tokens, options);
+    host.chats[name] = std::move(chat);
     return answer;
 }
 
@@ -121,16 +103,15 @@ void chat(Host& host, sqlite3_context* context, Arguments arguments) {
     const std::string session = text_argument(arguments[0], "the session");
     const CallOptions options = options_of(Call::chat, arguments, 2);
     const auto model = host.borrow(options.choice);
-    model->program.chat().require();
+    model->chat().require();
+    const ContextLimit most = context_of(model->program(), options.generate);
     answer_row(options, [&] {
-        std::string message;
-        static_cast<void>(tokens_of_row(arguments[1], "the message", [&] {
-            message = text_argument(arguments[1], "the message");
-            check_prompt(message, "the message");
-            const int most = options.generate.context.value_or(model->program.context());
-            check_length(model->tokenizer, message, most, "the message");
-            return std::vector<int32_t>();
-        }));
+        const std::string message = of_row(arguments[1], "the message", [&] {
+            std::string text = text_argument(arguments[1], "the message");
+            check_prompt(text, "the message");
+            check_length(model->tokenizer(), text, most, "the message");
+            return text;
+        });
         result_text(context,
                     options.sessions.empty()
                         ? answer_in_memory(host, *model, session, arguments[1], message, options)
@@ -143,103 +124,38 @@ void tokenize(Host& host, sqlite3_context* context, Arguments arguments) {
     const auto model = host.borrow();
     result_text(
         context,
-        Json(model->tokenizer.encode(text_argument(arguments[0], "the text"), true)).dump());
+        Json(model->tokenizer().encode(text_argument(arguments[0], "the text"), true)).dump());
 }
 
 void token_count(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
     const auto model = host.borrow();
-    const auto tokens = model->tokenizer.encode(text_argument(arguments[0], "the text"), true);
+    const auto tokens = model->tokenizer().encode(text_argument(arguments[0], "the text"), true);
     sqlite3_result_int64(context, static_cast<int64_t>(tokens.size()));
 }
 
 void detokenize(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
-    const Json list = Json::parse(text_argument(arguments[0], "the tokens"), nullptr, false);
-    if (!list.is_array()) fail("the tokens must be a JSON array of ids, as '[19556, 28]'");
-    const auto model = host.borrow();
-    Utf8Stream characters;
-    std::string text;
-    for (const Json& id : list) {
-        if (!id.is_number_integer() || id < 0 || id > INT32_MAX)
-            fail("the tokens must be a JSON array of ids, as '[19556, 28]'");
-        const auto token = id.get<int32_t>();
-        if (token >= model->program.vocabulary())
-            fail("there is no token {}: the model has {}", token, model->program.vocabulary());
-        text += characters.push(model->tokenizer.shown_text(token));
-    }
-    result_text(context, text + characters.finish());
+    const std::string tokens = text_argument(arguments[0], "the tokens");
+    check_ids(tokens);
+    result_text(context, detokenize(*host.borrow(), tokens));
 }
 
-// A text's tokens after those of option `given`, or of the start of a text; `first` becomes the
-// first that counts.
-std::vector<int32_t> tokens_of(OpenModel& model, sqlite3_value* value, const CallOptions& options,
-                               size_t& first) {
-    const std::string text = text_argument(value, "the text");
-    check_prompt(text, "the text");
-    const int context = model.program.context();
-    check_length(model.tokenizer, text, context, "the text");
-    std::vector<int32_t> tokens;
-    if (options.given && !options.given->empty()) {
-        tokens = model.tokenizer.encode(*options.given, true);
-        first = std::max<size_t>(1, tokens.size());
-        const auto rest = model.tokenizer.encode(text, false);
-        tokens.insert(tokens.end(), rest.begin(), rest.end());
-    } else {
-        tokens = model.tokenizer.encode(text, true);
-    }
-    if (tokens.size() > static_cast<size_t>(context))
-        fail("the text is {}, the context holds {}", counted(tokens.size(), "token"), context);
-    return tokens;
-}
-
-// Natural logarithm of the probability of `text` after `given`, or after the start of a text, whose
-// first token has no probability where the model has no token for the start.
 void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
     const CallOptions options = options_of(Call::logprob, arguments, 1);
     const auto model = host.borrow(options.choice);
     answer_row(options, [&] {
-        size_t first = 1;
-        const auto tokens = tokens_of_row(arguments[0], "the text", [&] {
-            return tokens_of(*model, arguments[0], options, first);
+        const Scored scored = of_row(arguments[0], "the text", [&] {
+            return scored_text(*model, text_argument(arguments[0], "the text"), options);
         });
-        const auto sum = log_probability_of(model->scheduler, &model->tokenizer, tokens, first, {},
-                                            model->how());
-        if (!sum) throw Interrupted();
-        sqlite3_result_double(context, *sum);
+        sqlite3_result_double(context, log_probability_of(*model, scored));
     });
-}
-
-Json describe(OpenModel& model) {
-    const auto meta = [&](const char* key) { return model.db.meta(key).value_or(""); };
-    int64_t parameters = 0, bytes = 0;
-    for (const ParamEntry& entry : model.db.catalogue()) {
-        parameters += entry.shape.rows.value_or(1) * entry.shape.cols;
-        bytes += static_cast<int64_t>(param_bytes(entry.type, entry.shape));
-    }
-    const Program& program = model.program;
-    return {{"version", LLMSQL_VERSION},
-            {"model", meta("model")},
-            {"graph", meta("graph")},
-            {"file", model.db.path().string()},
-            {"plan", program.name()},
-            {"plans", installed_plans(model.db)},
-            {"parameters", parameters},
-            {"weight_bytes", bytes},
-            {"vocabulary", program.vocabulary()},
-            {"context", program.context()},
-            {"chunk", program.chunk()},
-            {"sequences", program.sequences()},
-            {"chat", program.chat().exists()},
-            {"threads", program.threads()},
-            {"kernels", kernels().name},
-            {"io", name_of(program.io())}};
 }
 
 void info(Host& host, sqlite3_context* context, Arguments) {
     const auto model = host.borrow();
-    result_text(context, describe(*model).dump());
+    result_text(context, describe(*model, LLMSQL_VERSION));
 }
 
 void load(Host& host, sqlite3_context* context, Arguments arguments) {

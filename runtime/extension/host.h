@@ -3,8 +3,6 @@
 // its functions use, the models that are open, and how the host's interrupts reach them.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -15,54 +13,12 @@
 #include <vector>
 
 #include "common/fork.h"
-#include "runtime/generate/generator.h"
+#include "runtime/generate/calls.h"
+#include "runtime/generate/open_model.h"
 #include "runtime/program/plan_by_hand.h"
-#include "runtime/program/program.h"
-#include "runtime/text/tokenizer.h"
-#include "runtime/weights/model_db.h"
 #include "sqlite/api.h"
 
 namespace llmsql {
-
-/// Which model to use, and how.
-struct ModelChoice {
-    std::string model;  // a model database; empty: the connection's own (see Host)
-    std::string plan;   // one installed in it, or a file that ends in .sql; empty: the default one
-    int threads = 0;    // 0, or more than that: as many as the process may use physical cores
-    auto operator<=>(const ModelChoice&) const = default;
-};
-
-/// A model with a plan, ready to generate: for one call at a time. Members are made in the order in
-/// which they stand, as each uses those before it.
-class OpenModel {
-  public:
-    /// `interrupted` is asked while it is opened; true fails, somehow.
-    OpenModel(const ModelChoice& choice, const std::function<bool()>& interrupted);
-
-    /// Whether the path leads to another file by now.
-    bool is_replaced() const;
-
-    /// Has `interrupted` asked by all that takes long; null: nothing is asked any more.
-    void on_interrupt(const std::function<bool()>& asked);
-
-  private:
-    using Identity = std::pair<dev_t, ino_t>;
-    static Identity identity(const std::string& path);
-
-    Identity file_;  // looked up before it was opened
-
-  public:
-    ModelDb db;
-    Program program;
-    Tokenizer tokenizer;
-    SharedScheduler scheduler;
-
-    /// What a call is like that makes passes with it.
-    CallerOptions how() const { return {.interrupted = interrupted_, .within_passes = true}; }
-
-  private:
-    std::function<bool()> interrupted_ = [] { return false; };
-};
 
 /// Asks the host, through a statement on its connection, whether it wants to be done: that is how
 /// sqlite3_interrupt() and a progress handler are heard. One a call; finalised with it, so that the
@@ -127,7 +83,7 @@ class Host {
     PlanByHand& by_hand() { return by_hand_; }
 
     /// Conversations of llm_chat: one a name.
-    std::map<std::string, std::vector<ChatMessage>> chats;
+    std::map<std::string, Conversation> chats;
 
   private:
     /// Models that stay open between calls, with what their caches hold: one a model and plan, and

@@ -79,7 +79,9 @@ constexpr FunctionReference kReference[] = {
      "Closes the models that this connection has open and is not using, so that their files can be "
      "written to; the next call opens what it needs again. How many those were.",
      ""},
-    {"llm_info", "llm_info()", "What is used: model, plan, sizes, threads; a JSON object.",
+    {"llm_info", "llm_info()",
+     "What is used: model, plan, sizes, threads; and how many passes the plan has made in this "
+     "process, and of how many rows; a JSON object.",
      "SELECT json_extract(llm_info(), '$.context') > 0;"},
     {"llm_render", "llm_render(template, messages [, variables [, date]])",
      "The text that a chat template, Jinja as Hugging Face's transformers runs it, makes of a "

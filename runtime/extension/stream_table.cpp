@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // llm_stream(prompt, options): the tokens of an answer, a row each, as they are made.
 #include "runtime/extension/host_function.h"
+#include "runtime/generate/generator.h"
 
 namespace llmsql {
 namespace {
@@ -13,19 +14,21 @@ class Stream final : public Rows {
   public:
     Stream(const std::shared_ptr<Host>& host, sqlite3_value* prompt, const CallOptions& options)
         : host_(host), model_(host->borrow(options.choice)) {
+        const OpenModel::Working working(*model_);
         check_options(options, *model_);
-        const auto tokens = tokens_of_row(prompt, "the prompt", [&] {
+        const auto tokens = of_row(prompt, "the prompt", [&] {
             return prompt_tokens(*model_, text_argument(prompt, "the prompt"), options);
         });
-        CallerOptions how = model_->how();
+        CallerOptions how = model_->join();
         how.ahead = kAhead;
-        generator_.emplace(model_->scheduler, &model_->tokenizer, options.generate, how);
+        generator_.emplace(model_->scheduler(), &model_->tokenizer(), options.generate, how);
         generator_->want_logprobs(true);
         generator_->begin(tokens);
     }
 
     bool next() override {
         if (finished_) return false;
+        const OpenModel::Working working(*model_);
         picked_ = generator_->next();
         if (picked_) return true;
         if (generator_->ending() == Ending::interrupted) throw Interrupted();

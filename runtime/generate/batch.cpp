@@ -16,7 +16,6 @@ Batch::Batch(SharedScheduler& shared, const Tokenizer* tokenizer, const Generate
       most_(static_cast<size_t>(std::max(1, most))),
       prompts_(std::move(prompts)) {
     check_options(options);
-    if (options.keep) fail("option 'keep': texts of a batch end when their context is full");
     caller_.with_scheduler([&](Scheduler& scheduler) {
         context_of(scheduler.program(), options);  // fails if it is too large
         most_ = std::min(most_, scheduler.places());
@@ -46,15 +45,19 @@ std::optional<BatchAnswer> Batch::next() {
 void Batch::take_prompts() {
     // What is answered out of turn waits in memory: not more of it than a few times what is on its
     // way at once.
-    while (texts_.size() < most_ && !last_taken_ && caller_.room() > 0 &&
-           taken_ - given_ < 4 * static_cast<int64_t>(most_)) {
-        auto tokens = prompts_();
-        last_taken_ = !tokens;
-        if (!tokens || tokens->empty()) return;
-        Request request;
-        request.tokens = std::move(*tokens);
-        request.options = options_;
-        texts_[caller_.arrive(std::move(request))].number = taken_++;
+    while (texts_.size() < most_ && taken_ - given_ < 4 * static_cast<int64_t>(most_)) {
+        if (!next_) {
+            if (last_taken_) return;
+            auto tokens = prompts_();
+            last_taken_ = !tokens;
+            if (!tokens || tokens->empty()) return;
+            next_.emplace().tokens = std::move(*tokens);
+            next_->options = options_;
+        }
+        const auto id = caller_.arrive_if_room(*next_);
+        if (!id) return;
+        texts_[*id].number = taken_++;
+        next_.reset();
     }
 }
 

@@ -28,14 +28,14 @@ class Batch {
     /// be more, but not before next() has returned.
     using NextPrompt = std::function<std::optional<std::vector<int32_t>>()>;
 
-    /// Goes on with at most `most` texts at a time. Fails on options that no batch has: `keep`.
+    /// Goes on with at most `most` texts at a time. Fails as a Sequence does on its options.
     Batch(SharedScheduler& shared, const Tokenizer* tokenizer, const GenerateOptions& options,
           int most, NextPrompt prompts, CallerOptions how);
 
     /// The answer to the next prompt, in their order; nothing where there is none yet, after the
     /// last, as at_end() then says, or where interrupted, as interrupted() says.
     std::optional<BatchAnswer> next();
-    bool at_end() const { return last_taken_ && given_ == taken_; }
+    bool at_end() const { return last_taken_ && !next_ && given_ == taken_; }
     bool interrupted() const { return interrupted_; }
 
   private:
@@ -51,6 +51,7 @@ class Batch {
     const GenerateOptions options_;
     size_t most_;
     const NextPrompt prompts_;
+    std::optional<Request> next_;             // taken, and has no place yet
     std::map<SequenceId, Text> texts_;        // on their way
     std::map<int64_t, BatchAnswer> answers_;  // that are whole, until those before are
     int64_t taken_ = 0, given_ = 0;           // prompts taken, answers given

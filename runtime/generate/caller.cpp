@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/error.h"
+#include "sqlite/callbacks.h"
 
 namespace llmsql {
 namespace {
@@ -15,28 +16,117 @@ namespace {
 // Between questions whether a caller that sleeps is to end.
 constexpr std::chrono::milliseconds kPatience{20};
 
+// How long a call waits for a seat while no call works: those that rest may be about to go on.
+constexpr std::chrono::seconds kGiveUp{5};
+
 bool is_end(const Event& event) {
     return event.kind == Event::Kind::ended || event.kind == Event::Kind::failed;
 }
 
 }  // namespace
 
-// Of places: each caller has one, or as many as it has sequences.
+// Of places: each caller has one, whether it has come or has a seat, or as many as it has
+// sequences.
 size_t SharedScheduler::reserved() const {
-    size_t count = 0;
-    for (const Caller* caller : callers_) count += std::max<size_t>(1, caller->sequences_.size());
+    size_t count = std::max(seats_.size(), callers_.size());
+    for (const Caller* caller : callers_)
+        count += std::max<size_t>(1, caller->sequences_.size()) - 1;
     return count;
 }
 
-bool SharedScheduler::has_room() const {
+// To those that wait, the first to ask first.
+void SharedScheduler::give_seats() {
+    for (Waiting& each : waiting_) {
+        if (each.seat.empty()) continue;  // has been given, but has not yet seen it
+        if (reserved() >= places_) break;
+        seats_.splice(seats_.end(), each.seat);
+        worked_ = std::chrono::steady_clock::now();
+        seated_.notify_all();
+    }
+}
+
+// Whether the calling thread, which waits for a seat, may get one.
+bool SharedScheduler::may_come_free() const {
+    const auto waits = [&](std::thread::id thread) {
+        return std::ranges::any_of(
+            waiting_, [&](const Waiting& each) { return each.by == thread && !each.seat.empty(); });
+    };
+    bool others = false;
+    for (const Taken& each : seats_) {
+        if (each.by == std::this_thread::get_id()) continue;
+        others = true;
+        if (each.working && !waits(each.by)) return true;
+    }
+    return others && std::chrono::steady_clock::now() - worked_ < kGiveUp;
+}
+
+Scheduler::Carried SharedScheduler::carried() const {
     const std::lock_guard lock(mutex_);
-    return reserved() < scheduler_.places();
+    return carried_;
+}
+
+// Whoever makes one pass after the other lets in those that wait here.
+void SharedScheduler::wait_for_pass(std::unique_lock<std::mutex>& lock) {
+    if (!making_) return;
+    ++entering_;
+    while (making_) passed_.wait(lock);
+    if (--entering_ == 0) entered_.notify_all();
 }
 
 // Has one of those that wait make the next pass.
 void SharedScheduler::wake_one() {
     for (Caller* caller : callers_)
         if (caller->waiting_ && !caller->has(caller->until_)) return caller->changed_.notify_one();
+}
+
+Seat::Seat(SharedScheduler& shared, const std::function<bool()>& interrupted) : shared_(shared) {
+    std::list<SharedScheduler::Waiting> own(1);
+    const auto waiting = own.begin();
+    waiting->by = std::this_thread::get_id();
+    waiting->seat.push_back({waiting->by});
+    taken_ = waiting->seat.begin();
+    std::unique_lock lock(shared_.mutex_);
+    shared_.waiting_.splice(shared_.waiting_.end(), own);
+    shared_.give_seats();
+    std::exception_ptr thrown;
+    try {
+        while (!waiting->seat.empty()) {
+            if (!shared_.may_come_free())
+                fail(
+                    "all {} of the plan are taken by calls that have not come to their end: end or "
+                    "close one, or compile the plan with a larger --sequences",
+                    counted(shared_.places_, "sequence"));
+            shared_.seated_.wait_for(lock, kPatience);
+            lock.unlock();  // the host's answer may take a while, and call us
+            const bool ends = interrupted();
+            lock.lock();
+            if (ends) throw Interrupted();
+        }
+    } catch (...) {
+        thrown = std::current_exception();
+    }
+    if (!lock.owns_lock()) lock.lock();
+    const bool given = waiting->seat.empty();
+    shared_.waiting_.erase(waiting);
+    if (!thrown) return;
+    if (given) shared_.seats_.erase(taken_);
+    shared_.give_seats();
+    std::rethrow_exception(thrown);
+}
+
+Seat::~Seat() {
+    if (shared_.generation_ != fork_generation()) return;
+    const std::lock_guard lock(shared_.mutex_);
+    shared_.seats_.erase(taken_);
+    shared_.worked_ = std::chrono::steady_clock::now();
+    shared_.give_seats();
+}
+
+void Seat::set_working(bool working) {
+    const std::lock_guard lock(shared_.mutex_);
+    taken_->by = std::this_thread::get_id();
+    taken_->working = working;
+    shared_.worked_ = std::chrono::steady_clock::now();
 }
 
 Caller::Caller(SharedScheduler& shared, const Tokenizer* tokenizer, CallerOptions options)
@@ -46,6 +136,7 @@ Caller::Caller(SharedScheduler& shared, const Tokenizer* tokenizer, CallerOption
 }
 
 Caller::~Caller() {
+    if (shared_.generation_ != fork_generation()) return;
     const std::lock_guard lock(shared_.mutex_);
     shared_.callers_.remove(this);
     for (const SequenceId id : sequences_)
@@ -53,26 +144,15 @@ Caller::~Caller() {
             shared_.leaving_.push_back(id);  // by whoever makes the pass
         else
             shared_.scheduler_.remove(id);
+    shared_.give_seats();
 }
 
-size_t Caller::room() const {
-    const std::lock_guard lock(shared_.mutex_);
-    const size_t reserved = shared_.reserved(), places = shared_.scheduler_.places();
-    const size_t own = sequences_.empty() ? 1 : 0;  // is reserved already
-    return own + (places > reserved ? places - reserved : 0);
+// Whoever waits for a seat goes before a caller's second sequence.
+bool Caller::has_room() const {
+    return sequences_.empty() || (shared_.waiting_.empty() && shared_.reserved() < shared_.places_);
 }
 
-// Callers that make one pass after the other let in whoever waits here.
-void Caller::wait_for_pass(std::unique_lock<std::mutex>& lock) {
-    if (!shared_.making_) return;
-    ++shared_.entering_;
-    while (shared_.making_) shared_.passed_.wait(lock);
-    if (--shared_.entering_ == 0) shared_.entered_.notify_all();
-}
-
-SequenceId Caller::arrive(Request request) {
-    std::unique_lock lock(shared_.mutex_);
-    wait_for_pass(lock);
+SequenceId Caller::add(Request request) {
     sequences_.reserve(sequences_.size() + 1);
     shared_.leaving_.reserve(shared_.scheduler_.size() + 1);  // the destructor is to take no memory
     const SequenceId id = shared_.scheduler_.arrive(tokenizer_, std::move(request));
@@ -80,12 +160,23 @@ SequenceId Caller::arrive(Request request) {
     return id;
 }
 
+SequenceId Caller::arrive(Request request) {
+    return shared_.between_passes([&](Scheduler&) { return add(std::move(request)); });
+}
+
+std::optional<SequenceId> Caller::arrive_if_room(Request& request) {
+    return shared_.between_passes([&](Scheduler&) {
+        return has_room() ? std::optional(add(std::move(request))) : std::nullopt;
+    });
+}
+
 void Caller::remove(SequenceId id) {
-    std::unique_lock lock(shared_.mutex_);
-    wait_for_pass(lock);
-    std::erase(sequences_, id);
-    std::erase_if(events_, [&](const Event& event) { return event.id == id; });
-    shared_.scheduler_.remove(id);
+    shared_.between_passes([&](Scheduler& scheduler) {
+        std::erase(sequences_, id);
+        std::erase_if(events_, [&](const Event& event) { return event.id == id; });
+        scheduler.remove(id);
+        shared_.give_seats();
+    });
 }
 
 bool Caller::has(Until until) const {
@@ -118,10 +209,16 @@ std::vector<Event> Caller::wait(Until until) {
                 continue;
             }
             let_rest();
-            if (std::ranges::none_of(sequences_, [&](SequenceId id) {
-                    return shared_.scheduler_.at(id).wants_rows();
-                }))
-                break;
+            const auto all = [&](auto is) {
+                return std::ranges::all_of(
+                    sequences_, [&](SequenceId id) { return is(shared_.scheduler_.at(id)); });
+            };
+            if (all([](const Sequence& sequence) { return sequence.ended(); })) break;
+            if (all([](const Sequence& sequence) { return !sequence.wants_rows(); })) {
+                if (!events_.empty()) break;         // until these are taken
+                changed_.wait_for(lock, kPatience);  // for a place that others have
+                continue;
+            }
             make_pass(lock);
         }
     } catch (...) {
@@ -159,6 +256,7 @@ void Caller::make_pass(std::unique_lock<std::mutex>& lock) {
     scheduler.program().on_interrupt(nullptr);
     lock.lock();
     shared_.making_ = false;
+    shared_.carried_ = scheduler.carried();
     for (const SequenceId id : std::exchange(shared_.leaving_, {})) scheduler.remove(id);
     deliver(events);
     shared_.passed_.notify_all();

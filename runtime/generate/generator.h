@@ -29,7 +29,7 @@ class Generator {
     void want_logprobs(bool wanted) { logprobs_ = wanted; }
 
     /// Most tokens that prompt and answer may take together.
-    int context() const { return context_; }
+    const ContextLimit& context() const { return context_; }
 
     /// Begins an answer to `tokens` (1 to context() of them); passes come by pass() or next().
     /// `tells_passes`: pass() returns after each, not only when there is something to take.
@@ -81,7 +81,7 @@ class Generator {
 
     Caller caller_;
     GenerateOptions options_;
-    int context_ = 0;
+    ContextLimit context_;
     std::optional<SequenceId> id_;
     bool logprobs_ = false;
     std::deque<Picked> picked_;  // not yet taken

@@ -132,4 +132,10 @@ std::string with_flags(std::string message) {
     return message;
 }
 
+std::string ContextLimit::advice() const {
+    return tokens < plan
+               ? fmt::format("shorten it, or raise option 'context' (the plan's is {})", plan)
+               : "shorten it, or compile the plan with a larger --context";
+}
+
 }  // namespace llmsql

@@ -65,4 +65,13 @@ void check_options(const GenerateOptions& options);
 /// A message of this library with options called by their flags: it speaks of "option 'keep'".
 std::string with_flags(std::string message);
 
+/// Most tokens that prompt and answer may take: the plan's context, or less where option `context`
+/// says so.
+struct ContextLimit {
+    size_t tokens = 0, plan = 0;
+
+    /// What to do about a text that is longer.
+    std::string advice() const;
+};
+
 }  // namespace llmsql

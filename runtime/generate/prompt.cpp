@@ -17,85 +17,83 @@ void check_prompt(const std::string& text, const char* name) {
              static_cast<unsigned char>(text[*at]), *at);
 }
 
-void check_length(const Tokenizer& tokenizer, const std::string& text, int context,
+void check_length(const Tokenizer& tokenizer, const std::string& text, const ContextLimit& context,
                   const char* name) {
     check_length(tokenizer, text.size(), context, name);
 }
 
-void check_length(const Tokenizer& tokenizer, size_t bytes, int context, const char* name) {
-    const auto most = static_cast<size_t>(context);
+void check_length(const Tokenizer& tokenizer, size_t bytes, const ContextLimit& context,
+                  const char* name) {
+    const auto most = context.tokens;
     if (bytes <= most) return;
     const size_t longest = tokenizer.longest_token();
     const size_t least = (bytes + longest - 1) / longest;
     if (least > most)
-        fail(
-            "{} is {}, {} at least, the context holds {}: shorten it, or compile the plan with a "
-            "larger --context",
-            name, counted(bytes, "byte"), counted(least, "token"), context);
+        fail("{} is {}, {} at least, the context holds {}: {}", name, counted(bytes, "byte"),
+             counted(least, "token"), context.tokens, context.advice());
 }
 
-std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context) {
+std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text,
+                                 const ContextLimit& context) {
     check_prompt(text, "the prompt");
     check_length(tokenizer, text, context, "the prompt");
     std::vector<int32_t> tokens = tokenizer.encode(text, true);
     if (tokens.empty()) fail("the model has no token for anything in the prompt");
-    if (tokens.size() > static_cast<size_t>(context))
-        fail(
-            "the prompt is {}, the context holds {}: shorten it, or compile the plan with a larger "
-            "--context",
-            counted(tokens.size(), "token"), context);
+    if (tokens.size() > context.tokens)
+        fail("the prompt is {}, the context holds {}: {}", counted(tokens.size(), "token"),
+             context.tokens, context.advice());
     return tokens;
 }
 
-std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
-                                 std::span<const ChatMessage> messages, int context,
+std::vector<int32_t> chat_prompt(ChatTemplate& chat, Tokenizer& tokenizer,
+                                 std::span<const ChatMessage> messages, const ContextLimit& context,
                                  std::optional<int64_t> keep) {
-    program.chat().require();
+    chat.require();
     size_t given = 0, made = 0;
     for (const ChatMessage& message : messages) {
         check_length(tokenizer, message.content, context, "a message");
         given += message.role.size() + message.content.size();
     }
-    const std::vector<Fragment> fragments = program.chat().render(messages);
+    const std::vector<Fragment> fragments = chat.render(messages);
     for (const Fragment& fragment : fragments) made += fragment.text.size();
     // A conversation may have grown past the context where its older part is forgotten; what is
     // made of it may not be much longer.
     check_length(tokenizer, keep ? made - std::min(made, 4 * given) : made, context,
                  "what the chat section makes of the messages");
     std::vector<int32_t> tokens = tokenizer.encode(fragments, true);
-    if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
+    if (tokens.empty()) fail("{}: the chat section made an empty prompt", chat.plan());
     // What is asked now and the markup around it are not what is forgotten.
     size_t last = 0;
-    if (keep && tokens.size() > static_cast<size_t>(context)) {
-        last = tokenizer.encode(program.chat().render(messages.last(1)), true).size();
-        if (last > static_cast<size_t>(context))
-            fail(
-                "the message is {}, the context holds {}: shorten it, or compile the plan with a "
-                "larger --context",
-                counted(last, "token"), context);
+    if (keep && tokens.size() > context.tokens) {
+        last = tokenizer.encode(chat.render(messages.last(1)), true).size();
+        if (last > context.tokens)
+            fail("the message is {}, the context holds {}: {}", counted(last, "token"),
+                 context.tokens, context.advice());
     }
     return fit(std::move(tokens), context, keep, last,
                messages.size() <= 2 ? "prompt is" : "conversation has grown to");
 }
 
-std::vector<int32_t> conversation_prompt(Program& program, Tokenizer& tokenizer,
-                                         std::string_view conversation, int context) {
-    const std::vector<Fragment> fragments = program.chat().render_json(conversation);
+std::vector<int32_t> conversation_prompt(ChatTemplate& chat, Tokenizer& tokenizer,
+                                         std::string_view conversation,
+                                         const ContextLimit& context) {
+    const std::vector<Fragment> fragments = chat.render_json(conversation);
     size_t made = 0;
     for (const Fragment& fragment : fragments) made += fragment.text.size();
     check_length(tokenizer, made, context, "what the chat section makes of the conversation");
     std::vector<int32_t> tokens = tokenizer.encode(fragments, true);
-    if (tokens.empty()) fail("{}: the chat section made an empty prompt", program.name());
+    if (tokens.empty()) fail("{}: the chat section made an empty prompt", chat.plan());
     return fit(std::move(tokens), context, std::nullopt, 0, "conversation is");
 }
 
-std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional<int64_t> keep,
-                         size_t whole, const char* what) {
-    const auto most = static_cast<size_t>(context);
+std::vector<int32_t> fit(std::vector<int32_t> tokens, const ContextLimit& context,
+                         std::optional<int64_t> keep, size_t whole, const char* what) {
+    const auto most = context.tokens;
     if (tokens.size() <= most) return tokens;
     const auto kept = static_cast<size_t>(std::max<int64_t>(0, keep.value_or(0)));
     if (!keep || kept + std::max<size_t>(2, whole) > most)
-        fail("the {} {}, the context holds {}: {}", what, counted(tokens.size(), "token"), context,
+        fail("the {} {}, the context holds {}: {}", what, counted(tokens.size(), "token"),
+             context.tokens,
              keep ? "option 'keep' leaves no room" : "option 'keep' would forget its older part");
     const size_t newer = std::max((most - kept) / 2, whole);
     tokens.erase(tokens.begin() + static_cast<ptrdiff_t>(kept),

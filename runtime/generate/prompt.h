@@ -9,7 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/program/program.h"
+#include "runtime/generate/options.h"
+#include "runtime/program/chat_template.h"
 #include "runtime/text/tokenizer.h"
 
 namespace llmsql {
@@ -17,34 +18,37 @@ namespace llmsql {
 /// Fails if `text`, called `name`, is empty or not valid UTF-8.
 void check_prompt(const std::string& text, const char* name);
 
-/// Fails if `text` has too many bytes for `context` tokens, were they the vocabulary's longest.
+/// Fails if `text` has too many bytes for a context, were they the vocabulary's longest.
 /// Before tokenising, which takes 40 bytes and more for each byte of a word: so it takes memory for
 /// texts that may fit, and not for any that is given.
-void check_length(const Tokenizer& tokenizer, const std::string& text, int context,
+void check_length(const Tokenizer& tokenizer, const std::string& text, const ContextLimit& context,
                   const char* name);
 
-void check_length(const Tokenizer& tokenizer, size_t bytes, int context, const char* name);
+void check_length(const Tokenizer& tokenizer, size_t bytes, const ContextLimit& context,
+                  const char* name);
 
-/// A text to go on from. Fails if there is nothing in it, or more than `context` tokens.
-std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text, int context);
+/// A text to go on from. Fails if there is nothing in it, or more than the context holds.
+std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text,
+                                 const ContextLimit& context);
 
-/// A conversation, put into the plan's chat section. What is more than `context` tokens loses its
+/// A conversation, put into the plan's chat section. What is more than the context holds loses its
 /// older part if `keep` is given (see GenerateOptions), and fails otherwise. The last message is
 /// never cut: fails if it leaves no room.
-std::vector<int32_t> chat_prompt(Program& program, Tokenizer& tokenizer,
-                                 std::span<const ChatMessage> messages, int context,
+std::vector<int32_t> chat_prompt(ChatTemplate& chat, Tokenizer& tokenizer,
+                                 std::span<const ChatMessage> messages, const ContextLimit& context,
                                  std::optional<int64_t> keep);
 
 /// A conversation in JSON (see ChatTemplate::render_json), put into the plan's chat section. Fails
-/// where it comes to more than `context` tokens.
-std::vector<int32_t> conversation_prompt(Program& program, Tokenizer& tokenizer,
-                                         std::string_view conversation, int context);
+/// where it comes to more than the context holds.
+std::vector<int32_t> conversation_prompt(ChatTemplate& chat, Tokenizer& tokenizer,
+                                         std::string_view conversation,
+                                         const ContextLimit& context);
 
-/// Of tokens that are more than `context`, the first `keep` (see GenerateOptions; 0 where negative)
-/// and the newer half of what else there is room for, which is more if the last `whole` tokens need
-/// it; all, if they are not more. Fails, saying that `what` is too long, without a `keep` or where
-/// that leaves no room.
-std::vector<int32_t> fit(std::vector<int32_t> tokens, int context, std::optional<int64_t> keep,
-                         size_t whole, const char* what);
+/// Of tokens that are more than the context holds, the first `keep` (see GenerateOptions; 0 where
+/// negative) and the newer half of what else there is room for, which is more if the last `whole`
+/// tokens need it; all, if they are not more. Fails, saying that `what` is too long, without a
+/// `keep` or where that leaves no room.
+std::vector<int32_t> fit(std::vector<int32_t> tokens, const ContextLimit& context,
+                         std::optional<int64_t> keep, size_t whole, const char* what);
 
 }  // namespace llmsql

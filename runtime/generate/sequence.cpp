@@ -43,10 +43,10 @@ void require_context(const Program& program, int tokens) {
             counted(static_cast<uint64_t>(tokens), "token"), program.context(), tokens);
 }
 
-int context_of(const Program& program, const GenerateOptions& options) {
+ContextLimit context_of(const Program& program, const GenerateOptions& options) {
     const int context = options.context.value_or(program.context());
     require_context(program, context);
-    return context;
+    return {static_cast<size_t>(context), static_cast<size_t>(program.context())};
 }
 
 size_t batch_of(const Program& program, const GenerateOptions& options) {
@@ -66,7 +66,7 @@ Sequence::Sequence(const Program& program, const Tokenizer* tokenizer,
       sampler_(make_sampler(request_.options, ends)),
       text_(request_.options.stops) {
     check_options(request_.options);
-    context_ = static_cast<size_t>(context_of(program, request_.options));
+    context_ = context_of(program, request_.options).tokens;
     batch_ = batch_of(program, request_.options);
     const auto& resumed = request_.resumed;
     tokens_ = resumed ? resumed->tokens : std::move(request_.tokens);

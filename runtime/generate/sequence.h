@@ -146,7 +146,7 @@ void require_context(const Program& program, int tokens);
 
 // What options come to for a program: most tokens of a text, and of a pass; and what picks. The
 // first fails as require_context does.
-int context_of(const Program& program, const GenerateOptions& options);
+ContextLimit context_of(const Program& program, const GenerateOptions& options);
 size_t batch_of(const Program& program, const GenerateOptions& options);
 Sampler make_sampler(const GenerateOptions& options, const std::set<int32_t>& ends);
 /// How many of a prompt's tokens, or of an answer's first, stay when the context is full.

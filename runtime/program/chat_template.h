@@ -32,6 +32,8 @@ class ChatTemplate {
     /// In place of that, from now on.
     void on_progress(std::function<void()> progress);
 
+    std::string plan() const { return plan_.path.string(); }  // as errors call it
+
     /// Whether the plan has a chat section; require() fails where it has none, saying what to do.
     bool exists() const { return !chat_.empty(); }
     void require() const;

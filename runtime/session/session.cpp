@@ -52,10 +52,12 @@ class Dated {
 
 }  // namespace
 
-Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind, Program& program,
-                 Tokenizer& tokenizer, Generator& generator)
+Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind,
+                 const Program& program, ChatTemplate& chat, Tokenizer& tokenizer,
+                 Generator& generator)
     : choice_(choice),
       program_(program),
+      chat_(chat),
       tokenizer_(tokenizer),
       generator_(generator),
       file_(choice.file, choice.make && kind && !choice.fork),
@@ -122,11 +124,11 @@ bool Session::say(const std::string& content) {
     const GenerateOptions& options = generator_.options();
     if (kind_ == SessionKind::chat) {
         check_prompt(content, "the message");
-        program_.chat().require();
+        chat_.require();
         messages_.push_back({"user", content});
         if (created_.empty()) created_ = jinja::utc_time();
-        const Dated dated(program_.chat(), created_);
-        tokens = chat_prompt(program_, tokenizer_, messages_, generator_.context(), options.keep);
+        const Dated dated(chat_, created_);
+        tokens = chat_prompt(chat_, tokenizer_, messages_, generator_.context(), options.keep);
         messages_.push_back({"assistant", ""});
     } else {
         check_prompt(content, "the prompt");
@@ -145,7 +147,7 @@ bool Session::say(const std::string& content) {
 
 bool Session::start(std::vector<int32_t> tokens) {
     options_ = generator_.options();
-    options_.context = generator_.context();
+    options_.context = static_cast<int>(generator_.context().tokens);
     state_ = generator_.state_before(tokens);
     asked_ = unfinished_ = true;
     written_answer_ = 0;
@@ -202,14 +204,14 @@ bool Session::resume() {
         refuse(error.what());
     }
     // The last token may be one that there is room for only when others have been forgotten.
-    const auto most = static_cast<size_t>(generator_.context()) + 1;
+    const auto most = generator_.context().tokens + 1;
     if (!Sampler::is_state(state_.random))
         refuse(
             "the value of 'random' in its row of the table answer is no state of random numbers: "
             "the file has been changed");
     if (state_.tokens.empty() || state_.tokens.size() > most)
         refuse(fmt::format("it is of {}, the context of {}", counted(state_.tokens.size(), "token"),
-                           generator_.context()));
+                           generator_.context().tokens));
     const std::string text = generator_.resume(state_, true);
     if (!read_on()) return false;
     messages_.back().content = text;

@@ -51,7 +51,8 @@ struct SessionChoice {
 };
 
 /// A session, and the generator that goes on with it, which makes no passes but when asked here
-/// (CallerOptions::ahead 0); generator, program and tokenizer belong to one model and outlive it.
+/// (CallerOptions::ahead 0); generator, program, chat
+/// template and tokenizer belong to one model and outlive it.
 /// Each commit holds messages, tokens, the state of the answer and keys and values of one moment.
 /// After an Error the object is of no more use, but the file is: it holds what was committed last.
 /// Not thread-safe.
@@ -62,8 +63,8 @@ class Session {
   public:
     /// Opens the session. `kind` is what the caller is about to do with it, or absent if it only
     /// resumes. Fails, saying what differs, if it was made by another model, plan or kind of cache.
-    Session(const SessionChoice& choice, std::optional<SessionKind> kind, Program& program,
-            Tokenizer& tokenizer, Generator& generator);
+    Session(const SessionChoice& choice, std::optional<SessionKind> kind, const Program& program,
+            ChatTemplate& chat, Tokenizer& tokenizer, Generator& generator);
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
     ~Session();
@@ -120,7 +121,8 @@ class Session {
     Remembered remembered() const;
 
     const SessionChoice choice_;
-    Program& program_;
+    const Program& program_;
+    ChatTemplate& chat_;
     Tokenizer& tokenizer_;
     Generator& generator_;
     SessionFile file_;

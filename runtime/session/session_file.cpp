@@ -50,7 +50,12 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     if (name.empty()) fail("option 'sessions': the name of a file is needed");
     if (is_directory(name)) fail("{}: is a directory, not a session file", name);
     // To SQLite ":memory:" is no file, and what it held would be lost.
-    if (name.starts_with(':')) fail("{}: is no name of a file; put ./ before it", name);
+    if (name.starts_with(':'))
+        fail(
+            "'{0}': to SQLite a name that begins with ':' is no file, and a session is kept in "
+            "one: "
+            "'./{0}' names one",
+            name);
     require_no_log_name(path);
     const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
     if (make && !is_directory(folder.string()))

@@ -112,6 +112,14 @@ void penalise(float& logit, double penalty) {
          broken - logits.begin(), *broken);
 }
 
+// False if that is none. Streams keep what goes wrong within to themselves, lack of memory too,
+// unless they are told otherwise.
+bool read_state(const std::string& state, std::mt19937_64& random) {
+    std::istringstream in(state);
+    in.exceptions(std::ios::badbit);
+    return in >> random && (in >> std::ws).eof();
+}
+
 }  // namespace
 
 Sampler::Sampler(const SamplerOptions& options, uint64_t seed, std::vector<int32_t> never)
@@ -161,19 +169,20 @@ int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> 
 
 std::string Sampler::state() const {
     std::ostringstream out;
+    out.exceptions(std::ios::badbit);
     out << random_;
     return out.str();
 }
 
 void Sampler::set_state(const std::string& state) {
-    if (!is_state(state)) fail("this is no state of random numbers");
-    std::istringstream(state) >> random_;
+    decltype(random_) random;
+    if (!read_state(state, random)) fail("this is no state of random numbers");
+    random_ = random;
 }
 
 bool Sampler::is_state(const std::string& state) {
-    std::istringstream in(state);
-    decltype(random_) read;
-    return in >> read && (in >> std::ws).eof();
+    decltype(random_) random;
+    return read_state(state, random);
 }
 
 /// Calls of(part, begin, end) for the parts of all tokens that are kept, at the same time where

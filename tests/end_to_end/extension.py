@@ -79,6 +79,7 @@ def shell(database, script):
 def tiny(folder, name="tiny-llama", graph="llama", *options):
     """A tiny model with a plan installed: its database."""
     db, toml = import_gguf(FIXTURES / f"{name}.gguf", graph, "f32", pathlib.Path(folder))
-    run("LLMSQLC", toml, "--install", db, "--graph-dir", SOURCE / "graphs", "--context", 128,
-        "--chunk", 32, "--sequences", 8, *options)
+    usual = {"--context": 128, "--chunk": 32, "--sequences": 8}
+    run("LLMSQLC", toml, "--install", db, "--graph-dir", SOURCE / "graphs", *options,
+        *(part for option in usual.items() if option[0] not in options for part in option))
     return db

@@ -139,7 +139,8 @@ class Errors(RunTest):
                 (("-f", word), "the prompt is 1000000 bytes, "),
                 (("--chat", "--keep", 4, "-f", word), "a message is 1000000 bytes, "),
                 (("-f", "/dev/zero"), "is not a regular file"),
-                (("-p", "one two three", "-c", 2), "tokens, the context holds 2"),
+                (("-p", "one two three", "-c", 2),
+                 "tokens, the context holds 2: shorten it, or raise -c (the plan's is 128)"),
                 (("-p", "a", "-c", 129), "the plan's context is 128"),
                 (("-f", self.folder), "is a directory"),
                 (("-f", self.folder / "missing"), "No such file")):

@@ -238,7 +238,8 @@ class Sessions(RunTest):
 
     def test_command_lines(self):
         status, _, err = attempt(*self.made["tiny-llama"], "--session", ":memory:", "-p", "a", "-n", 1)
-        self.assertEqual((status, err), (1, "llmsql-run: :memory:: is no name of a file; put ./ before it\n"))
+        self.assertEqual(status, 1)
+        self.assertRegex(err, r"^llmsql-run: ':memory:'.* no file.* './:memory:' names one\n$")
         for options, message in (
                 (("--continue", "-p", "x"), "only one of"),
                 (("--continue", "--temp", 0), "goes on as the answer was begun"),

@@ -55,8 +55,8 @@ class Keep : public Scenario {
         SessionChoice choice;
         choice.file = file_;
         choice.commit_every = 4;
-        Session session(choice, SessionKind::text, model_->program, model_->tokenizer,
-                        *model_->generator);
+        Session session(choice, SessionKind::text, model_->program, model_->program.chat(),
+                        model_->tokenizer, *model_->generator);
         const size_t known = session.messages().size();
         require(known >= said_, "what had been said is lost");
         if (known == said_)

@@ -102,7 +102,8 @@ void make_sessions() {
         choice.file = folder / "session.db";
         choice.commit_every = 4;
         {
-            Session session(choice, kind, model.program, model.tokenizer, *model.generator);
+            Session session(choice, kind, model.program, model.program.chat(), model.tokenizer,
+                            *model.generator);
             session.say("abcabc fgh abcdefgh");
             for (int i = 0; i < 20; ++i)
                 if (!session.next()) break;

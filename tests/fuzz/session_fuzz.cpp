@@ -45,21 +45,22 @@ bool use(const std::filesystem::path& file) {
     bool all = true;
     SessionKind kind = SessionKind::text;
     all &= fuzz::answers([&] {
-        Session session(choice, std::nullopt, model().program, model().tokenizer,
-                        *model().generator);
+        Session session(choice, std::nullopt, model().program, model().program.chat(),
+                        model().tokenizer, *model().generator);
         kind = session.kind();
         if (session.unfinished() && session.resume()) generate(session);
         session.answer();
     });
     all &= fuzz::answers([&] {
         model().generator->set_options(faults::tiny_options(3));
-        Session session(choice, kind, model().program, model().tokenizer, *model().generator);
+        Session session(choice, kind, model().program, model().program.chat(), model().tokenizer,
+                        *model().generator);
         if (session.say("abc d")) generate(session);
     });
     all &= fuzz::answers([&] {
         choice.fork = "copy";
-        const Session session(choice, std::nullopt, model().program, model().tokenizer,
-                              *model().generator);
+        const Session session(choice, std::nullopt, model().program, model().program.chat(),
+                              model().tokenizer, *model().generator);
         static_cast<void>(session.messages().size());
     });
     return all;

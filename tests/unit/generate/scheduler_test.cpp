@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <barrier>
+#include <list>
 #include <map>
 #include <random>
 #include <thread>
@@ -12,13 +15,17 @@
 #include "common/error.h"
 #include "runtime/generate/batch.h"
 #include "runtime/generate/generator.h"
+#include "runtime/generate/open_model.h"
 #include "runtime/generate/score.h"
 #include "sqlite/callbacks.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/generate/tiny_text_model.h"
+#include "tests/unit/says.h"
 
 namespace llmsql {
 namespace {
 
+using test::error_of;
 using testing::Answer;
 using testing::answer_alone;
 using testing::CacheKind;
@@ -49,6 +56,12 @@ Request asking(std::vector<int32_t> tokens, const GenerateOptions& options) {
     request.tokens = std::move(tokens);
     request.options = options;
     return request;
+}
+
+ModelChoice choice_of(const TextModel& model) {
+    return {.model = (model.folder / "tiny.db").string(),
+            .plan = (model.folder / "plan.sql").string(),
+            .threads = 1};
 }
 
 // A scheduler and what it has told of each sequence.
@@ -99,7 +112,7 @@ void expect_as_alone(CacheKind kind, uint32_t seed, int operations) {
     struct Asked {
         std::vector<int32_t> tokens;
         GenerateOptions options;
-        bool cancelled = false;
+        bool cancelled = false, forked = false;
     };
     std::map<SequenceId, Asked> asked;
     std::mt19937 random(seed);
@@ -148,6 +161,7 @@ void expect_as_alone(CacheKind kind, uint32_t seed, int operations) {
                     if (!there.contains(of)) break;
                     Asked what{told.scheduler.at(of).tokens(), some_options()};
                     if (what.tokens.size() > 60) break;
+                    what.forked = true;
                     const SequenceId id =
                         told.scheduler.fork(model.tokenizer.get(), of, what.options);
                     remember(id, std::move(what));
@@ -173,11 +187,12 @@ void expect_as_alone(CacheKind kind, uint32_t seed, int operations) {
             }
     }
     EXPECT_TRUE(told.errors.empty());
-    int whole = 0, cut = 0;
+    int whole = 0, cut = 0, forked = 0;
     for (const auto& [id, what] : asked) {
         SCOPED_TRACE(fmt::format("sequence {} of {}", id, seed));
         const Answer expected = answer_alone(other, what.tokens, what.options);
         Answer got = told.answers[id];
+        forked += what.forked;
         if (!what.cancelled) {
             ++whole;
             ASSERT_EQ(got.tokens, expected.tokens);
@@ -191,6 +206,7 @@ void expect_as_alone(CacheKind kind, uint32_t seed, int operations) {
     }
     EXPECT_GT(whole, operations / 20);
     EXPECT_GT(cut, 0);
+    EXPECT_GT(forked, 0);
 }
 
 TEST(Scheduler, WhateverRunsBesideItEachSequenceIsAsItIsAlone) {
@@ -368,10 +384,52 @@ TEST(Caller, ThreadsThatCallAtOnceShareThePasses) {
         for (int i = 0; i < kEach; ++i)
             EXPECT_EQ(got[static_cast<size_t>(t)][static_cast<size_t>(i)],
                       answer_alone(other, prompt(t, i), greedy(20 + t)).text);
-    Caller caller(shared, nullptr, {});
-    const Scheduler::Carried carried =
-        caller.with_scheduler([](Scheduler& scheduler) { return scheduler.carried(); });
-    EXPECT_GT(carried.rows, carried.passes);
+}
+
+// All four have arrived before the first pass is made, and nobody waits for a reader: whichever
+// threads make the passes, each carries a row of all four.
+TEST(Caller, APassCarriesTheRowsOfAllThreads) {
+    constexpr size_t kThreads = 4, kPrompt = kChunk / kThreads, kTokens = 20;
+    TextModel model(CacheKind::whole, kThreads), other(CacheKind::whole, 1);
+    std::vector<std::string> got(kThreads);
+    Scheduler::Carried carried;
+    std::barrier all_there(kThreads);
+    std::vector<std::thread> threads;
+    for (size_t t = 0; t < kThreads; ++t)
+        threads.emplace_back([&, t] {
+            OpenModel open(choice_of(model), [] { return false; });
+            Generator generator(open.scheduler(), &open.tokenizer(), greedy(kTokens), open.join());
+            generator.begin(some_tokens(kPrompt, static_cast<int32_t>(t)));
+            all_there.arrive_and_wait();
+            got[t] = generator.rest();
+            all_there.arrive_and_wait();
+            if (t == 0) carried = open.scheduler().carried();
+        });
+    for (std::thread& thread : threads) thread.join();
+    for (size_t t = 0; t < kThreads; ++t)
+        EXPECT_EQ(got[t], answer_alone(other, some_tokens(kPrompt, static_cast<int32_t>(t)),
+                                       greedy(kTokens))
+                              .text);
+    // The first pass reads the prompts, and the last token is not read.
+    EXPECT_EQ(carried.passes, kTokens);
+    EXPECT_EQ(carried.rows, kThreads * (kPrompt + kTokens - 1));
+}
+
+TEST(Caller, ASlowReaderRestsAndNobodyWaitsForIt) {
+    TextModel model(CacheKind::whole, 2), other(CacheKind::whole, 1);
+    SharedScheduler shared(*model.program, end_tokens(*model.program, *model.tokenizer));
+    constexpr size_t kAhead = 3;
+    Generator slow(shared, model.tokenizer.get(), greedy(30), {.ahead = kAhead});
+    slow.begin(some_tokens(10));
+    std::string text = slow.next()->text;
+    Generator quick(shared, model.tokenizer.get(), greedy(40), {});
+    quick.begin(some_tokens(10, 3));
+    EXPECT_EQ(quick.rest(), answer_alone(other, some_tokens(10, 3), greedy(40)).text);
+    const size_t picked =
+        slow.with_sequence([](Scheduler&, Sequence& sequence) { return sequence.answer().size(); });
+    EXPECT_EQ(picked, 1 + kAhead + 1);  // rests once there are more than that
+    text += slow.rest();
+    EXPECT_EQ(text, answer_alone(other, some_tokens(10), greedy(30)).text);
 }
 
 TEST(Caller, OneThatIsInterruptedOrGoesLeavesTheOthersAlone) {
@@ -430,6 +488,91 @@ TEST(Batch, AnswersInOrderAndFillsWhatEnds) {
     }
     EXPECT_EQ(count, 25U);
     EXPECT_TRUE(batch.at_end());
+}
+
+TEST(OpenModel, CallsAtOnceShareAProgramWhileItHasPlaces) {
+    const auto never = [] { return false; };
+    TextModel two(CacheKind::whole, 2), one(CacheKind::whole, 1);
+    OpenModel a(choice_of(two), never), b(choice_of(two), never), c(choice_of(two), never);
+    EXPECT_EQ(&a.program(), &b.program());
+    EXPECT_EQ(&a.program(), &c.program());
+    // A plan for one sequence keeps what one connection has read, and shares weights.
+    OpenModel d(choice_of(one), never), e(choice_of(one), never);
+    EXPECT_NE(&d.program(), &e.program());
+    EXPECT_EQ(d.program().compute(), e.program().compute());
+}
+
+// A call on a thread of its own, which waits for a seat: from its construction on.
+struct WaitingCall {
+    OpenModel open;
+    std::atomic<bool> asked{false}, stop{false}, interrupted{false};
+    std::thread thread;
+
+    WaitingCall(const TextModel& model, const std::function<void()>& seated)
+        : open(choice_of(model), [] { return false; }) {
+        thread = std::thread([this, seated] {
+            open.begin_call([this] {
+                asked = true;
+                return stop.load();
+            });
+            try {
+                open.join();
+                seated();
+            } catch (const Interrupted&) {
+                interrupted = true;
+            }
+            open.end_call();
+        });
+        while (!asked) std::this_thread::yield();
+    }
+};
+
+TEST(OpenModel, CallsBeyondThePlansSequencesWaitInTheOrderOfAsking) {
+    const auto never = [] { return false; };
+    TextModel model(CacheKind::whole, 2);
+    OpenModel a(choice_of(model), never), b(choice_of(model), never), c(choice_of(model), never);
+    a.join();
+    b.join();
+    b.join();                // has a seat already
+    std::vector<int> order;  // by who has the one seat that goes round
+    std::list<WaitingCall> calls;
+    for (int i = 0; i < 4; ++i) calls.emplace_back(model, [&order, i] { order.push_back(i); });
+    auto& second = *std::next(calls.begin());
+    second.stop = true;
+    second.thread.join();
+    EXPECT_TRUE(second.interrupted);
+    a.end_call();
+    for (WaitingCall& each : calls)
+        if (each.thread.joinable()) each.thread.join();
+    EXPECT_EQ(order, std::vector<int>({0, 2, 3}));
+    // What this thread has would never end while it waits itself.
+    a.join();
+    EXPECT_SAYS(error_of([&] { c.join(); }), "all 2 sequences of the plan are taken …");
+    b.end_call();
+    c.join();
+}
+
+TEST(OpenModel, ThreadsThatOpenOneAtOnceAnswerAsAlone) {
+    TextModel model(CacheKind::window_of_40, 3), other(CacheKind::window_of_40, 1);
+    constexpr size_t kThreads = 4;
+    std::vector<std::vector<std::string>> got(kThreads);
+    std::vector<std::thread> threads;
+    const auto prompt = [](size_t t, size_t i) {
+        return some_tokens(3 + 11 * i, static_cast<int32_t>(t));
+    };
+    for (size_t t = 0; t < kThreads; ++t)
+        threads.emplace_back([&, t] {
+            OpenModel open(choice_of(model), [] { return false; });
+            for (size_t i = 0; i < 6; ++i) {
+                Generator generator(open.scheduler(), &open.tokenizer(), greedy(15), open.join());
+                generator.begin(prompt(t, i));
+                got[t].push_back(generator.rest());
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    for (size_t t = 0; t < kThreads; ++t)
+        for (size_t i = 0; i < 6; ++i)
+            EXPECT_EQ(got[t][i], answer_alone(other, prompt(t, i), greedy(15)).text);
 }
 
 TEST(Generator, AnAnswerGoesOnFromItsStateAsIfItHadNotStopped) {
