@@ -106,6 +106,25 @@ std::optional<double> quota_v1(const fs::path& group) {
     return quota / period;
 }
 
+// What a line of memory.stat says, "inactive_file 8192"; 0 if there is none.
+uint64_t statistic(const fs::path& path, std::string_view key) {
+    std::ifstream file(path);
+    std::string name;
+    for (uint64_t value = 0; file >> name >> value;)
+        if (name == key) return value;
+    return 0;
+}
+
+// A limit that is beyond what a machine has, as v1 says that there is none, leaves that much too.
+void lower_left(CgroupLimits& limits, const fs::path& group, std::optional<uint64_t> limit,
+                const char* usage, const char* reclaimable) {
+    if (!limit) return;
+    const uint64_t used = number_in<uint64_t>(group / usage).value_or(0);
+    const uint64_t files = std::min(used, statistic(group / "memory.stat", reclaimable));
+    const uint64_t busy = used - files;
+    lower(limits.memory_left, std::optional(*limit > busy ? *limit - busy : 0));
+}
+
 // What a group and those around it, as far up as the mount shows them, allow.
 void lower_by(CgroupLimits& limits, const fs::path& root, const Mount& mount,
               const std::string& group) {
@@ -115,13 +134,19 @@ void lower_by(CgroupLimits& limits, const fs::path& root, const Mount& mount,
     const fs::path top = root / mount.folder.relative_path();
     const auto look_at = [&](const fs::path& folder) {
         if (mount.unified) {
-            lower(limits.memory, number_in<uint64_t>(folder / "memory.max"));
-            lower(limits.memory, number_in<uint64_t>(folder / "memory.high"));
+            for (const char* name : {"memory.max", "memory.high"}) {
+                const auto limit = number_in<uint64_t>(folder / name);
+                lower(limits.memory, limit);
+                lower_left(limits, folder, limit, "memory.current", "inactive_file");
+            }
             lower(limits.cpus, quota_v2(folder));
             return;
         }
-        if (has_word(mount.controllers, "memory"))
-            lower(limits.memory, number_in<uint64_t>(folder / "memory.limit_in_bytes"));
+        if (has_word(mount.controllers, "memory")) {
+            const auto limit = number_in<uint64_t>(folder / "memory.limit_in_bytes");
+            lower(limits.memory, limit);
+            lower_left(limits, folder, limit, "memory.usage_in_bytes", "total_inactive_file");
+        }
         if (has_word(mount.controllers, "cpu")) lower(limits.cpus, quota_v1(folder));
     };
     fs::path folder = top;
@@ -158,8 +183,8 @@ int within_quota(size_t processors) {
     return std::max(1, static_cast<int>(*quota + 0.5));
 }
 
-std::optional<uint64_t> machine_memory() {
-    std::ifstream info("/proc/meminfo");
+std::optional<uint64_t> machine_memory(const fs::path& root = "/") {
+    std::ifstream info(root / "proc/meminfo");
     for (std::string line; std::getline(info, line);)
         if (line.starts_with("MemAvailable:"))
             return std::strtoull(line.c_str() + line.find(':') + 1, nullptr, 10) * 1024;
@@ -192,6 +217,12 @@ CgroupLimits cgroup_limits(const std::string& root) {
 uint64_t available_memory() {
     std::optional<uint64_t> least = machine_memory();
     lower(least, cgroup_limits().memory);
+    return least.value_or(UINT64_MAX);
+}
+
+uint64_t free_memory(const std::string& root) {
+    std::optional<uint64_t> least = machine_memory(root);
+    lower(least, cgroup_limits(root).memory_left);
     return least.value_or(UINT64_MAX);
 }
 

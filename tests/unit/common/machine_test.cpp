@@ -137,5 +137,47 @@ TEST(Machine, ProcessorsAreThoseOfTheMask) {
     sched_setaffinity(0, sizeof before, &before);
 }
 
+TEST_F(CgroupTest, WhatIsLeftOfALimitIsWithoutWhatIsInUse) {
+    std::map<std::string, std::string> tree = {
+        {"proc/self/mountinfo", kV2},
+        {"proc/self/cgroup", "0::/a/b\n"},
+        {"sys/fs/cgroup/a/memory.max", "10000\n"},
+        {"sys/fs/cgroup/a/memory.current", "7000\n"},
+        {"sys/fs/cgroup/a/memory.stat", "anon 1000\ninactive_file 1500\nfile 2000\n"},
+        {"sys/fs/cgroup/a/b/memory.max", "max\n"},
+        {"sys/fs/cgroup/a/b/memory.current", "6000\n"},
+    };
+    EXPECT_EQ(limits(tree).memory_left, 4500u);
+    tree["sys/fs/cgroup/a/b/memory.high"] = "6100\n";
+    EXPECT_EQ(limits(tree).memory_left, 100u);
+    tree["sys/fs/cgroup/a/b/memory.high"] = "5000\n";
+    EXPECT_EQ(limits(tree).memory_left, 0u);
+    tree["sys/fs/cgroup/a/b/memory.stat"] = "inactive_file 9000\n";  // more than is in use
+    EXPECT_EQ(limits(tree).memory_left, 4500u);
+    const std::map<std::string, std::string> first = {
+        {"proc/self/mountinfo", kV1},
+        {"proc/self/cgroup", kV1Groups},
+        {"sys/fs/cgroup/memory/a/memory.limit_in_bytes", "9000\n"},
+        {"sys/fs/cgroup/memory/a/memory.usage_in_bytes", "5000\n"},
+        {"sys/fs/cgroup/memory/a/memory.stat", "inactive_file 1\ntotal_inactive_file 700\n"},
+        {"sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n"},
+    };
+    EXPECT_EQ(limits(first).memory_left, 4700u);
+    EXPECT_FALSE(limits({{"proc/self/mountinfo", kV2}}).memory_left);
+}
+
+TEST(FreeMemory, IsTheLeastOfMachineAndGroups) {
+    const test::TemporaryFolder root;
+    EXPECT_EQ(free_memory(root.path()), UINT64_MAX);
+    root.write("proc/self/mountinfo", kV2);
+    root.write("proc/self/cgroup", "0::/a\n");
+    root.write("sys/fs/cgroup/a/memory.max", "1048576\n");
+    root.write("sys/fs/cgroup/a/memory.current", "48576\n");
+    EXPECT_EQ(free_memory(root.path()), 1'000'000u);
+    root.write("proc/meminfo", "MemTotal: 4000 kB\nMemFree: 1 kB\nMemAvailable:    512 kB\n");
+    EXPECT_EQ(free_memory(root.path()), 512u * 1024);
+    EXPECT_LT(free_memory(), UINT64_MAX);
+}
+
 }  // namespace
 }  // namespace llmsql
