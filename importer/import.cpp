@@ -407,11 +407,11 @@ void check_files(const ImportOptions& options) {
     for (const fs::path& output : {options.output, options.write_model.value_or("")})
         if (!output.empty() && fs::equivalent(options.source, output, ignored))
             fail("{}: is the source itself, choose another output", output.string());
-    database_output_path(options.output, kModelDatabase);
+    if (!options.dry_run) database_output_path(options.output, kModelDatabase);
     if (!options.write_model) return;
     written_model_path(*options.write_model);
-    if (fs::weakly_canonical(options.output, ignored) ==
-        fs::weakly_canonical(*options.write_model, ignored))
+    if (!options.dry_run && fs::weakly_canonical(options.output, ignored) ==
+                                fs::weakly_canonical(*options.write_model, ignored))
         fail("{}: cannot be both the database and the model file", options.output.string());
 }
 
@@ -473,6 +473,48 @@ int64_t trained_context(const Source& source, const std::vector<std::string>& ig
     return 0;
 }
 
+/// Bytes of the database that these become: tiles, what SQLite's pages of 64 KiB leave unused among
+/// them, and the tokenizer's tables with their indexes. Rather too many than too few.
+uint64_t bytes_of_database(uint64_t tiles, const SourceTokenizer& tokenizer) {
+    constexpr uint64_t kToken = 96, kMerge = 48, kTables = 16 * kModelPageBytes;
+    return tiles + tiles / 16 + static_cast<uint64_t>(tokenizer.tokens.size()) * kToken +
+           tokenizer.merges.size() * kMerge + kTables;
+}
+
+/// What a dry run tells: a line each, "what: …".
+std::string description_of(const Opened& opened, const Model& model,
+                           const SourceTokenizer& tokenizer, bool chat,
+                           const std::vector<ParamToStore>& params, const ImportResult& result) {
+    const auto table = [](const std::map<std::string_view, uint64_t>& bytes) {
+        std::string text;
+        for (const auto& [type, count] : bytes)
+            text += fmt::format("{}{} {}", text.empty() ? "" : ", ", type, amount_of(count));
+        return text;
+    };
+    std::map<std::string_view, uint64_t> read, stored;
+    for (const ParamToStore& param : params) {
+        if (param.rows) read[param.rows->tensor().type->name] += param.rows->bytes();
+        stored[name_of(param.entry.type)] += param_bytes(param.entry.type, param.entry.shape);
+    }
+    const TokenizerSpec& spec = model.tokenizer;
+    std::string text;
+    const auto add = [&](std::string_view what, const std::string& value) {
+        text += fmt::format("{}: {}\n", what, one_line(value));
+    };
+    add("model", model.name);
+    add("architecture", fmt::format("{} (graph {})", opened.source.architecture(), model.graph));
+    add("parameters", fmt::format("{}", result.parameters));
+    add("trained for texts of",
+        model.origin.context > 0 ? fmt::format("{} tokens", model.origin.context) : "not said");
+    add("tokenizer", fmt::format("{}{}{}, {} tokens", spec.kind, spec.pre.empty() ? "" : " ",
+                                 spec.pre, tokenizer.tokens.size()));
+    add("chat template", chat ? "yes" : "none");
+    add("weights in the source", table(read));
+    add("weights in a database", table(stored));
+    add("bytes", fmt::format("{}", result.bytes_out));
+    return text;
+}
+
 ImportResult import_opened(const Opened& opened, const ImportOptions& options,
                            const ImportWatcher& watcher) {
     const Source& source = opened.source;
@@ -512,6 +554,16 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     const std::vector<bool> positive = compiler::must_be_positive(graph, model);
     for (size_t i = 0; i < params.size(); ++i) params[i].positive = positive[i];
     note_growth(params, watcher.note);
+    uint64_t tiles = 0;
+    for (const ParamEntry& entry : catalogue) tiles += param_bytes(entry.type, entry.shape);
+    if (options.dry_run) {
+        result.bytes_out = bytes_of_database(tiles, tokenizer);
+        result.description =
+            description_of(opened, model, tokenizer, jinja.has_value(), params, result);
+        if (options.write_model)
+            write_file_atomically(written_model_path(*options.write_model), model_text);
+        return result;
+    }
     ModelWriter writer(options.output, *watcher.canceled);
     writer.meta("model", model.name);
     writer.meta("graph", model.graph);
@@ -520,8 +572,6 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     writer.meta("source", file_name_of(source.name()));
     if (model.origin.context > 0) writer.meta("context", model.origin.context);
     if (!ignored.empty()) writer.meta("ignored", fmt::format("{}", fmt::join(ignored, ", ")));
-    uint64_t tiles = 0;
-    for (const ParamEntry& entry : catalogue) tiles += param_bytes(entry.type, entry.shape);
     writer.expect(tiles);
     const auto progress = [&](uint64_t bytes) {
         done += bytes;

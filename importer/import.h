@@ -40,12 +40,17 @@ struct ImportOptions {
     std::vector<std::string> ignored_keys;  // of the source's metadata: as if they were not there
     std::string name;                       // empty: from the source's file name
     std::optional<std::filesystem::path> write_model;
+
+    // All is checked and nothing stored: no output is needed, and write_model is all that is
+    // written. What the tensors' values are is not looked at.
+    bool dry_run = false;
 };
 
 struct ImportResult {
     std::string name;
     int64_t parameters = 0;
     uint64_t bytes_in = 0, bytes_out = 0;
+    std::string description = {};  // of a dry run: lines "architecture: llama", the last "bytes: …"
 };
 
 struct ImportWatcher {

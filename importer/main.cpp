@@ -132,6 +132,7 @@ void run(const llmsql::ImportOptions& options) {
     const llmsql::ImportWatcher watcher{
         .note =
             [&](const std::string& line) {
+                if (options.dry_run) return;  // said when it is imported
                 bar.clear();
                 llmsql::report(fmt::format("llmsql-import: note: {}\n", line));
             },
@@ -139,6 +140,7 @@ void run(const llmsql::ImportOptions& options) {
         .canceled = &canceled};
     const llmsql::ImportResult result = llmsql::import_model(options, watcher);
     bar.clear();
+    if (options.dry_run) return llmsql::write_file_atomically("-", result.description);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     llmsql::report(fmt::format("{}: {} parameters, {}B → {}B, {:.1f} s\n", result.name,
                                amount(static_cast<double>(result.parameters)),
@@ -170,7 +172,7 @@ int read_and_run(int argc, char** argv) {
                    "the model to import: a GGUF file (of a split model any part), or a folder with "
                    "config.json, safetensors and tokenizer.json")
         ->required();
-    app.add_option("-o,--output", output, "the database to write")->type_name("DB")->required();
+    app.add_option("-o,--output", output, "the database to write")->type_name("DB");
     auto* by_model = app.add_option("--model", model, "a model file: store the model as it says")
                          ->type_name("FILE");
     auto* by_graph =
@@ -201,8 +203,13 @@ int read_and_run(int argc, char** argv) {
                    "pass over this key of the source's metadata, though the graph does not know "
                    "it or cannot do what it says; may be given more than once")
         ->type_name("NAME");
+    app.add_flag("--dry-run", options.dry_run,
+                 "store nothing, but check the source and print what it is, and how many bytes its "
+                 "database would have");
     try {
         llmsql::parse_command_line(app, argc, argv);
+        if (output.empty() && !options.dry_run)
+            throw CLI::RequiredError("a database to write, -o DB (or --dry-run),");
     } catch (const CLI::Success& done) {  // --help, --version
         return llmsql::print_what_was_asked(app, done);
     } catch (const CLI::ParseError& error) {
