@@ -1,4 +1,4 @@
-# Completion of llmsqlc, llmsql-run and llmsql-import in bash. Which options there are is asked of the
+# Completion of llmsql, llmsqlc, llmsql-run and llmsql-import in bash. Which options there are is asked of the
 # program itself (--help); values of some, and which files fit, are said here.
 
 # Folders, and files that end in one of the given words.
@@ -12,6 +12,38 @@ _llmsql_files() {
       [[ -d $file ]] || COMPREPLY+=("$file")
     done < <(compgen -f -X "!*$ending" -- "$word")
   done
+}
+
+# The options that --help texts on standard input list.
+_llmsql_options() {
+  grep -E '^  -' | grep -oE -- '(^  |, )--?[a-z][a-z-]*' | grep -oE -- '--?[a-z].*'
+}
+
+# llmsql: its command first, then what that takes.
+_llmsql_command() {
+  local program=$1 word=$2 folder=
+  COMPREPLY=()
+  [[ $program != */* ]] || folder=${program%/*}/
+  if ((COMP_CWORD == 1)); then
+    mapfile -t COMPREPLY < <(compgen -W "run show bench verify cache import compile help --help --version" -- "$word")
+    return
+  fi
+  case ${COMP_WORDS[1]} in
+    cache) ((COMP_CWORD > 2)) || mapfile -t COMPREPLY < <(compgen -W "ls rm limit" -- "$word") ;;
+    help) mapfile -t COMPREPLY < <(compgen -W "run show bench verify cache import compile" -- "$word") ;;
+    import) _llmsql "${folder}llmsql-import" "$word" "$3" ;;
+    compile) _llmsql "${folder}llmsqlc" "$word" "$3" ;;
+    run | show | bench | verify)
+      if [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$({ "$program" help run; "${folder}llmsql-run" --help; } 2>/dev/null |
+          _llmsql_options | sort -u)" -- "$word")
+      elif [[ $3 == -[!-] || $3 == --[!-]* || $3 == = ]]; then
+        _llmsql "${folder}llmsql-run" "$word" "$3"
+      else
+        _llmsql_files "$word" .gguf .db
+      fi
+      ;;
+  esac
 }
 
 _llmsql() {
@@ -51,7 +83,7 @@ _llmsql() {
     mapfile -t COMPREPLY < <(compgen -W "$values" -- "$word")
   elif [[ $word == -* ]]; then
     local options
-    options=$("$program" --help 2>/dev/null | grep -E '^  -' | grep -oE -- '(^  |, )--?[a-z][a-z-]*' | grep -oE -- '--?[a-z].*')
+    options=$("$program" --help 2>/dev/null | _llmsql_options)
     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
   else
     case ${program##*/} in
@@ -62,4 +94,5 @@ _llmsql() {
   fi
 }
 
+complete -F _llmsql_command llmsql
 complete -F _llmsql llmsqlc llmsql-run llmsql-import

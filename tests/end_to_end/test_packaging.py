@@ -47,9 +47,11 @@ class Installed:
         for path in ("share/llmsql/graphs/llama.graph", "share/llmsql/models/smollm2-135m.toml",
                      "share/doc/llmsql/README.md", "share/doc/llmsql/copyright",
                      "share/doc/llmsql/docs/architecture.md",
-                     "share/zsh/site-functions/_llmsql"):
+                     "share/zsh/site-functions/_llmsql",
+                     "share/fish/vendor_completions.d/llmsql.fish",
+                     "share/bash-completion/completions/llmsql"):
             self.assertTrue((self.root / path).is_file(), path)
-        self.assertEqual(sorted(p.name for p in (self.root / "bin").iterdir()), sorted(PROGRAMS))
+        self.assertEqual(sorted(p.name for p in (self.root / "bin").iterdir()), sorted((*PROGRAMS, "llmsql")))
         self.assertEqual(len(list(self.root.glob("lib*/**/libllmsql.so"))), 1)
         self.assertEqual({p.name for p in (self.root / "share/llmsql/graphs").iterdir()},
                          {p.name for p in (SOURCE / "graphs").glob("*.graph")})

@@ -34,19 +34,20 @@ class Readme(unittest.TestCase):
         if not (MODELS / "smollm2.gguf").exists():
             self.skipTest("downloads/smollm2.gguf is not there (scripts/fetch-models brings it)")
         programs = {f"build/bin/{name}": os.environ[variable] for name, variable in (
-            ("llmsql-import", "LLMSQL_IMPORT"), ("llmsqlc", "LLMSQLC"), ("llmsql-run", "LLMSQL_RUN"))}
+            ("llmsql", "LLMSQL_COMMAND"), ("llmsql-import", "LLMSQL_IMPORT"), ("llmsqlc", "LLMSQLC"),
+            ("llmsql-run", "LLMSQL_RUN"))}
         programs["build/lib/libllmsql"] = os.environ["LLMSQL_EXTENSION"]
         for name in ("models", "graphs", "tests"):
             (self.folder / name).symlink_to(SOURCE / name)
         (self.folder / "downloads").symlink_to(MODELS)
-        (session,) = blocks("console")
+        environment = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")}
+        session = "".join(blocks("console"))
         steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
         self.assertGreater(len(steps), 5)
         for command, shown in steps:
             with self.subTest(command=command):
-                for name, program in programs.items():
-                    command = command.replace(name, shlex.quote(program))
-                done = subprocess.run(command, shell=True, cwd=self.folder, capture_output=True)
+                command = re.sub(r"\bbuild/(bin|lib)/[a-z-]+", lambda name: shlex.quote(programs[name[0]]), command)
+                done = subprocess.run(command, shell=True, cwd=self.folder, capture_output=True, env=environment)
                 self.assertEqual(done.returncode, 0, done.stderr.decode())
                 if shown.startswith("perplexity: "):  # processors round each in their own way
                     self.assertAlmostEqual(perplexity(done.stdout.decode()), perplexity(shown),

@@ -25,7 +25,8 @@ constexpr std::string_view kShared[] = {"common", "jinja",  "operators", "plan",
 constexpr std::string_view kCompiler[] = {
     "compiler/parse",  "compiler/check",   "compiler/ir",   "compiler/model",  "compiler/lower",
     "compiler/passes", "compiler/load",    "compiler/fuse", "compiler/memory", "compiler/emit",
-    "compiler/page",   "compiler/install", "compiler",      "importer"};
+    "compiler/page",   "compiler/install", "compiler",      "importer",
+    "driver"};
 constexpr std::string_view kRuntime[] = {"runtime/kernels",  "runtime/weights",  "runtime/state",
                                          "runtime/compute",  "runtime/text",     "runtime/program",
                                          "runtime/generate", "runtime/session",  "runtime/observe",
@@ -55,7 +56,7 @@ std::vector<Source> read_sources() {
     const fs::path root = LLMSQL_SOURCE_DIR;
     std::vector<Source> sources;
     for (const char* top : {"common", "jinja", "operators", "plan", "page", "sqlite", "database",
-                            "compiler", "importer", "runtime"})
+                            "compiler", "importer", "driver", "runtime"})
         for (const auto& entry : fs::recursive_directory_iterator(root / top)) {
             const fs::path& path = entry.path();
             if (path.extension() != ".h" && path.extension() != ".cpp") continue;
@@ -94,6 +95,7 @@ std::string room_of_include(const std::string& name) {
 std::string refusal(const std::string& room, const std::string& other) {
     if (room == other || other.empty()) return "";
     const bool knows_sqlite = room == "sqlite" || room == "database" || room == "importer" ||
+                              room == "driver" ||
                               room == "compiler/install" || room.starts_with("runtime/");
     if ((other == "sqlite" || other == "database") && !knows_sqlite)
         return room + " knows nothing of SQLite";

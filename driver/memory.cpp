@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// How much memory a run is given. See prepare.h.
+#include <algorithm>
+#include <bit>
+#include <charconv>
+
+#include "common/error.h"
+#include "driver/prepare.h"
+
+namespace llmsql::driver {
+
+int64_t sum_on_page(const std::string& page) {
+    constexpr std::string_view kRow = "\nsum ";
+    const size_t row = page.find(kRow);
+    const size_t digits =
+        row == std::string::npos ? row : page.find_first_not_of(' ', row + kRow.size());
+    int64_t bytes = 0;
+    if (digits == std::string::npos ||
+        std::from_chars(&page[digits], page.data() + page.size(), bytes).ec != std::errc())
+        fail("llmsqlc --emit=memory does not say what the run takes");
+    return bytes;
+}
+
+int64_t budget_within(uint64_t free) {
+    // A tenth is for whoever else wants some: the page cache that weights are read through, and
+    // what other programs come to take. Then down to one of eight steps between powers of two.
+    constexpr uint64_t kMost = uint64_t{1} << 50, kMiB = 1 << 20;
+    const uint64_t mib = std::min(free, kMost) / 10 * 9 / kMiB;
+    const int bits = std::bit_width(mib);
+    const int dropped = std::max(0, bits - 4);
+    return static_cast<int64_t>((mib >> dropped << dropped) * kMiB);
+}
+
+}  // namespace llmsql::driver

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MIT
+// Importing and compiling, once. See prepare.h.
+#include "driver/prepare.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "common/files.h"
+#include "common/machine.h"
+#include "common/model_format.h"
+#include "compiler/memory/byte_size.h"
+#include "database/plans.h"
+#include "driver/processes.h"
+#include "driver/source.h"
+
+namespace llmsql::driver {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What an entry of the cache is: changed where older ones shall not be found any more.
+constexpr char kEntryFormat[] = "entry 1";
+
+/// A context that conversations fit in; shorter where the model was trained for less.
+constexpr int64_t kDefaultContext = 4096;
+
+constexpr char kImporter[] = "llmsql-import", kCompiler[] = "llmsqlc";
+
+std::string last_line(std::string text) {
+    while (text.ends_with('\n')) text.pop_back();
+    return text.substr(text.rfind('\n') + 1);
+}
+
+/// The output of a program that has to succeed; what it says is wrong is passed on.
+std::string output_of(const std::string& name, const std::vector<std::string>& arguments) {
+    const Ended ended = run_program(name, arguments, Channel::captured);
+    if (ended.status != 0) throw EndedBy{ended.status};
+    return ended.output;
+}
+
+uint64_t bytes_of_import(const RunRequest& request) {
+    std::vector<std::string> arguments = request.import_options;
+    arguments.insert(arguments.end(), {"--dry-run", "--", request.source.string()});
+    const std::string text = output_of(kImporter, arguments);
+    constexpr std::string_view kLine = "\nbytes: ";
+    const size_t at = text.rfind(kLine);
+    uint64_t bytes = 0;
+    if (at == std::string::npos ||
+        std::from_chars(&text[at + kLine.size()], text.data() + text.size(), bytes).ec !=
+            std::errc())
+        fail("llmsql-import --dry-run does not say what the import takes");
+    return bytes;
+}
+
+void import_into(const RunRequest& request, const fs::path& folder) {
+    std::vector<std::string> arguments = request.import_options;
+    const fs::path database = folder / "model.db", model = folder / "model.toml";
+    arguments.insert(arguments.end(), {"--output", database.string()});
+    if (request.model_file.empty())
+        arguments.insert(arguments.end(), {"--write-model", model.string()});
+    else
+        write_file_atomically(model, read_file(request.model_file));
+    arguments.insert(arguments.end(), {"--", request.source.string()});
+    const Ended ended = run_program(kImporter, arguments);
+    if (ended.status != 0) throw EndedBy{ended.status};
+}
+
+/// How long the texts were that the model was trained for, where its model file says it as
+/// llmsql-import writes it.
+std::optional<int64_t> trained_context(const std::string& model) {
+    constexpr std::string_view kLine = "\n[source]\ncontext = ";
+    const size_t at = model.find(kLine);
+    int64_t number = 0;
+    if (at == std::string::npos ||
+        std::from_chars(&model[at + kLine.size()], model.data() + model.size(), number).ec !=
+            std::errc())
+        return std::nullopt;
+    return number;
+}
+
+/// What makes two compilers one: a program that was replaced may write other plans.
+std::string identity_of_compiler() {
+    struct stat status {};
+    const fs::path path = program(kCompiler);
+    if (::stat(path.c_str(), &status) != 0) fail("{}: {}", path.string(), std::strerror(errno));
+    return fmt::format("{} {}.{}", status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+}
+
+std::string graph_dir(const RunRequest& request) {
+    const auto& given = request.import_options;
+    const auto at = std::ranges::find(given, "--graph-dir");
+    return at == given.end() ? "" : fs::absolute(*(at + 1)).string();
+}
+
+uint64_t memory_that_is_free() {
+    // Tests show another machine's /proc and /sys.
+    const char* root = std::getenv("LLMSQL_SYSTEM_ROOT");
+    return free_memory(root == nullptr ? "/" : root);
+}
+
+/// Options of llmsqlc: those that were asked for, and a context.
+std::vector<std::string> compile_options(const RunRequest& request, int64_t context) {
+    std::vector<std::string> options = request.compile_options;
+    options.insert(options.end(), {"--context", fmt::format("{}", context)});
+    if (const std::string dir = graph_dir(request); !dir.empty())
+        options.insert(options.end(), {"--graph-dir", dir});
+    return options;
+}
+
+int64_t context_of(const RunRequest& request, const std::string& model) {
+    const int64_t trained = trained_context(model).value_or(kDefaultContext);
+    return request.context.value_or(std::min(trained, kDefaultContext));
+}
+
+std::vector<std::string> budget_options(const RunRequest& request, const std::string& budget) {
+    if (budget.empty()) return {};
+    std::vector<std::string> options = {"--budget", budget};
+    if (request.threads) options.insert(options.end(), {"--threads", *request.threads});
+    return options;
+}
+
+/// Compiling into an entry's folder, where what was compiled before is found.
+class PlanMaker {
+  public:
+    PlanMaker(const RunRequest& request, fs::path model, const fs::path& folder)
+        : request_(request), model_(std::move(model)), folder_(folder) {
+        const std::string text = read_file(model_);
+        context_ = context_of(request, text);
+        options_ = compile_options(request, context_);
+        parts_ = options_;
+        parts_.push_back(text);
+        parts_.push_back(identity_of_compiler());
+    }
+
+    int64_t context() const { return context_; }
+
+    /// Bytes that a run takes where nothing bounds it.
+    int64_t bytes() {
+        const std::string page = made("memory", {"--emit=memory"}, nullptr).second;
+        return sum_on_page(page);
+    }
+
+    /// The plan; of a budget, unless it is empty. Where `refused` is given it gets what the
+    /// compiler says of a budget that is too small, and the path is empty.
+    fs::path plan(const std::string& budget, std::string* refused = nullptr) {
+        return made("plan", budget_options(request_, budget), refused).first;
+    }
+
+  private:
+    /// A file of the entry's folder, and its text unless it is a plan.
+    std::pair<fs::path, std::string> made(const std::string& kind,
+                                          const std::vector<std::string>& options,
+                                          std::string* refused) {
+        std::vector<std::string> parts = parts_;
+        parts.push_back(kind);
+        parts.insert(parts.end(), options.begin(), options.end());
+        const bool plan = kind == "plan";
+        const fs::path file =
+            folder_ / fmt::format("{}-{}.{}", kind, key_of(parts), plan ? "sql" : "txt");
+        if (status_of(file).type() == fs::file_type::not_found) {
+            // One at a time compiles here; what one left that was killed goes first.
+            const fs::path making = folder_ / "making";
+            const Descriptor lock(
+                ::open((folder_ / "compiling").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+            if (lock.get() < 0 || ::flock(lock.get(), LOCK_EX) != 0)
+                fail("{}: {}", folder_.string(), std::strerror(errno));
+            std::error_code none;
+            fs::remove_all(making, none);
+            if (status_of(file).type() == fs::file_type::not_found) {
+                fs::create_directory(making, none);
+                const fs::path output = making / file.filename();
+                std::vector<std::string> arguments = options_;
+                arguments.insert(arguments.end(), options.begin(), options.end());
+                arguments.insert(arguments.end(),
+                                 {"--output", output.string(), "--", model_.string()});
+                const Ended ended =
+                    run_program(kCompiler, arguments, Channel::passed,
+                                refused != nullptr || !plan ? Channel::captured : Channel::passed);
+                if (ended.status != 0) {
+                    fs::remove_all(making, none);
+                    if (refused == nullptr || ended.status >= 128) {
+                        report(ended.errors);
+                        throw EndedBy{ended.status};
+                    }
+                    *refused = last_line(ended.errors);
+                    return {};
+                }
+                if (plan) report(ended.errors);  // notes, which are said once
+                fs::rename(output, file);
+                fs::remove_all(making, none);
+            }
+        }
+        return {file, plan ? std::string() : read_file(file)};
+    }
+
+    const RunRequest& request_;
+    fs::path model_, folder_;
+    int64_t context_ = 0;
+    std::vector<std::string> options_, parts_;
+};
+
+/// The model file that goes with a database: named, or beside it.
+fs::path model_file_of(const RunRequest& request, const fs::path& database) {
+    if (!request.model_file.empty()) return request.model_file;
+    const fs::path beside = fs::path(database).replace_extension(".toml");
+    if (status_of(beside).type() != fs::file_type::not_found) return beside;
+    fail(
+        "{}: no plan is installed in it, and there is no model file {} to make one of: --model "
+        "FILE names one",
+        database.string(), beside.string());
+}
+
+/// Which model a database is, if its plans must be made, by the cache's name.
+UsedEntry entry_for_database(const Cache& cache, const IdentifiedSource& source) {
+    const std::vector<std::string> parts = {kEntryFormat, source.path.string(), source.identity};
+    return cache.use(
+        key_of(parts), source.path.string(), [] { return uint64_t{0}; }, [](const fs::path&) {},
+        say);
+}
+
+}  // namespace
+
+void say(const std::string& line) {
+    report(fmt::format("llmsql: {}\n", one_line(line)));
+}
+
+std::string memory_page(const RunRequest& request, const fs::path& model) {
+    std::vector<std::string> arguments =
+        compile_options(request, context_of(request, read_file(model)));
+    const std::vector<std::string> budget = budget_options(request, request.budget.value_or(""));
+    arguments.insert(arguments.end(), budget.begin(), budget.end());
+    arguments.insert(arguments.end(), {"--emit=memory", "--", model.string()});
+    return output_of(kCompiler, arguments);
+}
+
+std::vector<std::string> ReadyModel::arguments(const std::vector<std::string>& options) const {
+    std::vector<std::string> all;  // paths are absolute, so that none looks like an option
+    if (!plan.empty()) all.push_back(plan.string());
+    all.push_back(database.string());
+    all.insert(all.end(), options.begin(), options.end());
+    return all;
+}
+
+ReadyModel prepare_database(const RunRequest& request) {
+    const IdentifiedSource source = identify(request.source);
+    if (source.kind == SourceKind::database) return {std::nullopt, {}, source.path};
+    const Cache cache(default_cache_folder());
+    std::vector<std::string> parts = {kEntryFormat, fmt::format("model {}", kModelFormatVersion),
+                                      LLMSQL_VERSION, source.path.string(), source.identity};
+    parts.insert(parts.end(), request.import_options.begin(), request.import_options.end());
+    if (!request.model_file.empty()) parts.push_back(read_file(request.model_file));
+    UsedEntry entry = cache.use(
+        key_of(parts), source.path.string(), [&] { return bytes_of_import(request); },
+        [&](const fs::path& folder) { import_into(request, folder); }, say);
+    const fs::path database = entry.folder() / "model.db";
+    return {std::move(entry), {}, database};
+}
+
+ReadyModel prepare(const RunRequest& request) {
+    ReadyModel prepared = prepare_database(request);
+    fs::path model;
+    if (prepared.entry) {
+        model = prepared.entry->folder() / "model.toml";
+    } else {
+        if (!request.compiles() && request.model_file.empty()) {
+            const InstalledPlans installed = plans_installed_in(prepared.database);
+            if (!installed.texts.empty()) {
+                say("with the plan that is installed in the database");
+                return prepared;
+            }
+        }
+        model = model_file_of(request, prepared.database);
+        const Cache cache(default_cache_folder());
+        prepared.entry.emplace(entry_for_database(cache, identify(prepared.database)));
+    }
+    PlanMaker maker(request, model, prepared.entry->folder());
+    if (request.budget) {
+        prepared.plan = maker.plan(*request.budget);
+        return prepared;
+    }
+    const int64_t takes = maker.bytes();
+    const uint64_t free = memory_that_is_free();
+    const auto shown = [](uint64_t bytes) {
+        return compiler::mib_text(static_cast<int64_t>(std::min<uint64_t>(bytes, INT64_MAX)));
+    };
+    if (static_cast<uint64_t>(takes) <= free) {
+        say(fmt::format("the run takes up to {} of memory at a context of {} ({})", shown(takes),
+                        maker.context(),
+                        free == UINT64_MAX ? "what is free is not known"
+                                           : fmt::format("{} are free", shown(free))));
+        prepared.plan = maker.plan("");
+        return prepared;
+    }
+    const std::string needed =
+        fmt::format("the run would take {} of memory at a context of {}, and {} are free",
+                    shown(takes), maker.context(), shown(free));
+    // Where what is left to others makes it too little, all that is free is tried.
+    constexpr uint64_t kStep = 64 << 10;
+    std::string refused = "too little for any budget";
+    for (const int64_t budget : {budget_within(free), static_cast<int64_t>(free / kStep * kStep)}) {
+        if (budget == 0) continue;
+        prepared.plan = maker.plan(fmt::format("{}", budget), &refused);
+        if (prepared.plan.empty()) continue;
+        say(fmt::format("{}: it runs within a budget of {} (--budget SIZE chooses another)", needed,
+                        shown(static_cast<uint64_t>(budget))));
+        return prepared;
+    }
+    fail("{}: {}", needed, refused);
+}
+
+}  // namespace llmsql::driver
