@@ -30,7 +30,7 @@ Commands:
   show SRC              what is in a model, and the memory that it takes
   bench SRC             how fast it is here
   verify SRC            check all of its weights against their checksums
-  cache ls | rm | limit the models that run has imported
+  cache ls|rm|limit     the models that run has imported
   import, compile       the steps of run for files of your own, as llmsql-import
                         and llmsqlc do them
   help COMMAND          more of a command
