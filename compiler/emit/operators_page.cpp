@@ -33,6 +33,9 @@ constexpr std::array kFamilies{
            "that take nothing of the pass, such as :position, take such rows, and linear_sum adds "
            "them up."},
     Family{Locality::cache, "The cache", "Operators over the blocks of the key-value cache."},
+    Family{Locality::scan, "Scans",
+           "A sequence's tokens one after the other, each from the state that the one before left. "
+           "They read stored tensors, and what they leave is kept (plan-format.md, table `scan`)."},
     Family{Locality::view, "Views",
            "Other shapes of the same elements. They cost nothing and do not reach the SQL."},
     Family{Locality::plan, "Written by the compiler",

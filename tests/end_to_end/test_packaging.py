@@ -54,7 +54,7 @@ class Installed:
         self.assertEqual(sorted(p.name for p in (self.root / "bin").iterdir()), sorted((*PROGRAMS, "llmsql")))
         self.assertEqual(len(list(self.root.glob("lib*/**/libllmsql.so"))), 1)
         self.assertEqual({p.name for p in (self.root / "share/llmsql/graphs").iterdir()},
-                         {p.name for p in (SOURCE / "graphs").glob("*.graph")})
+                         {p.name for kind in ("graph", "part") for p in (SOURCE / "graphs").glob(f"*.{kind}")})
 
     def test_a_model_from_file_to_text(self):
         """The graph is found without being named: by import, for a model made by it, for a shipped one."""
@@ -137,7 +137,8 @@ class Installed:
             self.assertGreater(len(options), 8)
             self.assertEqual(set(self.complete(name, "-")), options)
         for name, option, others in (("llmsqlc", "--emit", ("tiny.toml",)), ("llmsqlc", "--kv", ()),
-                                     ("llmsql-import", "--weights", ()), ("llmsql-run", "--io", ())):
+                                     ("llmsql-import", "--weights", ("a.gguf", "-o", "a.db")),
+                                     ("llmsql-run", "--io", ())):
             values = self.complete(name, option, "")
             if name == "llmsql-run":
                 text = self.program(name, "--help")
@@ -145,7 +146,8 @@ class Installed:
                 continue
             refusal = subprocess.run([self.root / "bin" / name, *others, option, "zzz"], capture_output=True,
                                      text=True).stderr
-            self.assertEqual(values, sorted(re.search(r"\{([^}]*)\}", refusal)[1].split(",")), refusal)
+            named = re.search(r"\{([^}]*)\}|a type is wanted, (.*), or PATTERN", refusal)
+            self.assertEqual(values, sorted(re.split(r",\s*| and ", named[1] or named[2])), refusal)
         self.assertEqual(self.complete("llmsqlc", "--emit", "=", "s"), ["schedule", "sql"])
         for name in ("a.sql", "b.db", "c.toml", "d.gguf"):
             (self.folder / name).touch()

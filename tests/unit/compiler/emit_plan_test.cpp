@@ -9,6 +9,7 @@
 #include "compiler/emit/compile.h"
 #include "compiler/emit/operators_page.h"
 #include "compiler/emit/statements.h"
+#include "operators/operators.h"
 #include "tests/unit/compiler/fuse_graphs.h"
 
 namespace llmsql::compiler::test {
@@ -68,16 +69,21 @@ TEST(Plan, AQ8CacheIsSaidOnceAndChangesNothingElse) {
 }
 
 TEST(OperatorsPage, IsWhatTheTableSays) {
-    expect_golden("docs/operators.md", operators_page());
+    const std::string page = operators_page();
+    expect_golden("docs/operators.md", page);
+    for (const Operator& op : operators())
+        EXPECT_NE(page.find(fmt::format("\n### {}\n", op.name.empty() ? op.sql : op.name)),
+                  std::string::npos)
+            << op.sql;
     // The operators in short stand in the language's reference, between two marks.
-    const std::string page =
+    const std::string language =
         read_file(std::filesystem::path(LLMSQL_SOURCE_DIR) / "docs/graph-language.md");
-    const size_t start = page.find("\n", page.find("<!-- operators: ")) + 1;
-    const size_t end = page.find("<!-- /operators -->");
+    const size_t start = language.find("\n", language.find("<!-- operators: ")) + 1;
+    const size_t end = language.find("<!-- /operators -->");
     ASSERT_LE(start, end);
     ASSERT_NE(end, std::string::npos);
-    expect_golden("docs/graph-language.md",
-                  page.substr(0, start) + "\n" + operators_summary() + "\n" + page.substr(end));
+    expect_golden("docs/graph-language.md", language.substr(0, start) + "\n" + operators_summary() +
+                                                "\n" + language.substr(end));
 }
 
 TEST(Plan, CountsItsStatements) {
