@@ -64,6 +64,11 @@ constexpr std::array kNumbers{"0",
 constexpr std::array kValues{"x.data", "x.data", "y.data", "y.data", "w.data",
                              "v.data", "kv.k",   "kv.v",   "w.data", "x.data"};
 
+// What attention takes, and matrices of which each token chooses some.
+constexpr std::array kOfCache{"x.data",    "kv.k", "kv.v", "kv.position",
+                              ":position", "0.4",  "5",    "1.5"};
+constexpr std::array kOfChoices{"x.data", "y.data", "c.item", "w.data", "2"};
+
 std::string expression(Chooser& choose, int depth) {
     const size_t kind = choose.below(4);
     if (kind == 0) return choose.of(kNumbers);
@@ -80,11 +85,10 @@ std::string expression(Chooser& choose, int depth) {
         // What usually stands there, or anything.
         if (choose.below(4) == 0)
             call += expression(choose, depth - 1);
-        else if (op.aggregate && max_args(op) == 7)
-            call += std::array{"x.data", "kv.k", "kv.v", "kv.position", ":position", "0.4", "5"}
-                [static_cast<size_t>(i)];
-        else if (op.aggregate && max_args(op) > 3)
-            call += std::array{"x.data", "y.data", "c.item", "w.data", "2"}[static_cast<size_t>(i)];
+        else if (op.locality == Locality::cache && static_cast<size_t>(i) < kOfCache.size())
+            call += kOfCache[static_cast<size_t>(i)];
+        else if (op.locality == Locality::choice && static_cast<size_t>(i) < kOfChoices.size())
+            call += kOfChoices[static_cast<size_t>(i)];
         else
             call += i == 0   ? expression(choose, depth - 1)
                     : i == 1 ? choose.of(kValues)
