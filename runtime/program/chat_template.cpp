@@ -85,6 +85,13 @@ std::vector<Fragment> ChatTemplate::render(std::span<const ChatMessage> messages
 
 std::vector<Fragment> ChatTemplate::render_json(std::string_view conversation) {
     require();
+    const PlanSection* section = plan_.find("chat");
+    if (section->statements.front().sql.find("conversation") == std::string::npos)
+        fail(
+            "{}: the chat section reads `message`, which knows roles and texts alone, not a "
+            "conversation in JSON: import the model without a model file to have its own template "
+            "(docs/plan-format.md, \"chat\"), or use --chat, llm_chat or llm_generate",
+            chat_.front().where);
     connection_->sandbox().rest();
     Query(clear_).run();
     tell(conversation);

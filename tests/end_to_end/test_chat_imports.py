@@ -122,6 +122,12 @@ class Templates(Folder):
             file.write("template = \"SELECT '<|eot_id|>' || role, content FROM message\"\n")
         self.install()
         self.run_chat()
+        # It knows roles and texts: a conversation in JSON is refused, not passed over.
+        conversation = self.folder / "conversation.json"
+        conversation.write_text('[{"role": "user", "content": "hi"}]')
+        done = subprocess.run([os.environ["LLMSQL_RUN"], self.db, "--render", conversation], capture_output=True)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"the chat section reads `message`", done.stderr)
 
     def test_the_model_file_that_the_note_names_has_a_template_that_works(self):
         chat, said = self.take(tiny_models.with_special(
