@@ -152,8 +152,9 @@ TEST_F(LowerGraph, WhatOnlyNumbersCanShow) {
         lowered(attention, "heads = 3\nkv = 2"),
         "t.graph:14:5: error: attention: 3 query heads cannot share 2 key-value heads evenly "
         "(in repetition 0)"));
-    EXPECT_TRUE(starts_with(lowered("r = rope(heads(x, d), 10);"),
-                            "t.graph:13:5: error: rope: a part of 0 of the 1 elements cannot be rotated"));
+    EXPECT_TRUE(
+        starts_with(lowered("r = rope(heads(x, d), 10);"),
+                    "t.graph:13:5: error: rope: a part of 0 of the 1 elements cannot be rotated"));
 }
 
 TEST(LowerShipped, EveryModelsForwardIsWhole) {

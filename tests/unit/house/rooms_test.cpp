@@ -25,8 +25,7 @@ constexpr std::string_view kShared[] = {"common", "jinja",  "operators", "plan",
 constexpr std::string_view kCompiler[] = {
     "compiler/parse",  "compiler/check",   "compiler/ir",   "compiler/model",  "compiler/lower",
     "compiler/passes", "compiler/load",    "compiler/fuse", "compiler/memory", "compiler/emit",
-    "compiler/page",   "compiler/install", "compiler",      "importer",
-    "driver"};
+    "compiler/page",   "compiler/install", "compiler",      "importer",        "driver"};
 constexpr std::string_view kRuntime[] = {"runtime/kernels",  "runtime/weights",  "runtime/state",
                                          "runtime/compute",  "runtime/text",     "runtime/program",
                                          "runtime/generate", "runtime/session",  "runtime/observe",
@@ -95,8 +94,8 @@ std::string room_of_include(const std::string& name) {
 std::string refusal(const std::string& room, const std::string& other) {
     if (room == other || other.empty()) return "";
     const bool knows_sqlite = room == "sqlite" || room == "database" || room == "importer" ||
-                              room == "driver" ||
-                              room == "compiler/install" || room.starts_with("runtime/");
+                              room == "driver" || room == "compiler/install" ||
+                              room.starts_with("runtime/");
     if ((other == "sqlite" || other == "database") && !knows_sqlite)
         return room + " knows nothing of SQLite";
     const auto rooms = room.starts_with("runtime/") ? wing(kRuntime) : wing(kCompiler);
