@@ -3,7 +3,9 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace llmsql {
 
@@ -34,6 +36,19 @@ constexpr uint16_t f32_to_f16(float f) {
     }
     const uint32_t rounded = magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u);
     return static_cast<uint16_t>(sign | (rounded >> 13));
+}
+
+/// What lies at `p`, however it is aligned.
+template<class T>
+T load(const std::byte* p) {
+    T value;
+    std::memcpy(&value, p, sizeof value);
+    return value;
+}
+
+/// The f16 at `index` of an array.
+inline float f16_at(const std::byte* halves, int64_t index) {
+    return f16_to_f32(load<uint16_t>(halves + 2 * index));
 }
 
 /// bfloat16 is the upper half of a binary32.

@@ -15,18 +15,6 @@ namespace {
 
 constexpr int64_t kRows = kStripRows;
 
-template<class T>
-T load(const std::byte* p) {
-    T value;
-    std::memcpy(&value, p, sizeof value);
-    return value;
-}
-
-// The f16 of row `place` in an array of one a row.
-float half_of(const std::byte* halves, int64_t place) {
-    return f16_to_f32(load<uint16_t>(halves + 2 * place));
-}
-
 // Byte `i` of those that row `place` has of vector `v`: a vector has four bytes of each row.
 int byte_of(const std::byte* vectors, int64_t v, int64_t place, int64_t i) {
     return load<uint8_t>(vectors + (v * kRows + place) * 4 + i);
@@ -40,18 +28,18 @@ void read_f32(const std::byte* block, int64_t place, float* values) {
 }
 
 void read_f16(const std::byte* block, int64_t place, float* values) {
-    *values = half_of(block, place);
+    *values = f16_at(block, place);
 }
 
 void read_q8(const std::byte* block, int64_t place, float* values) {
-    const float scale = half_of(block, place);
+    const float scale = f16_at(block, place);
     for (int64_t c = 0; c < kBlock; ++c)
         values[c] = scale * static_cast<float>(
                                 static_cast<int8_t>(byte_of(block + 32, c / 4, place, c % 4)));
 }
 
 void read_q4(const std::byte* block, int64_t place, float* values) {
-    const float scale = half_of(block, place), offset = half_of(block + 32, place);
+    const float scale = f16_at(block, place), offset = f16_at(block + 32, place);
     for (int64_t c = 0; c < kBlock; ++c) {
         const int both = byte_of(block + 64, c % 16 / 4, place, c % 4);
         values[c] = scale * static_cast<float>(c < 16 ? both & 15 : both >> 4) + offset;
@@ -78,7 +66,7 @@ int bits(const std::byte* vectors, int64_t place, int64_t c, int width) {
 }
 
 void read_q4_0(const std::byte* block, int64_t place, float* values) {
-    const float scale = half_of(block, place);
+    const float scale = f16_at(block, place);
     for (int64_t c = 0; c < kBlock; ++c)
         values[c] = scale * static_cast<float>(nibble(block + 32, place, c) - 8);
 }
@@ -89,19 +77,19 @@ int five_bits(const std::byte* vectors, int64_t place, int64_t c) {
 }
 
 void read_q5_0(const std::byte* block, int64_t place, float* values) {
-    const float scale = half_of(block, place);
+    const float scale = f16_at(block, place);
     for (int64_t c = 0; c < kBlock; ++c)
         values[c] = scale * static_cast<float>(five_bits(block + 32, place, c) - 16);
 }
 
 void read_q5_1(const std::byte* block, int64_t place, float* values) {
-    const float scale = half_of(block, place), offset = half_of(block + 32, place);
+    const float scale = f16_at(block, place), offset = f16_at(block + 32, place);
     for (int64_t c = 0; c < kBlock; ++c)
         values[c] = scale * static_cast<float>(five_bits(block + 64, place, c)) + offset;
 }
 
 void read_q2_k(const std::byte* block, int64_t place, float* values) {
-    const float d = half_of(block, place), least = half_of(block + 32, place);
+    const float d = f16_at(block, place), least = f16_at(block + 32, place);
     for (int64_t c = 0; c < 256; ++c) {
         const int both = byte_of(block + 64, c / 64, place, c / 16 % 4);
         const int code = bits(block + 320 + c / 32 * 128, place, c % 32, 2);
@@ -111,7 +99,7 @@ void read_q2_k(const std::byte* block, int64_t place, float* values) {
 }
 
 void read_q3_k(const std::byte* block, int64_t place, float* values) {
-    const float d = half_of(block + 192 + 8 * 192, place);
+    const float d = f16_at(block + 192 + 8 * 192, place);
     for (int64_t c = 0; c < 256; ++c) {
         const int64_t g = c / 16, low = byte_of(block, g / 4 % 2, place, g % 4);
         const int high = byte_of(block, 2, place, g % 4) >> (g / 4 * 2) & 3;
@@ -135,7 +123,7 @@ SixBits six_bits(const std::byte* block, int64_t place, int64_t g) {
 
 template<class Code>
 void read_with_minima(const std::byte* block, int64_t place, float* values, Code code) {
-    const float d = half_of(block, place), least = half_of(block + 32, place);
+    const float d = f16_at(block, place), least = f16_at(block + 32, place);
     for (int64_t c = 0; c < 256; ++c) {
         const auto [scale, minimum] = six_bits(block, place, c / 32);
         values[c] = d * static_cast<float>(scale) * static_cast<float>(code(c)) -
@@ -155,7 +143,7 @@ void read_q5_k(const std::byte* block, int64_t place, float* values) {
 }
 
 void read_q6_k(const std::byte* block, int64_t place, float* values) {
-    const float d = half_of(block + 256 + 16 * 192, place);
+    const float d = f16_at(block + 256 + 16 * 192, place);
     for (int64_t c = 0; c < 256; ++c) {
         const auto scale = static_cast<int8_t>(byte_of(block, c / 64, place, c / 16 % 4));
         const std::byte* half = block + 256 + c / 16 * 192;
@@ -165,13 +153,13 @@ void read_q6_k(const std::byte* block, int64_t place, float* values) {
 }
 
 void read_iq4_nl(const std::byte* block, int64_t place, float* values) {
-    const float scale = half_of(block, place);
+    const float scale = f16_at(block, place);
     for (int64_t c = 0; c < kBlock; ++c)
         values[c] = scale * static_cast<float>(kNonlinear[nibble(block + 32, place, c)]);
 }
 
 void read_iq4_xs(const std::byte* block, int64_t place, float* values) {
-    const float d = half_of(block + 64, place);
+    const float d = f16_at(block + 64, place);
     const auto high = load<uint16_t>(block + 96 + 2 * place);
     for (int64_t c = 0; c < 256; ++c) {
         const int64_t g = c / 32;

@@ -14,33 +14,22 @@ namespace {
 
 constexpr size_t kFirst = 6;
 
-template<class T>
-T load(const std::byte* p) {
-    T value;
-    std::memcpy(&value, p, sizeof value);
-    return value;
-}
-
-float half_at(const std::byte* halves, int64_t index) {
-    return f16_to_f32(load<uint16_t>(halves + 2 * index));
-}
-
 // One element of a key: f16[width][32 positions], or codes [columns / 2][32][2] with a scale for
 // each 8 columns.
 float key_at(const KvBlock& block, const KvHead& head, int64_t row, int64_t column) {
-    if (block.type == KvType::f16) return half_at(head.keys, column * kKvBlock + row);
+    if (block.type == KvType::f16) return f16_at(head.keys, column * kKvBlock + row);
     const auto code = load<int8_t>(head.keys + (column / 2 * kKvBlock + row) * 2 + column % 2);
-    return half_at(head.key_scales, column / kKvKeyGroup * kKvBlock + row) *
+    return f16_at(head.key_scales, column / kKvKeyGroup * kKvBlock + row) *
            static_cast<float>(code);
 }
 
 // One element of a value: f16[32 positions][width], or codes [16][columns][2 positions] with a
 // scale for each 32 columns.
 float value_at(const KvBlock& block, const KvHead& head, int64_t row, int64_t column) {
-    if (block.type == KvType::f16) return half_at(head.values, row * block.width + column);
+    if (block.type == KvType::f16) return f16_at(head.values, row * block.width + column);
     const int64_t columns = (block.width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
     const auto code = load<int8_t>(head.values + (row / 2 * columns + column) * 2 + row % 2);
-    return half_at(head.value_scales, column / kKvValueGroup * kKvBlock + row) *
+    return f16_at(head.value_scales, column / kKvValueGroup * kKvBlock + row) *
            static_cast<float>(code);
 }
 
