@@ -52,4 +52,39 @@ class ByteLock {
     uint32_t generation_;  // in a child of the process that has taken it, it is not the child's
 };
 
+/// Keeps whoever writes to a database through SQLite from it while it lives, as SQLite's own lock
+/// of a reader does, but also where that is lost: POSIX drops it when anybody else in the process,
+/// as another SQLite, closes the file. Thread-safe.
+class ReadersLock {
+  public:
+    /// Fails if the database is being written to. Where there are no such locks, none is taken.
+    explicit ReadersLock(std::shared_ptr<SharedFile> file);
+    ReadersLock(const ReadersLock&) = delete;
+    ReadersLock& operator=(const ReadersLock&) = delete;
+    ~ReadersLock();
+
+  private:
+    std::shared_ptr<SharedFile> file_;
+    int descriptor_;
+    uint32_t generation_;
+};
+
+/// Keeps other copies of this library in the same process from a file while it lives (the extension
+/// is one, a library with a SQLite inside another): between them SQLite's locks, which are the
+/// process's, keep nobody out. Other processes may use the file. Thread-safe.
+class CopyLock {
+  public:
+    /// Fails if another copy has it. Where there are no such locks, none is taken.
+    explicit CopyLock(std::shared_ptr<SharedFile> file);
+    CopyLock(const CopyLock&) = delete;
+    CopyLock& operator=(const CopyLock&) = delete;
+    ~CopyLock();
+
+  private:
+    std::shared_ptr<SharedFile> file_;
+    int descriptor_;
+    uint32_t generation_;
+    uint64_t number_;  // the byte that stands for this process
+};
+
 }  // namespace llmsql

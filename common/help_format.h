@@ -94,8 +94,8 @@ inline CLI::Validator whole_number(int64_t least, int64_t most) {
             ""};
 }
 
-/// Reads a command line into `app`'s options. Of "--name=" the value is the empty text: CLI11 alone
-/// would take the next argument for it.
+/// Reads a command line into `app`'s options; fails on a name that is empty. Of "--name=" the value
+/// is the empty text: CLI11 alone would take the next argument for it.
 inline void parse_command_line(CLI::App& app, int argc, char** argv) {
     std::vector<std::string> arguments;
     bool options = true;  // until "--"
@@ -112,6 +112,14 @@ inline void parse_command_line(CLI::App& app, int argc, char** argv) {
     }
     std::ranges::reverse(arguments);  // as CLI11 wants them
     app.parse(std::move(arguments));
+    // What names something names it: an empty name would pass for none.
+    for (const CLI::Option* option : app.get_options()) {
+        const std::string type = option->get_type_name();
+        const bool names = option->get_positional() || type == "FILE" || type == "DIR" ||
+                           type == "DB" || type == "PLAN" || type == "NAME";
+        if (names && std::ranges::find(option->results(), "") != option->results().end())
+            throw CLI::ValidationError(option->get_name(), "is empty");
+    }
 }
 
 /// What is wrong with a command line, in one line: CLI11's words, but where they are of CLI11.

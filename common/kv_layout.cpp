@@ -18,9 +18,10 @@ std::optional<KvType> kv_type_named(std::string_view name) {
     return std::nullopt;
 }
 
-KvHeadLayout kv_head_layout(KvType type, int64_t width) {
+KvHeadLayout kv_head_layout(KvType type, int64_t width, bool shared) {
     if (type == KvType::f16) {
         const int64_t bytes = width * kKvBlock * 2;
+        if (shared) return {.key_scales = 0, .values = 0, .value_scales = 0, .bytes = bytes};
         return {.key_scales = 0, .values = bytes, .value_scales = 0, .bytes = 2 * bytes};
     }
     const int64_t key_groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
@@ -28,6 +29,8 @@ KvHeadLayout kv_head_layout(KvType type, int64_t width) {
     const int64_t codes = key_groups * kKvKeyGroup * kKvBlock;
     const int64_t key_scales = key_groups * kKvBlock * 2;
     const int64_t value_scales = value_groups * kKvBlock * 2;
+    if (shared)
+        return {.key_scales = 0, .values = 0, .value_scales = codes, .bytes = codes + value_scales};
     return {.key_scales = codes,
             .values = codes + key_scales,
             .value_scales = 2 * codes + key_scales,

@@ -11,7 +11,11 @@
 //         its scales f16[columns / 8][32 positions],
 //         V int8[16][columns][2 positions],
 //         its scales f16[columns / 32, rounded up][32 positions]
-// where columns is width rounded up to a multiple of 8; what is padded is zero. A scale belongs to
+// A layer whose values are the first elements of its keys is `shared`: it has the one row that is
+// both, laid out as values are, and neither K nor its scales. What reads scores from such a block
+// turns it into keys first (runtime/compute/attention.cpp).
+//
+// In q8, columns is width rounded up to a multiple of 8; what is padded is zero. A scale belongs to
 // one position's group of 8 columns of a key or 32 of a value: value = scale * code, code in
 // [-127, 127], scale = max|value| / 127. So scores and weighted sums run along vectors, in q8 two
 // products to a lane; and storing one position never touches what is stored of another.
@@ -42,7 +46,7 @@ inline constexpr int64_t kKvBlock = 32;
 inline constexpr int64_t kKvKeyGroup = 8;
 inline constexpr int64_t kKvValueGroup = 32;
 
-/// One head's part of a block. Scales are null in f16.
+/// One head's part of a block. Scales are null in f16, keys where they are shared.
 struct KvHead {
     const std::byte* keys = nullptr;
     const std::byte* key_scales = nullptr;
@@ -58,8 +62,8 @@ struct KvHeadLayout {
     int64_t bytes = 0;  // of all, up to the next head
 };
 
-/// For a width of 1 to 2^20.
-KvHeadLayout kv_head_layout(KvType type, int64_t width);
+/// For a width of 1 to 2^20. `shared`: values are the first elements of keys.
+KvHeadLayout kv_head_layout(KvType type, int64_t width, bool shared = false);
 
 /// Blocks that hold `positions` positions from 0 on.
 int64_t kv_blocks(int64_t positions);

@@ -49,15 +49,17 @@ void read_through(int descriptor, uint64_t at, uint64_t bytes) {
 }
 
 // Reads a range that begins at a multiple of 2 MiB; if it must be `absent`, not unless it is.
-void fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<bool()>& stop,
+// Returns whether it was.
+bool fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<bool()>& stop,
           bool absent) {
-    if (bytes < kHuge) return;
+    if (bytes < kHuge) return false;
     // A mapping of its own, as advice stays with a mapping.
     void* mapped =
         mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(from));
-    if (mapped == MAP_FAILED) return;
+    if (mapped == MAP_FAILED) return false;
     auto* begin = static_cast<std::byte*>(mapped);
-    const bool wanted = !absent || cached_samples(begin, bytes) <= kMostCached;
+    const bool was_absent = cached_samples(begin, bytes) <= kMostCached;
+    const bool wanted = was_absent || !absent;
     if (wanted) madvise(mapped, bytes, MADV_HUGEPAGE);
     for (uint64_t at = 0; wanted && at < bytes && !(stop && stop()); at += kHuge) {
         const uint64_t here = std::min(kHuge, bytes - at);
@@ -67,6 +69,7 @@ void fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<boo
             read_through(descriptor, from + at, here);
     }
     munmap(mapped, bytes);
+    return was_absent;
 }
 
 // Bytes of the mapping that begins at `begin` which are mapped in huge pages now.
@@ -98,11 +101,11 @@ void fill_page_cache(int descriptor, uint64_t bytes, const std::function<bool()>
     fill(descriptor, 0, bytes, stop, true);
 }
 
-void refill_page_cache(int descriptor, uint64_t from, uint64_t to,
+bool refill_page_cache(int descriptor, uint64_t from, uint64_t to,
                        const std::function<bool()>& stop) {
     posix_fadvise(descriptor, static_cast<off_t>(from), static_cast<off_t>(to - from),
                   POSIX_FADV_DONTNEED);
-    fill(descriptor, from, to - from, stop, false);
+    return fill(descriptor, from, to - from, stop, false);
 }
 
 bool is_mapped_huge(std::span<const std::byte> mapping) {

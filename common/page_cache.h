@@ -24,8 +24,9 @@ void release(std::span<const std::byte> range);
 void fill_page_cache(int descriptor, uint64_t bytes, const std::function<bool()>& stop = nullptr);
 
 /// Drops what the page cache holds of a file from one byte to another, multiples of 2 MiB or the
-/// file's end, as far as it is on the disk, and reads it again as above.
-void refill_page_cache(int descriptor, uint64_t from, uint64_t to,
+/// file's end, as far as it is on the disk and mapped by nobody, and reads it again as above.
+/// Returns whether it could be dropped.
+bool refill_page_cache(int descriptor, uint64_t from, uint64_t to,
                        const std::function<bool()>& stop = nullptr);
 
 /// Whether a mapping of a file, at an address that is a multiple of 2 MiB and not in use yet, is

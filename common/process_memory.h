@@ -22,6 +22,18 @@ inline constexpr int64_t kPageCacheBytes = 2 << 20;
 inline constexpr int64_t kWorkerBytes = 512 << 10;
 inline constexpr int64_t kMainStackBytes = 160 << 10;
 
+/// Most tokens of a text that guesses are drawn from.
+inline constexpr int64_t kMostDraftTokens = 65536;
+
+/// What is kept of a text of so many tokens to guess from (runtime/generate/draft.h): the tokens,
+/// and five tables of places, of as many entries as there are tokens, rounded up to a power of two.
+constexpr int64_t draft_text_bytes(int64_t tokens) {
+    const int64_t most = tokens < kMostDraftTokens ? tokens : kMostDraftTokens;
+    int64_t entries = 64;
+    while (entries < most) entries *= 2;
+    return 4 * (entries + 5 * entries);
+}
+
 /// The least that a process takes besides its plan's weights, activations and cache.
 constexpr int64_t process_bytes(int64_t workers) {
     return kCodeBytes + kHeapBytes + kPageCacheBytes + kMainStackBytes +

@@ -100,13 +100,14 @@ SharedFile::SharedFile(std::string path) : path_(std::move(path)) {}
 
 SharedFile::~SharedFile() {
     if (descriptor_ >= 0) ::close(descriptor_);
-    for (const auto& more : {direct_, lock_})
+    for (const auto& more : {direct_, lock_.descriptor, readers_lock_.descriptor})
         if (more && *more >= 0) ::close(*more);
     for (const int more : inherited_) ::close(more);
 }
 
 bool SharedFile::is_own(int descriptor) const {
-    return descriptor == descriptor_ || descriptor == direct_ || descriptor == lock_ ||
+    return descriptor == descriptor_ || descriptor == direct_ || descriptor == lock_.descriptor ||
+           descriptor == readers_lock_.descriptor ||
            std::ranges::find(inherited_, descriptor) != inherited_.end();
 }
 
@@ -180,22 +181,29 @@ int SharedFile::direct_descriptor() {
     return *direct_;
 }
 
-int SharedFile::lock_descriptor() {
+int SharedFile::reopen(OfLocks& of_locks, int flags) {
     const std::lock_guard lock(SharedFiles::all().mutex);
-    if (lock_ && lock_generation_ != fork_generation()) {
-        inherited_.push_back(*lock_);
-        lock_.reset();
+    if (of_locks.descriptor && of_locks.generation != fork_generation()) {
+        inherited_.push_back(*of_locks.descriptor);
+        of_locks.descriptor.reset();
     }
-    if (!lock_) {
-        const int opened = ::open(proc_name(descriptor_).c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (!of_locks.descriptor) {
+        const int opened = ::open(proc_name(descriptor_).c_str(), flags | O_CLOEXEC | O_NONBLOCK);
         const int error = opened < 0 ? errno : 0;
         constexpr int kMayNot[] = {EACCES, EPERM, EROFS, ETXTBSY, ENOENT /* without /proc */};
         if (error != 0 && std::ranges::find(kMayNot, error) == std::end(kMayNot))
             fail("{}: cannot open for a lock: {}", path_, std::strerror(error));
-        lock_ = opened;
+        of_locks = {opened, fork_generation()};
     }
-    lock_generation_ = fork_generation();
-    return *lock_;
+    return *of_locks.descriptor;
+}
+
+int SharedFile::lock_descriptor() {
+    return reopen(lock_, O_RDWR);
+}
+
+int SharedFile::readers_lock_descriptor() {
+    return reopen(readers_lock_, O_RDONLY);
 }
 
 }  // namespace llmsql

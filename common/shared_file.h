@@ -49,6 +49,9 @@ class SharedFile {
     /// fails where that cannot be told.
     int lock_descriptor();
 
+    /// The like for locks that a reader may take (ReadersLock): -1 where the system refuses it.
+    int readers_lock_descriptor();
+
     SharedFile(const SharedFile&) = delete;
     SharedFile& operator=(const SharedFile&) = delete;
     ~SharedFile();
@@ -64,8 +67,13 @@ class SharedFile {
     int descriptor_ = -1;  // never changed once others know of it
     Identity identity_;
     std::optional<int> direct_;  // under the registry's lock, like what follows
-    std::optional<int> lock_;    // made in a process of lock_generation_
-    uint32_t lock_generation_ = 0;
+    /// A descriptor that locks hang on, so that a child of the process makes another.
+    struct OfLocks {
+        std::optional<int> descriptor;
+        uint32_t generation = 0;
+    };
+    int reopen(OfLocks& of_locks, int flags);
+    OfLocks lock_, readers_lock_;
     std::vector<int> inherited_;  // of processes before a fork, whose locks hang on them
     size_t uses_ = 0;
 };

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 
 #include "common/half.h"
 #include "common/weight_format.h"
@@ -98,14 +97,18 @@ void read_q2_k(const std::byte* block, int64_t place, float* values) {
     }
 }
 
+// A vector of third bits, then two of the lower two.
+int three_bits(const std::byte* vectors, int64_t place, int64_t c) {
+    return bits(vectors + 64, place, c, 2) | bits(vectors, place, c, 1) << 2;
+}
+
 void read_q3_k(const std::byte* block, int64_t place, float* values) {
     const float d = f16_at(block + 192 + 8 * 192, place);
     for (int64_t c = 0; c < 256; ++c) {
         const int64_t g = c / 16, low = byte_of(block, g / 4 % 2, place, g % 4);
         const int high = byte_of(block, 2, place, g % 4) >> (g / 4 * 2) & 3;
         const auto scale = static_cast<int>((g < 8 ? low & 15 : low >> 4) | high << 4) - 32;
-        const std::byte* group = block + 192 + c / 32 * 192;
-        const int code = bits(group + 64, place, c % 32, 2) | bits(group, place, c % 32, 1) << 2;
+        const int code = three_bits(block + 192 + c / 32 * 192, place, c % 32);
         values[c] = d * static_cast<float>(scale) * static_cast<float>(code - 4);
     }
 }
@@ -176,10 +179,86 @@ void read_mxfp4(const std::byte* block, int64_t place, float* values) {
         values[c] = scale * static_cast<float>(kFloat4[nibble(block + 16, place, c)]);
 }
 
+void read_nvfp4(const std::byte* block, int64_t place, float* values) {
+    const auto times = load<float>(block + 64 + 4 * place);
+    for (int64_t c = 0; c < 64; ++c) {
+        const int bits = byte_of(block, 0, place, c / 16), exponent = bits >> 3 & 15;
+        // e4m3 without its sign, halved, as the levels are doubled.
+        const float scale = std::ldexp(static_cast<float>((exponent > 0 ? 8 : 0) + (bits & 7)),
+                                       std::max(exponent, 1) - 11);
+        const int code = nibble(block + 128 + c / 32 * 256, place, c % 32);
+        values[c] = scale * static_cast<float>(kFloat4[code]) * times;
+    }
+}
+
+void read_q1_0(const std::byte* block, int64_t place, float* values) {
+    const float scale = f16_at(block, place);
+    for (int64_t c = 0; c < 128; ++c)
+        values[c] = bits(block + 32 + c / 32 * 64, place, c % 32, 1) ? scale : -scale;
+}
+
+// Two bits, less one, for groups of 32 from `codes` on.
+void read_ternary(const std::byte* codes, float scale, int64_t place, int64_t count,
+                  float* values) {
+    for (int64_t c = 0; c < count; ++c)
+        values[c] = scale * static_cast<float>(bits(codes + c / 32 * 128, place, c % 32, 2) - 1);
+}
+
+void read_q2_0(const std::byte* block, int64_t place, float* values) {
+    read_ternary(block + 32, f16_at(block, place), place, 64, values);
+}
+
+void read_tq2_0(const std::byte* block, int64_t place, float* values) {
+    read_ternary(block, f16_at(block + 8 * 128, place), place, 256, values);
+}
+
+// Of the code books' formats: scales of 16 columns, 2 s + 1, in two vectors of nibbles.
+template<class Code>
+void read_levels(const std::byte* block, float d, int64_t place, const int8_t (&levels)[16],
+                 Code code, float* values) {
+    for (int64_t c = 0; c < 256; ++c) {
+        const int scale = 2 * nibble(block, place, c / 16) + 1;
+        values[c] = d * static_cast<float>(scale) * static_cast<float>(levels[code(c)]);
+    }
+}
+
+void read_levels_of_3(const std::byte* block, int64_t place, const int8_t (&levels)[16],
+                      float* values) {
+    const float d = f16_at(block + 128 + 8 * 192, place) / 8;
+    const auto code = [&](int64_t c) {
+        return three_bits(block + 128 + c / 32 * 192, place, c % 32);
+    };
+    read_levels(block, d, place, levels, code, values);
+}
+
+void read_iq1(const std::byte* block, int64_t place, float* values) {
+    read_levels_of_3(block, place, kLevelsOfIq1, values);
+}
+
+void read_iq2(const std::byte* block, int64_t place, float* values) {
+    read_levels_of_3(block, place, kLevelsOfIq2, values);
+}
+
+void read_levels_of_4(const std::byte* block, float times, int64_t place,
+                      const int8_t (&levels)[16], float* values) {
+    const float d = f16_at(block + 128 + 8 * 256, place) * times;
+    const auto code = [&](int64_t c) { return nibble(block + 128 + c / 32 * 256, place, c % 32); };
+    read_levels(block, d, place, levels, code, values);
+}
+
+void read_iq3_xxs(const std::byte* block, int64_t place, float* values) {
+    read_levels_of_4(block, 0.25f, place, kLevelsOfIq3Xxs, values);
+}
+
+void read_iq3_s(const std::byte* block, int64_t place, float* values) {
+    read_levels_of_4(block, 1, place, kLevelsOfIq3S, values);
+}
+
 // In the order of WeightType.
 constexpr std::array<Read, kWeightFormats.size()> kReads{
-    read_f32,  read_f16,  read_q8,   read_q4,   read_bf16, read_q4_0,   read_q5_0,   read_q5_1,
-    read_q2_k, read_q3_k, read_q4_k, read_q5_k, read_q6_k, read_iq4_nl, read_iq4_xs, read_mxfp4};
+    read_f32,   read_f16,  read_q8,   read_q4,    read_bf16, read_q4_0,   read_q5_0,    read_q5_1,
+    read_q2_k,  read_q3_k, read_q4_k, read_q5_k,  read_q6_k, read_iq4_nl, read_iq4_xs,  read_mxfp4,
+    read_nvfp4, read_q1_0, read_q2_0, read_tq2_0, read_iq1,  read_iq2,    read_iq3_xxs, read_iq3_s};
 
 }  // namespace
 

@@ -35,7 +35,15 @@ enum class WeightType : uint8_t {
     q6_k,
     iq4_nl,
     iq4_xs,
-    mxfp4
+    mxfp4,
+    nvfp4,
+    q1_0,
+    q2_0,
+    tq2_0,
+    iq1,
+    iq2,
+    iq3_xxs,
+    iq3_s
 };
 
 /// How a tensor of activations is stored in the arena.

@@ -15,6 +15,17 @@
 
 namespace llmsql {
 
+/// Numbers that GGUF has for its types: those that a format holds exactly, at most three.
+struct KeptTypes {
+    uint32_t number[3];
+    constexpr KeptTypes(uint32_t a) : KeptTypes(a, a, a) {}
+    constexpr KeptTypes(uint32_t a, uint32_t b) : KeptTypes(a, b, b) {}
+    constexpr KeptTypes(uint32_t a, uint32_t b, uint32_t c) : number{a, b, c} {}
+    constexpr bool has(uint32_t type) const {
+        return type == number[0] || type == number[1] || type == number[2];
+    }
+};
+
 /// A matrix is stored in strips of 16 rows, a strip in blocks of `columns` columns, one after the
 /// other, each block 16 * `bytes` bytes: what follows from a format's layout, but nothing of the
 /// layout itself.
@@ -24,7 +35,7 @@ struct WeightFormat {
     int64_t columns;         // weights of a row in a block; a row's last block may be padded
     int64_t bytes;           // a row's share of a block
     TensorType activations;  // how a row that it is multiplied by is stored
-    uint32_t keeps;          // GGUF's number of the type that it holds exactly
+    KeptTypes keeps;         // types of GGUF that it holds exactly, by their numbers
     bool takes_anything;     // import converts any type to it, too
     bool fills;              // tiles are cut so that they fill the pages of model.db
 
@@ -38,7 +49,7 @@ struct WeightFormat {
 
 /// In the order of WeightType.
 inline constexpr std::array kWeightFormats{
-    // type, name, columns, bytes, activations, GGUF's number, takes anything, fills pages
+    // type, name, columns, bytes, activations, GGUF's numbers, takes anything, fills pages
     WeightFormat{WeightType::f32, "f32", 1, 4, TensorType::f32, 0, true, false},
     WeightFormat{WeightType::f16, "f16", 1, 2, TensorType::f32, 1, true, false},
     WeightFormat{WeightType::q8, "q8", 32, 2 + 32, TensorType::q8, 8, true, false},
@@ -57,6 +68,16 @@ inline constexpr std::array kWeightFormats{
     WeightFormat{WeightType::iq4_xs, "iq4_xs", 256, 2 + 2 + 4 + 128, TensorType::q8, 23, false,
                  true},
     WeightFormat{WeightType::mxfp4, "mxfp4", 32, 1 + 16, TensorType::q8, 39, false, true},
+    WeightFormat{WeightType::nvfp4, "nvfp4", 64, 4 + 4 + 32, TensorType::q8, 40, false, true},
+    WeightFormat{WeightType::q1_0, "q1_0", 128, 2 + 16, TensorType::q8, 41, false, true},
+    WeightFormat{WeightType::q2_0, "q2_0", 64, 2 + 16, TensorType::q8, 42, false, true},
+    WeightFormat{WeightType::tq2_0, "tq2_0", 256, 64 + 2, TensorType::q8, {34, 35}, false, true},
+    WeightFormat{
+        WeightType::iq1, "iq1", 256, 8 + 32 + 64 + 2, TensorType::q8, {19, 29}, false, true},
+    WeightFormat{
+        WeightType::iq2, "iq2", 256, 8 + 32 + 64 + 2, TensorType::q8, {16, 17, 22}, false, true},
+    WeightFormat{WeightType::iq3_xxs, "iq3_xxs", 256, 8 + 128 + 2, TensorType::q8, 18, false, true},
+    WeightFormat{WeightType::iq3_s, "iq3_s", 256, 8 + 128 + 2, TensorType::q8, 21, false, true},
 };
 
 constexpr size_t index_of(WeightType type) {
@@ -65,7 +86,7 @@ constexpr size_t index_of(WeightType type) {
 /// The format that holds a type of GGUF's exactly; null if none does.
 constexpr const WeightFormat* format_keeping(uint32_t gguf_type) {
     for (const WeightFormat& format : kWeightFormats)
-        if (format.keeps == gguf_type) return &format;
+        if (format.keeps.has(gguf_type)) return &format;
     return nullptr;
 }
 constexpr const WeightFormat& format_of(WeightType type) {
@@ -75,10 +96,20 @@ constexpr const WeightFormat& format_of(WeightType type) {
 /// The most columns that a block has.
 inline constexpr int64_t kMostColumns = 256;
 
-/// Values of 4-bit codes that are not evenly spaced: of iq4_nl and iq4_xs, and of mxfp4, doubled.
+/// Values of 4-bit codes that are not evenly spaced: of iq4_nl and iq4_xs, and of mxfp4 and nvfp4,
+/// doubled.
 inline constexpr int8_t kNonlinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                           1,    13,   25,  38,  53,  69,  89,  113};
 inline constexpr int8_t kFloat4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/// What the points of GGUF's code books are made of (importer/code_books.h), the upper half of the
+/// codes negative: three bits of iq1 and iq2, four of the iq3s.
+inline constexpr int8_t kLevelsOfIq1[16] = {1, 7, 9, 0, -1, -7, -9, 0};
+inline constexpr int8_t kLevelsOfIq2[16] = {8, 25, 43, 0, -8, -25, -43, 0};
+inline constexpr int8_t kLevelsOfIq3Xxs[16] = {4,  12,  20,  28,  36,  44,  52,  62,
+                                               -4, -12, -20, -28, -36, -44, -52, -62};
+inline constexpr int8_t kLevelsOfIq3S[16] = {1,  3,  5,  7,  9,  11,  13,  15,
+                                             -1, -3, -5, -7, -9, -11, -13, -15};
 
 /// Bytes of the largest block of a strip.
 inline constexpr size_t kLargestBlock = [] {

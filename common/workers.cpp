@@ -34,6 +34,13 @@ constexpr uint32_t kAhead = 6;
 
 }  // namespace
 
+void fail_without_thread(std::string_view what, const std::system_error& error) {
+    fail(
+        "cannot start a thread that {}: {}; raise what limits memory or threads (ulimit -v, "
+        "ulimit -u)",
+        what, error.what());
+}
+
 SignalsBlocked::SignalsBlocked() {
     sigset_t all;
     sigfillset(&all);

@@ -27,6 +27,8 @@
 #include <exception>
 #include <functional>
 #include <mutex>
+#include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -34,6 +36,9 @@
 #include "common/fork.h"
 
 namespace llmsql {
+
+/// Fails: there is no thread to be had that does what is said ("watches statements").
+[[noreturn]] void fail_without_thread(std::string_view what, const std::system_error& error);
 
 /// Blocks all signals of the calling thread while it lives, so that threads made meanwhile take
 /// none: one that such a thread took would not wake the thread that waits for it. Those that a

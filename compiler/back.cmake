@@ -6,7 +6,7 @@ target_sources(llmsql_compiler PRIVATE
   fuse/split.cpp fuse/storage.cpp fuse/fuse.cpp
   memory/arena.cpp memory/verify.cpp
   memory/schedule.cpp memory/residency.cpp memory/verify_residency.cpp
-  memory/budget.cpp memory/byte_size.cpp
+  memory/budget.cpp
   emit/compile.cpp emit/comments.cpp emit/explain_page.cpp emit/memory_page.cpp
   emit/operators_page.cpp emit/sql_text.cpp
   emit/statements.cpp

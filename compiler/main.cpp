@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "common/byte_size.h"
 #include "common/ending.h"
 #include "common/error.h"
 #include "common/files.h"
@@ -23,7 +24,6 @@
 #include "compiler/emit/operators_page.h"
 #include "compiler/install/install.h"
 #include "compiler/load/load.h"
-#include "compiler/memory/byte_size.h"
 #include "compiler/page/compiled_json.h"
 
 namespace {
@@ -43,12 +43,13 @@ struct Options {
     fs::path explain;          // a plan
     std::string step = "all";  // which of its statements
     std::string graph_dir;
-    PlanSizes sizes;
+    PlanSizes sizes{.drafts = std::nullopt};
     std::string kv{name_of(KvType::f16)};
     std::string budget;  // as it was written; empty for none
     int threads = kDefaultWorkers;
     bool context_given = false, chunk_given = false, logits_rows_given = false,
          threads_given = false, name_given = false, step_given = false;
+    bool check = false;
 };
 
 constexpr char kFooter[] = R"(examples:
@@ -128,6 +129,14 @@ void declare(CLI::App& app, Options& options) {
         ->check(whole_number(1, 4096))
         ->capture_default_str();
     app.add_option(
+           "--drafts", options.sizes.drafts,
+           "most tokens of a text that are guessed from what it has said before, and checked "
+           "in the pass that would have made one: more tokens a pass where text repeats, "
+           "never others; 0: none (without: 8, or fewer where a budget is tight; none where there "
+           "are recurrent states)")
+        ->type_name("N")
+        ->check(whole_number(0, 4095));
+    app.add_option(
            "--emit", options.emit,
            "print this instead: ast (the graph file as parsed), graph (operators), sql (the "
            "plan), html (the plan as a page for a browser), memory (what the process takes), "
@@ -144,18 +153,13 @@ void declare(CLI::App& app, Options& options) {
         ->capture_default_str();
     app.add_option("--graph-dir", options.graph_dir, "where else to look for graph files")
         ->type_name("DIR");
+    // For llmsql, before it imports: what is wrong with the others, and no more.
+    app.add_flag("--check-options", options.check)->group("");
 }
 
 /// The folders that load_model searches after the model file's own and its ../graphs.
 std::vector<fs::path> graph_dirs(const Options& options) {
-    std::vector<fs::path> dirs;
-    if (!options.graph_dir.empty()) {
-        if (!fs::is_directory(options.graph_dir))
-            fail("--graph-dir {}: there is no such folder", options.graph_dir);
-        dirs.emplace_back(options.graph_dir);
-    }
-    for (const fs::path& dir : standard_graph_dirs(LLMSQL_GRAPHS)) dirs.push_back(dir);
-    return dirs;
+    return compiler::graph_dirs(options.graph_dir, LLMSQL_GRAPHS);
 }
 
 bool is_graph_file(const fs::path& path) {
@@ -240,7 +244,6 @@ std::string misuse(const Options& options) {
     if (!options.install.empty() && !options.emit.empty())
         return "--install installs a plan, --emit prints something else";
     if (options.name_given && options.install.empty()) return "--name goes with --install";
-    if (options.name.empty()) return "--name: a plan needs a name";
     if (is_graph_file(options.input)) {
         if (!options.install.empty()) return "--install needs a model file, not a graph file";
         if (!options.emit.empty() && options.emit != "ast")
@@ -281,6 +284,7 @@ int run(int argc, char** argv) {
     }
     if (const std::string wrong = misuse(options); !wrong.empty()) return refuse(wrong);
     try {
+        if (options.check) return graph_dirs(options), 0;
         if (!options.input.empty())
             options.input = find_shipped_file(options.input, graph_dirs(options));
         if (is_graph_file(options.input) && options.emit.empty()) {

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <string_view>
 
-#include "compiler/memory/byte_size.h"
+#include "common/byte_size.h"
 
 namespace llmsql::driver {
 namespace {
@@ -20,22 +20,12 @@ struct Known {
 
 // Each takes a value. Of llmsql-run's only those that others get too.
 constexpr Known kKnown[] = {
-    {"--weights", For::importing},
-    {"--ignore-key", For::importing},
-    {"--model", For::importing},
-    {"--graph", For::importing},
-    {"--graph-dir", For::importing},
-    {"--name", For::importing},
-    {"--kv", For::compiling},
-    {"--sequences", For::compiling},
-    {"--chunk", For::compiling},
-    {"--logits-rows", For::compiling},
-    {"-c", For::context},
-    {"--context", For::context},
-    {"--ctx-size", For::context},
-    {"--budget", For::budget},
-    {"-t", For::threads},
-    {"--threads", For::threads},
+    {"--weights", For::importing}, {"--ignore-key", For::importing},  {"--model", For::importing},
+    {"--graph", For::importing},   {"--graph-dir", For::importing},   {"--name", For::importing},
+    {"--kv", For::compiling},      {"--sequences", For::compiling},   {"--drafts", For::compiling},
+    {"--chunk", For::compiling},   {"--logits-rows", For::compiling}, {"-c", For::context},
+    {"--context", For::context},   {"--ctx-size", For::context},      {"--budget", For::budget},
+    {"-t", For::threads},          {"--threads", For::threads},
 };
 
 // The options of llmsql-run that take no value, or one behind '=' alone.
@@ -74,9 +64,14 @@ RunRequest read_request(std::span<const std::string> arguments) {
     RunRequest request;
     bool options = true;  // until "--"
     const auto take_source = [&](const std::string& argument) {
-        if (!request.source.empty())
-            throw Misuse(fmt::format("'{}': there is a source already, '{}'", printable(argument),
-                                     printable(request.source.string())));
+        if (!request.source.empty()) {
+            // "--no-such-option -p text": -p was taken for the first one's value.
+            std::vector<std::string> taken = request.run_options;
+            if (!taken.empty() && taken.back().starts_with('-')) taken.push_back(argument);
+            throw TwoSources(fmt::format("'{}': there is a source already, '{}'",
+                                         printable(argument), printable(request.source.string())),
+                             std::move(taken));
+        }
         if (argument.empty()) throw Misuse("the source's name is empty");
         request.source = argument;
     };
@@ -106,6 +101,7 @@ RunRequest read_request(std::span<const std::string> arguments) {
             if (i + 1 == arguments.size()) throw Misuse(name + ": a value is missing");
             value = arguments[++i];
         }
+        if (value->empty()) throw Misuse(name + ": is empty");
         switch (known->whom) {
             case For::importing:
                 if (name == "--model") request.model_file = *value;
@@ -119,7 +115,7 @@ RunRequest read_request(std::span<const std::string> arguments) {
                 break;
             case For::budget:
                 try {
-                    compiler::parse_bytes(*value, name);
+                    parse_bytes(*value, name);
                 } catch (const Error& error) {
                     throw Misuse(error.what());
                 }
@@ -134,6 +130,16 @@ RunRequest read_request(std::span<const std::string> arguments) {
         }
     }
     return request;
+}
+
+void refuse_run_options(const RunRequest& request, const char* command, bool threads) {
+    const auto& options = request.run_options;
+    for (size_t i = 0; i < options.size(); ++i) {
+        if (!threads || options[i] != "--threads")
+            throw Misuse(
+                fmt::format("{}: is no option of llmsql {}", printable(options[i]), command));
+        ++i;  // its value
+    }
 }
 
 }  // namespace llmsql::driver

@@ -19,6 +19,14 @@ class Misuse : public Error {
     using Error::Error;
 };
 
+/// A second source, which may be what stands behind an option that does not exist.
+class TwoSources : public Misuse {
+  public:
+    TwoSources(const std::string& message, std::vector<std::string> taken)
+        : Misuse(message), options(std::move(taken)) {}
+    std::vector<std::string> options;  // of llmsql-run, as far as they were read
+};
+
 struct RunRequest {
     std::filesystem::path source;
     std::filesystem::path model_file;          // --model; empty: none
@@ -37,5 +45,9 @@ struct RunRequest {
 /// What stands behind `llmsql run`. An option that is not known here is llmsql-run's, which knows
 /// what to say of it. Throws Misuse.
 RunRequest read_request(std::span<const std::string> arguments);
+
+/// Throws Misuse where options of llmsql-run were given to a command that runs nothing; --threads
+/// is a plan's, too.
+void refuse_run_options(const RunRequest& request, const char* command, bool threads = true);
 
 }  // namespace llmsql::driver

@@ -13,8 +13,7 @@
 namespace llmsql::driver {
 
 int bench(const RunRequest& request) {
-    if (!request.run_options.empty() && request.run_options.front() != "--threads")
-        throw Misuse(fmt::format("{}: is no option of llmsql bench", request.run_options.front()));
+    refuse_run_options(request, "bench");
     const ReadyModel prepared = prepare(request);
     // Words of a token or two each. Where the context is small, fewer of both.
     const int64_t context = request.context.value_or(1024);

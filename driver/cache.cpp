@@ -63,11 +63,11 @@ bool is_key(std::string_view name) {
     return name.size() == 32 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-[[noreturn]] void fail_at(const fs::path& folder, int error) {
+[[noreturn]] void fail_at(const fs::path& path, int error) {
     fail(
         "{}: {}: the cache needs a folder that can be written; set XDG_CACHE_HOME to another, or "
         "say llmsql import and llmsql compile with files of your own",
-        folder.string(), std::strerror(error));
+        path.string(), std::strerror(error));
 }
 
 int64_t time_of(const fs::path& file) {
@@ -90,10 +90,12 @@ void flush_folder(const fs::path& folder) {
 }  // namespace
 
 std::string amount_text(uint64_t bytes) {
+    constexpr double kKiB = 1 << 10, kMiB = 1 << 20, kGiB = 1 << 30;
     const auto value = static_cast<double>(bytes);
-    if (value >= 1e9) return fmt::format("{:.2f} GB", value / 1e9);
-    if (value >= 1e6) return fmt::format("{:.1f} MB", value / 1e6);
-    return fmt::format("{:.1f} kB", value / 1e3);
+    if (value >= kGiB) return fmt::format("{:.2f} GiB", value / kGiB);
+    if (value >= kMiB) return fmt::format("{:.1f} MiB", value / kMiB);
+    if (value >= kKiB) return fmt::format("{:.1f} KiB", value / kKiB);
+    return fmt::format("{} B", bytes);
 }
 
 fs::path default_cache_folder() {
@@ -108,12 +110,13 @@ void UsedEntry::keep_across_exec() const {
     ::fcntl(lock_.get(), F_SETFD, 0);
 }
 
-Cache::Cache(fs::path folder) : folder_(std::move(folder)) {
-    std::error_code error;
+Cache::Cache(fs::path folder, Purpose purpose) : folder_(std::move(folder)) {
+    std::error_code error, none;
+    if (purpose == Purpose::looking && status_of(folder_).type() == fs::file_type::not_found)
+        return;
     fs::create_directories(folder_.parent_path(), error);
     if (::mkdir(folder_.c_str(), 0700) != 0 && errno != EEXIST)
         fail_at(folder_, error ? error.value() : errno);
-    std::error_code none;
     if (!fs::is_directory(folder_, none)) fail_at(folder_, ENOTDIR);
 }
 
@@ -122,7 +125,7 @@ std::optional<Descriptor> Cache::lock_entry(const std::string& key, int how) con
     const fs::path path = folder_ / (key + std::string(kLock));
     for (;;) {
         Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-        if (file.get() < 0) fail_at(folder_, errno);
+        if (file.get() < 0) fail_at(path, errno);
         while (::flock(file.get(), how) != 0) {
             if (errno == EWOULDBLOCK) return std::nullopt;
             if (errno != EINTR) fail_at(path, errno);
@@ -136,10 +139,11 @@ std::optional<Descriptor> Cache::lock_entry(const std::string& key, int how) con
 }
 
 Descriptor Cache::lock_all() const {
-    Descriptor file(::open((folder_ / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (file.get() < 0) fail_at(folder_, errno);
+    const fs::path path = folder_ / "lock";
+    Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (file.get() < 0) fail_at(path, errno);
     while (::flock(file.get(), LOCK_EX) != 0)
-        if (errno != EINTR) fail_at(folder_, errno);
+        if (errno != EINTR) fail_at(path, errno);
     return file;
 }
 
@@ -274,14 +278,22 @@ UsedEntry Cache::use(const std::string& key, const std::string& source,
     }
 }
 
+/// By its lock, if that can be read at all: nothing is written, so that a folder that cannot be
+/// can be looked at.
+bool Cache::in_use(const std::string& key) const {
+    const Descriptor file(
+        ::open((folder_ / (key + std::string(kLock))).c_str(), O_RDONLY | O_CLOEXEC));
+    return file.get() >= 0 && ::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
 std::vector<CacheEntry> Cache::entries() const {
     std::vector<CacheEntry> all;
+    if (status_of(folder_).type() == fs::file_type::not_found) return all;
     for (const std::string& name : file_names_in(folder_)) {
         if (!is_key(name)) continue;
         const fs::path entry = folder_ / name;
-        const bool free = lock_entry(name, LOCK_EX | LOCK_NB).has_value();
-        all.push_back(
-            {name, text_in(entry / "source"), bytes_in(entry), time_of(entry / "used"), !free});
+        all.push_back({name, text_in(entry / "source"), bytes_in(entry), time_of(entry / "used"),
+                       in_use(name)});
     }
     std::ranges::sort(all, [](const CacheEntry& a, const CacheEntry& b) {
         return a.used != b.used ? a.used > b.used : a.key < b.key;
@@ -307,16 +319,22 @@ uint64_t Cache::limit() const {
     return number_in(folder_ / "limit").value_or(kDefaultLimit);
 }
 
-void Cache::set_limit(uint64_t bytes) const {
+void Cache::set_limit(uint64_t bytes, const std::function<void(const std::string&)>& say) const {
     const Descriptor lock = lock_all();
     write_file_atomically(folder_ / "limit", fmt::format("{}\n", bytes));
     sweep();
     uint64_t held = bytes_held(nullptr);
     std::vector<CacheEntry> all = entries();
     for (; held > bytes && !all.empty(); all.pop_back()) {
-        remove(all.back().key);
+        const CacheEntry& last = all.back();
+        if (remove(last.key))
+            say(fmt::format("{} ({}), not used for longest, has left the cache", last.source,
+                            amount_text(last.bytes)));
         held = bytes_held(nullptr);
     }
+    if (held > bytes)
+        say(fmt::format("{} are in use, and stay beyond the limit until they are not",
+                        amount_text(held)));
 }
 
 }  // namespace llmsql::driver

@@ -38,7 +38,7 @@ struct CacheEntry {
     bool in_use = false;
 };
 
-/// "1.20 GB", "98.3 MB".
+/// "1.20 GiB", "98.3 MiB", "612 B".
 std::string amount_text(uint64_t bytes);
 
 /// An entry that is used, and stays as long as this lives: of all processes'.
@@ -47,6 +47,8 @@ class UsedEntry {
     UsedEntry(std::filesystem::path folder, Descriptor lock)
         : folder_(std::move(folder)), lock_(std::move(lock)) {}
     const std::filesystem::path& folder() const { return folder_; }
+    /// What shared locks keep the entry (flock).
+    std::filesystem::path lock_file() const { return folder_.string() + ".lock"; }
     /// The lock goes on in the program that this process becomes.
     void keep_across_exec() const;
 
@@ -60,8 +62,9 @@ class Cache {
   public:
     static constexpr uint64_t kDefaultLimit = uint64_t{64} << 30;
 
-    /// Makes the folder if it is not there.
-    explicit Cache(std::filesystem::path folder);
+    enum class Purpose { using_it, looking };
+    /// Makes the folder if it is not there; to look at it nothing is written.
+    explicit Cache(std::filesystem::path folder, Purpose purpose = Purpose::using_it);
 
     /// The entry of a key; where there is none, `make` puts into the folder that it is given
     /// whatever belongs to it. `bytes` is asked before, for what that takes: fails where that is
@@ -79,13 +82,14 @@ class Cache {
     bool remove(const std::string& key) const;
 
     uint64_t limit() const;
-    /// Sets it, and removes entries until it is kept, but those in use.
-    void set_limit(uint64_t bytes) const;
+    /// Sets it, and removes entries until it is kept, but those in use. `say` gets a line of each.
+    void set_limit(uint64_t bytes, const std::function<void(const std::string&)>& say) const;
 
     const std::filesystem::path& folder() const { return folder_; }
 
   private:
     std::optional<Descriptor> lock_entry(const std::string& key, int how) const;
+    bool in_use(const std::string& key) const;
     Descriptor lock_all() const;
     void sweep() const;
     uint64_t bytes_held(uint64_t* unwritten) const;

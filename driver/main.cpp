@@ -2,17 +2,21 @@
 // llmsql: one command over llmsql-import, llmsqlc and llmsql-run.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <ctime>
 #include <exception>
+#include <iterator>
 #include <new>
 #include <string>
 #include <vector>
 
+#include "common/byte_size.h"
 #include "common/ending.h"
 #include "common/error.h"
 #include "common/files.h"
-#include "compiler/memory/byte_size.h"
+#include "compiler/load/load.h"
 #include "driver/cache.h"
 #include "driver/commands.h"
 #include "driver/prepare.h"
@@ -31,6 +35,7 @@ Commands:
   bench SRC             how fast it is here
   verify SRC            check all of its weights against their checksums
   cache ls|rm|limit     the models that run has imported
+  prepare SRC           import and compile as run does, and say where it lies
   import, compile       the steps of run for files of your own, as llmsql-import
                         and llmsqlc do them
   help COMMAND          more of a command
@@ -56,8 +61,8 @@ Usage: llmsql run SRC [OPTIONS]
                         model was trained for)
   --budget SIZE         most memory for the whole process: 96MiB, 1.5GiB
                         (default: what is free, where the model takes more)
-  --kv TYPE             keys and values as f16 or q8, --sequences N, --chunk N:
-                        as llmsqlc --help says
+  --kv TYPE             keys and values as f16 or q8, --sequences N, --drafts N,
+                        --chunk N: as llmsqlc --help says
   --weights TYPE        how matrices are stored, --ignore-key NAME, --model
                         FILE, --graph FILE: as llmsql-import --help says
 All other options are llmsql-run's: llmsql-run --help lists them.
@@ -65,6 +70,48 @@ All other options are llmsql-run's: llmsql-run --help lists them.
 examples:
   llmsql run model.gguf --chat -p "Why is the sky blue?"
   llmsql run model.gguf --budget 512MiB -c 2048
+)";
+
+constexpr char kShowHelp[] =
+    R"(Says what is in a model, without importing it, and what a run takes.
+Usage: llmsql show SRC [OPTIONS]
+
+SRC is a GGUF file, a Hugging Face folder, a model database or a plan.
+
+  -c, --context N, --budget SIZE, --kv TYPE, --sequences N, --chunk N,
+  -t, --threads N       of the run whose memory is told
+  --weights TYPE        how matrices would be stored, --ignore-key NAME, --model
+                        FILE, --graph FILE: as llmsql-import --help says
+
+examples:
+  llmsql show model.gguf
+  llmsql show model.gguf -c 8192 --kv q8
+)";
+
+constexpr char kBenchHelp[] =
+    R"(Says how fast a model reads a prompt and makes tokens here: 256 words are read
+and 64 tokens made, fewer where the context is short.
+Usage: llmsql bench SRC [OPTIONS]
+
+  -t, --threads N       how many threads compute
+  -c, --context N, --budget SIZE, --kv TYPE, --chunk N, --weights TYPE, others:
+                        of the plan that is measured, as llmsql run --help says
+
+examples:
+  llmsql bench model.gguf
+)";
+
+constexpr char kVerifyHelp[] =
+    R"(Reads all of a model's weights and compares them with their checksums. Of a
+source that is no database it is the copy in the cache, which is made first if
+it is not there; one that is damaged leaves the cache.
+Usage: llmsql verify SRC [OPTIONS]
+
+  --weights TYPE, --ignore-key NAME, --model FILE, --graph FILE
+                        as they were given to llmsql run: which copy it is
+
+examples:
+  llmsql verify model.gguf
 )";
 
 constexpr char kCacheHelp[] =
@@ -80,6 +127,8 @@ Usage: llmsql cache ls | rm NAME... | rm --all | limit [SIZE]
   limit SIZE      set it: 20GiB
 )";
 
+constexpr size_t kShownKey = 8;  // of an entry's name, which is enough to tell it
+
 /// What llmsql-run gets of a request: a window of --perplexity is its own -c.
 std::vector<std::string> options_of_run(const RunRequest& request) {
     std::vector<std::string> options = request.run_options;
@@ -92,17 +141,69 @@ std::vector<std::string> options_of_run(const RunRequest& request) {
 }
 
 int run(const RunRequest& request) {
+    const std::vector<std::string> options = options_of_run(request);
+    check_run_options(request, options);
     const ReadyModel prepared = prepare(request);
-    if (prepared.entry) prepared.entry->keep_across_exec();
-    become_program("llmsql-run", prepared.arguments(options_of_run(request)));
+    if (prepared.entry) {
+        prepared.entry->keep_across_exec();
+        // Where the copy is damaged llmsql-run cannot know that it is one.
+        const std::string remedy =
+            fmt::format("llmsql cache rm {} removes this copy; the next run makes another",
+                        prepared.entry->folder().filename().string().substr(0, kShownKey));
+        if (prepared.database.parent_path() == prepared.entry->folder())
+            ::setenv("LLMSQL_REMEDY", remedy.c_str(), 1);
+    }
+    become_program("llmsql-run", prepared.arguments(options));
 }
 
+/// A copy of the cache that is damaged leaves it: the next run makes another.
 int verify(const RunRequest& request) {
-    if (!request.run_options.empty())
-        throw Misuse(fmt::format("{}: is no option of llmsql verify", request.run_options.front()));
-    const ReadyModel prepared = prepare_database(request);
-    if (prepared.entry) prepared.entry->keep_across_exec();
-    become_program("llmsql-run", prepared.arguments({"--verify"}));
+    refuse_run_options(request, "verify", false);
+    ReadyModel prepared = prepare_database(request);
+    const std::vector<std::string> arguments = prepared.arguments({"--verify"});
+    if (!prepared.entry) become_program("llmsql-run", arguments);
+    const Ended ended = run_program("llmsql-run", arguments);
+    constexpr int kFailed = 1;
+    if (ended.status != kFailed) return ended.status;
+    const std::string key = prepared.entry->folder().filename().string();
+    prepared.entry.reset();
+    if (Cache(default_cache_folder()).remove(key))
+        say(
+            fmt::format("the copy in the cache was damaged and has left it: the next run of {} "
+                        "imports it anew",
+                        request.source.string()));
+    return ended.status;
+}
+
+/// A model file that comes with llmsql may be named as llmsqlc and llmsql-import take it.
+void find_model_file(RunRequest& request) {
+    if (request.model_file.empty()) return;
+    std::vector<std::filesystem::path> folders;
+    auto& given = request.import_options;
+    if (const auto at = std::ranges::find(given, "--graph-dir"); at != given.end())
+        folders.emplace_back(*(at + 1));
+    std::ranges::copy(compiler::standard_graph_dirs(LLMSQL_GRAPHS), std::back_inserter(folders));
+    request.model_file = compiler::find_shipped_file(request.model_file, folders);
+    for (size_t i = 0; i + 1 < given.size(); i += 2)
+        if (given[i] == "--model") given[i + 1] = request.model_file.string();
+}
+
+/// For programs that open the model themselves (bindings/): where it is.
+int tell_prepared(const RunRequest& request) {
+    refuse_run_options(request, "prepare");
+    const ReadyModel prepared = prepare(request);
+    const std::string lock = prepared.entry ? prepared.entry->lock_file().string() : "";
+    std::string text;
+    for (const auto& [name, path] :
+         {std::pair<const char*, std::string>{"database", prepared.database},
+          {"plan", prepared.plan},
+          {"lock", lock}}) {
+        if (path.find('\n') != std::string::npos)
+            fail("{}: a name with a line break in it cannot be told in a line", one_line(path));
+        text += fmt::format("{}: {}\n", name, path);
+    }
+    write_file_atomically("-", text);
+    return 0;
 }
 
 std::string day_of(int64_t nanoseconds) {
@@ -115,11 +216,10 @@ std::string day_of(int64_t nanoseconds) {
 }
 
 int list(const Cache& cache) {
-    constexpr size_t kShown = 8;
     std::string text;
     uint64_t sum = 0;
     for (const CacheEntry& entry : cache.entries()) {
-        text += fmt::format("{}  {:>9}  {}{}  {}\n", entry.key.substr(0, kShown),
+        text += fmt::format("{}  {:>9}  {}{}  {}\n", entry.key.substr(0, kShownKey),
                             amount_text(entry.bytes), day_of(entry.used),
                             entry.in_use ? ", in use" : "", one_line(entry.source));
         sum += entry.bytes;
@@ -140,7 +240,11 @@ int remove(const Cache& cache, const std::vector<std::string>& names) {
         for (const CacheEntry& entry : cache.entries()) {
             if (name != "--all" && !entry.key.starts_with(name) && entry.source != path) continue;
             found = true;
-            if (cache.remove(entry.key)) continue;
+            if (cache.remove(entry.key)) {
+                say(fmt::format("{} ({}) has left the cache", entry.source,
+                                amount_text(entry.bytes)));
+                continue;
+            }
             say(fmt::format("{}: is in use, and stays", entry.source));
             status = 1;
         }
@@ -165,16 +269,17 @@ int cache_command(const std::vector<std::string>& arguments) {
     if (what == "limit" && rest.size() > 1) throw Misuse("cache limit: one SIZE is wanted");
     uint64_t limit = 0;
     if (what == "limit" && !rest.empty()) try {
-            limit = static_cast<uint64_t>(compiler::parse_bytes(rest.front(), "cache limit"));
+            limit = static_cast<uint64_t>(parse_bytes(rest.front(), "cache limit"));
         } catch (const Error& error) {
             throw Misuse(error.what());
         }
-    const Cache cache(default_cache_folder());
+    const bool looking = what == "ls" || (what == "limit" && rest.empty());
+    const Cache cache(default_cache_folder(),
+                      looking ? Cache::Purpose::looking : Cache::Purpose::using_it);
     if (what == "ls") return list(cache);
     if (what == "rm") return remove(cache, rest);
-    if (!rest.empty()) cache.set_limit(limit);
-    write_file_atomically("-",
-                          compiler::exact_bytes_text(static_cast<int64_t>(cache.limit())) + "\n");
+    if (!rest.empty()) cache.set_limit(limit, say);
+    write_file_atomically("-", exact_bytes_text(static_cast<int64_t>(cache.limit())) + "\n");
     return 0;
 }
 
@@ -196,16 +301,31 @@ int command(const std::vector<std::string>& arguments) {
     if (name == "import") become_program("llmsql-import", rest);
     if (name == "compile") become_program("llmsqlc", rest);
     if (name == "cache") return cache_command(rest);
-    const auto how = name == "run"      ? run
-                     : name == "show"   ? show
-                     : name == "bench"  ? bench
-                     : name == "verify" ? verify
-                                        : nullptr;
+    const auto how = name == "run"       ? run
+                     : name == "show"    ? show
+                     : name == "bench"   ? bench
+                     : name == "verify"  ? verify
+                     : name == "prepare" ? tell_prepared
+                                         : nullptr;
     if (how == nullptr) throw Misuse(fmt::format("'{}': is no command", printable(name)));
-    const RunRequest request = read_request(rest);
-    if (request.help) return print(name == "run" ? kRunHelp : kHelp);
+    RunRequest request;
+    try {
+        request = read_request(rest);
+    } catch (const TwoSources& two) {
+        if (how == run && !two.options.empty()) check_run_options({}, two.options);
+        throw;
+    }
+    if (request.help)
+        return print(name == "run"     ? kRunHelp
+                     : name == "show"  ? kShowHelp
+                     : name == "bench" ? kBenchHelp
+                                       : kVerifyHelp);
+    // An option that is not known has taken what follows it for its value.
+    if (request.source.empty() && how == run && !request.run_options.empty())
+        check_run_options(request, request.run_options);
     if (request.source.empty())
         throw Misuse(fmt::format("{}: which model? llmsql {} SRC", name, name));
+    find_model_file(request);
     return how(request);
 }
 

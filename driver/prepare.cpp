@@ -13,10 +13,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "common/byte_size.h"
 #include "common/files.h"
+#include "common/hash.h"
 #include "common/machine.h"
 #include "common/model_format.h"
-#include "compiler/memory/byte_size.h"
 #include "database/plans.h"
 #include "driver/processes.h"
 #include "driver/source.h"
@@ -27,12 +28,19 @@ namespace {
 namespace fs = std::filesystem;
 
 /// What an entry of the cache is: changed where older ones shall not be found any more.
-constexpr char kEntryFormat[] = "entry 1";
+constexpr char kEntryFormat[] = "entry 2";
 
 /// A context that conversations fit in; shorter where the model was trained for less.
 constexpr int64_t kDefaultContext = 4096;
 
 constexpr char kImporter[] = "llmsql-import", kCompiler[] = "llmsqlc";
+
+bool is_there(const fs::path& path) {
+    return status_of(path).type() != fs::file_type::not_found;
+}
+bool is_file(const fs::path& path) {
+    return status_of(path).type() == fs::file_type::regular;
+}
 
 std::string last_line(std::string text) {
     while (text.ends_with('\n')) text.pop_back();
@@ -60,17 +68,50 @@ uint64_t bytes_of_import(const RunRequest& request) {
     return bytes;
 }
 
+/// Has a program look at its options, before anything is made.
+void check_with(const std::string& name, const std::vector<std::string>& arguments) {
+    const Ended ended = run_program(name, arguments, Channel::dropped, Channel::captured);
+    if (ended.status == 0) return;
+    report(ended.errors);
+    throw EndedBy{ended.status};
+}
+
+/// Beside a file of the cache: the checksum of what it was when it was made.
+fs::path checksum_file(const fs::path& file) {
+    return fs::path(file) += ".checksum";
+}
+std::string checksum_of(const std::string& text) {
+    return hex(hash128(text.data(), text.size())) + "\n";
+}
+
+/// What a database of the cache and its model file were when they were imported: whoever writes to
+/// one changes this.
+std::string stamp_of(const fs::path& folder) {
+    struct stat status {};
+    const fs::path database = folder / "model.db";
+    if (::stat(database.c_str(), &status) != 0)
+        fail("{}: {}", database.string(), std::strerror(errno));
+    return fmt::format("{} {}.{:09}\n{}", status.st_size, status.st_mtim.tv_sec,
+                       status.st_mtim.tv_nsec, checksum_of(read_file(folder / "model.toml")));
+}
+constexpr char kStamp[] = "imported";
+
+void write_stamp(const fs::path& folder) {
+    write_file_atomically(folder / kStamp, stamp_of(folder));
+}
+
 void import_into(const RunRequest& request, const fs::path& folder) {
     std::vector<std::string> arguments = request.import_options;
     const fs::path database = folder / "model.db", model = folder / "model.toml";
     arguments.insert(arguments.end(), {"--output", database.string()});
     if (request.model_file.empty())
-        arguments.insert(arguments.end(), {"--write-model", model.string()});
+        arguments.insert(arguments.end(), {"--for-cache", "--write-model", model.string()});
     else
         write_file_atomically(model, read_file(request.model_file));
     arguments.insert(arguments.end(), {"--", request.source.string()});
     const Ended ended = run_program(kImporter, arguments);
     if (ended.status != 0) throw EndedBy{ended.status};
+    write_stamp(folder);
 }
 
 /// How long the texts were that the model was trained for, where its model file says it as
@@ -155,7 +196,7 @@ class PlanMaker {
     }
 
   private:
-    /// A file of the entry's folder, and its text unless it is a plan.
+    /// A file of the entry's folder, and its text.
     std::pair<fs::path, std::string> made(const std::string& kind,
                                           const std::vector<std::string>& options,
                                           std::string* refused) {
@@ -165,16 +206,31 @@ class PlanMaker {
         const bool plan = kind == "plan";
         const fs::path file =
             folder_ / fmt::format("{}-{}.{}", kind, key_of(parts), plan ? "sql" : "txt");
-        if (status_of(file).type() == fs::file_type::not_found) {
+        const fs::path checksum = checksum_file(file);
+        std::string text;
+        const auto is_made = [&](bool tell) {
+            if (!is_there(file) || !is_there(checksum)) return false;
+            if (is_file(file) && is_file(checksum)) {
+                text = read_file(file);
+                if (checksum_of(text) == read_file(checksum)) return true;
+            }
+            if (tell)
+                say(fmt::format("{} in the cache is damaged: it is made anew",
+                                plan ? "the plan" : "a page of the plan"));
+            return false;
+        };
+        if (!is_made(true)) {
             // One at a time compiles here; what one left that was killed goes first.
             const fs::path making = folder_ / "making";
-            const Descriptor lock(
-                ::open((folder_ / "compiling").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+            const fs::path compiling = folder_ / "compiling";
+            const Descriptor lock(::open(compiling.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
             if (lock.get() < 0 || ::flock(lock.get(), LOCK_EX) != 0)
-                fail("{}: {}", folder_.string(), std::strerror(errno));
+                fail("{}: {}", compiling.string(), std::strerror(errno));
             std::error_code none;
             fs::remove_all(making, none);
-            if (status_of(file).type() == fs::file_type::not_found) {
+            if (!is_made(false)) {
+                for (const fs::path& each : {file, checksum})  // a folder cannot be written over
+                    if (!is_file(each)) fs::remove_all(each, none);
                 fs::create_directory(making, none);
                 const fs::path output = making / file.filename();
                 std::vector<std::string> arguments = options_;
@@ -194,11 +250,13 @@ class PlanMaker {
                     return {};
                 }
                 if (plan) report(ended.errors);  // notes, which are said once
+                text = read_file(output);
+                write_file_atomically(checksum, checksum_of(text));
                 fs::rename(output, file);
                 fs::remove_all(making, none);
             }
         }
-        return {file, plan ? std::string() : read_file(file)};
+        return {file, text};
     }
 
     const RunRequest& request_;
@@ -207,11 +265,21 @@ class PlanMaker {
     std::vector<std::string> options_, parts_;
 };
 
-/// The model file that goes with a database: named, or beside it.
-fs::path model_file_of(const RunRequest& request, const fs::path& database) {
+/// The model file that goes with a database: named, or beside it. A plan that is `installed` there
+/// is none of what was asked for.
+fs::path model_file_of(const RunRequest& request, const fs::path& database, bool installed) {
     if (!request.model_file.empty()) return request.model_file;
     const fs::path beside = fs::path(database).replace_extension(".toml");
-    if (status_of(beside).type() != fs::file_type::not_found) return beside;
+    if (is_there(beside)) return beside;
+    if (installed) {
+        std::string asked = request.context ? "-c" : request.budget ? "--budget" : "";
+        if (asked.empty()) asked = request.compile_options.front();
+        fail(
+            "{}: {} is of a plan that is compiled anew, and there is no model file {} to make one "
+            "of: --model FILE names one; without {} the plan that is installed in the database "
+            "runs as it is",
+            database.string(), asked, beside.string(), asked);
+    }
     fail(
         "{}: no plan is installed in it, and there is no model file {} to make one of: --model "
         "FILE names one",
@@ -226,10 +294,51 @@ UsedEntry entry_for_database(const Cache& cache, const IdentifiedSource& source)
         say);
 }
 
+/// Whether an entry is as it was imported. A database that was written to since is read whole; a
+/// glance tells of all others.
+bool is_sound(const fs::path& folder, const std::string& source) {
+    if (!is_whole_database(folder / "model.db") || !is_file(folder / "model.toml")) return false;
+    const bool stamped = is_there(folder / kStamp);
+    if (stamped && !is_file(folder / kStamp)) return false;
+    const std::string then = stamped ? read_file(folder / kStamp) : "", now = stamp_of(folder);
+    if (then == now) return true;
+    const auto model_of = [](const std::string& stamp) {
+        return stamp.substr(std::min(stamp.find('\n'), stamp.size()));
+    };
+    if (stamped) {
+        if (model_of(then) != model_of(now)) return false;
+        say(
+            fmt::format("the copy of {} in the cache was written to since it was imported: it is "
+                        "compared with its checksums",
+                        source));
+        const Ended ended = run_program("llmsql-run", {(folder / "model.db").string(), "--verify"},
+                                        Channel::captured, Channel::captured);
+        if (ended.status >= 128) throw EndedBy{ended.status};
+        if (ended.status != 0) return false;
+    }
+    try {
+        write_file_atomically(folder / kStamp, now);
+    } catch (const Error&) {  // of a cache that cannot be written: the next run looks again
+    }
+    return true;
+}
+
 }  // namespace
 
 void say(const std::string& line) {
     report(fmt::format("llmsql: {}\n", one_line(line)));
+}
+
+void check_run_options(const RunRequest& request, const std::vector<std::string>& options) {
+    // A plan's name is of those that are installed in a database, without which there is none.
+    const bool named = std::ranges::any_of(options, [](const std::string& option) {
+        return option == "--plan" || option.starts_with("--plan=");
+    });
+    std::vector<std::string> arguments = {"--check-options", "model.db"};
+    if (!named || request.source.empty() || identify(request.source).kind != SourceKind::database)
+        arguments.insert(arguments.begin(), "plan.sql");
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    check_with("llmsql-run", arguments);
 }
 
 std::string memory_page(const RunRequest& request, const fs::path& model) {
@@ -251,33 +360,66 @@ std::vector<std::string> ReadyModel::arguments(const std::vector<std::string>& o
 
 ReadyModel prepare_database(const RunRequest& request) {
     const IdentifiedSource source = identify(request.source);
-    if (source.kind == SourceKind::database) return {std::nullopt, {}, source.path};
+    if (source.kind == SourceKind::database) {
+        for (size_t i = 0; i < request.import_options.size(); i += 2)
+            if (const std::string& name = request.import_options[i];
+                name != "--model" && name != "--graph-dir")
+                throw Misuse(fmt::format(
+                    "{}: is of an import, and {} is a database, which has been imported: import "
+                    "its source again, or leave it out",
+                    name, request.source.string()));
+        return {std::nullopt, {}, source.path};
+    }
     const Cache cache(default_cache_folder());
     std::vector<std::string> parts = {kEntryFormat, fmt::format("model {}", kModelFormatVersion),
                                       LLMSQL_VERSION, source.path.string(), source.identity};
     parts.insert(parts.end(), request.import_options.begin(), request.import_options.end());
     if (!request.model_file.empty()) parts.push_back(read_file(request.model_file));
-    UsedEntry entry = cache.use(
-        key_of(parts), source.path.string(), [&] { return bytes_of_import(request); },
-        [&](const fs::path& folder) { import_into(request, folder); }, say);
-    const fs::path database = entry.folder() / "model.db";
-    return {std::move(entry), {}, database};
+    const std::string key = key_of(parts);
+    const auto used = [&] {
+        return cache.use(
+            key, source.path.string(), [&] { return bytes_of_import(request); },
+            [&](const fs::path& folder) { import_into(request, folder); }, say);
+    };
+    std::optional<UsedEntry> entry = used();
+    const auto sound = [&] { return is_sound(entry->folder(), source.path.string()); };
+    if (!sound()) {
+        entry.reset();
+        if (cache.remove(key))
+            say(fmt::format("the copy of {} in the cache is damaged: it is made anew",
+                            source.path.string()));
+        entry = used();
+        if (!sound())
+            fail(
+                "{}: the copy in the cache is damaged, and in use: llmsql cache rm {} when it is "
+                "not",
+                entry->folder().string(), key);
+    }
+    const fs::path database = entry->folder() / "model.db";
+    return {std::move(*entry), {}, database};
 }
 
 ReadyModel prepare(const RunRequest& request) {
+    if (request.compiles()) {
+        std::vector<std::string> arguments = compile_options(request, request.context.value_or(1));
+        const std::vector<std::string> budget =
+            budget_options(request, request.budget.value_or(""));
+        arguments.insert(arguments.end(), budget.begin(), budget.end());
+        arguments.insert(arguments.end(), {"--check-options", "--emit=memory", "--", "model.toml"});
+        check_with(kCompiler, arguments);
+    }
     ReadyModel prepared = prepare_database(request);
     fs::path model;
     if (prepared.entry) {
         model = prepared.entry->folder() / "model.toml";
     } else {
-        if (!request.compiles() && request.model_file.empty()) {
-            const InstalledPlans installed = plans_installed_in(prepared.database);
-            if (!installed.texts.empty()) {
-                say("with the plan that is installed in the database");
-                return prepared;
-            }
+        const bool installed =
+            request.model_file.empty() && !plans_installed_in(prepared.database).texts.empty();
+        if (installed && !request.compiles()) {
+            say("with the plan that is installed in the database");
+            return prepared;
         }
-        model = model_file_of(request, prepared.database);
+        model = model_file_of(request, prepared.database, installed);
         const Cache cache(default_cache_folder());
         prepared.entry.emplace(entry_for_database(cache, identify(prepared.database)));
     }
@@ -289,7 +431,7 @@ ReadyModel prepare(const RunRequest& request) {
     const int64_t takes = maker.bytes();
     const uint64_t free = memory_that_is_free();
     const auto shown = [](uint64_t bytes) {
-        return compiler::mib_text(static_cast<int64_t>(std::min<uint64_t>(bytes, INT64_MAX)));
+        return mib_text(static_cast<int64_t>(std::min<uint64_t>(bytes, INT64_MAX)));
     };
     if (static_cast<uint64_t>(takes) <= free) {
         say(fmt::format("the run takes up to {} of memory at a context of {} ({})", shown(takes),

@@ -26,12 +26,16 @@ struct ReadyModel {
     std::vector<std::string> arguments(const std::vector<std::string>& options) const;
 };
 
+/// Throws EndedBy where llmsql-run does not take these options, having passed on what it says; of
+/// files that they name it sees whether they are there.
+void check_run_options(const RunRequest& request, const std::vector<std::string>& options);
+
 /// The database of a request's source, imported unless it is in the cache or is one. Writes lines
 /// to standard error. Throws Error or EndedBy.
 ReadyModel prepare_database(const RunRequest& request);
 
-/// That and its plan. Says what the run takes, and where memory is short within what it is to
-/// run.
+/// That and its plan; options of a plan are looked at first. Says what the run takes, and where
+/// memory is short within what it is to run.
 ReadyModel prepare(const RunRequest& request);
 
 /// "llmsql: LINE" to standard error.

@@ -114,6 +114,15 @@ std::string page_of_database(const RunRequest& request, const fs::path& path) {
     add("tokenizer", fmt::format("{} {}, {} tokens", meta("tokenizer.kind"), meta("tokenizer.pre"),
                                  db.integer("SELECT count(*) FROM llm_token").value_or(0)));
     add("chat template", meta("tokenizer.chat_template").empty() ? "none" : "yes");
+    std::string sampling;
+    constexpr std::string_view kSampling = "sampling.";
+    Query own(db,
+              "SELECT key, value FROM llm_meta WHERE key >= 'sampling.' AND key < 'sampling/' "
+              "ORDER BY key LIMIT 100");
+    while (own.next())
+        sampling += fmt::format("{}{} {}", sampling.empty() ? "" : ", ",
+                                own.as_text(0).substr(kSampling.size()), own.as_text(1));
+    add("sampling", sampling.empty() ? "not said" : sampling);
     std::string types;
     for (const auto& [type, bytes] : stored)
         types += fmt::format("{}{} {}", types.empty() ? "" : ", ", type, amount_text(bytes));
@@ -135,8 +144,7 @@ std::string page_of_database(const RunRequest& request, const fs::path& path) {
 }  // namespace
 
 int show(const RunRequest& request) {
-    if (!request.run_options.empty() && request.run_options.front() != "--threads")
-        throw Misuse(fmt::format("{}: is no option of llmsql show", request.run_options.front()));
+    refuse_run_options(request, "show");
     std::error_code none;
     std::string text;
     if (fs::is_regular_file(request.source, none) &&

@@ -83,16 +83,33 @@ std::vector<fs::path> files_of_folder(const fs::path& folder) {
     return files;
 }
 
+/// A number of so many bytes, the first of them the greatest.
+uint64_t number_at(std::string_view start, size_t place, size_t bytes) {
+    uint64_t number = 0;
+    for (size_t i = 0; i < bytes; ++i)
+        number = number << 8 | static_cast<unsigned char>(start[place + i]);
+    return number;
+}
+
 /// SQLite's application_id, which stands in a database's header.
 uint32_t application_id(std::string_view start) {
-    constexpr size_t kPlace = 68;
-    uint32_t id = 0;
-    for (size_t i = 0; i < sizeof id; ++i)
-        id = id << 8 | static_cast<unsigned char>(start[kPlace + i]);
-    return id;
+    return static_cast<uint32_t>(number_at(start, 68, 4));
 }
 
 }  // namespace
+
+bool is_whole_database(const fs::path& file) {
+    constexpr size_t kHeader = 100, kPageBytes = 16, kPages = 28;
+    struct stat status {};
+    if (::stat(file.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return false;
+    const std::string start = read_start(file, kHeader);
+    if (start.size() < kHeader || !start.starts_with("SQLite format 3") ||
+        application_id(start) != kModelApplicationId)
+        return false;
+    const uint64_t page = number_at(start, kPageBytes, 2);
+    return number_at(start, kPages, 4) * (page == 1 ? 65536 : page) ==
+           static_cast<uint64_t>(status.st_size);
+}
 
 IdentifiedSource identify(const fs::path& path) {
     constexpr size_t kHeader = 100;

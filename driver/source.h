@@ -27,4 +27,7 @@ IdentifiedSource identify(const std::filesystem::path& path);
 /// differ.
 std::string key_of(std::span<const std::string> texts);
 
+/// Whether a model database has the size that its header says, as far as a glance can tell.
+bool is_whole_database(const std::filesystem::path& file);
+
 }  // namespace llmsql::driver

@@ -19,14 +19,14 @@
 
 namespace llmsql {
 
-inline constexpr size_t kLargestBlock = 256;  // weights
+inline constexpr size_t kMostBlockWeights = 256;  // weights
 inline constexpr size_t kSmallestGroup = 16;
 
 struct GgmlBlock {
     float scale = 0, minimum = 0;
     size_t group = 0;  // weights, a multiple of kSmallestGroup that divides the block
-    std::array<int32_t, kLargestBlock / kSmallestGroup> scales{}, minima{};
-    alignas(64) std::array<int8_t, kLargestBlock> levels{};
+    std::array<int32_t, kMostBlockWeights / kSmallestGroup> scales{}, minima{};
+    alignas(64) std::array<int8_t, kMostBlockWeights> levels{};
 };
 
 /// Reads a block of block_bytes bytes. `type` has blocks; levels past the block stay as they were.

@@ -94,7 +94,6 @@ class Gguf : public Source {
         const Value* value = find(key);
         return value && std::holds_alternative<GgufArray>(*value) ? "an array" : "";
     }
-    bool silent_about(const std::string& key) const override { return find(key) == nullptr; }
     std::optional<int64_t> trained_context() const override;
 
   private:

@@ -2,6 +2,8 @@
 // Reads Hugging Face folders. See hf_folder.h.
 #include "importer/hf_folder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -14,6 +16,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "importer/safetensors.h"
+#include "importer/scaled_tensors.h"
 
 namespace llmsql {
 namespace {
@@ -24,8 +27,24 @@ constexpr const char* kConfig = "config.json";
 constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kSingle = "model.safetensors";
 constexpr size_t kIndexBytes = 16 << 20;
+constexpr const char* kFloat = "__float__";
+constexpr const char* kHead = "lm_head.weight";
 constexpr size_t kMostShards = 1000;
 constexpr size_t kMostJudged = 4096;  // elements of a list that stands for something a layer
+
+/// True and false count as 1 and 0.
+std::optional<double> number_of(const Json& value) {
+    if (value.is_boolean()) return value.get<bool>() ? 1 : 0;
+    if (value.is_number()) return value.get<double>();
+    // How transformers writes what JSON cannot. Without a bound is as far as numbers go.
+    if (value.is_object() && value.size() == 1 && value.contains(kFloat)) {
+        const Json& text = value.at(kFloat);
+        if (text == "Infinity") return std::numeric_limits<double>::max();
+        if (text == "-Infinity") return std::numeric_limits<double>::lowest();
+        if (text == "NaN") return std::numeric_limits<double>::quiet_NaN();
+    }
+    return std::nullopt;
+}
 
 /// What stands under a path of names and indices parted by dots; null if nothing does.
 const Json* at_path(const Json& from, std::string_view path) {
@@ -55,22 +74,89 @@ HfFolder::HfFolder(const fs::path& path) : path_(path), name_(path.string()) {
     std::error_code ignored;
     if (!fs::exists(path_ / kConfig, ignored))
         fail("{}: has no {}, so it is not a Hugging Face model's folder", name_, kConfig);
-    config_ = parse_json_file(path_ / kConfig);
-    if (!config_.is_object()) fail("{}: is not a JSON object", (path_ / kConfig).string());
-    check_config();
+    const std::string where = (path_ / kConfig).string();
+    Json said = parse_json_file(path_ / kConfig);
+    if (!said.is_object()) fail("{}: is not a JSON object", where);
+    const ScaledWeights scaled = scaled_weights_of(said, where);
+    said.erase("quantization_config");
+    config_ = HfConfig(std::move(said), where);
     if (fs::exists(path_ / kIndex, ignored))
         open_shards();
     else
         open_single();
-    for (size_t i = 0; i < tensors_.size(); ++i) tensor_index_.emplace(tensors_[i].name, i);
+    for (const std::string& note : join_scaled_tensors(tensors_, scaled))
+        notes_.push_back(fmt::format("{}: {}", name_, note));
+    settle_tensors();
 }
 
-void HfFolder::check_config() const {
-    if (member(config_, "quantization_config"))
-        fail(
-            "{}: the weights are quantised (quantization_config), which cannot be read; take the "
-            "original model, in BF16, F16 or F32",
-            (path_ / kConfig).string());
+/// Names as the text part has them, without what other parts have or the class doesn't know.
+void HfFolder::settle_tensors() {
+    std::set<std::string> names;
+    std::vector<std::string> unknown;
+    size_t others = 0;
+    std::erase_if(tensors_, [&](SourceTensor& tensor) {
+        std::string name = config_.tensor_name(tensor.name);
+        if (name.empty()) {
+            ++others;
+            return true;
+        }
+        if (!config_.has_tensor(name)) {
+            unknown.push_back(printable(tensor.name));
+            return true;
+        }
+        tensor.name = std::move(name);
+        if (!names.insert(tensor.name).second)
+            fail("{}: has the tensor {} under two names", name_, printable(tensor.name));
+        return false;
+    });
+    for (size_t i = 0; i < tensors_.size(); ++i) tensor_index_.emplace(tensors_[i].name, i);
+    if (!config_.whole_class().empty())
+        notes_.push_back(
+            fmt::format("{}: of {} the text part is imported; {} of other parts left out", name_,
+                        config_.whole_class(), counted(others, "tensor")));
+    if (!unknown.empty()) {
+        const size_t count = unknown.size();
+        unknown.resize(std::min<size_t>(count, 3));
+        notes_.push_back(fmt::format(
+            "{}: left out, as config.json rules them out and transformers passes over them: {}: "
+            "{}{}",
+            name_, counted(count, "tensor"), fmt::join(unknown, ", "), count > 3 ? ", …" : ""));
+    }
+    const auto tied = flag_member(config(), "tie_word_embeddings", (path_ / kConfig).string());
+    tied_ = tied.value_or(false) && config_.ties_head();
+    const bool own = tensor_index_.contains(kHead);
+    if (tied && !tied_ && !own)
+        fail("{}: {}, but there is no tensor {}", (path_ / kConfig).string(),
+             *tied ? "its class has a head of its own" : "tie_word_embeddings is false", kHead);
+    if (!tied_ || !own || head_is_embedding()) return;
+    tied_ = false;
+    notes_.push_back(
+        fmt::format("{}: tie_word_embeddings is true, but {} is not the embedding: it is taken for "
+                    "the head, as transformers does",
+                    name_, kHead));
+}
+
+/// Whether they are equal to the last bit.
+bool HfFolder::head_is_embedding() const {
+    constexpr size_t kPiece = 1 << 20;
+    const SourceTensor& head = tensors_[tensor_index_.at(kHead)];
+    for (const char* name : {"model.embed_tokens.weight", "transformer.wte.weight", "wte.weight",
+                             "backbone.embeddings.weight", "model.embeddings.weight"}) {
+        const auto found = tensor_index_.find(name);
+        if (found == tensor_index_.end()) continue;
+        const SourceTensor& embedding = tensors_[found->second];
+        if (embedding.type != head.type || embedding.shape != head.shape) return false;
+        std::string a(kPiece, '\0'), b(kPiece, '\0');
+        for (uint64_t at = 0; at < head.bytes; at += kPiece) {
+            const auto size = static_cast<size_t>(std::min<uint64_t>(kPiece, head.bytes - at));
+            head.read(at, a.data(), size);
+            embedding.read(at, b.data(), size);
+            if (std::string_view(a).substr(0, size) != std::string_view(b).substr(0, size))
+                return false;
+        }
+        return true;
+    }
+    return true;  // there is nothing else that it could be
 }
 
 void HfFolder::add_shard(const std::string& file) {
@@ -132,32 +218,23 @@ void HfFolder::open_shards() {
 }
 
 std::string HfFolder::architecture() const {
-    const Json* name = at_path(config_, "architectures.0");
+    const Json* name = at_path(config(), "architectures.0");
     if (!name || !name->is_string())
         fail("{}: does not say its architecture (architectures)", (path_ / kConfig).string());
     return name->get<std::string>();
 }
 
 std::optional<double> HfFolder::number(const std::string& key) const {
-    const Json* value = at_path(config_, key);
-    if (!value) return std::nullopt;
-    if (value->is_boolean()) return value->get<bool>() ? 1 : 0;
-    if (value->is_number()) return value->get<double>();
-    // How transformers writes what JSON cannot. Without a bound is as far as numbers go.
-    if (value->is_object() && value->size() == 1 && value->contains("__float__")) {
-        const Json& text = value->at("__float__");
-        if (text == "Infinity") return std::numeric_limits<double>::max();
-        if (text == "-Infinity") return std::numeric_limits<double>::lowest();
-    }
-    return std::nullopt;
+    const Json* value = at_path(config(), key);
+    return value ? number_of(*value) : std::nullopt;
 }
 
 std::optional<std::string> HfFolder::text(const std::string& key) const {
-    const Json* value = at_path(config_, key);
+    const Json* value = at_path(config(), key);
     if (!value) {  // a text that has a letter for each layer
         const size_t dot = key.rfind('.');
         const Json* whole =
-            dot == std::string::npos ? nullptr : at_path(config_, key.substr(0, dot));
+            dot == std::string::npos ? nullptr : at_path(config(), key.substr(0, dot));
         size_t index = 0;
         const char* const last = key.data() + key.size();
         if (!whole || !whole->is_string() ||
@@ -172,7 +249,7 @@ std::optional<std::string> HfFolder::text(const std::string& key) const {
 
 std::vector<std::string> HfFolder::keys() const {
     std::vector<std::string> keys;
-    for (const auto& [name, value] : config_.items()) {
+    for (const auto& [name, value] : config().items()) {
         if (value.is_null()) continue;  // as if it were not there
         keys.push_back(name);
         if (value.is_object())
@@ -184,8 +261,7 @@ std::vector<std::string> HfFolder::keys() const {
 namespace {
 
 SourceValue value_of(const Json& value) {
-    if (value.is_boolean()) return SourceValue::of(value.get<bool>() ? 1.0 : 0.0);
-    if (value.is_number()) return SourceValue::of(value.get<double>());
+    if (const auto number = number_of(value)) return SourceValue::of(*number);
     if (value.is_string()) return SourceValue::of(value.get<std::string>());
     SourceValue judged;
     if (!value.is_array()) return judged;
@@ -201,7 +277,7 @@ SourceValue value_of(const Json& value) {
 void collect(const std::string& key, const Json& value,
              std::vector<std::pair<std::string, SourceValue>>& all) {
     if (value.is_null()) return;
-    if (!value.is_object() || value.empty()) {
+    if (!value.is_object() || value.empty() || number_of(value)) {
         all.emplace_back(key, value_of(value));
         return;
     }
@@ -212,27 +288,20 @@ void collect(const std::string& key, const Json& value,
 
 std::vector<std::pair<std::string, SourceValue>> HfFolder::own_values() const {
     std::vector<std::pair<std::string, SourceValue>> own;
-    for (const auto& [name, value] : config_.items()) collect(name, value, own);
+    for (const auto& [name, value] : config().items()) collect(name, value, own);
     std::ranges::sort(own, {}, &std::pair<std::string, SourceValue>::first);
     return own;
 }
 
 std::string HfFolder::kind(const std::string& key) const {
-    const Json* found = at_path(config_, key);
+    const Json* found = at_path(config(), key);
     if (!found) return "";
     return found->is_array() ? "an array" : found->is_object() ? "an object" : "";
 }
 
-bool HfFolder::silent_about(const std::string& key) const {
-    const size_t dot = key.rfind('.');
-    const Json* parent = dot == std::string::npos ? &config_ : at_path(config_, key.substr(0, dot));
-    return !parent || !parent->is_object() ||
-           !parent->contains(dot == std::string::npos ? key : key.substr(dot + 1));
-}
-
 std::optional<int64_t> HfFolder::trained_context() const {
     for (const char* key : {"max_position_embeddings", "text_config.max_position_embeddings"}) {
-        const Json* found = at_path(config_, key);
+        const Json* found = is_default(key) ? nullptr : at_path(config(), key);
         if (!found || !found->is_number()) continue;
         const double length = found->get<double>();
         if (length >= 1 && length <= kLongestContext && length == std::floor(length))
@@ -241,18 +310,9 @@ std::optional<int64_t> HfFolder::trained_context() const {
     return std::nullopt;
 }
 
-/// A head that config.json says is tied to the embedding is not the model's, whatever the file has:
-/// transformers ignores it too.
 const SourceTensor* HfFolder::find_tensor(const std::string& name) const {
-    constexpr const char* kHead = "lm_head.weight";
+    if (tied_ && name == kHead) return nullptr;
     const auto found = tensor_index_.find(name);
-    if (name == kHead) {
-        const auto tied = flag_member(config_, "tie_word_embeddings", (path_ / kConfig).string());
-        if (tied.value_or(false)) return nullptr;
-        if (tied && found == tensor_index_.end())
-            fail("{}: tie_word_embeddings is false, but there is no tensor {}",
-                 (path_ / kConfig).string(), kHead);
-    }
     return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
 }
 

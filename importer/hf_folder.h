@@ -7,6 +7,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "importer/hf_config.h"
 #include "importer/json.h"
 #include "importer/source.h"
 
@@ -21,17 +22,21 @@ class HfFolder : public Source {
     std::string_view format() const override { return "hf"; }
     const std::string& name() const override { return name_; }
     uint64_t bytes() const override { return bytes_; }
-    std::string readable_types() const override { return "F32, F16, BF16"; }
+    std::string readable_types() const override {
+        return "F32, F16, BF16, and with scales F8_E4M3 and MXFP4";
+    }
     std::string architecture() const override;
 
-    /// Of config.json, under a path of names and indices: "rms_norm_eps", "rope_scaling.factor",
-    /// "layer_types.0". Nothing if what stands there is of another kind.
+    /// Of config.json as its class understands it (hf_config.h), under a path of names and indices:
+    /// "rms_norm_eps", "rope_scaling.factor", "layer_types.0". Nothing if what stands there is of
+    /// another kind.
     std::optional<double> number(const std::string& key) const override;
     std::optional<std::string> text(const std::string& key) const override;
     std::vector<std::string> keys() const override;
     std::vector<std::pair<std::string, SourceValue>> own_values() const override;
     std::string kind(const std::string& key) const override;
-    bool silent_about(const std::string& key) const override;
+    bool is_default(const std::string& key) const override { return config_.is_default(key); }
+    std::vector<std::string> notes() const override { return notes_; }
     std::optional<int64_t> trained_context() const override;
 
     std::span<const SourceTensor> tensors() const override { return tensors_; }
@@ -40,23 +45,27 @@ class HfFolder : public Source {
     /// A file of the folder.
     std::filesystem::path path(std::string_view file) const { return path_ / file; }
 
-    /// config.json, generation_config.json, tokenizer_config.json; null if there is none.
-    const Json& config() const { return config_; }
+    /// config.json as its class understands it; generation_config.json, tokenizer_config.json: null
+    /// if there is none.
+    const Json& config() const { return config_.values(); }
     Json optional_json(std::string_view file) const;
 
   private:
     void open_shards();
     void open_single();
     void add_shard(const std::string& file);
-    void check_config() const;
+    void settle_tensors();
+    bool head_is_embedding() const;
 
     std::filesystem::path path_;
     std::string name_;
-    Json config_;
+    HfConfig config_;
     std::vector<std::unique_ptr<RandomAccessFile>> files_;  // tensors point to them
     uint64_t bytes_ = 0;
     std::vector<SourceTensor> tensors_;
     std::unordered_map<std::string_view, size_t> tensor_index_;  // views of tensors_' names
+    bool tied_ = false;                                          // the embedding is the head
+    std::vector<std::string> notes_;
 };
 
 }  // namespace llmsql

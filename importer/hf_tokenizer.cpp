@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <fstream>
 #include <system_error>
 #include <utility>
 
 #include "common/error.h"
 #include "common/files.h"
+#include "importer/hf_characters.h"
+#include "importer/regex.h"
 
 namespace llmsql {
 namespace {
@@ -53,10 +56,11 @@ class Texts {
 /// tokenizer.json, its large tables apart.
 struct TokenizerFile {
     std::string where;
-    Json json;                 // without model.vocab and model.merges
-    Texts pieces;              // of model.vocab
-    std::vector<int64_t> ids;  // of pieces
-    Texts lefts, rights;       // of model.merges
+    Json json;                   // without model.vocab and model.merges
+    Texts pieces;                // of model.vocab
+    std::vector<int64_t> ids;    // of pieces
+    std::vector<double> scores;  // of pieces, where it has any
+    Texts lefts, rights;         // of model.merges
 };
 
 void take_merge(TokenizerFile& file, const Json& merge) {
@@ -91,6 +95,17 @@ TokenizerFile read_file_of(const HfFolder& folder) {
     JsonLimits limits{.bytes = kLargestFile};
     limits.take = [&](const JsonPath& path, Json& value) {
         if (path.size() != 3 || path[0] != "model") return false;
+        if (path[1] == "vocab" && value.is_array()) {  // Unigram's: a piece and its score
+            if (value.size() != 2 || !value[0].is_string() || !value[1].is_number())
+                fail("{}: the token {} is not a text and a score", file.where, file.ids.size());
+            const std::string& piece = value[0].get_ref<const std::string&>();
+            if (piece.size() > kLongestPiece || file.ids.size() >= kMostTokens)
+                fail("{}: has more tokens, or longer ones, than any model", file.where);
+            file.ids.push_back(static_cast<int64_t>(file.ids.size()));
+            file.pieces.add(piece);
+            file.scores.push_back(value[1].get<double>());
+            return true;
+        }
         if (path[1] == "vocab") {
             if (!value.is_number_unsigned() || value.get<uint64_t>() >= kMostTokens)
                 fail("{}: the id of the token \"{}\" is not a number below {}", file.where,
@@ -120,14 +135,22 @@ bool is_flag(const Json& part, std::string_view name, bool value, bool absent) {
     return (found ? found->is_boolean() && found->get<bool>() : absent) == value;
 }
 
-/// The steps of a Sequence, or the one step; none if there is no such part.
+void add_steps(const Json& value, std::string_view list, int depth, std::vector<Json>& steps) {
+    constexpr int kDeepest = 20;
+    if (type_of(value) != "Sequence") {
+        steps.push_back(value);
+        return;
+    }
+    const Json* parts = member(value, list);
+    if (!parts || !parts->is_array() || depth == kDeepest) return;
+    for (const Json& part : *parts) add_steps(part, list, depth + 1, steps);
+}
+
+/// The steps of a Sequence and those within it, or the one step; none if there is no such part.
 std::vector<Json> steps_of(const Json& json, std::string_view part, std::string_view list) {
-    const Json* value = member(json, part);
-    if (!value) return {};
-    if (type_of(*value) != "Sequence") return {*value};
-    const Json* steps = member(*value, list);
-    if (!steps || !steps->is_array()) return {};
-    return {steps->begin(), steps->end()};
+    std::vector<Json> steps;
+    if (const Json* value = member(json, part)) add_steps(*value, list, 0, steps);
+    return steps;
 }
 
 /// How a Split step says what it splits at: "Regex" or "String".
@@ -138,98 +161,296 @@ std::string pattern_of(const Json& step, const char* kind) {
 }
 
 [[noreturn]] void fail_pre(const TokenizerFile& file, const std::string& why) {
-    fail(
-        "{}: its tokenizer splits text in a way that llmsql does not have ({}); it has gpt2's, "
-        "qwen2's, smollm's, llama3's and cl100k's",
-        file.where, why);
+    fail("{}: its tokenizer splits text in a way that llmsql does not have (pre_tokenizer): {}",
+         file.where, why);
 }
 
-/// The splitter of a byte-level tokenizer.
-std::string pre_of(const TokenizerFile& file) {
-    std::vector<Json> steps = steps_of(file.json, "pre_tokenizer", "pretokenizers");
-    if (steps.empty() || type_of(steps.back()) != "ByteLevel") fail_pre(file, "no ByteLevel step");
+// GPT-2's words, which ByteLevel's use_regex stands for.
+constexpr std::string_view kGpt2 =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+std::string translated(const TokenizerFile& file, std::string_view regex) {
+    try {
+        return pcre2_of(regex);
+    } catch (const Error& error) {
+        fail_pre(file, fmt::format("the expression {}: {}", printable(regex), error.what()));
+    }
+}
+
+/// The word for it in llm_meta's tokenizer.split.
+std::string_view behavior_of(const TokenizerFile& file, const Json& step, std::string_view absent) {
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kBehaviors{{
+        {"Isolated", "isolated"},
+        {"Removed", "removed"},
+        {"MergedWithPrevious", "merged_with_previous"},
+        {"MergedWithNext", "merged_with_next"},
+        {"Contiguous", "contiguous"},
+    }};
+    const Json* given = member(step, "behavior");
+    const std::string name =
+        given && given->is_string() ? given->get<std::string>() : std::string(absent);
+    for (const auto& [theirs, ours] : kBehaviors)
+        if (name == theirs) return ours;
+    fail_pre(file, fmt::format("the behavior \"{}\" of a step {}", printable(name), type_of(step)));
+}
+
+/// The rules of a step but ByteLevel.
+std::vector<std::string> rules_of(const TokenizerFile& file, const Json& step) {
+    const std::string type = type_of(step);
+    if (type == "Split") {
+        const std::string regex = pattern_of(step, "Regex"), text = pattern_of(step, "String");
+        if (regex.empty() && text.empty()) fail_pre(file, "a step Split without a pattern");
+        return {fmt::format("{}{} {}", is_flag(step, "invert", true, false) ? "inverted " : "",
+                            behavior_of(file, step, ""),
+                            regex.empty() ? pcre2_literal(text) : translated(file, regex))};
+    }
+    if (type == "Digits")
+        return {(is_flag(step, "individual_digits", true, false) ? "isolated " : "contiguous ") +
+                hf_numeric()};
+    if (type == "Punctuation")
+        return {fmt::format("{} {}", behavior_of(file, step, "Isolated"), hf_punctuation())};
+    if (type == "Whitespace")
+        return {fmt::format("inverted removed {0}+|(?:(?!{0}){1})+", hf_word(),
+                            translated(file, R"(\S)"))};
+    if (type == "WhitespaceSplit") return {"removed " + translated(file, R"(\s)")};
+    if (type == "BertPreTokenizer")
+        return {"removed " + translated(file, R"(\s)"), "isolated " + hf_punctuation()};
+    if (type == "CharDelimiterSplit") {
+        const auto delimiter = text_member(step, "delimiter", file.where);
+        if (delimiter && !delimiter->empty()) return {"removed " + pcre2_literal(*delimiter)};
+    }
+    if (type == "FixedLength") {
+        const Json* length = member(step, "length");
+        constexpr uint64_t kMost = 65535;  // PCRE2's
+        if (length && length->is_number_unsigned() && length->get<uint64_t>() > 0 &&
+            length->get<uint64_t>() <= kMost)
+            return {fmt::format("isolated (?s:.){{1,{}}}", length->get<uint64_t>())};
+    }
+    if (type == "Metaspace") {
+        const auto mark = text_member(step, "replacement", file.where);
+        const auto scheme = text_member(step, "prepend_scheme", file.where);
+        const bool always =
+            scheme ? scheme == "always" : is_flag(step, "add_prefix_space", true, true);
+        if (!mark || mark->empty() || (scheme && !always && scheme != "never" && scheme != "first"))
+            fail_pre(file, "a step Metaspace of an unknown form");
+        std::vector<std::string> rules{"mark " + *mark};
+        if (always) rules.push_back("prefix " + *mark);
+        if (scheme == "first") rules.push_back("first " + *mark);
+        if (is_flag(step, "split", true, true))
+            rules.push_back("merged_with_next " + pcre2_literal(*mark));
+        return rules;
+    }
+    fail_pre(file, fmt::format("a step {}", type));
+}
+
+/// All rules of steps but ByteLevel.
+std::vector<std::string> rules_of(const TokenizerFile& file, const std::vector<Json>& steps) {
+    std::vector<std::string> rules;
+    for (const Json& step : steps)
+        for (std::string& rule : rules_of(file, step)) rules.push_back(std::move(rule));
+    return rules;
+}
+
+std::vector<Json> pre_steps_of(const TokenizerFile& file) {
+    return steps_of(file.json, "pre_tokenizer", "pretokenizers");
+}
+
+/// The splitter of a byte-level tokenizer, whose last step is ByteLevel: one that has a name, or
+/// its own.
+void read_pre(const TokenizerFile& file, std::vector<Json> steps, SourceTokenizer& tokenizer) {
     const Json byte_level = steps.back();
     steps.pop_back();
-    if (!is_flag(byte_level, "add_prefix_space", false, true))
-        fail_pre(file, "with a space in front");
-    if (is_flag(byte_level, "use_regex", true, true)) {
-        if (steps.empty()) return "gpt2";
-        if (steps.size() == 1 && type_of(steps[0]) == "Digits" &&
-            is_flag(steps[0], "individual_digits", true, false))
-            return "smollm";
-        fail_pre(file, fmt::format("a step {} before GPT-2's", type_of(steps[0])));
-    }
-    if (steps.size() != 1 || type_of(steps[0]) != "Split")
-        fail_pre(file, fmt::format("{} steps before ByteLevel", steps.size()));
-    const std::string regex = pattern_of(steps[0], "Regex");
-    const Json* behavior = member(steps[0], "behavior");
-    if (!behavior || *behavior != "Isolated" || !is_flag(steps[0], "invert", false, false))
-        fail_pre(file, "not isolating what the expression matches");
-    for (const auto& [expression, name] : kSplits)
-        if (regex == expression) return std::string(name);
-    fail_pre(file, "by the expression " + printable(regex));
+    tokenizer.spec = {"bpe", "own"};
+    const bool prefix = is_flag(byte_level, "add_prefix_space", true, true);
+    const bool words = is_flag(byte_level, "use_regex", true, true);
+    std::vector<std::string>& rules = tokenizer.split;
+    rules = rules_of(file, steps);
+    if (prefix) rules.push_back("prefix  ");
+    if (words) rules.push_back("isolated " + translated(file, kGpt2));
+    // What has a name here is called by it.
+    std::string name;
+    if (!prefix && words && steps.empty()) name = "gpt2";
+    if (!prefix && words && steps.size() == 1 && rules[0] == "isolated " + hf_numeric())
+        name = "smollm";
+    if (!prefix && !words && steps.size() == 1)
+        for (const auto& [expression, known] : kSplits)
+            if (rules[0] == "isolated " + translated(file, expression)) name = known;
+    if (name.empty()) return;
+    tokenizer.spec.pre = name;
+    rules.clear();
 }
 
-/// A SentencePiece BPE's parts must be those that llmsql's does by itself. Whether a space is put
-/// in front of a text.
-bool check_spm(const TokenizerFile& file) {
+[[noreturn]] void fail_normalizer(const TokenizerFile& file, const std::string& why) {
+    fail("{}: its tokenizer changes text in a way that llmsql does not have (normalizer): {}",
+         file.where, why);
+}
+
+/// The bytes that base64 stands for.
+std::string bytes_of_base64(const TokenizerFile& file, std::string_view text) {
+    constexpr std::string_view kDigits =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string bytes;
+    uint32_t held = 0;
+    int bits = 0;
+    while (!text.empty() && text.back() == '=') text.remove_suffix(1);
+    for (const char c : text) {
+        const size_t digit = kDigits.find(c);
+        if (digit == std::string_view::npos)
+            fail_normalizer(file, "a step Precompiled whose map is not base64");
+        held = (held << 6 | static_cast<uint32_t>(digit)) & 0xffff;
+        bits += 6;
+        if (bits < 8) continue;
+        bits -= 8;
+        bytes += static_cast<char>(held >> bits & 0xff);
+    }
+    return bytes;
+}
+
+using NormalRules = std::vector<std::pair<std::string, std::string>>;
+
+/// BERT's own: spaces are one kind, Han stands alone, small letters without accents.
+void add_bert_steps(const Json& step, NormalRules& rules) {
+    constexpr const char* kHan =
+        R"([\x{4e00}-\x{9fff}\x{3400}-\x{4dbf}\x{20000}-\x{2a6df}\x{2a700}-\x{2b73f})"
+        R"(\x{2b740}-\x{2b81f}\x{2b920}-\x{2ceaf}\x{f900}-\x{faff}\x{2f800}-\x{2fa1f}])";
+    if (is_flag(step, "clean_text", true, true)) {
+        rules.emplace_back(
+            R"(replace (?:[\x{0}-\x{8}\x{b}\x{c}\x{e}-\x{1f}\x{7f}-\x{9f}\x{fffd}\p{Cf}\p{Co}])"
+            R"((?<![\x{890}\x{891}\x{8e2}\x{110cd}\x{13430}-\x{1343f}]))++)",
+            "");
+        rules.emplace_back(
+            R"(replace [\t\n\r\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}])",
+            " ");
+    }
+    if (is_flag(step, "handle_chinese_chars", true, true)) {
+        rules.emplace_back(fmt::format("replace (?={})", kHan), " ");
+        rules.emplace_back(fmt::format("replace (?<={})", kHan), " ");
+    }
+    const bool lower = is_flag(step, "lowercase", true, true);
+    if (is_flag(step, "strip_accents", true, lower)) {
+        rules.emplace_back("nfd", "");
+        rules.emplace_back(fmt::format("replace (?:{})++", hf_nonspacing_mark()), "");
+    }
+    if (lower) rules.emplace_back("lowercase", "");
+}
+
+void add_normal_step(const TokenizerFile& file, const Json& step, NormalRules& rules) {
+    const std::string type = type_of(step);
+    if (type == "NFC" || type == "NFD" || type == "NFKC" || type == "NFKD") {
+        std::string form = type;
+        for (char& c : form) c = static_cast<char>(c | 0x20);
+        rules.emplace_back(form, "");
+    } else if (type == "Lowercase") {
+        rules.emplace_back("lowercase", "");
+    } else if (type == "StripAccents") {
+        rules.emplace_back(fmt::format("replace (?:{})++", hf_mark()), "");
+    } else if (type == "Strip") {
+        const bool left = is_flag(step, "strip_left", true, true);
+        const bool right = is_flag(step, "strip_right", true, true);
+        if (left || right)
+            rules.emplace_back(left && right ? "strip both"
+                               : left        ? "strip left"
+                                             : "strip right",
+                               "");
+    } else if (type == "Prepend") {
+        rules.emplace_back("prepend", text_member(step, "prepend", file.where).value_or(""));
+    } else if (type == "Replace") {
+        const std::string regex = pattern_of(step, "Regex"), text = pattern_of(step, "String");
+        if (regex.empty() && text.empty())
+            fail_normalizer(file, "a step Replace without a pattern");
+        std::string expression;
+        try {
+            expression = regex.empty() ? pcre2_literal(text) : pcre2_of(regex);
+        } catch (const Error& error) {
+            fail_normalizer(file,
+                            fmt::format("the expression {}: {}", printable(regex), error.what()));
+        }
+        rules.emplace_back("replace " + expression,
+                           text_member(step, "content", file.where).value_or(""));
+    } else if (type == "Precompiled") {
+        const auto map = text_member(step, "precompiled_charsmap", file.where);
+        if (map && !map->empty()) rules.emplace_back("map graphemes", bytes_of_base64(file, *map));
+    } else if (type == "BertNormalizer") {
+        add_bert_steps(step, rules);
+    } else if (type == "Nmt") {
+        rules.emplace_back(R"(replace [\x{1}-\x{8}\x{b}\x{e}-\x{1f}\x{7f}\x{8f}\x{9f}]++)", "");
+        rules.emplace_back(
+            R"(replace [\x{9}\x{a}\x{c}\x{d}\x{1680}\x{200b}-\x{200f}\x{2028}\x{2029}\x{2581}\x{feff}\x{fffd}])",
+            " ");
+    } else {
+        fail_normalizer(file, fmt::format("a step {}", type));
+    }
+}
+
+struct AddedToken {
+    int64_t id = 0;
+    std::string text;
+    bool special = false, normalized = false;
+    bool takes_left = false, takes_right = false, single_word = false;
+};
+
+std::vector<AddedToken> added_tokens(const TokenizerFile& file) {
+    std::vector<AddedToken> added;
+    const Json* list = member(file.json, "added_tokens");
+    if (!list) return added;
+    if (!list->is_array()) fail("{}: added_tokens is not a list", file.where);
+    for (const Json& each : *list) {
+        const Json* id = member(each, "id");
+        const auto text = text_member(each, "content", file.where);
+        if (!id || !id->is_number_unsigned() || id->get<uint64_t>() >= kMostTokens || !text ||
+            text->empty() || text->size() > kLongestPiece)
+            fail("{}: the added token {} lacks an id or its text", file.where, added.size());
+        const auto is = [&](const char* flag) { return is_flag(each, flag, true, false); };
+        added.push_back({id->get<int64_t>(), *text, is("special"), is("normalized"), is("lstrip"),
+                         is("rstrip"), is("single_word")});
+    }
+    return added;
+}
+
+/// Whether a SentencePiece BPE's steps are no more than what llmsql's does by itself: marking
+/// spaces, with one in front of each text or not; nothing if they are more.
+std::optional<bool> plain_spm(const TokenizerFile& file) {
     bool marks = false, prefix = false;
-    const auto refuse = [&](const std::string& what) {
-        fail("{}: its tokenizer has {}, which llmsql's SentencePiece BPE does not", file.where,
-             what);
-    };
+    // Tokens that are looked for in what the steps make need the steps.
+    for (const AddedToken& added : added_tokens(file))
+        if (added.normalized && !added.special) return std::nullopt;
     for (const Json& step : steps_of(file.json, "normalizer", "normalizers")) {
         const Json* prepend = member(step, "prepend");
         const Json* content = member(step, "content");
-        if (type_of(step) == "Prepend" && prepend && *prepend == kSpaceMark && !marks)
+        if (type_of(step) == "Prepend" && prepend && *prepend == kSpaceMark && !marks && !prefix)
             prefix = true;
         else if (type_of(step) == "Replace" && pattern_of(step, "String") == " " && content &&
                  *content == kSpaceMark)
             marks = true;
         else
-            refuse(fmt::format("a normalizer {}", type_of(step)));
+            return std::nullopt;
     }
-    for (const Json& step : steps_of(file.json, "pre_tokenizer", "pretokenizers")) {
+    for (const Json& step : pre_steps_of(file)) {
         const Json* behavior = member(step, "behavior");
+        const Json* scheme = member(step, "prepend_scheme");
+        const Json* replacement = member(step, "replacement");
         // Spaces are marks by then: the step that splits at them never does.
         if (marks && type_of(step) == "Split" && pattern_of(step, "String") == " " && behavior &&
             *behavior == "MergedWithPrevious")
             continue;
-        const Json* replacement = member(step, "replacement");
-        const Json* scheme = member(step, "prepend_scheme");
-        const bool always =
-            scheme ? *scheme == "always" : is_flag(step, "add_prefix_space", true, true);
         if (marks || type_of(step) != "Metaspace" || !replacement || *replacement != kSpaceMark ||
-            !is_flag(step, "split", false, true) ||
-            (scheme && *scheme != "always" && *scheme != "never"))
-            refuse(fmt::format("a pre_tokenizer {}{}", type_of(step),
-                               type_of(step) == "Metaspace" ? " that splits, or puts a space in "
-                                                              "front of the first word only"
-                                                            : ""));
+            !is_flag(step, "split", false, true) || !scheme || *scheme != "never")
+            return std::nullopt;
         marks = true;
-        prefix = always;
     }
-    if (!marks) refuse("no step that marks spaces by U+2581");
-    return prefix;
-}
-
-/// What the byte-level kind leaves to whoever gives it text.
-void check_bpe_normalizer(const TokenizerFile& file, const Note& note) {
-    for (const Json& step : steps_of(file.json, "normalizer", "normalizers")) {
-        if (type_of(step) != "NFC")
-            fail("{}: its tokenizer has a normalizer {}, which llmsql does not", file.where,
-                 type_of(step));
-        note(fmt::format(
-            "{}: brings text into the normal form NFC, which llmsql leaves to whoever writes it",
-            file.where));
-    }
+    return marks ? std::optional(prefix) : std::nullopt;
 }
 
 void check_model(const TokenizerFile& file, const Json& model) {
+    if (type_of(model) == "Unigram" || type_of(model) == "WordPiece") {
+        if (file.ids.empty()) fail("{}: has no vocabulary (model.vocab)", file.where);
+        return;
+    }
     if (type_of(model) != "BPE")
         fail(
-            "{}: its tokenizer is of the kind \"{}\", which llmsql does not have; it has BPE "
-            "(byte-level, and SentencePiece's)",
+            "{}: its tokenizer is of the kind \"{}\" (model), which llmsql does not have; it has "
+            "BPE "
+            "(byte-level, and SentencePiece's), Unigram and WordPiece",
             file.where, type_of(model));
     for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"})
         if (const auto text = text_member(model, affix, file.where); text && !text->empty())
@@ -250,39 +471,8 @@ void set_token(const TokenizerFile& file, TokenList& tokens, int64_t id, std::st
     if (id < tokens.size() && tokens.kind(id) != PieceKind::absent && tokens.text(id) != text)
         fail("{}: the token {} is both \"{}\" and \"{}\"", file.where, id,
              printable(tokens.text(id)), printable(text));
-    tokens.set(id, text, kind, 0);
-}
-
-struct AddedToken {
-    int64_t id = 0;
-    std::string text;
-    bool special = false, normalized = false;
-};
-
-std::vector<AddedToken> added_tokens(const TokenizerFile& file, const Note& note) {
-    std::vector<AddedToken> added;
-    const Json* list = member(file.json, "added_tokens");
-    if (!list) return added;
-    if (!list->is_array()) fail("{}: added_tokens is not a list", file.where);
-    size_t stripping = 0;
-    for (const Json& each : *list) {
-        const Json* id = member(each, "id");
-        const auto text = text_member(each, "content", file.where);
-        if (!id || !id->is_number_unsigned() || id->get<uint64_t>() >= kMostTokens || !text ||
-            text->empty() || text->size() > kLongestPiece)
-            fail("{}: the added token {} lacks an id or its text", file.where, added.size());
-        added.push_back({id->get<int64_t>(), *text, is_flag(each, "special", true, false),
-                         is_flag(each, "normalized", true, false)});
-        stripping += is_flag(each, "lstrip", true, false) || is_flag(each, "rstrip", true, false) ||
-                     is_flag(each, "single_word", true, false);
-    }
-    if (stripping > 0)
-        note(fmt::format(
-            "{}: {} added token{} also the spaces beside {} or only whole words; llmsql takes the "
-            "token alone",
-            file.where, stripping, stripping == 1 ? " takes" : "s take",
-            stripping == 1 ? "it" : "them"));
-    return added;
+    const bool known = id < tokens.size() && tokens.kind(id) != PieceKind::absent;
+    tokens.set(id, text, kind, known ? tokens.score(id) : 0);
 }
 
 void fill_tokens(const TokenizerFile& file, SourceTokenizer& tokenizer, int64_t vocabulary,
@@ -296,15 +486,17 @@ void fill_tokens(const TokenizerFile& file, SourceTokenizer& tokenizer, int64_t 
         const bool byte = byte_fallback && is_byte_piece(file.pieces[i]);
         set_token(file, tokens, file.ids[i], file.pieces[i],
                   byte ? PieceKind::byte : PieceKind::normal);
+        if (!file.scores.empty())
+            tokens.set(file.ids[i], file.pieces[i], tokens.kind(file.ids[i]), file.scores[i]);
     }
     size_t beyond = 0;
-    for (const AddedToken& added : added_tokens(file, note)) {
+    for (const AddedToken& added : added_tokens(file)) {
         if (added.id >= vocabulary) {
             ++beyond;
             continue;
         }
-        // A run of marks that isn't looked for in what is normalised is never found in a text: it
-        // comes out of merges, and stands for spaces.
+        // A run of marks that isn't looked for in what is normalised is what merges make of spaces;
+        // a text has it only where it is spelled.
         const bool of_marks = spm && !added.special && !added.normalized &&
                               added.text.find(kSpaceMark) != std::string::npos &&
                               added.id < tokens.size() &&
@@ -313,6 +505,14 @@ void fill_tokens(const TokenizerFile& file, SourceTokenizer& tokenizer, int64_t 
                   added.special ? PieceKind::control
                   : of_marks    ? PieceKind::normal
                                 : PieceKind::user_defined);
+        if (of_marks) tokenizer.literal.push_back(added.id);
+        const auto mark = [&](bool marked, std::vector<int64_t>& ids) {
+            if (marked && !of_marks) ids.push_back(added.id);
+        };
+        mark(added.takes_left, tokenizer.takes_left);
+        mark(added.takes_right, tokenizer.takes_right);
+        mark(added.single_word, tokenizer.single_word);
+        mark(added.normalized && !added.special, tokenizer.normalized);
     }
     if (beyond > 0)
         note(fmt::format("{}: {} added token{} beyond the model's {} {} left out", file.where,
@@ -346,14 +546,32 @@ std::optional<int64_t> named_token(const Json& config, const char* name, const T
     return id;
 }
 
-/// The ids that a configuration gives under a name: one or a list; none that the model hasn't.
-std::vector<int64_t> ids_under(const Json& config, const char* name, int64_t vocabulary) {
+/// The ids that a configuration gives under a name: one or a list. What is no number is an error,
+/// as for transformers; an id that the model hasn't can end nothing, which is noted.
+std::vector<int64_t> ids_under(const Json& config, const char* name, int64_t vocabulary,
+                               const std::string& where, const Note& note) {
     const Json* value = member(config, name);
     if (!value) return {};
     std::vector<int64_t> ids;
-    for (const Json& each : value->is_array() ? *value : Json::array({*value}))
-        if (each.is_number_unsigned() && each.get<uint64_t>() < static_cast<uint64_t>(vocabulary))
-            ids.push_back(each.get<int64_t>());
+    for (const Json& each : value->is_array() ? *value : Json::array({*value})) {
+        const bool whole = each.is_number_float() && std::abs(each.get<double>()) < 0x1p53 &&
+                           each.get<double>() == std::floor(each.get<double>());
+        if (!each.is_number_integer() && !whole)
+            fail(
+                "{}: {} is {}: a token's id is a whole number, and this is to be one, or a list "
+                "of them",
+                where, name, shown(*value));
+        const bool above = each.is_number_unsigned() && each.get<uint64_t>() > INT64_MAX;
+        const int64_t id = above   ? INT64_MAX
+                           : whole ? static_cast<int64_t>(each.get<double>())
+                                   : each.get<int64_t>();
+        if (id >= 0 && id < vocabulary)
+            ids.push_back(id);
+        else
+            note(fmt::format("{}: {} is {}, but there {} {}: left out", where, name, shown(each),
+                             vocabulary == 1 ? "is" : "are",
+                             counted(static_cast<uint64_t>(vocabulary), "token")));
+    }
     return ids;
 }
 
@@ -385,23 +603,33 @@ void fill_special(const HfFolder& folder, const TokenizerFile& file, SourceToken
     const std::string where = folder.path("tokenizer_config.json").string();
     const int64_t vocabulary = tokenizer.tokens.size();
     const TokenIds ids(tokenizer.tokens);
-    const auto first_of = [&](const char* name) -> std::optional<int64_t> {
-        for (const Json* from : {&generation, &folder.config()})
-            if (const auto found = ids_under(*from, name, vocabulary); !found.empty())
-                return found[0];
-        return std::nullopt;
+    // Of both files, the first that counts first. What a class has where the file says nothing
+    // is of its own vocabulary, which may be another.
+    const auto ids_of = [&](const char* name) {
+        std::vector<int64_t> all = ids_under(generation, name, vocabulary,
+                                             folder.path("generation_config.json").string(), note);
+        const Note none = [](const std::string&) {};
+        const auto more =
+            ids_under(folder.config(), name, vocabulary, folder.path("config.json").string(),
+                      folder.is_default(name) ? none : note);
+        all.insert(all.end(), more.begin(), more.end());
+        return all;
     };
+    const std::vector<int64_t> starts = ids_of("bos_token_id"), ends = ids_of("eos_token_id");
     tokenizer.bos = named_token(config, "bos_token", ids, where);
     tokenizer.eos = named_token(config, "eos_token", ids, where);
     tokenizer.unk = named_token(config, "unk_token", ids, where);
     if (!tokenizer.bos && !member(config, "bos_token") && !config.is_object())
-        tokenizer.bos = first_of("bos_token_id");
-    if (!tokenizer.eos) tokenizer.eos = first_of("eos_token_id");
-    if (const auto unk = text_member(file.json.at("model"), "unk_token", file.where))
+        if (!starts.empty()) tokenizer.bos = starts.front();
+    if (!tokenizer.eos && !ends.empty()) tokenizer.eos = ends.front();
+    const Json& model = file.json.at("model");
+    if (const auto unk = text_member(model, "unk_token", file.where))
         tokenizer.unk = ids.find(*unk);
-    for (const Json* from : {&generation, &folder.config()})
-        for (const int64_t id : ids_under(*from, "eos_token_id", vocabulary))
-            tokenizer.ends.push_back(id);
+    if (const Json* unk = member(model, "unk_id");
+        unk && unk->is_number_unsigned() &&
+        unk->get<uint64_t>() < static_cast<uint64_t>(vocabulary))
+        tokenizer.unk = unk->get<int64_t>();
+    tokenizer.ends.insert(tokenizer.ends.end(), ends.begin(), ends.end());
 
     const Surroundings around = surroundings(file.json);
     const auto add_bos = flag_member(config, "add_bos_token", where);
@@ -429,24 +657,61 @@ SourceTokenizer read_tokenizer(const HfFolder& folder, int64_t vocabulary, const
     if (!model) fail("{}: holds no tokenizer (model is missing)", file.where);
     check_model(file, *model);
     SourceTokenizer tokenizer;
+    tokenizer.unicode = "16.0";  // that of the Oniguruma in Hugging Face's tokenizers
     const bool byte_fallback = flag_member(*model, "byte_fallback", file.where).value_or(false);
-    if (byte_fallback) {
-        tokenizer.spec.kind = "spm";
-        tokenizer.add_space_prefix = check_spm(file);
+    const bool has_unknown = member(*model, "unk_token") || member(*model, "unk_id");
+    const bool fuses = flag_member(*model, "fuse_unk", file.where).value_or(false);
+    const std::vector<Json> steps = pre_steps_of(file);
+    std::optional<bool> prefix;  // of SentencePiece's BPE without more
+    if (type_of(*model) == "Unigram") {
+        tokenizer.spec.kind = "unigram";
+        tokenizer.unknown = has_unknown ? "fused" : "";
+    } else if (type_of(*model) == "WordPiece") {
+        tokenizer.spec.kind = "wordpiece";
+        tokenizer.continuing =
+            text_member(*model, "continuing_subword_prefix", file.where).value_or("##");
+        const Json* longest = member(*model, "max_input_chars_per_word");
+        tokenizer.longest_word =
+            longest && longest->is_number_unsigned() ? longest->get<uint64_t>() : 100;
     } else {
-        tokenizer.spec = {"bpe", pre_of(file)};
-        if (flag_member(*model, "ignore_merges", file.where).value_or(false)) {
-            if (tokenizer.spec.pre != "cl100k")
-                fail_pre(file, "a word that is a token is not merged (ignore_merges)");
-            tokenizer.spec.pre = "llama3";
+        if (file.lefts.size() == 0)
+            fail("{}: its tokenizer has no merges (model.merges)", file.where);
+        if (!steps.empty() && type_of(steps.back()) == "ByteLevel") {
+            read_pre(file, steps, tokenizer);
+        } else {
+            tokenizer.spec.kind = "spm";
+            if (byte_fallback) prefix = plain_spm(file);
         }
-        check_bpe_normalizer(file, note);
+        tokenizer.takes_words = flag_member(*model, "ignore_merges", file.where).value_or(false);
+        if (tokenizer.takes_words && tokenizer.spec.pre == "cl100k") {
+            tokenizer.spec.pre = "llama3";
+            tokenizer.takes_words = false;
+        }
+        tokenizer.unknown = !has_unknown ? "none" : fuses ? "fused" : "each";
     }
-    if (file.lefts.size() == 0) fail("{}: its tokenizer has no merges (model.merges)", file.where);
+    if (prefix) {
+        tokenizer.add_space_prefix = *prefix;
+    } else {
+        for (const Json& step : steps_of(file.json, "normalizer", "normalizers"))
+            add_normal_step(file, step, tokenizer.normalize);
+        if (tokenizer.spec.kind != "bpe") {
+            tokenizer.split = rules_of(file, steps);
+            // What has no steps at all is told from what has those of SentencePiece.
+            if (tokenizer.spec.kind == "spm" && tokenizer.split.empty() &&
+                tokenizer.normalize.empty())
+                tokenizer.normalize.emplace_back("replace (?!)", "");
+        }
+    }
+    if (tokenizer.spec.kind != "bpe") tokenizer.falls_back = byte_fallback;
+    if (tokenizer.spec.kind == "bpe" && tokenizer.unknown == "none") tokenizer.unknown.clear();
+    if (tokenizer.spec.kind == "spm" && byte_fallback && prefix) tokenizer.unknown.clear();
     fill_tokens(file, tokenizer, vocabulary, byte_fallback, note);
     fill_merges(file, tokenizer);
     fill_special(folder, file, tokenizer, note);
-    if (tokenizer.unk && byte_fallback)
+    if (tokenizer.unk && tokenizer.spec.kind != "bpe" &&
+        tokenizer.tokens.kind(*tokenizer.unk) == PieceKind::normal)
+        tokenizer.tokens.set_kind(*tokenizer.unk, PieceKind::unknown);
+    else if (tokenizer.unk && byte_fallback && tokenizer.spec.kind == "spm")
         tokenizer.tokens.set_kind(*tokenizer.unk, PieceKind::unknown);
     return tokenizer;
 }

@@ -27,6 +27,7 @@
 #include "importer/hf_folder.h"
 #include "importer/hf_tokenizer.h"
 #include "importer/model_writer.h"
+#include "importer/sampling.h"
 #include "importer/source_keys.h"
 #include "importer/special_tokens.h"
 #include "importer/store.h"
@@ -42,20 +43,16 @@ struct Opened {
     const Source& source;
     std::function<SourceTokenizer(const Model&)> tokenizer;
     std::function<std::optional<std::string>()> chat;  // the Jinja template
+    std::function<Sampling()> sampling;
 };
 
 /// The source as the graph is to see it: without the keys that are to be ignored.
 SourceMetadata metadata_of(const Source& source, const std::vector<std::string>& ignored) {
-    const std::string architecture = source.architecture();
     return {.format = std::string(source.format()),
-            .architecture = architecture,
-            .number = [&source, &ignored,
-                       architecture](const std::string& key) -> std::optional<double> {
+            .architecture = source.architecture(),
+            .number = [&source, &ignored](const std::string& key) -> std::optional<double> {
                 if (is_ignored(ignored, key)) return std::nullopt;
-                if (const auto number = source.number(key)) return number;
-                return source.format() == "hf" && source.silent_about(key)
-                           ? class_default(architecture, key)
-                           : std::nullopt;
+                return source.number(key);
             },
             .text = [&source, &ignored](const std::string& key) -> std::optional<std::string> {
                 if (is_ignored(ignored, key)) return std::nullopt;
@@ -364,8 +361,12 @@ std::vector<ParamToStore> params_of(const Source& source, const Model& model) {
 std::string template_advice(const ImportOptions& options, const Model& model,
                             const SourceTokenizer& tokenizer) {
     std::string advice =
-        fmt::format("write [chat] template in {} by hand (docs/plan-format.md, \"chat\")",
-                    options.write_model->string());
+        options.for_cache
+            ? "write [chat] template by hand (docs/plan-format.md, \"chat\") in a model file of "
+              "your "
+              "own, which llmsql import SRC -o MODEL.db --write-model MODEL.toml makes"
+            : fmt::format("write [chat] template in {} by hand (docs/plan-format.md, \"chat\")",
+                          options.write_model->string());
     const std::vector<fs::path> like = model_files_like(model.graph, tokenizer, options.graph_dirs);
     if (!like.empty()) advice += fmt::format(", or copy the [chat] of {}", like.front().string());
     return advice;
@@ -465,7 +466,7 @@ int64_t trained_context(const Source& source, const std::vector<std::string>& ig
                                      "max_position_embeddings",
                                      "text_config.max_position_embeddings"};
     for (const auto& [key, value] : source.own_values())
-        if (keys.contains(key) && !is_ignored(ignored, key))
+        if (keys.contains(key) && !is_ignored(ignored, key) && !source.is_default(key))
             note(
                 fmt::format("{}: says {} = {}, which is no length of texts: up to what length the "
                             "model was trained is taken as not known",
@@ -483,7 +484,7 @@ uint64_t bytes_of_database(uint64_t tiles, const SourceTokenizer& tokenizer) {
 
 /// What a dry run tells: a line each, "what: …".
 std::string description_of(const Opened& opened, const Model& model,
-                           const SourceTokenizer& tokenizer, bool chat,
+                           const SourceTokenizer& tokenizer, bool chat, const Sampling& sampling,
                            const std::vector<ParamToStore>& params, const ImportResult& result) {
     const auto table = [](const std::map<std::string_view, uint64_t>& bytes) {
         std::string text;
@@ -509,6 +510,10 @@ std::string description_of(const Opened& opened, const Model& model,
     add("tokenizer", fmt::format("{}{}{}, {} tokens", spec.kind, spec.pre.empty() ? "" : " ",
                                  spec.pre, tokenizer.tokens.size()));
     add("chat template", chat ? "yes" : "none");
+    std::string picks;
+    for (const auto& [name, value] : sampling)
+        picks += fmt::format("{}{} {}", picks.empty() ? "" : ", ", name, value);
+    add("sampling", picks.empty() ? "not said" : picks);
     add("weights in the source", table(read));
     add("weights in a database", table(stored));
     add("bytes", fmt::format("{}", result.bytes_out));
@@ -519,6 +524,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
                            const ImportWatcher& watcher) {
     const Source& source = opened.source;
     check_files(options);
+    for (const std::string& text : source.notes()) watcher.note(text);
     const std::vector<std::string> ignored = describe_ignored(options.ignored_keys, source);
     const fs::path graph = graph_of(options, source);
     KeysRead keys;
@@ -538,6 +544,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
                           source.format() == "gguf", watcher.note);
     if (options.write_model) model.chat = chat_of(jinja, tokenizer, advice, watcher.note);
     check_vocabulary(source, model, tokenizer);
+    const Sampling sampling = opened.sampling();
 
     ImportResult result{.name = model.name, .bytes_in = source.bytes()};
     std::vector<ParamEntry> catalogue(model.params.begin(), model.params.end());
@@ -559,7 +566,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     if (options.dry_run) {
         result.bytes_out = bytes_of_database(tiles, tokenizer);
         result.description =
-            description_of(opened, model, tokenizer, jinja.has_value(), params, result);
+            description_of(opened, model, tokenizer, jinja.has_value(), sampling, params, result);
         if (options.write_model)
             write_file_atomically(written_model_path(*options.write_model), model_text);
         return result;
@@ -572,6 +579,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     writer.meta("source", file_name_of(source.name()));
     if (model.origin.context > 0) writer.meta("context", model.origin.context);
     if (!ignored.empty()) writer.meta("ignored", fmt::format("{}", fmt::join(ignored, ", ")));
+    for (const auto& [name, value] : sampling) writer.meta("sampling." + name, value);
     writer.expect(tiles);
     const auto progress = [&](uint64_t bytes) {
         done += bytes;
@@ -623,11 +631,13 @@ bool is_quantization(std::string_view word) {
 
 std::string model_name_of(const fs::path& source) {
     std::error_code ignored;
-    // A folder's name has no extension, but perhaps a point: Qwen2.5-0.5B-Instruct.
+    // A folder's name has no extension, but perhaps a point: Qwen2.5-0.5B-Instruct. A name is one
+    // line of text wherever it is written later.
     std::string name =
         fs::is_directory(source, ignored) ? file_name_of(source) : whole_name(source.stem());
-    std::ranges::transform(name, name.begin(),
-                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::ranges::transform(name, name.begin(), [](unsigned char c) {
+        return std::iscntrl(c) ? '-' : static_cast<char>(std::tolower(c));
+    });
     const size_t cut = name.find_last_of(".-");
     if (cut == std::string::npos || cut == 0) return name;
     const std::string_view last = std::string_view(name).substr(cut + 1);
@@ -645,12 +655,14 @@ ImportResult import_model(const ImportOptions& options, const ImportWatcher& wat
                      model.graph);
             return read_tokenizer(folder, static_cast<int64_t>(vocabulary->second), watcher.note);
         };
-        return import_opened({folder, tokenizer, [&] { return chat_template(folder); }}, options,
-                             watcher);
+        return import_opened({folder, tokenizer, [&] { return chat_template(folder); },
+                              [&] { return sampling_of(folder, watcher.note); }},
+                             options, watcher);
     }
     const Gguf gguf(options.source);
     return import_opened({gguf, [&](const Model&) { return read_tokenizer(gguf, watcher.note); },
-                          [&] { return gguf.text("tokenizer.chat_template"); }},
+                          [&] { return gguf.text("tokenizer.chat_template"); },
+                          [&] { return sampling_of(gguf, watcher.note); }},
                          options, watcher);
 }
 

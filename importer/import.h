@@ -44,6 +44,7 @@ struct ImportOptions {
     // All is checked and nothing stored: no output is needed, and write_model is all that is
     // written. What the tensors' values are is not looked at.
     bool dry_run = false;
+    bool for_cache = false;  // what is written is nobody's to edit
 };
 
 struct ImportResult {

@@ -2,6 +2,8 @@
 // Parses JSON with limits. See json.h.
 #include "importer/json.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "common/error.h"
@@ -107,6 +109,32 @@ class Builder {
     size_t kept_ = 0;
 };
 
+/// Python writes numbers that JSON has no word for as Infinity, -Infinity and NaN. They become
+/// objects, as transformers' newer files have them: {"__float__": "Infinity"}.
+std::string with_words_of_python(std::string_view text) {
+    std::string made;
+    bool quoted = false;
+    for (size_t at = 0; at < text.size();) {
+        if (quoted && text[at] == '\\') {
+            made += text.substr(at, 2);
+            at += 2;
+            continue;
+        }
+        if (text[at] == '"') quoted = !quoted;
+        size_t length = 0;
+        if (!quoted)
+            for (const std::string_view word : {"Infinity", "-Infinity", "NaN"})
+                if (text.substr(at).starts_with(word)) length = word.size();
+        if (length > 0) {
+            made += fmt::format("{{\"__float__\":\"{}\"}}", text.substr(at, length));
+            at += length;
+        } else {
+            made += text[at++];
+        }
+    }
+    return made;
+}
+
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where, const JsonLimits& limits) {
@@ -116,6 +144,12 @@ Json parse_json(std::string_view text, const std::string& where, const JsonLimit
     // The parser would take it for the end, and not look at what follows.
     if (const size_t at = text.find('\0'); at != std::string_view::npos)
         fail("{}: is not valid JSON, at byte {}: a zero byte", where, at + 1);
+    std::string made;
+    if (text.find("Infinity") != std::string_view::npos ||
+        text.find("NaN") != std::string_view::npos) {
+        made = with_words_of_python(text);
+        text = made;
+    }
     Builder builder(where, limits);
     Json::sax_parse(text.begin(), text.end(), &builder);
     return builder.result();
@@ -135,6 +169,14 @@ const Json* member(const Json& value, std::string_view name) {
     if (!value.is_object()) return nullptr;
     const auto found = value.find(name);
     return found == value.end() || found->is_null() ? nullptr : &*found;
+}
+
+std::string shown(const Json& value) {
+    const Json* word = member(value, "__float__");
+    if (word && word->is_string() && value.size() == 1) return printable(word->get<std::string>());
+    std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (text.size() > 60) text = text.substr(0, 60) + "…";
+    return printable(text);
 }
 
 std::optional<std::string> text_member(const Json& value, std::string_view name,

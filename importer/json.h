@@ -40,6 +40,9 @@ Json parse_json_file(const std::filesystem::path& path, const JsonLimits& limits
 /// A member of an object; null if `value` is no object, lacks it, or has it as null.
 const Json* member(const Json& value, std::string_view name);
 
+/// A value as messages show it: the beginning of its text; NaN and the infinities by their names.
+std::string shown(const Json& value);
+
 /// A member that must be text, or a truth value, if it is there; fails, naming `where`, if it is
 /// something else.
 std::optional<std::string> text_member(const Json& value, std::string_view name,

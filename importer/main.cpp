@@ -10,7 +10,9 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -18,6 +20,7 @@
 #include <exception>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 #include "common/ending.h"
@@ -25,6 +28,7 @@
 #include "common/files.h"
 #include "common/help_format.h"
 #include "common/weight_format.h"
+#include "common/workers.h"
 #include "compiler/load/load.h"
 #include "importer/import.h"
 
@@ -72,14 +76,18 @@ void handle_signals() {
     }
     pthread_sigmask(SIG_BLOCK, &interruptions, nullptr);
     std::signal(SIGXFSZ, SIG_IGN);
-    std::thread([interruptions] {
-        int signal = 0;
-        if (sigwait(&interruptions, &signal) != 0) return;
-        signal_caught = signal;
-        canceled = true;
-        sigtimedwait(&interruptions, nullptr, &kPatience);
-        end_at_once();
-    }).detach();
+    try {
+        std::thread([interruptions] {
+            int signal = 0;
+            if (sigwait(&interruptions, &signal) != 0) return;
+            signal_caught = signal;
+            canceled = true;
+            sigtimedwait(&interruptions, nullptr, &kPatience);
+            end_at_once();
+        }).detach();
+    } catch (const std::system_error& error) {
+        llmsql::fail_without_thread("waits for interruptions", error);
+    }
 }
 
 /// What main returns once the import has ended by itself. Where the other thread has begun to end
@@ -182,8 +190,7 @@ int read_and_run(int argc, char** argv) {
             ->type_name("FILE");
     by_graph->excludes(by_model);
     app.add_option("--graph-dir", graph_dir, "where to look for graph files first")
-        ->type_name("DIR")
-        ->check(CLI::ExistingDirectory);
+        ->type_name("DIR");
     app.add_option("--weights", weights,
                    "without --model: how matrices are stored: q8, q4, f16, f32, or auto: by their "
                    "type in the source (default); or PATTERN=TYPE, for those that the graph names "
@@ -203,11 +210,14 @@ int read_and_run(int argc, char** argv) {
                    "pass over this key of the source's metadata, though the graph does not know "
                    "it or cannot do what it says; may be given more than once")
         ->type_name("NAME");
+    app.add_flag("--for-cache", options.for_cache)->group("");  // llmsql's, not a user's
     app.add_flag("--dry-run", options.dry_run,
                  "store nothing, but check the source and print what it is, and how many bytes its "
                  "database would have");
     try {
         llmsql::parse_command_line(app, argc, argv);
+        if (std::ranges::any_of(options.name, [](unsigned char c) { return std::iscntrl(c); }))
+            throw CLI::ValidationError("--name", "a name is one line, without control characters");
         if (output.empty() && !options.dry_run)
             throw CLI::RequiredError("a database to write, -o DB (or --dry-run),");
     } catch (const CLI::Success& done) {  // --help, --version
@@ -219,9 +229,7 @@ int read_and_run(int argc, char** argv) {
     }
     options.source = source;
     options.output = output;
-    if (!graph_dir.empty()) options.graph_dirs.emplace_back(graph_dir);
-    for (const auto& dir : llmsql::compiler::standard_graph_dirs(LLMSQL_GRAPHS))
-        options.graph_dirs.push_back(dir);
+    options.graph_dirs = llmsql::compiler::graph_dirs(graph_dir, LLMSQL_GRAPHS);
     if (*by_model)
         options.model_file = llmsql::compiler::find_shipped_file(model, options.graph_dirs);
     if (*by_graph)

@@ -119,6 +119,10 @@ void ModelWriter::meta(std::string_view key, int64_t value) {
     insert("INSERT INTO llm_meta(key, value) VALUES (?, ?)", key, value);
 }
 
+void ModelWriter::meta(std::string_view key, std::span<const std::byte> value) {
+    insert("INSERT INTO llm_meta(key, value) VALUES (?, ?)", key, value);
+}
+
 void ModelWriter::param(int64_t id, const ParamEntry& entry) {
     insert("INSERT INTO llm_param(id, name, type, rows, cols, tile_rows) VALUES (?, ?, ?, ?, ?, ?)",
            id, entry.name, name_of(entry.type), entry.shape.rows, entry.shape.cols,

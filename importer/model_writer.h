@@ -36,6 +36,7 @@ class ModelWriter {
 
     void meta(std::string_view key, std::string_view value);
     void meta(std::string_view key, int64_t value);
+    void meta(std::string_view key, std::span<const std::byte> value);
 
     /// The id of a parameter is its place in the catalogue, from 1.
     void param(int64_t id, const ParamEntry& entry);

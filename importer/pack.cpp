@@ -2,10 +2,13 @@
 // Packs rows into strips. See pack.h; docs/model-db.md draws the layouts.
 #include "importer/pack.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "common/strips.h"
 #include "common/weight_format.h"
+#include "importer/blocks.h"
 
 namespace llmsql {
 namespace {
@@ -105,6 +108,11 @@ void put_five(const Place& to, size_t at, const uint8_t* codes) {
     put_bits(to, at + 64, codes, 32, 0, 4);
 }
 
+void put_three(const Place& to, size_t at, const uint8_t* codes) {
+    put_bits(to, at, codes, 32, 2, 1);
+    put_bits(to, at + 64, codes, 32, 0, 2);
+}
+
 bool pack_q5_0(Bytes from, const Place& to) {
     Codes codes;
     nibbles_of(from + 6, codes.data());
@@ -152,10 +160,7 @@ bool pack_q3_k(Bytes from, const Place& to) {
     for (size_t c = 0; c < 256; ++c)
         codes[c] = static_cast<uint8_t>(two_bits(from + 32, c) | (from[c % 32] >> c / 32 & 1) << 2);
     to.put_dwords(0, from + 96, 3);
-    for (size_t g = 0; g < 8; ++g) {
-        put_bits(to, 192 + g * 192, &codes[g * 32], 32, 2, 1);
-        put_bits(to, 192 + g * 192 + 64, &codes[g * 32], 32, 0, 2);
-    }
+    for (size_t g = 0; g < 8; ++g) put_three(to, 192 + g * 192, &codes[g * 32]);
     to.put(192 + 8 * 192, from + 108, 2);
     return finite_half(from + 108);
 }
@@ -217,6 +222,81 @@ bool pack_iq4_xs(Bytes from, const Place& to) {
     return finite_half(from);
 }
 
+constexpr float kLargestE4m3 = 480;  // 0xff, as ggml reads it
+
+bool pack_nvfp4(Bytes from, const Place& to) {
+    // The last number is none in the format, and 0 to ggml, which else passes over the sign.
+    for (size_t i = 0; i < 4; ++i)
+        to.four(0, 0)[i] = from[i] == 0x7f ? std::byte{0} : static_cast<std::byte>(from[i] & 0x7f);
+    for (size_t half = 0; half < 2; ++half) {
+        Codes codes;
+        for (size_t j = 0; j < 16; ++j) {
+            const uint8_t both = from[4 + half * 16 + j];
+            codes[j / 8 * 16 + j % 8] = both & 15;
+            codes[j / 8 * 16 + 8 + j % 8] = both >> 4;
+        }
+        put_bits(to, 128 + half * 256, codes.data(), 32, 0, 4);
+    }
+    return true;
+}
+
+bool pack_q1_0(Bytes from, const Place& to) {
+    Codes codes;
+    for (size_t c = 0; c < 128; ++c) codes[c] = from[2 + c / 8] >> c % 8 & 1;
+    to.put(0, from, 2);
+    for (size_t g = 0; g < 4; ++g) put_bits(to, 32 + g * 64, &codes[g * 32], 32, 0, 1);
+    return finite_half(from);
+}
+
+bool pack_q2_0(Bytes from, const Place& to) {
+    Codes codes;
+    for (size_t c = 0; c < 64; ++c) codes[c] = from[2 + c / 4] >> 2 * (c % 4) & 3;
+    to.put(0, from, 2);
+    for (size_t g = 0; g < 2; ++g) put_bits(to, 32 + g * 128, &codes[g * 32], 32, 0, 2);
+    return finite_half(from);
+}
+
+// TQ1_0's trits too, which take two bits each.
+bool pack_tq2_0(GgmlType type, Bytes from, const Place& to) {
+    GgmlBlock block;
+    read_block(type, from, block);
+    Codes codes;
+    for (size_t c = 0; c < 256; ++c) codes[c] = static_cast<uint8_t>(block.levels[c] + 1);
+    for (size_t g = 0; g < 8; ++g) put_bits(to, g * 128, &codes[g * 32], 32, 0, 2);
+    const Bytes d = from + info_of(type).block_bytes - 2;
+    to.put(8 * 128, d, 2);
+    return finite_half(d);
+}
+
+// Of the code books' types: points' levels one by one, and scales of 16 columns.
+bool pack_levels(GgmlType type, const int8_t (&levels)[16], int width, Bytes from,
+                 const Place& to) {
+    GgmlBlock block;
+    read_block(type, from, block);
+    Codes codes, scales;
+    for (size_t c = 0; c < 256; ++c)
+        codes[c] = static_cast<uint8_t>(std::ranges::find(levels, block.levels[c]) - levels);
+    for (size_t g = 0; g < 16; ++g)
+        scales[g] = static_cast<uint8_t>((block.scales[g * 16 / block.group] - 1) / 2);
+    put_bits(to, 0, scales.data(), 16, 0, 4);
+    const size_t group = width == 4 ? 256 : 192;
+    for (size_t g = 0; g < 8; ++g) {
+        if (width == 4)
+            put_bits(to, 128 + g * group, &codes[g * 32], 32, 0, 4);
+        else
+            put_three(to, 128 + g * group, &codes[g * 32]);
+    }
+    uint16_t d;
+    std::memcpy(&d, from, 2);
+    if (type == GgmlType::iq1_m) {  // a nibble each at the ends of four words
+        d = 0;
+        for (size_t i = 0; i < 4; ++i)
+            d = static_cast<uint16_t>(d | (from[48 + 2 * i + 1] >> 4) << (4 * i));
+    }
+    to.put(128 + 8 * group, &d, 2);
+    return (d & 0x7c00) != 0x7c00;
+}
+
 // How a block of one row goes to its place. False if a scale is not finite.
 using Pack = bool (*)(Bytes from, const Place& to);
 
@@ -245,21 +325,52 @@ Pack pack_of(WeightType type) {
             return pack_iq4_xs;
         case WeightType::mxfp4:
             return pack_mxfp4;
+        case WeightType::nvfp4:
+            return pack_nvfp4;
+        case WeightType::q1_0:
+            return pack_q1_0;
+        case WeightType::q2_0:
+            return pack_q2_0;
         default:
             return nullptr;  // rows of numbers, or of blocks that any type is converted to
     }
 }
 
+// A block of a type that has another layout than its format.
+bool pack_other(GgmlType from, WeightType type, Bytes block, const Place& to) {
+    switch (type) {
+        case WeightType::tq2_0:
+            return pack_tq2_0(from, block, to);
+        case WeightType::iq1:
+            return pack_levels(from, kLevelsOfIq1, 3, block, to);
+        case WeightType::iq2:
+            return pack_levels(from, kLevelsOfIq2, 3, block, to);
+        case WeightType::iq3_xxs:
+            return pack_levels(from, kLevelsOfIq3Xxs, 4, block, to);
+        case WeightType::iq3_s:
+            return pack_levels(from, kLevelsOfIq3S, 4, block, to);
+        default:
+            return false;
+    }
+}
+
 }  // namespace
 
-bool pack_blocks(WeightType type, std::span<const std::byte> row, int64_t place, std::byte* strip) {
+bool pack_blocks(GgmlType from, WeightType type, std::span<const std::byte> row, int64_t place,
+                 std::byte* strip, float times) {
     const WeightFormat& format = format_of(type);
     const Pack pack = pack_of(type);
-    const auto each = static_cast<size_t>(format.bytes);
-    bool good = pack != nullptr;
-    for (size_t b = 0; good && (b + 1) * each <= row.size(); ++b)
-        good = pack(reinterpret_cast<Bytes>(row.data()) + b * each,
-                    {strip + b * format.block_bytes(), static_cast<size_t>(place)});
+    const auto each = static_cast<size_t>(info_of(from).block_bytes) *
+                      static_cast<size_t>(format.columns / info_of(from).block_weights);
+    bool good = format.keeps.has(static_cast<uint32_t>(from));
+    for (size_t b = 0; good && (b + 1) * each <= row.size(); ++b) {
+        const auto block = reinterpret_cast<Bytes>(row.data()) + b * each;
+        const Place to{strip + b * format.block_bytes(), static_cast<size_t>(place)};
+        good = pack ? pack(block, to) : pack_other(from, type, block, to);
+        if (type != WeightType::nvfp4) continue;
+        good = good && std::isfinite(times * kLargestE4m3 * 6);
+        to.put(64, &times, sizeof times);
+    }
     return good;
 }
 

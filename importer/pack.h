@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/types.h"
+#include "importer/ggml_types.h"
 
 namespace llmsql {
 
@@ -37,9 +38,11 @@ void pack_row(std::span<const Q8Block> row, int64_t place, std::byte* strip);
 void pack_row(std::span<const Q4Block> row, int64_t place, std::byte* strip);
 
 /// Packs a row of a source's own blocks, as a GGUF has them, for a format that keeps them
-/// (WeightFormat::takes_anything is false): rearranged, not a bit of them lost. False, and what is
-/// in the strip undefined, if a scale is not a finite number. `row` is whole blocks.
-bool pack_blocks(WeightType type, std::span<const std::byte> row, int64_t place, std::byte* strip);
+/// (WeightFormat::keeps has `from`, takes_anything is false): not a value of them changed. False,
+/// and what is in the strip undefined, if a scale is not a finite number. `row` is whole blocks;
+/// `times`, which only nvfp4 has a place for, multiplies all values.
+bool pack_blocks(GgmlType from, WeightType type, std::span<const std::byte> row, int64_t place,
+                 std::byte* strip, float times = 1);
 
 /// The inverse of pack_row: reads the row at `place` of a strip.
 void unpack_row(const std::byte* strip, int64_t place, std::span<float> row);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,6 +17,14 @@
 
 namespace llmsql {
 
+/// Bytes of a tensor that its file has otherwise. Thread-safe.
+class TensorReader {
+  public:
+    virtual ~TensorReader() = default;
+    /// Exactly `bytes` bytes of the tensor from `offset` on.
+    virtual void read(uint64_t offset, void* into, size_t bytes) const = 0;
+};
+
 struct SourceTensor {
     std::string name;
     const GgmlTypeInfo* type = nullptr;
@@ -23,6 +32,15 @@ struct SourceTensor {
     const RandomAccessFile* file = nullptr;  // owned by the source
     uint64_t offset = 0;                     // in the file
     uint64_t bytes = 0;
+    std::shared_ptr<const TensorReader> reader = nullptr;  // of one that the file has otherwise
+
+    /// Bytes at an offset from the tensor's first.
+    void read(uint64_t at, void* into, size_t count) const {
+        if (reader)
+            reader->read(at, into, count);
+        else
+            file->read(offset + at, into, count);
+    }
 };
 
 /// A value of the metadata, as far as it can be judged: true and false count as 1 and 0.
@@ -75,8 +93,12 @@ class Source {
     /// "an array", "an object", where a value is neither a number nor a text; else empty.
     virtual std::string kind(const std::string& key) const = 0;
 
-    /// Whether the source leaves a key out altogether: null is something said.
-    virtual bool silent_about(const std::string& key) const = 0;
+    /// Whether the source leaves a key out, and what it has there is what its makers' program
+    /// takes.
+    virtual bool is_default(const std::string&) const { return false; }
+
+    /// What of the source is left out, or taken otherwise than it says: a line each.
+    virtual std::vector<std::string> notes() const { return {}; }
 
     /// How long the texts were that the model was trained for, if the source says it sensibly.
     virtual std::optional<int64_t> trained_context() const = 0;

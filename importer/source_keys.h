@@ -47,8 +47,4 @@ void check_keys(const Source& source, const SourceMetadata& metadata, const Keys
 /// more or fewer elements than the model has repetitions of any block.
 void check_lists(const Source& source, const KeysRead& keys, const Model& model);
 
-/// What transformers' class takes where config.json does not have a key, as far as graphs take
-/// something else there.
-std::optional<double> class_default(std::string_view architecture, std::string_view key);
-
 }  // namespace llmsql

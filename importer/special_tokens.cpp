@@ -267,8 +267,14 @@ class Settler {
         if (const auto end = end_called("<|end|>")) ends_.erase(*end);
     }
 
-    /// Two models have </s> for the markup of struck text.
+    /// Two models have </s> for the markup of struck text, and a folder's that it neither calls
+    /// special nor names as an end is that. (A GGUF's is an end to llama.cpp whatever its type.)
     void leave_plain_s() {
+        const auto struck = end_called(kStruck);
+        if (struck && !of_gguf_ && struck != tokenizer_.eos &&
+            tokenizer_.tokens.kind(*struck) == PieceKind::user_defined &&
+            std::ranges::find(tokenizer_.ends, *struck) == tokenizer_.ends.end())
+            ends_.erase(*struck);
         if (!end_called("<|tool_response>") && !end_called("<|plamo:eos|>")) return;
         while (const auto end = end_called(kStruck)) {
             ends_.erase(*end);

@@ -101,14 +101,14 @@ void in_parallel(size_t count, const std::function<void(size_t)>& task) {
 }
 
 /// Says why a row could not be converted.
-[[noreturn]] void refuse_row(const RowSource& source, const std::byte* from, int64_t row,
-                             WeightType type) {
-    std::vector<float> scratch(source.row_bytes() /
-                               static_cast<size_t>(info_of(source.type()).block_bytes) *
-                               static_cast<size_t>(info_of(source.type()).block_weights));
+[[noreturn]] void refuse_row(const RowSource& source, GgmlType as, const std::byte* from,
+                             int64_t row, WeightType type) {
+    const GgmlTypeInfo& info = info_of(as);
+    const size_t bytes = as == source.type() ? source.row_bytes() : source.source_row_bytes();
+    std::vector<float> scratch(bytes / static_cast<size_t>(info.block_bytes) *
+                               static_cast<size_t>(info.block_weights));
     const std::string& name = source.tensor().name;
-    const auto bad = first_not_finite(source.type(), from, std::span(scratch));
-    const GgmlTypeInfo& info = info_of(source.type());
+    const auto bad = first_not_finite(as, from, std::span(scratch));
     if (!bad) fail("tensor {}: row {} has a value that {} cannot hold", name, row, name_of(type));
     if (!info.has_blocks())
         fail("tensor {}: row {} has a value that is not a finite number, in column {}", name, row,
@@ -146,20 +146,25 @@ PutRow put_row(const RowSource& source, const ParamEntry& entry) {
         default:
             break;
     }
-    return [type = entry.type, bytes = source.row_bytes()](const std::byte* from, int64_t place,
-                                                           std::byte* strip) {
-        return pack_blocks(type, {from, bytes}, place, strip);
+    return [&source, type = entry.type](const std::byte* from, int64_t place, std::byte* strip) {
+        return pack_blocks(source.source_type(), type, {from, source.source_row_bytes()}, place,
+                           strip, source.times());
     };
 }
 
 /// Rows first … of a matrix, `count` of them, as strips.
 void fill_strips(const RowSource& source, const ParamEntry& entry, int64_t first, int64_t count,
-                 const std::byte* from, std::byte* strips) {
+                 RowSource::Buffer& buffer, std::byte* strips) {
+    const bool blocks = !format_of(entry.type).takes_anything;
+    const std::byte* from =
+        blocks ? source.read_blocks(first, count, buffer) : source.read(first, count, buffer);
+    const size_t each = blocks ? source.source_row_bytes() : source.row_bytes();
     const PutRow put = put_row(source, entry);
     const size_t strip_size = strip_bytes(entry.type, entry.shape.cols);
-    for (int64_t r = 0; r < count; ++r, from += source.row_bytes())
+    for (int64_t r = 0; r < count; ++r, from += each)
         if (!put(from, r % kStripRows, strips + static_cast<size_t>(r / kStripRows) * strip_size))
-            refuse_row(source, from, first + r, entry.type);
+            refuse_row(source, blocks ? source.source_type() : source.type(), from, first + r,
+                       entry.type);
 }
 
 /// A tile on its way.
@@ -189,7 +194,7 @@ struct Tile {
 void make_matrix_tile(Tile& tile, RowSource::Buffer& buffer) {
     const ParamEntry& entry = tile.param->entry;
     const RowSource& source = *tile.param->rows;
-    if (!format_of(entry.type).takes_anything && natural_type(source.type()) != entry.type)
+    if (!format_of(entry.type).takes_anything && source.natural_type() != entry.type)
         fail(
             "tensor {} is {}: it cannot be stored as {}, which nothing else is converted to; {} "
             "are",
@@ -199,8 +204,7 @@ void make_matrix_tile(Tile& tile, RowSource::Buffer& buffer) {
     std::byte* const strips = tile.allocate(tile.strips * strip);
     if (tile.rows % kStripRows != 0)  // rows that are missing are zeros
         std::memset(strips + (tile.strips - 1) * strip, 0, strip);
-    const std::byte* const from = source.read(tile.first_row, tile.rows, buffer);
-    fill_strips(source, entry, tile.first_row, tile.rows, from, strips);
+    fill_strips(source, entry, tile.first_row, tile.rows, buffer, strips);
 }
 
 void make_vector_tile(Tile& tile, RowSource::Buffer& buffer) {
@@ -359,7 +363,9 @@ RowSource::RowSource(const Source& source, const Param& param) {
     std::vector<int64_t> expected;
     if (place->part) expected.push_back(place->parts);
     if (param.shape.rows) expected.push_back(whole_);
-    expected.push_back(!param.shape.rows && !picks_.empty() ? whole_ : param.shape.cols);
+    expected.push_back(groups_ > 0                            ? rows_ / groups_
+                       : !param.shape.rows && !picks_.empty() ? whole_
+                                                              : param.shape.cols);
     if (transposed_) std::swap(expected[expected.size() - 1], expected[expected.size() - 2]);
     tensor_ = source.find_tensor(place->tensor);
     if (!tensor_) {
@@ -372,7 +378,11 @@ RowSource::RowSource(const Source& source, const Param& param) {
         where_ = fmt::format("{}: tensor {}", tensor_->file->name(), place->tensor);
     int64_t elements = 1;
     for (const int64_t size : tensor_->shape) elements = size_product(elements, size);
-    const bool flattened = flat_ && !tensor_->type->has_blocks() && elements == expected[0];
+    const bool flattened = !flat_ ? false
+                           : param.shape.rows
+                               ? elements == size_product(expected[0], expected[1]) &&
+                                     tensor_->shape.back() == expected[1]
+                               : !tensor_->type->has_blocks() && elements == expected[0];
     if (!flattened && essential(tensor_->shape) != essential(expected))
         fail("{} has the shape {}, the model needs {} (parameter {}{})", where_,
              text_of(tensor_->shape), text_of(expected), param.name,
@@ -385,7 +395,9 @@ RowSource::RowSource(const Source& source, const Param& param) {
     if (held > kLargestStrip)
         fail("{}: rows of {} values are longer than llmsql can store", where_, param.shape.cols);
 
-    source_type_ = type_ = static_cast<GgmlType>(tensor_->type->number);
+    source_type_ = static_cast<GgmlType>(tensor_->type->number);
+    held_type_ = groups_ > 0 && tensor_->type->has_blocks() ? GgmlType::f32 : source_type_;
+    type_ = held_type_;
     parts_ = place->parts;
     part_ = place->part.value_or(0);
     if (!picks_.empty()) split_vector();
@@ -393,7 +405,9 @@ RowSource::RowSource(const Source& source, const Param& param) {
     if (transposed_ && info_of(source_type_).block_weights != 1)
         fail("{}: {} cannot be transposed", where_, tensor_->type->name);
     if (param.shape.rows) take_scale(source);
-    source_row_bytes_ = static_cast<size_t>(ggml_row_bytes(source_type_, cols_));
+    source_row_bytes_ =
+        static_cast<size_t>(ggml_row_bytes(source_type_, groups_ > 0 ? rows_ / groups_ : cols_));
+    held_row_bytes_ = static_cast<size_t>(ggml_row_bytes(held_type_, cols_));
     row_bytes_ = static_cast<size_t>(ggml_row_bytes(type_, cols_));
 }
 
@@ -406,11 +420,21 @@ void RowSource::take_transforms(const ParamSource& place, const Param& param) {
                 fail("{}: the transform plus needs one number", where_);
             plus_ = plus_.value_or(0) + static_cast<float>(step->args[0]);
         } else if (step->name == "flattened") {
-            if (param.shape.rows || place.part || std::next(step) != place.transforms.rend())
-                fail("{}: only a vector is made of a flat tensor, before all else", where_);
+            if (place.part || std::next(step) != place.transforms.rend())
+                fail("{}: only a vector or a matrix is made of a flat tensor, before all else",
+                     where_);
             flat_ = true;
         } else if (step->name == "minus_exp") {
             minus_exp_ = true;
+        } else if (step->name == "transposed" && step->args.size() == 1) {
+            const double groups = step->args[0];
+            if (!param.shape.rows || place.part || step != place.transforms.rbegin() ||
+                !(groups >= 1 && groups <= kMostRows) || std::fmod(groups, 1) != 0 ||
+                rows_ % static_cast<int64_t>(groups) != 0)
+                fail("{}: the {} rows of {} are not those of {} transposed matrices", where_, rows_,
+                     param.name, groups);
+            groups_ = static_cast<int64_t>(groups);
+            own = groups_ * cols_;
         } else if (step->name == "transposed") {
             if (!param.shape.rows || std::next(step) != place.transforms.rend())
                 fail("{}: only a matrix can be transposed, and before all else", where_);
@@ -461,6 +485,11 @@ RowSource::Pick RowSource::pick_of(const compiler::TransformStep& step, int64_t 
         pick.step = static_cast<int64_t>(arg(0));
         pick.first = static_cast<int64_t>(arg(1));
         pick.whole = own * pick.step;
+    } else if (step.name == "repeated") {
+        if (param.shape.rows)
+            fail("{}: only a vector is made of one number: {} is a matrix", where_, param.name);
+        pick.kind = Pick::Kind::repeated;
+        pick.whole = 1;
     } else if (step.name == "unpermute") {
         if (!is_row(arg(0)) || arg(0) < 1 || arg(0) > static_cast<double>(own) ||
             own % (2 * static_cast<int64_t>(arg(0))) != 0)
@@ -474,6 +503,7 @@ RowSource::Pick RowSource::pick_of(const compiler::TransformStep& step, int64_t 
 }
 
 int64_t RowSource::Pick::row(int64_t row) const {
+    if (kind == Kind::repeated) return 0;
     if (kind == Kind::groups) {
         const int64_t each = own / heads;
         return row / each * step + first + row % each;
@@ -502,7 +532,7 @@ void RowSource::take_scale(const Source& source) {
     if (shape != std::vector<int64_t>{1} && shape != std::vector<int64_t>{parts_}) return;
     const auto type = static_cast<GgmlType>(scale->type->number);
     std::vector<std::byte> bytes(scale->bytes);
-    scale->file->read(scale->offset, bytes.data(), bytes.size());
+    scale->read(0, bytes.data(), bytes.size());
     std::vector<float> values(static_cast<size_t>(shape[0]));
     dequantize_row(type, bytes.data(), std::span(values));
     const float value = values[values.size() == 1 ? 0 : static_cast<size_t>(part_)];
@@ -527,11 +557,18 @@ int64_t RowSource::source_row(int64_t row) const {
 }
 
 const std::byte* RowSource::read(int64_t first, int64_t count, Buffer& buffer) const {
-    const auto offset = [&](int64_t row) {
-        return tensor_->offset + static_cast<uint64_t>(row) * source_row_bytes_;
-    };
-    buffer.read.resize(static_cast<size_t>(count) * source_row_bytes_);
-    if (transposed_) {
+    const std::byte* const rows = read_blocks(first, count, buffer);
+    if (!plus_ && !times_ && !minus_exp_) return rows;
+    change(count, buffer);
+    return buffer.changed.data();
+}
+
+const std::byte* RowSource::read_blocks(int64_t first, int64_t count, Buffer& buffer) const {
+    const auto offset = [&](int64_t row) { return static_cast<uint64_t>(row) * source_row_bytes_; };
+    buffer.read.resize(static_cast<size_t>(count) * held_row_bytes_);
+    if (groups_ > 0) {
+        read_turned(first, count, buffer);
+    } else if (transposed_) {
         for (int64_t r = 0; r < count;) {
             const int64_t from = source_row(first + r);
             int64_t run = 1;
@@ -541,13 +578,51 @@ const std::byte* RowSource::read(int64_t first, int64_t count, Buffer& buffer) c
             r += run;
         }
     } else if (in_order()) {
-        tensor_->file->read(offset(source_row(first)), buffer.read.data(), buffer.read.size());
+        tensor_->read(offset(source_row(first)), buffer.read.data(), buffer.read.size());
     } else {
         read_rows(first, count, buffer.read.data());
     }
-    if (!plus_ && !times_ && !minus_exp_) return buffer.read.data();
-    change(count, buffer);
-    return buffer.changed.data();
+    return buffer.read.data();
+}
+
+/// Rows that are columns of their group's rows.
+void RowSource::read_turned(int64_t first, int64_t count, Buffer& buffer) const {
+    const int64_t each = rows_ / groups_;
+    for (int64_t r = 0; r < count;) {
+        const int64_t group = (first + r) / each, from = (first + r) % each;
+        const int64_t run = std::min(count - r, each - from);
+        if (buffer.turned_of != this || buffer.group != group) turn_group(group, buffer);
+        std::memcpy(buffer.read.data() + static_cast<size_t>(r) * held_row_bytes_,
+                    buffer.turned.data() + static_cast<size_t>(from) * held_row_bytes_,
+                    static_cast<size_t>(run) * held_row_bytes_);
+        r += run;
+    }
+}
+
+/// The rows of a source's group, transposed. Several calls want the same one after the other.
+void RowSource::turn_group(int64_t group, Buffer& buffer) const {
+    buffer.turned_of = nullptr;
+    const auto each = static_cast<size_t>(rows_ / groups_), cols = static_cast<size_t>(cols_);
+    std::vector<std::byte> rows(cols * source_row_bytes_);
+    for (size_t c = 0; c < cols; ++c)
+        tensor_->read(static_cast<uint64_t>(source_row(group * cols_ + static_cast<int64_t>(c))) *
+                          source_row_bytes_,
+                      rows.data() + c * source_row_bytes_, source_row_bytes_);
+    const auto size = static_cast<size_t>(info_of(held_type_).block_bytes);
+    buffer.turned.resize(each * held_row_bytes_);
+    std::vector<float> values(held_type_ == source_type_ ? 0 : each);
+    for (size_t c = 0; c < cols; ++c) {
+        const std::byte* from = rows.data() + c * source_row_bytes_;
+        if (!values.empty()) {
+            dequantize_row(source_type_, from, std::span(values));
+            from = reinterpret_cast<const std::byte*>(values.data());
+        }
+        for (size_t r = 0; r < each; ++r)
+            std::memcpy(buffer.turned.data() + r * held_row_bytes_ + c * size, from + r * size,
+                        size);
+    }
+    buffer.turned_of = this;
+    buffer.group = group;
 }
 
 /// Rows that do not lie one after the other. Short ones, such as a vector's values, with all that
@@ -559,13 +634,11 @@ void RowSource::read_rows(int64_t first, int64_t count, std::byte* rows) const {
         low = std::min(low, source_row(first + r));
         high = std::max(high, source_row(first + r));
     }
-    const auto at = [&](int64_t row) {
-        return tensor_->offset + static_cast<uint64_t>(row) * source_row_bytes_;
-    };
+    const auto at = [&](int64_t row) { return static_cast<uint64_t>(row) * source_row_bytes_; };
     const size_t bytes = static_cast<size_t>(high - low + 1) * source_row_bytes_;
     const bool together = source_row_bytes_ <= kShort && bytes <= kMostAtOnce;
     std::vector<std::byte> all(together ? bytes : 0);
-    if (together) tensor_->file->read(at(low), all.data(), all.size());
+    if (together) tensor_->read(at(low), all.data(), all.size());
     for (int64_t r = 0; r < count; ++r) {
         std::byte* to = rows + static_cast<size_t>(r) * source_row_bytes_;
         const int64_t row = source_row(first + r);
@@ -573,7 +646,7 @@ void RowSource::read_rows(int64_t first, int64_t count, std::byte* rows) const {
             std::memcpy(to, all.data() + static_cast<size_t>(row - low) * source_row_bytes_,
                         source_row_bytes_);
         else
-            tensor_->file->read(at(row), to, source_row_bytes_);
+            tensor_->read(at(row), to, source_row_bytes_);
     }
 }
 
@@ -584,8 +657,7 @@ void RowSource::read_columns(int64_t first, int64_t count, std::byte* rows) cons
     std::vector<std::byte> piece(static_cast<size_t>(count) * size);
     for (uint64_t r = 0; r < height; ++r) {
         const uint64_t at = (static_cast<uint64_t>(part_) * height + r) * columns;
-        tensor_->file->read(tensor_->offset + (at + static_cast<uint64_t>(first)) * size,
-                            piece.data(), piece.size());
+        tensor_->read((at + static_cast<uint64_t>(first)) * size, piece.data(), piece.size());
         for (size_t c = 0; c < static_cast<size_t>(count); ++c)
             std::memcpy(rows + c * source_row_bytes_ + r * size, piece.data() + c * size, size);
     }
@@ -595,7 +667,7 @@ void RowSource::change(int64_t count, Buffer& buffer) const {
     buffer.changed.resize(static_cast<size_t>(count) * row_bytes_);
     std::vector<float> row(static_cast<size_t>(cols_));
     for (size_t r = 0; r < static_cast<size_t>(count); ++r) {
-        dequantize_row(source_type_, buffer.read.data() + r * source_row_bytes_, std::span(row));
+        dequantize_row(held_type_, buffer.read.data() + r * held_row_bytes_, std::span(row));
         if (times_)
             for (float& value : row) value *= *times_;
         if (plus_)
@@ -628,9 +700,11 @@ bool RowSource::fits_f16() const {
 }
 
 WeightType RowSource::natural_type() const {
-    if (!times_) return llmsql::natural_type(type_);
-    // Times a scale they are others than the source's blocks hold.
+    if (!times_ && held_type_ == source_type_) return llmsql::natural_type(type_);
+    // Times a scale, or transposed, they are others than the source's blocks hold; nvfp4 has a
+    // place for the first.
     const WeightType own = llmsql::natural_type(source_type_);
+    if (own == WeightType::nvfp4 && held_type_ == source_type_ && !plus_ && !minus_exp_) return own;
     return format_of(own).takes_anything ? own : WeightType::q8;
 }
 

@@ -29,8 +29,10 @@ using compiler::ParamSource;
 ///   columns(k)     of a flat matrix: its k columns, one after the other
 ///   minus_exp()    -e^x of every value
 ///   every(s, f)    the rows f, f + s, f + 2s, … out of s times as many
-///   flattened()    a vector of a tensor of more dimensions, row after row; before the others
+///   flattened()    a vector of a tensor of more dimensions, row after row, or a matrix of all but
+///                  its last; before the others
 ///   transposed()   rows are the tensor's columns; before the others, and not of types in blocks
+///   transposed(n)  of each of n groups of rows the columns; after the others
 ///
 /// The first is done first.
 class RowSource {
@@ -46,7 +48,7 @@ class RowSource {
     /// those.
     uint64_t bytes() const {
         return tensor_->bytes / static_cast<uint64_t>(parts_) / static_cast<uint64_t>(whole_) *
-               static_cast<uint64_t>(rows_);
+               static_cast<uint64_t>(groups_ > 0 ? groups_ * cols_ : rows_);
     }
 
     /// The type of the rows that read() gives.
@@ -61,11 +63,21 @@ class RowSource {
     /// What rows are read into.
     struct Buffer {
         std::vector<std::byte> read, changed;
+        std::vector<std::byte> turned;    // a group of rows of a transposed(n), transposed
+        const void* turned_of = nullptr;  // whose,
+        int64_t group = -1;               // and which
     };
 
     /// Rows first … first + count - 1, row_bytes() each, valid until the buffer's next use.
     /// Thread-safe, each thread with a buffer of its own.
     const std::byte* read(int64_t first, int64_t count, Buffer& buffer) const;
+
+    /// So, too, but as the source has them (transposed, if told so), source_row_bytes() each of
+    /// source_type(): for a format that keeps those. What is yet to be multiplied with is times().
+    const std::byte* read_blocks(int64_t first, int64_t count, Buffer& buffer) const;
+    GgmlType source_type() const { return held_type_; }
+    size_t source_row_bytes() const { return held_row_bytes_; }
+    float times() const { return times_.value_or(1); }
 
     /// Whether f16 can hold every value, if only rounded. Reads the whole tensor, unless its type
     /// says it all.
@@ -78,7 +90,7 @@ class RowSource {
   private:
     /// One step from rows wanted to rows there are: of `own` rows each is another one of `whole`.
     struct Pick {
-        enum class Kind { slice, every, unpermute, groups, columns } kind = Kind::slice;
+        enum class Kind { slice, every, unpermute, groups, columns, repeated } kind = Kind::slice;
         int64_t own = 0, whole = 0;
         int64_t first = 0, step = 1, heads = 1;
         int64_t row(int64_t row) const;
@@ -90,6 +102,8 @@ class RowSource {
     void split_vector();
     void read_rows(int64_t first, int64_t count, std::byte* rows) const;
     void read_columns(int64_t first, int64_t count, std::byte* rows) const;
+    void read_turned(int64_t first, int64_t count, Buffer& buffer) const;
+    void turn_group(int64_t group, Buffer& buffer) const;
     void take_scale(const Source& source);
     int64_t source_row(int64_t row) const;
     void change(int64_t count, Buffer& buffer) const;
@@ -102,9 +116,11 @@ class RowSource {
     int64_t whole_ = 1;             // rows of the matrix from which picks_ take
     std::vector<Pick> picks_;       // the last first
     bool transposed_ = false;
+    int64_t groups_ = 0;  // of rows that are transposed, each for itself; 0: none are
+    GgmlType held_type_ = GgmlType::f32;  // of the rows that are read, before they are changed
     bool minus_exp_ = false;
-    bool flat_ = false;  // of whatever dimensions the tensor is, a vector
-    size_t source_row_bytes_ = 0, row_bytes_ = 0;
+    bool flat_ = false;  // of whatever dimensions the tensor is, a vector, or rows
+    size_t source_row_bytes_ = 0, held_row_bytes_ = 0, row_bytes_ = 0;
     const SourceTensor* scale_ = nullptr;
     std::optional<float> plus_, times_;
 };

@@ -8,10 +8,14 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <span>
+#include <string>
 #include <tuple>
 #include <utility>
 
 #include "common/error.h"
+#include "importer/regex.h"
+#include "importer/splitters.h"
 
 namespace llmsql {
 namespace {
@@ -19,78 +23,18 @@ namespace {
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
 constexpr const char* kScores = "tokenizer.ggml.scores";
 constexpr const char* kKinds = "tokenizer.ggml.token_type";
+constexpr const char* kSpaceMark = "\xE2\x96\x81";  // U+2581
 constexpr const char* kMerges = "tokenizer.ggml.merges";
 
-// GGUF's names for how text is split before merging, the splitters that llmsql has, and whether a
-// text of such a tokenizer gets the bos token where the file doesn't say. Names that llama.cpp
-// splits by one expression (llama-vocab.cpp) are one splitter here.
-struct Pre {
-    std::string_view theirs, ours;
-    bool adds_bos = false;
-};
-constexpr std::array kPre{
-    Pre{"default", "default"},
-    Pre{"gpt-2", "gpt2"},
-    Pre{"phi-2", "gpt2"},
-    Pre{"jina-es", "gpt2"},
-    Pre{"jina-de", "gpt2"},
-    Pre{"gigachat", "gpt2"},
-    Pre{"a.x-4.0", "gpt2"},
-    Pre{"mellum", "gpt2"},
-    Pre{"modern-bert", "gpt2"},
-    Pre{"exaone4", "gpt2"},
-    Pre{"mpt", "gpt2"},
-    Pre{"olmo", "gpt2"},
-    Pre{"jais", "gpt2"},
-    Pre{"trillion", "gpt2"},
-    Pre{"granite-docling", "gpt2"},
-    Pre{"qwen2", "qwen2"},
-    Pre{"deepseek-r1-qwen", "qwen2"},
-    Pre{"kormo", "qwen2"},
-    Pre{"f2llmv2", "qwen2"},
-    Pre{"megrez", "qwen2"},
-    Pre{"stablelm2", "qwen2"},
-    Pre{"hunyuan", "qwen2"},
-    Pre{"solar-open", "qwen2"},
-    Pre{"grok-2", "qwen2"},
-    Pre{"qwen35", "qwen35"},
-    Pre{"smollm", "smollm"},
-    Pre{"refact", "smollm"},
-    Pre{"starcoder", "smollm"},
-    Pre{"command-r", "smollm"},
-    Pre{"codeshell", "smollm"},
-    Pre{"exaone", "smollm"},
-    Pre{"minerva-7b", "smollm"},
-    Pre{"mellum2", "smollm"},
-    Pre{"llama-bpe", "llama3", true},
-    Pre{"llama3", "llama3", true},
-    Pre{"llama-v3", "llama3", true},
-    Pre{"falcon3", "llama3", true},
-    Pre{"falcon-h1", "llama3", true},
-    Pre{"pixtral", "llama3", true},
-    Pre{"midm-2.0", "llama3", true},
-    Pre{"lfm2", "llama3", true},
-    Pre{"jina-v5-nano", "llama3", true},
-    Pre{"glm4", "llama3"},
-    Pre{"glm5", "llama3"},
-    Pre{"dbrx", "cl100k"},
-    Pre{"smaug-bpe", "cl100k"},
-    Pre{"chatglm-bpe", "cl100k"},
-};
-
-const Pre& pre_of(const Gguf& gguf, const Note& note) {
+const Splitter& pre_of(const Gguf& gguf, const Note& note) {
     const std::optional<std::string> said = gguf.text("tokenizer.ggml.pre");
     const std::string name = said.value_or("default");
-    const auto* pre = std::ranges::find(kPre, name, &Pre::theirs);
-    if (pre == kPre.end()) {
-        std::vector<std::string_view> names;
-        for (const Pre& each : kPre)
-            if (each.theirs != "default") names.push_back(each.theirs);
+    const Splitter* pre = splitter_of(name);
+    if (!pre)
         fail(
             "{}: its tokenizer splits text in the way \"{}\" (tokenizer.ggml.pre), which llmsql "
             "does not have; it has {}",
-            gguf.name(), printable(name), fmt::join(names, ", "));
-    }
+            gguf.name(), printable(name), fmt::join(splitter_names(), ", "));
     if (!said)
         note(
             fmt::format("{}: does not say how its tokenizer splits text (tokenizer.ggml.pre): "
@@ -123,7 +67,8 @@ void read_tokens(const Gguf& gguf, int64_t count, SourceTokenizer& tokenizer) {
     GgufArrayReader texts(gguf, *gguf.array(kTokens), kTokens);
     std::optional<GgufArrayReader> kinds, scores;
     if (const auto array = gguf.array(kKinds)) kinds.emplace(gguf, *array, kKinds);
-    if (tokenizer.spec.kind == "spm") scores.emplace(gguf, *gguf.array(kScores), kScores);
+    if ((tokenizer.spec.kind == "spm" || tokenizer.spec.kind == "unigram") && gguf.array(kScores))
+        scores.emplace(gguf, *gguf.array(kScores), kScores);
     for (int64_t id = 0; id < count; ++id) {
         const std::string_view text = texts.next_string();
         const double kind = kinds ? kinds->next_number() : 1;
@@ -141,6 +86,65 @@ void read_merges(const Gguf& gguf, SourceTokenizer& tokenizer) {
     GgufArrayReader reader(gguf, *gguf.array(kMerges), kMerges);
     for (uint64_t rank = 0; rank < reader.count(); ++rank)
         tokenizer.merges.push_back(merge_of(ids, reader.next_string(), rank, gguf.name()));
+}
+
+/// How llama.cpp (llama-vocab.cpp) brings a text into form before Unigram's pieces cover it.
+void read_unigram(const Gguf& gguf, SourceTokenizer& tokenizer) {
+    constexpr const char* kMap = "tokenizer.ggml.precompiled_charsmap";
+    constexpr uint64_t kLargestMap = 4 << 20;
+    tokenizer.spec.kind = "unigram";
+    tokenizer.unknown = "fused";
+    tokenizer.falls_back = false;
+    if (!gguf.array(kScores)) fail("{}: its tokenizer has no scores ({})", gguf.name(), kScores);
+    if (gguf.flag("tokenizer.ggml.treat_whitespace_as_suffix").value_or(false))
+        fail(
+            "{}: its tokenizer puts spaces behind words (treat_whitespace_as_suffix), which llmsql "
+            "does not have",
+            gguf.name());
+    if (const auto array = gguf.array(kMap); array && array->count > 0) {
+        if (array->count > kLargestMap)
+            fail("{}: metadata {} has {} bytes, more than any map", gguf.name(), kMap,
+                 array->count);
+        GgufArrayReader reader(gguf, *array, kMap);
+        std::string map;
+        for (uint64_t i = 0; i < reader.count(); ++i)
+            map += static_cast<char>(static_cast<int>(reader.next_number()) & 0xff);
+        tokenizer.normalize.emplace_back("map prefixes", std::move(map));
+    }
+    if (gguf.flag("tokenizer.ggml.remove_extra_whitespaces").value_or(false)) {
+        tokenizer.normalize.emplace_back("replace (?<!\\x{20})\\x{20}++\\z", "");
+        tokenizer.normalize.emplace_back("replace (?<!\\x{20})\\x{20}++|\\A(?!\\z)", kSpaceMark);
+        return;
+    }
+    if (gguf.flag("tokenizer.ggml.add_space_prefix").value_or(false))
+        tokenizer.normalize.emplace_back("replace \\A\\x{20}*+\\K(?!\\z)", " ");
+    tokenizer.normalize.emplace_back("replace \\x{20}", kSpaceMark);
+}
+
+/// How llama.cpp (llama-vocab.cpp) makes words of a text before WordPiece's pieces cover them:
+/// small letters without accents, apart at spaces; punctuation, signs of ASCII and Han are words.
+void read_wordpiece(const Gguf& gguf, SourceTokenizer& tokenizer) {
+    tokenizer.spec.kind = "wordpiece";
+    tokenizer.word_start = kSpaceMark;
+    const bool lower = gguf.flag("tokenizer.ggml.normalizer.lowercase").value_or(true);
+    const auto steps = [&](const char* rule, const std::string& by = "") {
+        tokenizer.normalize.emplace_back(rule, by);
+    };
+    if (gguf.flag("tokenizer.ggml.normalizer.strip_accents").value_or(lower)) {
+        steps("bases");
+        steps("replace \\p{M}++");
+    }
+    steps(
+        "replace "
+        "[\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{7f}-\\x{84}\\x{86}-\\x{9f}\\x{fffd}\\p{Cf}\\p{Co}]++");
+    if (lower) steps("replace \\x{130}", "i");
+    if (lower) steps("lowercase");
+    tokenizer.split = {
+        "removed " + pcre2_of("\\s+"),
+        "isolated " + pcre2_of(R"([\p{P}$+<=>\^`|~\x{4e00}-\x{9fff}\x{3400}-\x{4dbf})"
+                               R"(\x{20000}-\x{2a6df}\x{2a700}-\x{2b73f})"
+                               R"(\x{2b740}-\x{2b81f}\x{2b920}-\x{2ceaf})"
+                               R"(\x{f900}-\x{faff}\x{2f800}-\x{2fa1f}])")};
 }
 
 /// The ids that the file gives, and SentencePiece's own for those that it doesn't.
@@ -165,6 +169,17 @@ void read_special(const Gguf& gguf, SourceTokenizer& tokenizer, const Note& note
     tokenizer.bos = read("bos", 1);
     tokenizer.eos = read("eos", 2);
     tokenizer.unk = read("unknown", 0);
+    // llama.cpp's, of files that don't name them.
+    const auto settle = [&](std::optional<int64_t>& id, int64_t usual) {
+        if (!id && usual < tokens.size()) id = usual;
+    };
+    if (tokenizer.spec.kind == "wordpiece") {
+        settle(tokenizer.bos, 101);
+        settle(tokenizer.unk, 100);
+    } else if (tokenizer.spec.kind == "unigram") {
+        settle(tokenizer.eos, 1);
+        settle(tokenizer.unk, 2);
+    }
     const auto read_end = [&](const char* name) {
         const auto id =
             token_id(gguf, fmt::format("tokenizer.ggml.{}_token_id", name), tokens.size());
@@ -177,6 +192,23 @@ void read_special(const Gguf& gguf, SourceTokenizer& tokenizer, const Note& note
     if (!taken.empty())
         note(fmt::format("{}: does not name all of its special tokens; taking SentencePiece's: {}",
                          gguf.name(), fmt::join(taken, ", ")));
+}
+
+/// GGUF does not say which special tokens take the spaces behind them; llama.cpp knows Phi-3's by
+/// its name (llama-vocab.cpp), and its tokenizer.json has the same.
+void read_takers(const Gguf& gguf, SourceTokenizer& tokenizer) {
+    std::string name = gguf.text("general.name").value_or("");
+    for (char& c : name)
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c | 0x20);
+    if (name.find("phi-3") == std::string::npos && name.find("phi3") == std::string::npos) return;
+    const TokenList& tokens = tokenizer.tokens;
+    for (int64_t id = 0; id < tokens.size(); ++id) {
+        const std::string_view text = tokens.text(id);
+        const bool special = tokens.kind(id) == PieceKind::control ||
+                             tokens.kind(id) == PieceKind::user_defined || text == "</s>";
+        if (special && text != "<unk>" && text != "<s>" && text != "<|endoftext|>")
+            tokenizer.takes_right.push_back(id);
+    }
 }
 
 }  // namespace
@@ -265,6 +297,7 @@ std::optional<std::string> bytes_of_byte_level(std::string_view piece) {
 
 SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
     SourceTokenizer tokenizer;
+    tokenizer.unicode = "15.1";  // that of llama.cpp's tables (unicode-data.cpp)
     const auto model = gguf.text("tokenizer.ggml.model");
     const auto tokens = gguf.array(kTokens);
     if (!model || !tokens)
@@ -276,33 +309,53 @@ SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
     const auto count = static_cast<int64_t>(tokens->count);
     bool adds_bos = false;  // where the file doesn't say
     if (*model == "gpt2") {
-        const Pre& pre = pre_of(gguf, note);
-        tokenizer.spec = {"bpe", std::string(pre.ours)};
+        const Splitter& pre = pre_of(gguf, note);
+        if (pre.marks_spaces)
+            tokenizer.spec.kind = "spm";
+        else
+            tokenizer.spec = {"bpe", std::string(pre.ours)};
+        for (const std::string& expression : pre.expressions)
+            tokenizer.split.push_back("isolated " + pcre2_of(expression));
+        tokenizer.takes_words = pre.takes_words;
         adds_bos = pre.adds_bos;
         if (!gguf.array(kMerges))
             fail("{}: its tokenizer has no merges ({})", gguf.name(), kMerges);
+    } else if (*model == "gemma4") {  // SentencePiece's pieces, merged by rank
+        tokenizer.spec.kind = "spm";
+        if (!gguf.array(kMerges))
+            fail("{}: its tokenizer has no merges ({})", gguf.name(), kMerges);
+        adds_bos = true;
     } else if (*model == "llama") {
         tokenizer.spec.kind = "spm";
         adds_bos = true;
         if (!gguf.array(kScores))
             fail("{}: its tokenizer has no scores ({})", gguf.name(), kScores);
         require_count(gguf, kScores, count);
+    } else if (*model == "t5") {
+        read_unigram(gguf, tokenizer);
+        require_count(gguf, kScores, count);
+    } else if (*model == "bert") {
+        read_wordpiece(gguf, tokenizer);
+        adds_bos = true;
     } else {
         fail(
             "{}: its tokenizer is of the kind \"{}\" (tokenizer.ggml.model), which llmsql does not "
-            "have; it has gpt2 (byte-level BPE) and llama (SentencePiece BPE)",
-            gguf.name(), *model);
+            "have; it has gpt2 (byte-level BPE), llama and gemma4 (SentencePiece BPE), t5 "
+            "(Unigram) "
+            "and bert (WordPiece)",
+            gguf.name(), printable(*model));
     }
     require_count(gguf, kKinds, count);
-    const bool spm = tokenizer.spec.kind == "spm";
     read_tokens(gguf, count, tokenizer);
-    if (!spm) read_merges(gguf, tokenizer);
+    if (*model == "gpt2" || *model == "gemma4") read_merges(gguf, tokenizer);
     read_special(gguf, tokenizer, note);
+    read_takers(gguf, tokenizer);
     const auto add_bos = gguf.flag("tokenizer.ggml.add_bos_token");
     if (add_bos.value_or(false) && !tokenizer.bos)
         fail("{}: tokenizer.ggml.add_bos_token is true, but there is no bos token", gguf.name());
     tokenizer.add_bos = add_bos.value_or(adds_bos && tokenizer.bos.has_value());
-    tokenizer.add_space_prefix = spm && gguf.flag("tokenizer.ggml.add_space_prefix").value_or(true);
+    tokenizer.add_space_prefix =
+        *model == "llama" && gguf.flag("tokenizer.ggml.add_space_prefix").value_or(true);
     if (gguf.flag("tokenizer.ggml.add_eos_token").value_or(false))
         note(fmt::format("{}: puts an end token after a text, which llmsql does not", gguf.name()));
     return tokenizer;
@@ -318,12 +371,39 @@ std::string piece_of(const SourceTokenizer& tokenizer, int64_t id) {
 void write_tokenizer(const SourceTokenizer& tokenizer, ModelWriter& writer) {
     const bool spm = tokenizer.spec.kind == "spm";
     writer.meta("tokenizer.kind", tokenizer.spec.kind);
-    if (!spm) writer.meta("tokenizer.pre", tokenizer.spec.pre);
+    if (!tokenizer.spec.pre.empty()) writer.meta("tokenizer.pre", tokenizer.spec.pre);
+    for (size_t i = 0; i < tokenizer.normalize.size(); ++i) {
+        const auto& [rule, by] = tokenizer.normalize[i];
+        const std::string key = fmt::format("tokenizer.normalize.{}", i + 1);
+        writer.meta(key, rule);
+        if (!by.empty()) writer.meta(key + ".by", std::as_bytes(std::span(by)));
+    }
+    for (size_t i = 0; i < tokenizer.split.size(); ++i)
+        writer.meta(fmt::format("tokenizer.split.{}", i + 1), tokenizer.split[i]);
+    // Of what has expressions, or a splitter with a name.
+    if (!tokenizer.unicode.empty() &&
+        (!spm || !tokenizer.split.empty() || !tokenizer.normalize.empty()))
+        writer.meta("tokenizer.unicode", tokenizer.unicode);
+    if (tokenizer.takes_words) writer.meta("tokenizer.ignore_merges", true);
+    if (!tokenizer.falls_back) writer.meta("tokenizer.byte_fallback", false);
+    if (!tokenizer.unknown.empty()) writer.meta("tokenizer.unknown", tokenizer.unknown);
+    if (tokenizer.spec.kind == "wordpiece") {
+        writer.meta("tokenizer.word_start", tokenizer.word_start);
+        writer.meta("tokenizer.continuing", tokenizer.continuing);
+        writer.meta("tokenizer.longest_word", std::to_string(tokenizer.longest_word));
+    }
+    const auto write_ids = [&](const char* key, const std::vector<int64_t>& ids) {
+        if (!ids.empty()) writer.meta(key, fmt::format("{}", fmt::join(ids, " ")));
+    };
+    write_ids("tokenizer.takes_left", tokenizer.takes_left);
+    write_ids("tokenizer.takes_right", tokenizer.takes_right);
+    write_ids("tokenizer.single_word", tokenizer.single_word);
+    write_ids("tokenizer.normalized", tokenizer.normalized);
+    write_ids("tokenizer.literal", tokenizer.literal);
     if (tokenizer.bos) writer.meta("tokenizer.bos", *tokenizer.bos);
     if (tokenizer.eos) writer.meta("tokenizer.eos", *tokenizer.eos);
     if (tokenizer.unk) writer.meta("tokenizer.unk", *tokenizer.unk);
-    if (!tokenizer.ends.empty())
-        writer.meta("tokenizer.ends", fmt::format("{}", fmt::join(tokenizer.ends, " ")));
+    write_ids("tokenizer.ends", tokenizer.ends);
     writer.meta("tokenizer.add_bos", tokenizer.add_bos);
     if (spm) writer.meta("tokenizer.add_space_prefix", tokenizer.add_space_prefix);
     const TokenList& tokens = tokenizer.tokens;

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "compiler/ir/model.h"
@@ -81,6 +82,21 @@ SourceMerge merge_of(const TokenIds& ids, std::string_view text, uint64_t rank,
 /// A source's tokenizer in this project's words.
 struct SourceTokenizer {
     TokenizerSpec spec;
+    /// llm_meta's tokenizer.normalize.* (runtime/text/normalizer.h), each with its `by`.
+    std::vector<std::pair<std::string, std::string>> normalize;
+    /// llm_meta's tokenizer.split.*; of bpe where `pre` is "own".
+    std::vector<std::string> split;
+    std::string unicode;        // the version whose characters splitting and replacing know
+    bool takes_words = false;   // a word that is a token is not merged (ignore_merges)
+    bool falls_back = true;     // to tokens of bytes
+    std::string unknown;        // what becomes of characters without a token: each, fused
+    std::string word_start;     // of wordpiece: stands before a word
+    std::string continuing;     // of wordpiece: stands before what goes on a word
+    uint64_t longest_word = 0;  // of wordpiece, in characters; 0: any length
+    std::vector<int64_t> takes_left, takes_right;  // added tokens: with the spaces beside them
+    std::vector<int64_t> single_word;  // added tokens: where no letter or digit touches them
+    std::vector<int64_t> normalized;   // added tokens: looked for in what is normalised
+    std::vector<int64_t> literal;  // normal tokens that are also looked for in texts as they are
     std::optional<int64_t> bos, eos, unk;
     bool add_bos = false;
     bool add_space_prefix = false;  // of spm

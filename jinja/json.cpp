@@ -294,19 +294,21 @@ class Writer {
             return put("]");
         }
         if (!value.map()) fail("Object of type {} is not JSON serializable", value.type_name());
-        auto items = value.map()->items;
-        if (items.empty()) return put("{}");
+        const auto& all = value.map()->items;
+        if (all.empty()) return put("{}");
+        std::vector<const std::pair<Value, Value>*> items;
+        for (const auto& item : all) items.push_back(&item);
         if (sort_)
-            std::stable_sort(items.begin(), items.end(),
-                             [](const auto& a, const auto& b) { return less(a.first, b.first); });
+            std::ranges::stable_sort(
+                items, [](const auto* a, const auto* b) { return less(a->first, b->first); });
         put("{");
         bool first = true;
-        for (const auto& [key, item] : items) {
+        for (const auto* item : items) {
             if (!std::exchange(first, false)) out_ += between_;
             line(depth + 1);
-            text(name_of(key));
+            text(name_of(item->first));
             out_ += colon_;
-            write(item, depth + 1);
+            write(item->second, depth + 1);
         }
         line(depth);
         put("}");

@@ -11,6 +11,22 @@ constexpr NumberRule a_count(std::string_view name) {
     return {.name = name, .least = 1, .whole = true, .must_be = "a whole number of at least 1"};
 }
 
+// Of a factor: a number of about 1 times it is one that f16 holds, as keys and values are stored.
+constexpr double kMostFactor = 65504;
+constexpr NumberRule a_factor(std::string_view name) {
+    return {.name = name,
+            .most = kMostFactor,
+            .above = true,
+            .magnitude = true,
+            .must_be = "a number from -65504 to 65504 other than 0"};
+}
+
+// Of attention over a cache.
+constexpr NumberRule kWindow{
+    .name = "window", .whole = true, .must_be = "a whole number of positions, or 0 for none"};
+constexpr DimensionRule kSharedHeads{DimensionRule::Kind::multiple, "h", "g",
+                                     "{} query heads cannot share {} key-value heads evenly"};
+
 constexpr std::array kOperators{
     Operator{.name = "embed",
              .sql = "llm_embed",
@@ -38,6 +54,15 @@ constexpr std::array kOperators{
                         "x[t, j] * weight[i, j] + bias[i]. A q8 or q4 weight takes a q8 tensor, an "
                         "f32 or f16 weight an f32 tensor.",
              .input = Input::as_weight,
+             .weight = WeightUse::scanned,
+             .effort = 31},
+    Operator{.name = "linear_heads",
+             .sql = "llm_linear_heads",
+             .locality = Locality::matrix,
+             .signature = "(x: [T, h, k], weight: param[h*n, k]) -> [T, h, n]",
+             .sql_form = "llm_linear_heads(x.data, weight.data)",
+             .summary = "Each head of x times rows of its own of the weight: y[t, g, i] = sum over "
+                        "j of x[t, g, j] * weight[g * n + i, j].",
              .weight = WeightUse::scanned,
              .effort = 31},
     Operator{.name = "rms_norm",
@@ -86,8 +111,10 @@ constexpr std::array kOperators{
                                     .whole = true,
                                     .must_be = "a whole number of elements, or 0 for all"},
                          NumberRule{.name = "adjacent",
+                                    .most = 1,
                                     .whole = true,
-                                    .must_be = "1 for elements side by side, or 0"}},
+                                    .must_be = "1 for elements side by side, or 0"},
+                         a_factor("magnitude")},
              .dimensions = {DimensionRule::Kind::pairs, "part", "d",
                             "a part of {} of the {} elements cannot be rotated: they go in pairs"},
              .effort = 24},
@@ -153,11 +180,17 @@ constexpr std::array kOperators{
     Operator{.name = "by_position",
              .sql = "llm_by_position",
              .locality = Locality::head,
-             .signature = "(x: [T, ..., d], beta: number, every: number) -> [T, ..., d]",
-             .sql_form = "llm_by_position(x.data, :position, beta, every)",
-             .summary = "x * (1 + beta * ln(1 + floor((position + t) / every))): queries whose "
-                        "temperature goes with the length of the text.",
-             .numbers = {NumberRule{.name = "every", .above = true, .must_be = "positive"}},
+             .signature = "(x: [T, ..., d], beta: number, every: number, first: number = 0) "
+                          "-> [T, ..., d]",
+             .sql_form = "llm_by_position(x.data, :position, beta, every[, first])",
+             .summary = "x * (1 + beta * ln(1 + floor((position + t + first) / every))): queries "
+                        "whose temperature goes with the length of the text.",
+             .numbers = {NumberRule{.name = "beta",
+                                    .most = kMostFactor,
+                                    .magnitude = true,
+                                    .must_be = "a number from -65504 to 65504"},
+                         NumberRule{.name = "every", .above = true, .must_be = "positive"},
+                         NumberRule{.name = "first", .must_be = "0 or more"}},
              .effort = 20},
     Operator{.name = "softmax",
              .sql = "llm_softmax",
@@ -244,28 +277,43 @@ constexpr std::array kOperators{
              .summary = "A bias for linear_sum: the sum over c of choice[t, c] * by[c * n + i], by "
                         "rising c.",
              .effort = 20},
-    Operator{.name = "attention",
-             .sql = "llm_attention",
+    Operator{
+        .name = "attention",
+        .sql = "llm_attention",
+        .locality = Locality::cache,
+        .aggregate = true,
+        .signature = "(q: [T, h, d], k: [T, g, d], v: [T, g, d], scale: number = 1 / sqrt(d), "
+                     "window: number = 0, softcap: number = 0, sinks: param[h]?, chunked: number "
+                     "= 0) -> [T, h*d]",
+        .sql_form = "llm_attention(q.data, kv.k, kv.v, kv.position, :position, scale[, window]"
+                    "[, softcap][, sinks.data][, chunked])",
+        .summary = "Causal attention of each query over the cache blocks that the statement "
+                   "selects: softmax(scale * q k) v, where query head i reads key-value head "
+                   "i * g / h and, with a window w > 0, only the last w positions, itself "
+                   "among them; where `chunked` is 1, instead those from the last multiple of w "
+                   "on. With a softcap c > 0 each score s is c * tanh(s / c); a head's "
+                   "sink is one more score, of no value, that takes its share.",
+        .sees_other_rows = true,
+        .looks_back = "window",
+        .numbers = {a_factor("scale"), kWindow,
+                    NumberRule{.name = "softcap", .must_be = "positive, or 0 for none"}},
+        .dimensions = kSharedHeads,
+        .effort = 50},
+    Operator{.name = "latent_attention",
+             .sql = "llm_latent_attention",
              .locality = Locality::cache,
              .aggregate = true,
-             .signature = "(q: [T, h, d], k: [T, g, d], v: [T, g, d], scale: number = 1 / sqrt(d), "
-                          "window: number = 0, softcap: number = 0, sinks: param[h]?) -> [T, h*d]",
-             .sql_form = "llm_attention(q.data, kv.k, kv.v, kv.position, :position, scale[, window]"
-                         "[, softcap][, sinks.data])",
-             .summary =
-                 "Causal attention of each query over the cache blocks that the statement "
-                 "selects: softmax(scale * q k) v, where query head i reads key-value head "
-                 "i * g / h and, with a window w > 0, only the last w positions, itself "
-                 "among them. With a softcap c > 0 each score s is c * tanh(s / c); a head's "
-                 "sink is one more score, of no value, that takes its share.",
+             .signature = "(q: [T, h, d], k: [T, g, d], n: number, scale: number, window: number = "
+                          "0) -> [T, h*n]",
+             .sql_form = "llm_latent_attention(q.data, kv.k, kv.position, :position, n, scale"
+                         "[, window])",
+             .summary = "As attention, where the first n elements of each key are its value: what "
+                        "the cache holds of a position is the key alone (DeepSeek-AI, 2024: "
+                        "queries that have taken in the matrix that made keys of a latent vector).",
              .sees_other_rows = true,
              .looks_back = "window",
-             .numbers = {NumberRule{.name = "window",
-                                    .whole = true,
-                                    .must_be = "a whole number of positions, or 0 for none"},
-                         NumberRule{.name = "softcap", .must_be = "positive, or 0 for none"}},
-             .dimensions = {DimensionRule::Kind::multiple, "h", "g",
-                            "{} query heads cannot share {} key-value heads evenly"},
+             .numbers = {a_count("n"), a_factor("scale"), kWindow},
+             .dimensions = kSharedHeads,
              .effort = 50},
     Operator{.name = "causal_conv",
              .sql = "llm_causal_conv",
@@ -277,6 +325,8 @@ constexpr std::array kOperators{
                         "sum over j of weight[j, i] * x[t - k + 1 + j, i], x being 0 before the "
                         "first token. The state is the last k rows of x, the newest last.",
              .sees_other_rows = true,
+             .numbers = {NumberRule{
+                 .name = "k", .least = 1, .most = kMostTaps, .must_be = "1 to 64 taps"}},
              .effort = 45},
     Operator{
         .name = "gated_delta_rule",
@@ -293,7 +343,8 @@ constexpr std::array kOperators{
             "- k S)), y = scale * q S. Head i of v goes by head i * g / h of q and k, or, where "
             "`tiled` is 1, by head i % g.",
         .sees_other_rows = true,
-        .numbers = {NumberRule{.name = "tiled", .whole = true, .must_be = "0 or 1"}},
+        .numbers = {a_factor("scale"),
+                    NumberRule{.name = "tiled", .most = 1, .whole = true, .must_be = "0 or 1"}},
         .dimensions = {DimensionRule::Kind::multiple, "h", "g",
                        "{} heads of v cannot share {} of k evenly"},
         .effort = 49},
@@ -331,7 +382,8 @@ constexpr std::array kOperators{
              .signature = "(x: [...], factor: number) -> [...]",
              .sql_form = "llm_scale(x.data, factor)",
              .summary = "x times a number; number * x in a graph file is the same.",
-             .infix = "*"},
+             .infix = "*",
+             .numbers = {a_factor("factor")}},
     Operator{.name = "silu",
              .sql = "llm_silu",
              .locality = Locality::element,
@@ -384,7 +436,8 @@ constexpr std::array kOperators{
              .locality = Locality::element,
              .signature = "(x: [...], least: number, most: number) -> [...]",
              .sql_form = "llm_clamp(x.data, least, most)",
-             .summary = "min(max(x, least), most)."},
+             .summary = "min(max(x, least), most).",
+             .dimensions = {DimensionRule::Kind::ordered, "least", "most", "{} is above {}"}},
     Operator{.name = "heads",
              .locality = Locality::view,
              .signature = "(x: [T, h*d], h: number) -> [T, h, d]",

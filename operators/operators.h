@@ -65,19 +65,24 @@ enum class Wrap : uint8_t {
     picks_rows,  // rows of a stored tensor: those that are wanted, or just the last
 };
 
+/// Of a causal convolution.
+inline constexpr int kMostTaps = 64;
+
 /// What a number that is given to an operator must be, besides finite.
 struct NumberRule {
-    std::string_view name = {};  // in the signature; empty: no rule
-    double least = 0;
+    std::string_view name = {};  // in the signature, of a number or a dimension; empty: no rule
+    double least = 0, most = 1e38;
     bool above = false;             // more than `least`, as f32 too: rope's base, a temperature
+    bool magnitude = false;         // without its sign: a factor
     bool whole = false;             // an integer below 2^31, in SQL too
     std::string_view must_be = {};  // "positive": for the error
 };
 
 /// What two dimensions of the shape rule, or numbers, must be to each other.
 struct DimensionRule {
-    enum class Kind : uint8_t { none, multiple, at_most, pairs, within, sum };
-    Kind kind = Kind::none;           // at_most: linear_each's choices, or top's count
+    enum class Kind : uint8_t { none, multiple, at_most, pairs, within, sum, ordered };
+    Kind kind = Kind::none;           // at_most: linear_each's choices, or top's count; ordered:
+                                      // two numbers, of which a is at most b
     std::string_view a = {}, b = {};  // a multiple of b: heads; channels in groups. pairs: a, or b
                                       // where a is 0, is even and at most b. within: a + b is at
                                       // most c. sum: a is b + c

@@ -115,8 +115,10 @@ Json plan_json(const PlanFile& plan, const Outline& outline) {
     data["tensors"] = tensors_json(outline);
     Json layers = Json::array();
     for (const OutlineLayer& layer : outline.layers)
-        layers.push_back(
-            {{"heads", layer.heads}, {"width", layer.width}, {"window", layer.window}});
+        layers.push_back({{"heads", layer.heads},
+                          {"width", layer.width},
+                          {"window", layer.window},
+                          {"shared", layer.shared}});
     data["cache_layers"] = std::move(layers);
     data["steps"] = steps_json(outline);
     if (outline.budget) data["tiles"] = tiles_json(outline);

@@ -183,9 +183,10 @@ class Builder {
             outline_.tensor_places.emplace(tensor.id, outline_.tensors.size());
             outline_.tensors.push_back(std::move(tensor));
         } else if (table == "kv_layer") {
-            outline_.layers.push_back({within(row, "heads", 1, kMostRows),
-                                       within(row, "width", 1, kMostRows),
-                                       within(row, "window", 0, kMostBytes)});
+            outline_.layers.push_back(
+                {within(row, "heads", 1, kMostRows), within(row, "width", 1, kMostRows),
+                 within(row, "window", 0, kMostBytes),
+                 !is_null(row, "shared") && within(row, "shared", 0, 1) == 1});
         } else if (table == "residency") {
             const int64_t param = number(row, "param");
             if (param < 1 || param > static_cast<int64_t>(outline_.params.size()))

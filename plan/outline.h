@@ -48,6 +48,7 @@ struct OutlineWeights {
 
 struct OutlineLayer {
     int64_t heads = 0, width = 0, window = 0;
+    bool shared = false;  // values are the first elements of keys
 };
 
 /// A statement of `forward` or `logits`.

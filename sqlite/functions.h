@@ -57,8 +57,8 @@
     DISPENSABLE(memory_used, nullptr) \
     FUNCTION(mprintf) \
     DISPENSABLE(mutex_alloc, "SQLITE_MUTEX_OMIT") \
-    DISPENSABLE(mutex_enter, "SQLITE_MUTEX_OMIT") \
     DISPENSABLE(mutex_leave, "SQLITE_MUTEX_OMIT") \
+    DISPENSABLE(mutex_try, "SQLITE_MUTEX_OMIT") \
     FUNCTION(next_stmt) \
     FUNCTION(open_v2) \
     FUNCTION(prepare_v2) \

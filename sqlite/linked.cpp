@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
-// The table of functions of api.h for programs: those of the SQLite they are linked with.
+// The functions of the SQLite that is linked in. See linked.h.
 #define SQLITE_CORE  // names are functions here, not members of the table
-#include <sqlite3ext.h>
+#include "sqlite/linked.h"
 
 #include "sqlite/functions.h"
 
+namespace llmsql {
 namespace {
 
 // What the table calls otherwise than the library does.
 constexpr auto& sqlite3_interruptx = sqlite3_interrupt;
 constexpr auto& sqlite3_xthreadsafe = sqlite3_threadsafe;
 
-constinit const sqlite3_api_routines linked = [] {
+constexpr sqlite3_api_routines table_of_linked() {
     sqlite3_api_routines table{};
 #define FUNCTION(name) table.name = sqlite3_##name;
 #define OMITTED(name, option) FUNCTION(name)
@@ -35,11 +36,10 @@ constinit const sqlite3_api_routines linked = [] {
 #undef FUNCTION
 #undef OMITTED
     return table;
-}();
+}
 
 }  // namespace
 
-extern "C" {
-extern const sqlite3_api_routines* sqlite3_api;
-const sqlite3_api_routines* sqlite3_api = &linked;
-}
+constinit const sqlite3_api_routines kLinkedSqlite = table_of_linked();
+
+}  // namespace llmsql

@@ -221,6 +221,10 @@ int64_t ModuleArguments::integer(const std::string& key) const {
     return number;
 }
 
+int64_t ModuleArguments::integer_or(const std::string& key, int64_t absent) const {
+    return values_.contains(key) ? integer(key) : absent;
+}
+
 std::string ModuleArguments::text(const std::string& key) const {
     return value(key);
 }
@@ -230,8 +234,24 @@ void ModuleArguments::require_all_used() const {
         if (!used_.contains(key)) fail("{}: there is no argument '{}'", module_, key);
 }
 
+std::string described(sqlite3_value* value) {
+    switch (sqlite3_value_type(value)) {
+        case SQLITE_INTEGER:
+            return fmt::format("{}", sqlite3_value_int64(value));
+        case SQLITE_FLOAT:  // 1e999 is read as an infinity
+            return fmt::format("the number {}", sqlite3_value_double(value));
+        case SQLITE_TEXT:
+            return "text";
+        case SQLITE_BLOB:
+            return "a blob";
+        default:
+            return "NULL";
+    }
+}
+
 int64_t integer_value(sqlite3_value* value, const char* what) {
-    if (sqlite3_value_type(value) != SQLITE_INTEGER) fail("{} must be an integer", what);
+    if (sqlite3_value_type(value) != SQLITE_INTEGER)
+        fail("{} must be an integer, not {}", what, described(value));
     return sqlite3_value_int64(value);
 }
 

@@ -92,6 +92,7 @@ class ModuleArguments {
     const std::string& all() const { return all_; }  // as they were written
 
     int64_t integer(const std::string& key) const;  // fails if absent or not an integer
+    int64_t integer_or(const std::string& key, int64_t absent) const;
     std::string text(const std::string& key) const;
     /// Fails on a key that has not been asked for.
     void require_all_used() const;
@@ -117,6 +118,8 @@ void register_table(sqlite3* db, const char* name, TableModule module);
 
 // Values of an INSERT, checked; `what` names the column in errors.
 int64_t integer_value(sqlite3_value* value, const char* what);
+/// What a value is, for an error's "not …": a number as it is, else its type.
+std::string described(sqlite3_value* value);
 std::string text_value(sqlite3_value* value, const char* what);
 
 }  // namespace llmsql

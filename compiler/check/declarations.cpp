@@ -18,14 +18,15 @@ struct Transform {
     size_t least, most;  // how many numbers it takes
     std::string_view form;
 };
-constexpr std::array<Transform, 8> kTransforms{{{"unpermute", 1, 1, "unpermute(heads)"},
+constexpr std::array<Transform, 9> kTransforms{{{"unpermute", 1, 1, "unpermute(heads)"},
                                                 {"plus", 1, 1, "plus(number)"},
                                                 {"slice", 2, 3, "slice(first, rows)"},
                                                 {"every", 2, 2, "every(step, first)"},
                                                 {"flattened", 0, 0, "flattened()"},
-                                                {"transposed", 0, 0, "transposed()"},
+                                                {"transposed", 0, 1, "transposed()"},
                                                 {"columns", 1, 1, "columns(number)"},
-                                                {"minus_exp", 0, 0, "minus_exp()"}}};
+                                                {"minus_exp", 0, 0, "minus_exp()"},
+                                                {"repeated", 0, 0, "repeated()"}}};
 
 /// What a number or a let may be read from besides a key: rows("tensor") and the like. With the
 /// texts that each takes.
@@ -34,10 +35,11 @@ struct Place {
     size_t least, most;
 };
 constexpr size_t kAny = 1000;
-constexpr std::array<Place, 7> kPlaces{{{"rows", 1, 1},
+constexpr std::array<Place, 8> kPlaces{{{"rows", 1, 1},
                                         {"cols", 1, 1},
                                         {"is", 2, kAny},
                                         {"largest", 1, 1},
+                                        {"last", 1, 2},
                                         {"lists", 1, 1},
                                         {"count", 1, 1},
                                         {"there", 1, 1}}};
@@ -390,7 +392,7 @@ class DeclarationChecker {
             errors_.error(arg.at,
                           "a metadata key in quotes is needed here, or rows(\"tensor\"), "
                           "cols(\"tensor\"), is(\"key\", \"text\"), there(\"tensor\"), "
-                          "largest(\"key\"), lists(\"key\") or count(\"key\")");
+                          "largest(\"key\"), last(\"key\"), lists(\"key\") or count(\"key\")");
         const ast::Expr& key = texts ? arg.operands.front() : arg;
         if (texts && arg.text == "lists" && scope_.inside == nullptr)
             errors_.error(arg.at,

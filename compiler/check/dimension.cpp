@@ -107,6 +107,7 @@ std::optional<Dimension> operator*(const Dimension& a, const Dimension& b) {
 }
 
 std::optional<Dimension> operator/(const Dimension& a, const Dimension& b) {
+    if (b.terms_.size() > 1 && a == b) return Dimension::constant(1);
     if (b.terms_.size() != 1) return std::nullopt;
     const auto& [product, factor] = *b.terms_.begin();
     Dimension inverse;

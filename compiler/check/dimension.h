@@ -22,7 +22,7 @@ class Dimension {
     static Dimension named(std::string name, int order);
 
     // Absent where a result cannot be represented: too many terms, overflow, a divisor that is a
-    // sum or zero.
+    // sum (but of what is equal to it) or zero.
     friend std::optional<Dimension> operator+(const Dimension& a, const Dimension& b);
     friend std::optional<Dimension> operator-(const Dimension& a, const Dimension& b);
     friend std::optional<Dimension> operator*(const Dimension& a, const Dimension& b);

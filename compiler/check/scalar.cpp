@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace llmsql::compiler {
 namespace {
@@ -35,6 +36,8 @@ void collect_names(const ast::Expr& expr, std::vector<std::string>& names) {
 }  // namespace
 
 std::string number_text(double number) {
+    if (std::abs(number) >= std::numeric_limits<double>::max())
+        return number > 0 ? "infinity" : "-infinity";
     return fmt::format("{}", number);
 }
 

@@ -46,7 +46,8 @@ bool truth_of(const ast::Expr& expr, Scalar scalar);
 /// The names that an expression mentions, in the order of their first mention.
 std::vector<std::string> names_in(const ast::Expr& expr);
 
-/// "0.125", "9", "1e-05".
+/// For messages: "0.125", "9", "1e-05"; "infinity" also for the largest there is, which is what
+/// sources' infinities are read as.
 std::string number_text(double number);
 
 }  // namespace llmsql::compiler

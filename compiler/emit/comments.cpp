@@ -98,9 +98,11 @@ std::string statement_comment(const Plan& plan, const std::vector<Param>& params
     const Formula formula(plan, params, statement);
     if (statement.appends()) {
         const PlanCache& cache = plan.caches[static_cast<size_t>(statement.cache)];
-        return one_line(fmt::format("cache {}: {}, {}  {}{}", statement.cache,
-                                    formula.text(statement.data), formula.text(statement.values),
-                                    name_of(plan.kv), shape_text(rows, cache.heads, cache.width)));
+        const std::string values =
+            cache.shared ? "" : fmt::format(", {}", formula.text(statement.values));
+        return one_line(fmt::format("cache {}: {}{}  {}{}", statement.cache,
+                                    formula.text(statement.data), values, name_of(plan.kv),
+                                    shape_text(rows, cache.heads, cache.width)));
     }
     const PlanTensor& target = plan.tensor(statement.target);
     return one_line(fmt::format(

@@ -7,12 +7,12 @@
 #include <algorithm>
 #include <array>
 
+#include "common/byte_size.h"
 #include "common/error.h"
 #include "common/weight_format.h"
 #include "compiler/emit/sql_text.h"
 #include "compiler/emit/statements.h"
 #include "compiler/memory/arena.h"
-#include "compiler/memory/byte_size.h"
 #include "compiler/memory/residency.h"
 #include "compiler/memory/verify.h"
 #include "compiler/memory/verify_residency.h"
@@ -66,7 +66,7 @@ class Text {
     }
 
     template<class Rows, class Print>
-    void insert(const char* into, const Rows& rows, Print print) {
+    void insert(std::string_view into, const Rows& rows, Print print) {
         std::string sql = fmt::format("INSERT INTO {} VALUES\n", into);
         for (size_t i = 0; i < rows.size(); ++i)
             sql += fmt::format("  ({}){}\n", print(rows[i], i), i + 1 == rows.size() ? ";" : ",");
@@ -79,10 +79,11 @@ class Text {
 
     void head() {
         const auto& residency = plan_.residency;
-        add("-- llmsql plan 1 · {} · {}{} · context {} · chunk {} · logits rows {}\n",
+        add("-- llmsql plan 1 · {} · {}{} · context {} · chunk {} · logits rows {}{}\n",
             one_line(model_.name), one_line(model_.graph),
             residency ? " · budget " + exact_bytes_text(residency->budget) : "", plan_.context,
-            plan_.chunk, plan_.logits_rows);
+            plan_.chunk, plan_.logits_rows,
+            plan_.drafts > 0 ? fmt::format(" · drafts {}", plan_.drafts) : "");
         std::array<int64_t, kWeightFormats.size()> by_type{};
         int64_t total = 0;
         for (const Param& param : model_.params) {
@@ -117,6 +118,11 @@ class Text {
             add("; {} in all, {} workers",
                 bytes_text(sum_of(memory_parts(plan_, model_.params, residency->workers))),
                 residency->workers);
+        add("\n");
+        if (plan_.drafts == 0) return;
+        add("-- drafts: up to {} of a text in a pass; they take {} of memory", plan_.drafts,
+            bytes_text(plan_.draft_bytes));
+        if (residency) add(", and have a pass read {} more", bytes_text(plan_.draft_read_bytes));
         add("\n");
     }
 
@@ -181,25 +187,32 @@ class Text {
     void caches() {
         statement("CREATE VIRTUAL TABLE temp.kv_layer USING llm_kv_layer();\n");
         statement(fmt::format(
-            "CREATE VIRTUAL TABLE temp.kv USING llm_kv(context={}, type='{}', sequences={});\n",
-            plan_.context, name_of(plan_.kv), plan_.sequences));
+            "CREATE VIRTUAL TABLE temp.kv USING llm_kv(context={}, type='{}', sequences={}{});\n",
+            plan_.context, name_of(plan_.kv), plan_.sequences,
+            plan_.drafts > 0 ? fmt::format(", drafts={}", plan_.drafts) : ""));
         if (plan_.caches.empty()) return;
-        insert("kv_layer(layer, heads, width, window)", plan_.caches,
-               [](const PlanCache& c, size_t i) {
-                   return fmt::format("{}, {}, {}, {}", i, c.heads, c.width, c.window);
+        const bool shared = std::ranges::any_of(plan_.caches, &PlanCache::shared);
+        insert(fmt::format("kv_layer(layer, heads, width, window{})", shared ? ", shared" : ""),
+               plan_.caches, [&](const PlanCache& c, size_t i) {
+                   return fmt::format("{}, {}, {}, {}{}", i, c.heads, c.width, c.window,
+                                      !shared    ? ""
+                                      : c.shared ? ", 1"
+                                                 : ", 0");
                });
     }
 
     void states() {
         if (plan_.states.empty()) return;
-        statement(fmt::format("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences={});\n",
-                              plan_.sequences));
+        const bool drafts = plan_.drafts > 0;
+        statement(fmt::format("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences={}{});\n",
+                              plan_.sequences,
+                              drafts ? fmt::format(", drafts={}", plan_.drafts) : ""));
         statement("CREATE VIRTUAL TABLE temp.scan USING llm_scan();\n");
-        insert("state(id, name, heads, rows, width)", plan_.states,
-               [](const PlanRecurrent& s, size_t i) {
-                   return fmt::format("{}, {}, {}, {}, {}", i,
+        insert(fmt::format("state(id, name, heads, rows, width{})", drafts ? ", inputs" : ""),
+               plan_.states, [&](const PlanRecurrent& s, size_t i) {
+                   return fmt::format("{}, {}, {}, {}, {}{}", i,
                                       sql_literal(s.name, "a state's name"), s.heads, s.rows,
-                                      s.width);
+                                      s.width, drafts ? fmt::format(", {}", s.inputs) : "");
                });
     }
 
@@ -243,11 +256,14 @@ class Text {
 
 }  // namespace
 
-Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
+namespace {
+
+Plan plan_with(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
                const std::optional<MemoryBudget>& budget) {
     Plan plan =
         fuse(graph, model.params, budget ? choose_sizes(model, graph, sizes, *budget) : sizes);
     plan.chat_template = chat_template_bytes(model);
+    plan.holds_vocabulary = holds_vocabulary(model);
     plan_arena(plan);
     require_sound(verify_arena(plan), "arena");
     if (!budget) return plan;
@@ -261,6 +277,53 @@ Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
     plan_residency(plan, model.params, capacity - plan.residency->windows);
     require_sound(verify_residency(plan, model.params), "residency");
     return plan;
+}
+
+/// Unless told, so many tokens are guessed at most: more than seven or eight in a row seldom come
+/// true where a text does not simply repeat itself, and each takes a row of logits.
+constexpr int64_t kDrafts[] = {8, 4, 2};
+
+/// Of what a pass reads without drafts, what those that nobody has asked for may add: one part of
+/// so many.
+constexpr int64_t kDraftShare = 100;
+
+}  // namespace
+
+Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
+               const std::optional<MemoryBudget>& budget) {
+    PlanSizes without = sizes;
+    without.drafts = 0;
+    Plan plain = plan_with(model, graph, without, budget);
+    // Taking recurrent states back takes as much memory as they do: only where that is asked for.
+    if (sizes.drafts ? *sizes.drafts == 0 : !graph.states.empty()) return plain;
+
+    const bool keep =
+        budget ? budget->keep_logits_rows : sizes.logits_rows != PlanSizes{}.logits_rows;
+    const auto drafting = [&](int64_t drafts) {
+        PlanSizes with = sizes;
+        with.drafts = drafts;
+        if (!keep) with.logits_rows = std::max(sizes.logits_rows, drafts + 1);
+        Plan plan = plan_with(model, graph, with, budget);
+        const int workers = budget ? budget->workers : kDefaultWorkers;
+        plan.draft_bytes = sum_of(fixed_parts(plan, model.params, workers)) -
+                           sum_of(fixed_parts(plain, model.params, workers));
+        if (budget)
+            plan.draft_read_bytes = plan.residency->read_bytes - plain.residency->read_bytes;
+        return plan;
+    };
+    if (sizes.drafts) return drafting(*sizes.drafts);
+    for (const int64_t most : kDrafts) {
+        const int64_t drafts = keep ? std::min(most, sizes.logits_rows - 1) : most;
+        if (drafts < 1) break;
+        try {
+            Plan plan = drafting(drafts);
+            if (!budget || (plan.draft_read_bytes <= plain.residency->read_bytes / kDraftShare &&
+                            (plan.residency->windows > 0 || plain.residency->windows == 0)))
+                return plan;
+        } catch (const Error&) {  // the budget works only just, without them
+        }
+    }
+    return plain;
 }
 
 std::string plan_text(const Model& model, const Plan& plan) {

@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <iterator>
 
+#include "common/byte_size.h"
 #include "common/error.h"
 #include "compiler/emit/sql_text.h"
-#include "compiler/memory/byte_size.h"
 #include "compiler/memory/residency.h"
 
 namespace llmsql::compiler {

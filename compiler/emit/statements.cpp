@@ -31,9 +31,12 @@ class Writer {
     std::string run() {
         std::string sql;
         if (statement_.appends()) {
-            sql = "INSERT INTO kv(sequence, layer, position, k, v)\n";
-            const std::string k = text(statement_.data), v = text(statement_.values);
-            sql += fmt::format("SELECT :sequence, {}, :position, {}, {}\n", statement_.cache, k, v);
+            const bool shared = statement_.values.kind == PlanExpr::Kind::absent;
+            std::string stored = text(statement_.data);
+            if (!shared) stored += ", " + text(statement_.values);
+            sql = fmt::format("INSERT INTO kv(sequence, layer, position, k{})\n",
+                              shared ? "" : ", v");
+            sql += fmt::format("SELECT :sequence, {}, :position, {}\n", statement_.cache, stored);
         } else if (const int state = statement_.data.state_id(); state >= 0) {
             sql = "INSERT INTO scan(id, state, sequence, position, data)\n";
             sql += fmt::format("SELECT {}, {}, :sequence, :position, {}\n", statement_.target,

@@ -38,6 +38,7 @@ class Fuser {
         plan_.sequences = sizes.sequences;
         plan_.chunk = std::min(sizes.chunk, sizes.context);
         plan_.logits_rows = std::min(sizes.logits_rows, plan_.chunk);
+        plan_.drafts = std::min(sizes.drafts.value_or(0), plan_.chunk - 1);
     }
 
     Plan run() {
@@ -47,6 +48,7 @@ class Fuser {
         section_ = &plan_.forward;
         find_groups(split_.forward);
         for (const int i : split_.forward) write(i);
+        count_inputs();
         section_ = &plan_.logits;
         find_groups(split_.logits);
         for (const int v : split_.crossing) take_rows(v);
@@ -316,13 +318,25 @@ class Fuser {
                      plan_.states[static_cast<size_t>(state->id)].name);
     }
 
+    // What the statement of each state reads, which is stored.
+    void count_inputs() {
+        for (const PlanInsert& s : plan_.forward)
+            if (const int state = s.data.state_id(); state >= 0)
+                for (const PlanExpr& arg : s.data.args)
+                    if (arg.kind == PlanExpr::Kind::tensor)
+                        plan_.states[static_cast<size_t>(state)].inputs +=
+                            plan_.tensor(arg.id).shape.elements();
+    }
+
     // Writes the append of what an operator looks back on, unless its cache already has it.
     void append(const Op& o) {
         const double window = o.number(o.op->looks_back);
         if (!(window >= 0 && window <= 1 << 30) || window != std::floor(window))
             fail("{}: {} must be a whole number from 0 to 2^30, not {}", o.op->name,
                  o.op->looks_back, window);
-        const ValueRef k = o.value("k"), v = o.value("v");  // as the table `kv` calls them
+        // As the table `kv` calls them. Without v, values are the first elements of keys.
+        const ValueRef k = o.value("k"), v = o.argument("v") ? o.value("v") : ValueRef{};
+        const bool shared = v == ValueRef{};
         const RowShape heads = shape(k);
         const auto [found, made] = caches_.try_emplace(o.cache);
         CacheUse& use = found->second;
@@ -334,10 +348,10 @@ class Fuser {
             return;
         }
         use = {static_cast<int>(plan_.caches.size()), k, v};
-        plan_.caches.push_back({heads.heads, heads.width, static_cast<int64_t>(window)});
+        plan_.caches.push_back({heads.heads, heads.width, static_cast<int64_t>(window), shared});
         PlanInsert statement;
         statement.data = operand(base(k), heads);
-        statement.values = operand(base(v), shape(v));
+        statement.values = shared ? PlanExpr::absent() : operand(base(v), shape(v));
         statement.cache = use.number;
         statement.layer = o.layer;
         section_->push_back(std::move(statement));

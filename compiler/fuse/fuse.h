@@ -22,6 +22,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "compiler/ir/model.h"
@@ -36,12 +37,15 @@ struct PlanSizes {
     int64_t logits_rows = 8;  // most rows of one run of the logits section
     KvType kv = KvType::f16;  // how the cache is stored
     int64_t sequences = 1;    // that it has room for, each with a context of its own
+    /// Most tokens of a sequence that are guessed and checked in a pass; absent: make_plan()
+    /// chooses.
+    std::optional<int64_t> drafts = 0;
 };
 
 /// The statements of a graph that run_passes() has seen, by the rules of docs/plan-format.md,
-/// "Nesting"; chunk and logits_rows are cut down to what the context can use. Strides and offsets
-/// are left to compiler/memory. Fails if the graph cannot be a plan: a cache written twice, a
-/// window that is not a whole number.
+/// "Nesting"; chunk, logits_rows and drafts are cut down to what the context can use. Strides and
+/// offsets are left to compiler/memory. Fails if the graph cannot be a plan: a cache written twice,
+/// a window that is not a whole number.
 Plan fuse(const OpGraph& graph, const std::vector<Param>& params, const PlanSizes& sizes);
 
 }  // namespace llmsql::compiler

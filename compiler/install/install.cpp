@@ -3,6 +3,8 @@
 // SQLite.
 #include "compiler/install/install.h"
 
+#include <cstring>
+
 #include "common/error.h"
 #include "common/files.h"
 #include "common/model_format.h"
@@ -27,7 +29,9 @@ std::string explain(const std::string& name, const SqliteFault& fault) {
         case SQLITE_NOTADB:
             return not_ours(name);
         default:
-            return fmt::format("{}: cannot install the plan: {}", name, fault.says);
+            return fmt::format(
+                "{}: cannot install the plan: {}", name,
+                fault.system_errno != 0 ? std::strerror(fault.system_errno) : fault.says);
     }
 }
 
@@ -36,13 +40,26 @@ std::string meta(const Connection& db, std::string_view key) {
     return query.next() ? query.as_text(0) : std::string();
 }
 
+/// Where a transaction failed half-way, SQLite leaves what undoes it to whoever opens the file
+/// next, which is best done at once. False where that fails too, or cannot be told.
+bool is_undone(const std::filesystem::path& path) {
+    try {
+        if (!unfinished_log(path)) return true;
+        const Connection db(path, {.access = Access::write});
+        db.integer("SELECT count(*) FROM sqlite_master");
+        return !unfinished_log(path);
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 }  // namespace
 
 void install_plan(const std::filesystem::path& path, const std::string& name,
                   const std::string& sql, const PlanIdentity& identity) {
     require_readable_file(path);
-    const Connection db(
-        path, {.access = Access::write, .explain = explain, .patience = kPatienceMilliseconds});
+    Connection db(path,
+                  {.access = Access::write, .explain = explain, .patience = kPatienceMilliseconds});
     const std::optional<int64_t> version = db.integer("PRAGMA user_version");
     if (db.integer("PRAGMA application_id") != kModelApplicationId ||
         version < kOldestModelFormat || version > kModelFormatVersion)
@@ -55,9 +72,19 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
             "{}: holds the model '{}' (catalogue {}), but the plan is for '{}' (catalogue {}): "
             "install it in the database that was imported with its model file",
             path.string(), model, catalogue, identity.model, identity.catalogue);
-    db.execute(kPlanTable);
-    Query(db, "INSERT OR REPLACE INTO llm_plan(name, sql) VALUES (?, ?)", name, sql).run();
-    db.execute("COMMIT");
+    try {
+        db.execute(kPlanTable);
+        Query(db, "INSERT OR REPLACE INTO llm_plan(name, sql) VALUES (?, ?)", name, sql).run();
+        db.execute("COMMIT");
+    } catch (const Error& error) {
+        db.close();
+        if (!is_undone(path))
+            fail(
+                "{}; the database cannot be read until {}-journal has put it back as it was: "
+                "install again, or open it once with sqlite3, when that is mended",
+                error.what(), path.string());
+        throw;
+    }
     if (db.has_moved())
         fail(
             "{}: was replaced while the plan was being installed, by an import perhaps: install it "

@@ -55,8 +55,9 @@ struct Param : ParamEntry {
 
 /// The tokenizer's kind. Its tables live in model.db; a model file only says what it must be.
 struct TokenizerSpec {
-    std::string kind;  // "bpe" (byte level) or "spm" (SentencePiece BPE by score)
-    std::string pre;  // for bpe: "gpt2", "qwen2", "qwen35", "smollm", "llama3", "cl100k", "default"
+    std::string kind;  // "bpe" (byte level), "spm" (SentencePiece's BPE), "unigram", "wordpiece"
+    // For bpe: "gpt2", "qwen2", "qwen35", "smollm", "llama3", "cl100k", "default", "own".
+    std::string pre;
     bool operator==(const TokenizerSpec&) const = default;
 };
 

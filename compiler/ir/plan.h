@@ -66,7 +66,7 @@ struct PlanExpr {
 struct PlanInsert {
     int target = 0;   // the tensor that is written; 0 for an append to a cache
     PlanExpr data;    // what is written, or the keys
-    PlanExpr values;  // of an append: the values beside the keys in `data`
+    PlanExpr values;  // of an append: the values beside the keys; absent where they are in those
     int cache = -1;   // the cache that is appended to, or that attention reads
     int layer = -1;   // of the graph file's block, for the reader of the plan
 
@@ -95,6 +95,7 @@ struct PlanRecurrent {
     int64_t heads = 1;
     int64_t rows = 1;
     int64_t width = 0;
+    int64_t inputs = 0;  // floats of a token that its scan reads, beside parameters
     int64_t bytes() const { return heads * rows * width * 4; }
 };
 
@@ -102,7 +103,8 @@ struct PlanRecurrent {
 struct PlanCache {
     int64_t heads = 0;
     int64_t width = 0;
-    int64_t window = 0;  // 0: the whole context
+    int64_t window = 0;   // 0: the whole context
+    bool shared = false;  // values are the first elements of keys: keys alone are kept
 };
 
 /// Tiles first … last of a parameter: held in memory, or read each time they are scanned.
@@ -135,12 +137,16 @@ struct Plan {
     std::vector<PlanRecurrent> states;  // each goes on in one statement of `forward`
     KvType kv = KvType::f16;            // how all caches are stored
     int64_t sequences = 1;              // that they have room for
+    int64_t drafts = 0;                 // most guessed tokens of a sequence in a pass
     int output = 0;                     // the tensor of logits, written by the section of that name
     int64_t context = 0;
     int64_t chunk = 0;                       // rows of the tensors of `forward`
     int64_t logits_rows = 0;                 // rows of the tensors of `logits`
     int64_t chat_template = 0;               // bytes of a chat section that llm_render runs
+    bool holds_vocabulary = false;           // the tokenizer keeps its pieces in memory
     int64_t arena_bytes = 0;                 // set by compiler/memory
+    int64_t draft_bytes = 0;                 // of memory, that it takes more than without drafts,
+    int64_t draft_read_bytes = 0;            // and of weights that a pass then reads more
     std::optional<PlanResidency> residency;  // without: all weights are held
 
     /// Of a call that chooses: how many matrices of its table a token uses at most.

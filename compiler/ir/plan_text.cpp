@@ -15,13 +15,15 @@ class Text {
     Text(const Plan& plan, const std::vector<Param>& params) : plan_(plan), params_(params) {}
 
     std::string run() {
-        add("context {}  chunk {}  logits rows {}  kv {}  sequences {}{}\n", plan_.context,
+        add("context {}  chunk {}  logits rows {}  kv {}  sequences {}{}{}\n", plan_.context,
             plan_.chunk, plan_.logits_rows, name_of(plan_.kv), plan_.sequences,
+            plan_.drafts > 0 ? fmt::format("  drafts {}", plan_.drafts) : "",
             plan_.arena_bytes > 0 ? fmt::format("  arena {}", plan_.arena_bytes) : "");
         for (size_t i = 0; i < plan_.tensors.size(); ++i) tensor(i + 1, plan_.tensors[i]);
         for (size_t i = 0; i < plan_.caches.size(); ++i) {
             const PlanCache& cache = plan_.caches[i];
-            add("cache {}: {} heads of {}{}\n", i, cache.heads, cache.width,
+            add("cache {}: {} heads of {}{}{}\n", i, cache.heads, cache.width,
+                cache.shared ? "  shared" : "",
                 cache.window > 0 ? fmt::format("  window {}", cache.window) : "");
         }
         for (size_t i = 0; i < plan_.states.size(); ++i)
@@ -81,7 +83,9 @@ class Text {
         add("{}:\n", name);
         for (const PlanInsert& s : statements) {
             if (s.appends())
-                add("  cache {} <- {}, {}", s.cache, text(s.data), text(s.values));
+                add("  cache {} <- {}{}{}", s.cache, text(s.data),
+                    s.values.kind == PlanExpr::Kind::absent ? "" : ", ",
+                    s.values.kind == PlanExpr::Kind::absent ? "" : text(s.values));
             else
                 add("  t{} = {}{}", s.target, text(s.data),
                     s.cache >= 0 ? fmt::format("  cache {}", s.cache) : "");

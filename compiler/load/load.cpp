@@ -180,8 +180,12 @@ class ModelLoader {
                     number.key_at,
                     fmt::format("graph '{}' has no {} '{}'{}", graph_.name.text,
                                 table == std::string_view("dims") ? "dim" : "constant", number.key,
-                                maybe.empty() ? fmt::format("; it has {}", fmt::join(known, ", "))
-                                              : maybe));
+                                maybe.empty()
+                                    ? fmt::format("; it has {} (if an earlier llmsql wrote this "
+                                                  "file, llmsql-import with --write-model "
+                                                  "writes it anew)",
+                                                  fmt::join(known, ", "))
+                                    : maybe));
             }
         }
     }
@@ -357,6 +361,20 @@ std::optional<std::vector<double>> list_at(const std::string& key, const SourceM
     return list.empty() ? std::nullopt : std::optional(std::move(list));
 }
 
+/// last("key") and last("key", "member"): where the last number of a list is, or of what has a
+/// number for some repetitions of a block, its member of that name. A number is a list of one.
+std::optional<std::string> last_key(const ast::Expr& place, const SourceMetadata& source) {
+    constexpr int64_t kMostRepetitions = 4096;
+    const std::string key = of_repetition(place.operands.at(0).text, -1, source);
+    const std::string member = place.operands.size() > 1 ? "." + place.operands[1].text : "";
+    std::optional<std::string> last;
+    for (int64_t i = 0; i < kMostRepetitions; ++i)
+        if (std::string each = fmt::format("{}.{}{}", key, i, member); source.number(each))
+            last = std::move(each);
+    if (!last && member.empty() && source.number(key)) last = key;
+    return last;
+}
+
 std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceMetadata& source) {
     if (place.kind == ast::Expr::Kind::text) {
         const std::string key = of_repetition(place.text, index, source);
@@ -373,6 +391,12 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
         return std::nullopt;
     }
     if (!is_place(place)) return std::nullopt;
+    if (place.text == "last") {
+        const auto at = last_key(place, source);
+        if (!at) return std::nullopt;
+        const double value = as_written(*source.number(*at));
+        return Said{value, fmt::format("{} is {}", *at, number_text(value))};
+    }
     const std::string key = of_repetition(place.operands.at(0).text, index, source);
     if (place.text == "is") {
         const auto found = source.text(key);
@@ -415,6 +439,7 @@ std::optional<Said> said_at(const ast::Expr& place, int64_t index, const SourceM
 std::optional<std::string> key_at(const ast::Expr& place, int64_t index,
                                   const SourceMetadata& source) {
     if (place.kind == ast::Expr::Kind::text) return of_repetition(place.text, index, source);
+    if (is_place(place) && place.text == "last") return last_key(place, source);
     if (is_place(place) && (place.text == "is" || place.text == "largest" ||
                             place.text == "lists" || place.text == "count"))
         return of_repetition(place.operands.at(0).text, index, source);
@@ -428,7 +453,12 @@ bool add_keys(const std::vector<ast::Annotation>& annotations, int64_t index,
     for (const ast::Annotation& annotation : annotations) {
         if (annotation.format.text != source.format) continue;
         for (const ast::Expr& place : annotation.args) {
-            const auto said = said_at(place, index, source);
+            std::optional<Said> said;
+            try {
+                said = said_at(place, index, source);
+            } catch (const Error&) {
+                if (!taken) throw;  // else it is no number that would have counted
+            }
             if (!said) continue;
             const bool first = !taken;
             if (first) taken = said->value;
@@ -436,7 +466,7 @@ bool add_keys(const std::vector<ast::Annotation>& annotations, int64_t index,
             // The first is read whatever it is: what is no number equals nothing, itself included.
             if (!key || (!first && said->value != *taken)) continue;
             keys.read.insert(*key);
-            if (place.kind == ast::Expr::Kind::call && place.text != "is") {
+            if (place.kind == ast::Expr::Kind::call && place.text != "is" && place.text != "last") {
                 keys.whole_lists.insert(*key);
                 continue;
             }
@@ -579,6 +609,16 @@ std::vector<fs::path> graph_files(const fs::path& folder) {
     return files;
 }
 
+/// The architectures of a graph file; none where its text does not have `name`, as parsing every
+/// file takes as long as an import of a small model.
+std::vector<std::string> architectures_in(const SourceFile& source, const std::string& format,
+                                          const std::string& name) {
+    if (source.text().find(name) == std::string::npos) return {};
+    Diagnostics errors(source);
+    const std::optional<ast::Graph> graph = parse_graph(source, errors);
+    return graph ? architectures_of(*graph, format) : std::vector<std::string>();
+}
+
 }  // namespace
 
 GraphFile read_graph_file(const fs::path& path, bool checked) {
@@ -667,6 +707,9 @@ std::vector<bool> must_be_positive(const fs::path& graph_file, const Model& mode
     return positive;
 }
 
+/// Some sources speak of each sixth layer alone.
+constexpr int kMostApart = 64;
+
 KeysRead keys_read(const fs::path& graph_file, const SourceMetadata& source) {
     constexpr int64_t kMostRepetitions = 4096;
     const GraphFile file = read_graph_file(graph_file);
@@ -690,15 +733,18 @@ KeysRead keys_read(const fs::path& graph_file, const SourceMetadata& source) {
                             keys.tensors.push_back(pattern.text);
                     }
         } else if (const auto* block = std::get_if<ast::Block>(&item)) {
-            for (const auto& inner : block->items)
+            for (const auto& inner : block->items) {
+                int missing = 0;  // repetitions in a row that the source says nothing of
                 for (int64_t i = 0; i < kMostRepetitions; ++i) {
                     bool any = false;
                     if (const auto* let = std::get_if<ast::Let>(&inner))
                         any = add_keys(let->annotations, i, source, keys);
                     else if (const auto* number = std::get_if<ast::Number>(&inner))
                         any = add_keys(number->annotations, i, source, keys);
-                    if (!any || !goes_by_repetition(inner, source)) break;
+                    missing = any ? 0 : missing + 1;
+                    if (missing > kMostApart || !goes_by_repetition(inner, source)) break;
                 }
+            }
         }
     }
     add_whole_lists(source, keys);
@@ -742,11 +788,7 @@ fs::path find_graph_for(const std::string& format, const std::string& architectu
             // What is in the file is checked when it is used: a slip in one architecture's file is
             // nothing to the others.
             const SourceFile source = read_graph_text(file);
-            Diagnostics errors(source);
-            const std::optional<ast::Graph> graph = parse_graph(source, errors);
-            if (!graph) continue;
-            const std::vector<std::string> names = architectures_of(*graph, format);
-            served.insert(served.end(), names.begin(), names.end());
+            const std::vector<std::string> names = architectures_in(source, format, architecture);
             if (std::ranges::find(names, architecture) == names.end()) continue;
             if (found)
                 fail("both {} and {} are for the {} architecture '{}': choose one with --graph",
@@ -766,6 +808,12 @@ fs::path find_graph_for(const std::string& format, const std::string& architectu
             folders.empty() ? "any folder that was named"
                             : fmt::format("{}", fmt::join(folders, ", ")));
     }
+    for (const fs::path& folder : graph_dirs)
+        for (const fs::path& file : graph_files(folder)) {
+            const std::vector<std::string> names =
+                architectures_in(read_graph_text(file), format, "");
+            served.insert(served.end(), names.begin(), names.end());
+        }
     std::ranges::sort(served);
     served.erase(std::unique(served.begin(), served.end()), served.end());
     fail(
@@ -773,6 +821,15 @@ fs::path find_graph_for(const std::string& format, const std::string& architectu
         "docs/adding-an-architecture.md says how to write one",
         name_of_format(format), architecture, fmt::join(looked_in, " and "),
         served.empty() ? "none" : fmt::format("{}", fmt::join(served, ", ")));
+}
+
+std::vector<fs::path> graph_dirs(const fs::path& own, const fs::path& installed) {
+    std::vector<fs::path> dirs = standard_graph_dirs(installed);
+    if (own.empty()) return dirs;
+    if (!fs::is_directory(status_of(own)))
+        fail("--graph-dir {}: there is no such folder", own.string());
+    dirs.insert(dirs.begin(), own);
+    return dirs;
 }
 
 std::vector<fs::path> standard_graph_dirs(const fs::path& installed) {

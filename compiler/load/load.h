@@ -105,6 +105,11 @@ std::filesystem::path find_graph_for(const std::string& format, const std::strin
 /// installation puts it; then `installed`.
 std::vector<std::filesystem::path> standard_graph_dirs(const std::filesystem::path& installed);
 
+/// `own`, the folder of --graph-dir unless it is empty, and those behind it. Fails where there is
+/// no such folder.
+std::vector<std::filesystem::path> graph_dirs(const std::filesystem::path& own,
+                                              const std::filesystem::path& installed);
+
 /// The model or graph file that a command line names. One that is there is itself; another is
 /// looked for among those that come with llmsql, the folders `graph_dirs` and models/ beside each,
 /// if it is named as there: "models/qwen2.toml", "qwen2.toml" or "qwen2", "graphs/llama.graph" or

@@ -154,7 +154,7 @@ std::string list_text(const Model& model, const std::string& block, const std::s
     for (size_t i = 0;; ++i) {
         const auto found = model.numbers.find(fmt::format("{}.{}.{}", block, i, name));
         if (found == model.numbers.end()) break;
-        all.push_back(number_text(found->second));
+        all.push_back(fmt::format("{}", found->second));
     }
     const bool alike = std::ranges::all_of(all, [&](const auto& each) { return each == all[0]; });
     return alike && !all.empty() ? all[0] : fmt::format("[{}]", fmt::join(all, ", "));
@@ -166,7 +166,7 @@ std::string numbers_text(const Model& model, const char* table,
     for (const std::string& name : names) {
         const size_t dot = name.find('.');
         if (dot == std::string::npos) {
-            text += fmt::format("{} = {}\n", key_text(name), number_text(model.numbers.at(name)));
+            text += fmt::format("{} = {}\n", key_text(name), model.numbers.at(name));
             continue;
         }
         if (name.substr(0, dot) != block) {

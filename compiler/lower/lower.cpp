@@ -397,6 +397,7 @@ class Lowering {
                 return a >= 0 && b >= 0 && a <= c && b <= c - a;
             case DimensionRule::Kind::sum:
                 return a == b + c;
+            case DimensionRule::Kind::ordered:  // which are no dimensions
             case DimensionRule::Kind::none:
                 break;
         }
@@ -415,7 +416,13 @@ class Lowering {
                 number != nullptr && !std::isfinite(static_cast<float>(*number)))
                 throw EvalError{expr.at, fmt::format("{}: {} is beyond what f32 holds", op.name,
                                                      number_text(*number))};
-        if (const DimensionRule& rule = op.dimensions; rule.kind != DimensionRule::Kind::none) {
+        if (const DimensionRule& rule = op.dimensions; rule.kind == DimensionRule::Kind::ordered) {
+            const double a = made.number(rule.a), b = made.number(rule.b);
+            if (static_cast<float>(a) > static_cast<float>(b))
+                throw EvalError{expr.at, fmt::format("{}: {}", op.name,
+                                                     fmt::format(fmt::runtime(rule.otherwise),
+                                                                 number_text(a), number_text(b)))};
+        } else if (rule.kind != DimensionRule::Kind::none) {
             const auto size = [&](std::string_view name) {
                 const auto found = inferred.dims.find(std::string(name));
                 if (found != inferred.dims.end()) return found->second.whole().value_or(1);
@@ -430,9 +437,14 @@ class Lowering {
         }
         for (const NumberRule& rule : op.numbers) {
             if (rule.name.empty()) continue;
-            const double number = made.number(rule.name);
+            const auto dimension = inferred.dims.find(std::string(rule.name));
+            const double number = dimension == inferred.dims.end()
+                                      ? made.number(rule.name)
+                                      : static_cast<double>(dimension->second.whole().value_or(1));
+            const double ranged = rule.magnitude ? std::abs(number) : number;
             const bool in_range =
-                rule.above ? static_cast<float>(number) > rule.least : number >= rule.least;
+                (rule.above ? static_cast<float>(ranged) > rule.least : ranged >= rule.least) &&
+                ranged <= rule.most;
             if (!in_range || (rule.whole && (number != std::floor(number) || number >= 0x1p31)))
                 throw EvalError{expr.at, fmt::format("{}: {} must be {}, not {}", op.name,
                                                      rule.name, rule.must_be, number_text(number))};

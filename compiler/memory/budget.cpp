@@ -6,10 +6,10 @@
 #include <cmath>
 #include <functional>
 
+#include "common/byte_size.h"
 #include "common/error.h"
 #include "common/process_memory.h"
 #include "compiler/memory/arena.h"
-#include "compiler/memory/byte_size.h"
 #include "compiler/memory/residency.h"
 
 namespace llmsql::compiler {
@@ -24,6 +24,7 @@ constexpr int64_t kTableRow = 256;        // of param, tensor, residency and kv_
 /// of 262; the compiler knows the vocabulary's size alone.
 constexpr int64_t kTokenizer = 256 * kKiB;
 constexpr int64_t kTokenizerPerToken = 2;
+constexpr int64_t kHeldPiece = 40;  // 24 and its text, of Unigram and WordPiece
 /// A prompt as text and as ids, while it is tokenised.
 constexpr int64_t kPromptToken = 64;
 /// A chat template as characters, words and a tree, for each of its bytes; and a prompt's token in
@@ -35,6 +36,8 @@ constexpr int64_t kTileEntry = 40;     // where a tile lies
 constexpr int64_t kPage = 4 * kKiB;    // of memory: what is held of a parameter is mapped apart
 /// Columns of a matrix that a worker computes at a time (runtime/compute/evaluate.cpp).
 constexpr int64_t kMatrixPiece = 128;
+/// Rows and heads that it attends for at a time, at most (there, and attention.cpp).
+constexpr int64_t kHeavyRows = 8, kMostHeads = 16;
 /// Tables of cosines and sines that are kept, and one being made (runtime/compute/rope_tables.h).
 constexpr int64_t kRopeTables = 5;
 constexpr int64_t kGathered = 64;  // of a row that is gathered: its number, its share, its part
@@ -84,7 +87,21 @@ bool has_scan(const PlanExpr& e) {
 /// A scan of a matrix takes all tokens of a few columns, anything else a token's whole row.
 int64_t scratch_bytes(const Plan& plan) {
     int64_t depth = 0, floats = 0;
+    // What scans f32 values by a matrix of integers quantizes a head of each row first.
+    const std::function<int64_t(const PlanExpr&)> quantized = [&](const PlanExpr& e) {
+        int64_t most = 0;
+        if (e.scans() && e.calls(Locality::matrix) && e.op->input == Input::f32)
+            most = static_cast<int64_t>(
+                       tensor_row_bytes(TensorType::q8, plan.tensor(e.args[0].id).shape.width)) /
+                   static_cast<int64_t>(sizeof(float));
+        for (const PlanExpr& arg : e.args) most = std::max(most, quantized(arg));
+        return most;
+    };
     const auto look = [&](const PlanExpr& e, int64_t rows, int64_t elements) {
+        if (const int64_t own = quantized(e); own > 0) {
+            depth = std::max(depth, calls_in(e) + 2);
+            floats = std::max(floats, rows * own);
+        }
         depth = std::max(depth, calls_in(e) + (e.chooses() ? 2 : 0));
         floats = std::max(floats, has_scan(e) ? rows * kMatrixPiece : elements);
     };
@@ -100,6 +117,19 @@ int64_t scratch_bytes(const Plan& plan) {
             }
         }
     return depth * floats * static_cast<int64_t>(sizeof(float));
+}
+
+/// What a worker needs to attend to a cache whose values are in its keys: queries, values of some
+/// heads, and a block of keys (runtime/compute/attention.cpp).
+int64_t attention_bytes(const Plan& plan) {
+    int64_t most = 0;
+    for (const PlanCache& cache : plan.caches) {
+        if (!cache.shared) continue;
+        const int64_t rows = std::min(kHeavyRows, plan.chunk) * kMostHeads;
+        most = std::max(most, 3 * rows * cache.width * static_cast<int64_t>(sizeof(float)) +
+                                  kv_head_layout(plan.kv, cache.width).values);
+    }
+    return most;
 }
 
 int64_t rope_bytes(const Plan& plan) {
@@ -165,6 +195,7 @@ int64_t scanned_by(const Plan& plan, const std::vector<PlanInsert>& section,
 Plan arranged(const Model& model, const OpGraph& graph, const PlanSizes& sizes) {
     Plan plan = fuse(graph, model.params, sizes);
     plan.chat_template = chat_template_bytes(model);
+    plan.holds_vocabulary = holds_vocabulary(model);
     plan_arena(plan);
     return plan;
 }
@@ -198,6 +229,7 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
     }
     if (largest->name == kStateName && smallest.sequences > 1) advice += ", or fewer --sequences";
     if (budget.keep_chunk && smallest.chunk > 1) advice += ", or a smaller --chunk";
+    if (smallest.drafts > 0) advice += ", or fewer --drafts";
     if (budget.keep_logits_rows && smallest.logits_rows > 1) advice += ", or fewer --logits-rows";
     fail(
         "a budget of {} is too small for {} at context {}: the smallest that works is {}, its "
@@ -212,7 +244,7 @@ int64_t cache_bytes(const Plan& plan) {
     int64_t bytes = 0;
     for (const PlanCache& cache : plan.caches)
         bytes += kv_blocks_kept(plan.context, plan.chunk, cache.window) * cache.heads *
-                 kv_head_layout(plan.kv, cache.width).bytes * plan.sequences;
+                 kv_head_layout(plan.kv, cache.width, cache.shared).bytes * plan.sequences;
     return bytes;
 }
 
@@ -221,9 +253,25 @@ int64_t chat_template_bytes(const Model& model) {
     return renders ? static_cast<int64_t>(model.chat.query.size()) : 0;
 }
 
+bool holds_vocabulary(const Model& model) {
+    return model.tokenizer.kind == "unigram" || model.tokenizer.kind == "wordpiece";
+}
+
 int64_t state_bytes(const Plan& plan) {
     int64_t bytes = 0;
     for (const PlanRecurrent& state : plan.states) bytes += whole_pages(state.bytes());
+    return bytes * plan.sequences;
+}
+
+int64_t state_before_bytes(const Plan& plan) {
+    return plan.drafts > 0 ? state_bytes(plan) : 0;
+}
+
+int64_t scan_input_bytes(const Plan& plan) {
+    if (plan.drafts == 0) return 0;
+    int64_t bytes = 0;
+    for (const PlanRecurrent& state : plan.states)
+        bytes += whole_pages((plan.drafts + 1) * state.inputs * 4);
     return bytes * plan.sequences;
 }
 
@@ -246,17 +294,26 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
         {"prepared plan",
          (count(plan.forward) + count(plan.logits)) * kStatement + rows * kTableRow},
         {"tokenizer and prompt",
-         kTokenizer + vocabulary * kTokenizerPerToken + plan.context * kPromptToken + chat},
+         kTokenizer + vocabulary * (kTokenizerPerToken + (plan.holds_vocabulary ? kHeldPiece : 0)) +
+             plan.context * kPromptToken + chat},
         {"activations",
          whole_pages(plan.arena_bytes) + rope_bytes(plan) + whole_pages(gathered_bytes(plan))},
         {kCacheName, cache},
         {"sampling", whole_pages(vocabulary * kCandidate)},
         {"checksums", checksum_bytes(params)},
         {"workers",
-         kMainStackBytes + workers * (kWorkerBytes + tile + whole_pages(scratch_bytes(plan)))},
+         kMainStackBytes + workers * (kWorkerBytes + tile + whole_pages(scratch_bytes(plan)) +
+                                      whole_pages(attention_bytes(plan)))},
         {"page rounding", count(params) * kPage},
     };
     if (!plan.states.empty()) parts.push_back({kStateName, state_bytes(plan)});
+    if (plan.drafts > 0) {
+        parts.push_back({"drafts", plan.sequences * whole_pages(draft_text_bytes(plan.context))});
+        if (!plan.states.empty()) {
+            parts.push_back({"state before drafts", state_before_bytes(plan)});
+            parts.push_back({"inputs of scans", scan_input_bytes(plan)});
+        }
+    }
     return parts;
 }
 
@@ -302,8 +359,9 @@ PlanSizes choose_sizes(const Model& model, const OpGraph& graph, const PlanSizes
     int64_t smallest_bytes = 0;
     int64_t chunk = budget.keep_chunk ? sizes.chunk : kMostChunk;
     while (chunk / 2 >= sizes.context) chunk /= 2;  // no pass is longer than the context
-    // Sequences that are continued together take one row each.
-    const int64_t together = std::min(sizes.sequences, sizes.logits_rows);
+    // Sequences that are continued together take one row each; guesses of one, as many more.
+    const int64_t together =
+        std::min(std::max(sizes.sequences, sizes.drafts.value_or(0) + 1), sizes.logits_rows);
     for (; chunk >= 1; chunk /= 2) {
         PlanSizes tried = sizes;
         tried.chunk = chunk;

@@ -30,8 +30,16 @@ int64_t cache_bytes(const Plan& plan);
 /// 0.
 int64_t chat_template_bytes(const Model& model);
 
+/// Whether its tokenizer keeps the pieces in memory (Unigram and WordPiece).
+bool holds_vocabulary(const Model& model);
+
 /// Bytes of the recurrent states of all sequences.
 int64_t state_bytes(const Plan& plan);
+
+/// Bytes for taking drafts back, in all sequences: of the states before a pass, and of what its
+/// rows give to their scans.
+int64_t state_before_bytes(const Plan& plan);
+int64_t scan_input_bytes(const Plan& plan);
 
 /// Everything but the weights that are held: what llmsql-run takes at its peak, with `workers`
 /// threads, the context full, whatever the prompt. docs/memory.md says how each part is counted.

@@ -29,7 +29,8 @@ struct Place {
 }  // namespace
 
 bool is_place(const ast::Expr& arg) {
-    constexpr std::array kPlaces{"rows", "cols", "is", "largest", "lists", "count", "there"};
+    constexpr std::array kPlaces{"rows", "cols",  "is",    "largest",
+                                 "last", "lists", "count", "there"};
     return arg.kind == ast::Expr::Kind::text ||
            (arg.kind == ast::Expr::Kind::call &&
             std::ranges::find(kPlaces, arg.text) != kPlaces.end());

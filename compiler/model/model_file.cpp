@@ -15,9 +15,9 @@
 namespace llmsql::compiler {
 namespace {
 
-constexpr std::array kTokenizerKinds{"bpe", "spm"};
-constexpr std::array kPreTokenizers{"gpt2",   "qwen2",  "qwen35", "smollm",
-                                    "llama3", "cl100k", "default"};
+constexpr std::array kTokenizerKinds{"bpe", "spm", "unigram", "wordpiece"};
+constexpr std::array kPreTokenizers{"gpt2",   "qwen2",  "qwen35",  "smollm",
+                                    "llama3", "cl100k", "default", "own"};
 
 Position position_of(const toml::source_region& region) {
     return {static_cast<int>(region.begin.line), static_cast<int>(region.begin.column)};
@@ -259,13 +259,15 @@ class Reader {
             }
         }
         if (!found->contains("kind")) {
-            errors_.error(parent.at, "[tokenizer] has no 'kind'; there are bpe and spm");
+            errors_.error(parent.at,
+                          "[tokenizer] has no 'kind'; there are bpe, spm, unigram and wordpiece");
         } else if (file_.tokenizer.kind == "bpe" && !found->contains("pre")) {
             errors_.error(parent.at,
                           fmt::format("a bpe tokenizer needs 'pre', how text is split: {}",
                                       fmt::join(kPreTokenizers, ", ")));
-        } else if (file_.tokenizer.kind == "spm" && pre_at.line != 0) {
-            errors_.error(pre_at, "an spm tokenizer has no 'pre'");
+        } else if (file_.tokenizer.kind != "bpe" && pre_at.line != 0) {
+            errors_.error(pre_at, fmt::format("a tokenizer of the kind {} has no 'pre'",
+                                              file_.tokenizer.kind));
         }
     }
 

@@ -3,6 +3,7 @@
 #include "compiler/passes/passes.h"
 
 #include <array>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -44,11 +45,17 @@ OpGraph drop_unused(OpGraph graph, const Model&) {
     return kept;
 }
 
-/// Gives each operator that looks back on a cache one of its own, counted from 0.
+/// Gives each operator that looks back on a cache one of its own, counted from 0; those that look
+/// back on the same keys and values share it.
 OpGraph number_caches(OpGraph graph, const Model&) {
-    int caches = 0;
+    std::map<std::pair<int, int>, int> caches;  // by keys and values; -1: those are in the keys
     for (Op& op : graph.ops)
-        if (op.op->locality == Locality::cache) op.cache = caches++;
+        if (op.op->locality == Locality::cache)
+            op.cache =
+                caches
+                    .try_emplace({op.value("k").id, op.argument("v") ? op.value("v").id : -1},
+                                 static_cast<int>(caches.size()))
+                    .first->second;
     return graph;
 }
 

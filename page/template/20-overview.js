@@ -47,7 +47,8 @@
   if (run)
     for (const phase of run.phases)
       tiles.push(tile(phase.name, (phase.tokens / phase.seconds).toFixed(1) + ' tok/s',
-                      `${counted(phase.tokens, 'token')}, ${counted(phase.passes, 'pass', 'passes')}`));
+                      `${counted(phase.tokens, 'token')}, ${counted(phase.passes, 'pass', 'passes')}` +
+                      (phase.drafts ? `; of ${counted(phase.drafts[0], 'draft')} ${phase.drafts[1]} were right` : '')));
   main.append(h('dl', {class: 'tiles'}, tiles));
 })();
 

@@ -43,7 +43,7 @@ function places(step) {
   const cache = (layer, verb) => {
     const c = data.cache_layers[layer];
     return `${verb} cache layer ${layer}` +
-        (c ? `: ${c.heads} heads of ${c.width}, ${data.kv_type}` + (c.window ? `, window ${c.window}` : '') : '');
+        (c ? `: ${c.heads} heads of ${c.width}${c.shared ? ' (values in keys)' : ''}, ${data.kv_type}` + (c.window ? `, window ${c.window}` : '') : '');
   };
   const rows = [];
   for (const id of step.reads) rows.push([rows.length ? '' : 'reads', tensor(id)]);

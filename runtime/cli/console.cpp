@@ -100,11 +100,8 @@ std::string shown(std::string_view text) {
     return result;
 }
 
-void print(std::string_view text) {
-    static const bool terminal = ::isatty(STDOUT_FILENO) != 0;
-    std::string harmless;
-    if (terminal) text = harmless = shown(text);
-    if (!text.empty()) line_is_open = !text.ends_with('\n');
+// All of it to standard output, as it is.
+static void write_out(std::string_view text) {
     while (!text.empty()) {
         const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
         if (written < 0 && errno == EINTR) continue;
@@ -120,6 +117,24 @@ void print(std::string_view text) {
         if (written < 0) fail("standard output: {}", std::strerror(errno));
         text.remove_prefix(static_cast<size_t>(written));
     }
+}
+
+void print(std::string_view text) {
+    static const bool terminal = ::isatty(STDOUT_FILENO) != 0;
+    std::string harmless;
+    if (terminal) text = harmless = shown(text);
+    if (!text.empty()) line_is_open = !text.ends_with('\n');
+    write_out(text);
+}
+
+bool print_dim(bool dim) {
+    static const bool able = [] {
+        const char *color = std::getenv("NO_COLOR"), *terminal = std::getenv("TERM");
+        return ::isatty(STDOUT_FILENO) != 0 && (!color || !*color) && terminal && *terminal &&
+               terminal != std::string_view("dumb");
+    }();
+    if (able) write_out(dim ? "\x1b[2m" : "\x1b[22m");
+    return able;
 }
 
 void end_line() noexcept {
@@ -158,12 +173,27 @@ std::optional<std::string> read_line() {
     }
 }
 
+std::optional<char> read_byte() {
+    while (wait_for_input()) {
+        char byte = 0;
+        const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
+        if (count == 1) return byte;
+        if (count == 0) break;
+        // A terminal that has gone is at its end.
+        if (errno == EIO) break;
+        if (errno != EINTR) fail("standard input: {}", std::strerror(errno));
+    }
+    return std::nullopt;
+}
+
 std::string read_input(const std::filesystem::path& path) {
     constexpr size_t kMost = 64 << 20;
     const bool standard = path == "-";
-    std::error_code none;
-    if (!standard && !std::filesystem::is_fifo(path, none)) return read_file(path);
-    const std::string name = standard ? "standard input" : path.string();
+    const std::filesystem::file_type type =
+        standard ? std::filesystem::file_type::fifo : status_of(path).type();
+    if (type != std::filesystem::file_type::fifo && type != std::filesystem::file_type::character)
+        return read_file(path);
+    const std::string name = input_name(path);
     Descriptor opened;
     while (!standard && opened.get() < 0) {
         opened = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -181,6 +211,15 @@ std::string read_input(const std::filesystem::path& path) {
         content.append(bytes, static_cast<size_t>(count));
         if (content.size() > kMost) fail("{}: more than 64 MiB: put it into a file", name);
     }
+}
+
+std::string input_name(const std::filesystem::path& path) {
+    return path == "-" ? "standard input" : path.string();
+}
+
+void require_input(const std::filesystem::path& path) {
+    if (path.empty() || path == "-") return;
+    if (::access(path.c_str(), R_OK) != 0) fail("{}: {}", path.string(), std::strerror(errno));
 }
 
 bool is_terminal() {

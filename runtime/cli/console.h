@@ -39,6 +39,10 @@ void stop_if_interrupted();
 /// else as it is. Throws OutputClosed; other failures are Errors.
 void print(std::string_view text);
 
+/// Has what print() writes from now on look dim, or as ever; false, and nothing done, where
+/// standard output is no terminal, or one that is not to have colors (NO_COLOR, TERM=dumb).
+bool print_dim(bool dim);
+
 /// A text as a terminal is to show it, whoever wrote it: nothing in it moves the cursor, changes
 /// settings or the order of what stands beside it. Control characters but line ends and tabs become
 /// their pictures (U+2400 on), those above ASCII and the marks that override a text's direction
@@ -60,10 +64,18 @@ void print_notice(std::string_view text);
 /// The next line of standard input without its newline; nothing at its end or after a signal.
 std::optional<std::string> read_line();
 
-/// What a file holds, or a pipe, or ("-") standard input, until its end. Throws StoppedBySignal
-/// after a signal; other failures, more than 64 MiB from a pipe among them, are Errors that name
-/// it.
+/// The next byte of standard input; nothing at its end or after a signal. For a terminal: not to be
+/// mixed with read_line() on one line.
+std::optional<char> read_byte();
+
+/// What a file holds, or a pipe or a device, or ("-") standard input, until its end. Throws
+/// StoppedBySignal after a signal; other failures, more than 64 MiB of what is no file among them,
+/// are Errors that name it.
 std::string read_input(const std::filesystem::path& path);
+/// What errors call it.
+std::string input_name(const std::filesystem::path& path);
+/// Fails where there is no such file to be read. Nothing of it is read; "-" and "" are good.
+void require_input(const std::filesystem::path& path);
 
 /// Whether a person is at both ends.
 bool is_terminal();

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
+#include <utility>
 
+#include "common/byte_size.h"
 #include "common/error.h"
 #include "runtime/cli/console.h"
 #include "runtime/cli/profile.h"
@@ -39,24 +42,63 @@ void Statistics::print() const {
     if (prefill_tokens > 0)
         report(fmt::format("prefill: {}, {} tok/s\n", counted(prefill_tokens, "token"),
                            speed(static_cast<double>(prefill_tokens), prefill_seconds)));
-    const double peak = static_cast<double>(peak_resident_bytes()) / 1e6;
-    if (decode_passes > 0)
-        report(fmt::format("decode: {}, {} tok/s, {:.1f} GB/s, peak RSS {:.0f} MB\n",
+    const std::string peak = mib_text(static_cast<int64_t>(peak_resident_bytes()));
+    if (decode_behind > 0)
+        report(fmt::format("decode: {}, {} tok/s, {:.1f} GB/s, peak RSS {}\n",
                            counted(decode_tokens, "token"),
-                           speed(static_cast<double>(decode_passes), decode_seconds),
+                           speed(static_cast<double>(decode_behind), decode_seconds),
                            rate(static_cast<double>(decode_bytes) / 1e9, decode_seconds), peak));
     else if (decode_tokens > 0)  // that came with the prompt
-        report(
-            fmt::format("decode: {}, peak RSS {:.0f} MB\n", counted(decode_tokens, "token"), peak));
+        report(fmt::format("decode: {}, peak RSS {}\n", counted(decode_tokens, "token"), peak));
     if (decode_streamed > 0 && decode_passes > 0)
-        report(fmt::format("weights: {} bytes held, {} read per token (--io {})\n", held_bytes,
-                           decode_streamed / decode_passes, name_of(io)));
+        report(fmt::format("weights: {} bytes held, {} read per {} (--io {})\n", held_bytes,
+                           decode_streamed / decode_passes, drafted > 0 ? "pass" : "token",
+                           name_of(io)));
     report(timing_text("prefill", prefill_times, prefill_seconds));
     report(timing_text("decode", decode_times, decode_seconds));
+    if (decode_times.passes > 0 && drafted > 0)
+        report(fmt::format(
+            "drafts: {} checked, {} right; {:.2f} tokens a pass\n", drafted, accepted,
+            rate(static_cast<double>(decode_behind), static_cast<double>(decode_passes))));
 }
 
 std::vector<RunPhase> Statistics::phases() const {
-    return {{"prefill", prefill_times, prefill_seconds}, {"decode", decode_times, decode_seconds}};
+    return {{"prefill", prefill_times, prefill_seconds},
+            {"decode", decode_times, decode_seconds, drafted, accepted}};
+}
+
+AnswerPrinter::~AnswerPrinter() {
+    try {
+        if (dim_) print_dim(false);
+    } catch (const std::exception&) {  // nobody is there to see it
+    }
+}
+
+void AnswerPrinter::show(const Spoken& said) {
+    if (!said.thinking.empty()) {
+        if (!std::exchange(thinking_, true)) {
+            if (!said_.text.empty() && !said_.text.ends_with('\n')) print("\n");
+            dim_ = print_dim(true);
+            if (!dim_) print("<think>\n");
+        }
+        print(said.thinking);
+        said_.thinking += said.thinking;
+    }
+    if (said.text.empty()) return;
+    if (std::exchange(thinking_, false)) {
+        if (std::exchange(dim_, false))
+            print_dim(false);
+        else
+            print("\n</think>");
+        print("\n\n");
+    }
+    print(said.text);
+    said_.text += said.text;
+}
+
+void AnswerPrinter::end() {
+    if (std::exchange(dim_, false)) print_dim(false);
+    if (thinking_ || !said_.text.ends_with('\n')) print("\n");
 }
 
 Printer::Printer(Program& program, Tokenizer& tokenizer, const Options& options)
@@ -64,7 +106,10 @@ Printer::Printer(Program& program, Tokenizer& tokenizer, const Options& options)
       tokenizer_(tokenizer),
       options_(options),
       scheduler_(program, end_tokens(program, tokenizer)),
-      generator_(scheduler_, &tokenizer, options, kCaller) {}
+      generator_(scheduler_, &tokenizer, options, kCaller) {
+    if (options.mode == Mode::answer || options.mode == Mode::chat)
+        generator_.set_form(form_of(program.chat(), tokenizer));
+}
 
 Session* Printer::open_session(std::optional<SessionKind> kind) {
     if (options_.session.empty()) return nullptr;
@@ -72,6 +117,7 @@ Session* Printer::open_session(std::optional<SessionKind> kind) {
                                .name = options_.id,
                                .fork = options_.fork,
                                .commit_every = options_.commit_every,
+                               .variables = options_.variables,
                                .notice = print_notice};
     return &session_.emplace(choice, kind, program_, program_.chat(), tokenizer_, generator_);
 }
@@ -90,34 +136,42 @@ bool Printer::prefill_by(const std::function<bool()>& steps) {
     return whole;
 }
 
-std::string Printer::print_answer(std::string text) {
+Spoken Printer::print_answer(const Spoken& before_it) {
     const auto start = Clock::now();
     const RunStats before = program_.stats();
-    const auto show = [&](const std::string& piece) {
-        print(piece);
-        text += piece;
-    };
+    const Scheduler::Carried carried = scheduler_.carried();
+    AnswerPrinter printer;
+    printer.show(before_it);
     const auto next = [&] { return session_ ? session_->next() : generator_.next(); };
-    while (const auto picked = next()) show(picked->text);
-    show(session_ ? session_->finish() : generator_.finish());
+    while (const auto picked = next()) printer.show({picked->thinking, picked->text});
+    const size_t told = generator_.thinking().size();
+    const std::string last = session_ ? session_->finish() : generator_.finish();
+    printer.show({generator_.thinking().substr(told), last});
     const size_t picked = generator_.picked();
     statistics_.decode_tokens += picked;
     // The first token comes from prefill.
-    if (picked > 0) statistics_.decode_passes += picked - 1;
+    if (picked > 0) statistics_.decode_behind += picked - 1;
+    const Scheduler::Carried now = scheduler_.carried();
+    statistics_.decode_passes += now.passes - carried.passes;
+    statistics_.drafted += now.drafted - carried.drafted;
+    statistics_.accepted += now.accepted - carried.accepted;
     statistics_.decode_seconds += seconds_since(start);
     const RunStats after = program_.stats();
     statistics_.decode_bytes += after.weight_bytes - before.weight_bytes;
     statistics_.decode_streamed += after.counters.streamed - before.counters.streamed;
-    statistics_.decode_times = statistics_.decode_times + (after.times - before.times);
+    PassTimes times = after.times - before.times;
+    const uint64_t refused = (now.drafted - carried.drafted) - (now.accepted - carried.accepted);
+    times.tokens -= std::min(refused, times.tokens);  // rows that are no tokens of the text
+    statistics_.decode_times = statistics_.decode_times + times;
     statistics_.held_bytes = after.counters.loaded;
     statistics_.io = after.io;
-    if (!text.ends_with('\n')) print("\n");
+    printer.end();
     if (generator_.ending() == Ending::context_full)
         print_notice(fmt::format("stopped: the context of {} is full{}",
                                  counted(generator_.context().tokens, "token"),
                                  options_.keep ? " and --keep leaves nothing to forget"
                                                : " (--keep N goes on by forgetting older text)"));
-    return text;
+    return printer.said();
 }
 
 void note_left_out(uint64_t bytes) {

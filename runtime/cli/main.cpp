@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // llmsql-run: runs a plan over a model database. What it can do is in options.cpp; each mode has a
 // file beside this one.
+#include <cstdlib>
 #include <exception>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "common/ending.h"
@@ -18,7 +20,7 @@
 #include "runtime/cli/profile.h"
 #include "runtime/cli/verify.h"
 #include "runtime/cli/watch.h"
-#include "runtime/kernels/kernels.h"
+#include "runtime/generate/prompt.h"
 #include "runtime/program/chat_template.h"
 #include "runtime/program/installed_plans.h"
 #include "runtime/program/program.h"
@@ -32,8 +34,10 @@ namespace {
 
 /// Mode::tokenize: as `llama-tokenize --ids --no-parse-special --no-escape`, without its brackets.
 int run_tokenize(Tokenizer& tokenizer, const Options& options) {
+    const std::string text = read_input(options.file);
+    check_utf8(text, input_name(options.file));
     std::string line;
-    for (const int32_t token : encode_noting(tokenizer, read_input(options.file)))
+    for (const int32_t token : encode_noting(tokenizer, text))
         line += fmt::format("{}{}", line.empty() ? "" : " ", token);
     print(line + "\n");
     return 0;
@@ -44,8 +48,15 @@ int run_render(const PlanFile& plan, const ModelDb& db, const Options& options) 
     ChatTemplate chat(plan, db, stop_if_interrupted);
     chat.require();
     chat.set_date(options.date);
-    for (const Fragment& fragment : chat.render_json(read_input(options.file)))
-        print(fragment.text);
+    const std::string text = read_input(options.file);
+    try {
+        for (const Fragment& fragment : chat.render_json(text, options.variables))
+            print(fragment.text);
+    } catch (const Error& error) {
+        // What is wrong with the plan has its place.
+        if (std::string_view(error.what()).starts_with(plan.path.string() + ":")) throw;
+        fail("{}: {}", input_name(options.file), error.what());
+    }
     return 0;
 }
 
@@ -75,13 +86,16 @@ int run_mode(Program& program, const ModelDb& db, const Options& options) {
 }
 
 int run(const Options& options) {
+    if (options.check) {
+        check_profile_paths(options);
+        return status_after_signals();  // llmsql goes on, or not
+    }
     const ModelDb db(options.db);
     if (options.mode == Mode::tokenize) {
         Tokenizer tokenizer(db);
         tokenizer.on_progress(stop_if_interrupted);
         return run_tokenize(tokenizer, options);
     }
-    if (!options.kernels.empty()) use_kernels(options.kernels);
     guard_mappings();
     if (options.mode == Mode::verify) return run_verify(db, options);
     PlanFile plan =
@@ -100,12 +114,20 @@ int run(const Options& options) {
                              .progress = stop_if_interrupted};
     Program program(std::move(plan), db, how);
     program.chat().set_date(options.date);
+    if (!options.variables.empty()) program.chat().require();
     if (const auto held = db.meta("model").value_or("?"); held != program.model())
         print_notice(
             fmt::format("note: {} holds a model of another name, '{}', with the same "
                         "parameters as the plan's '{}'",
                         db.path().string(), printable(held), printable(program.model())));
-    return watch.finish(run_mode(program, db, options));
+    const bool picks = options.mode == Mode::complete || options.mode == Mode::answer ||
+                       options.mode == Mode::chat;
+    if (const std::string own = model_sampling_text(options, program.sampling());
+        picks && !own.empty())
+        print_notice(fmt::format("note: sampling as the model says: {}", own));
+    Options asked = options;
+    if (watch.observer()) asked.drafts = 0;  // a guess that was wrong is no row of the text
+    return watch.finish(run_mode(program, db, asked));
 }
 
 int read_and_run(int argc, char** argv) {
@@ -123,6 +145,11 @@ int read_and_run(int argc, char** argv) {
     } catch (const std::exception& error) {
         end_line();
         print_notice(with_flags(error.what()));
+        // llmsql's copies are its own to make anew, and it has said how.
+        const char* remedy = std::getenv("LLMSQL_REMEDY");
+        if (remedy &&
+            std::string_view(error.what()).find("import the model") != std::string_view::npos)
+            print_notice(remedy);
     }
     return 1;
 }

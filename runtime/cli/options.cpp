@@ -11,7 +11,11 @@
 
 #include "common/error.h"
 #include "common/help_format.h"
+#include "common/utf8.h"
+#include "jinja/conversation.h"
 #include "runtime/cli/console.h"
+#include "runtime/generate/prompt.h"
+#include "runtime/kernels/kernels.h"
 
 namespace llmsql {
 namespace {
@@ -56,8 +60,9 @@ std::vector<int32_t> parse_tokens(const std::string& text) {
 struct Given {
     std::string first, second;  // the positional arguments
     std::string prompt, file, system, perplexity, divergence, tokenize, render, tokens, logits;
-    std::string io = "auto", session, fork;
+    std::string io = "auto", kernels, date, session, fork;
     std::vector<std::string> profile, trace;     // each WHAT
+    std::vector<std::string> variables;          // each NAME=VALUE
     std::map<std::string, std::string> numbers;  // by flag
     bool chat = false, resume = false;
 };
@@ -105,13 +110,24 @@ Mode mode_of(const CLI::App& app, const Given& given) {
                                  ": --continue goes on as the answer was begun, so this cannot be "
                                  "given with it");
     if (has("--system") && !talks) throw UsageError("--system goes with --chat");
-    if (has("--date") && !talks && mode != Mode::render)
-        throw UsageError("--date goes with --chat or --render");
+    for (const char* name : {"--date", "--variable"})
+        if (has(name) && !talks && mode != Mode::render)
+            throw UsageError(std::string(name) + " goes with --chat or --render");
     return mode;
 }
 
 void check(bool good, const char* message) {
     if (!good) throw UsageError(message);
+}
+
+/// What `read` fails with is wrong with the command line.
+template<class Read>
+void as_usage(Read read) {
+    try {
+        read();
+    } catch (const Error& error) {
+        throw UsageError(error.what());
+    }
 }
 
 // All that are numbers, whose values are texts until here.
@@ -121,17 +137,13 @@ void read_numbers(const CLI::App& app, const Given& given, Options& options) {
         to =
             static_cast<std::decay_t<decltype(to)>>(number_of(flag, given.numbers.at(flag), range));
     };
-    try {
-        for (const NumberOption& option : number_options())
-            if (app.count(option.flag) > 0)
-                set_number(options, option, option.flag, given.numbers.at(option.flag));
-        read("-t", kThreadCounts, options.threads);
-        read("--commit-every", Whole{1, kMostCount}, options.commit_every);
-        read("--trace-passes", Whole{1, kMostCount}, options.trace_passes);
-        read("--tolerance", Real{0, 1e30}, options.tolerance);
-    } catch (const Error& error) {
-        throw UsageError(error.what());
-    }
+    for (const NumberOption& option : number_options())
+        if (app.count(option.flag) > 0)
+            set_number(options, option, option.flag, given.numbers.at(option.flag));
+    read("-t", kThreadCounts, options.threads);
+    read("--commit-every", Whole{1, kMostCount}, options.commit_every);
+    read("--trace-passes", Whole{1, kMostCount}, options.trace_passes);
+    read("--tolerance", Real{0, 1e30}, options.tolerance);
 }
 
 /// Takes `path` for what follows `prefix` in `what`; false where `what` does not begin so.
@@ -213,8 +225,30 @@ void add_old_spellings(CLI::App& app, Given& given) {
     }
 }
 
+/// NAME=VALUE, each, as a JSON object; empty where there are none.
+std::string variables_of(const std::vector<std::string>& given) {
+    std::string object;
+    for (const std::string& each : given) {
+        const size_t equals = each.find('=');
+        check(equals != std::string::npos && equals > 0,
+              "--variable NAME=VALUE: as --variable enable_thinking=false");
+        check(!first_invalid_utf8(each), "--variable: is not valid UTF-8");
+        const std::string value = each.substr(equals + 1);
+        bool json = true;
+        try {
+            jinja::value_of_json(value, true, "");
+        } catch (const Error&) {
+            json = false;
+        }
+        object += fmt::format("{}{}: {}", object.empty() ? "{" : ", ",
+                              jinja::json_text(each.substr(0, equals)),
+                              json ? value : jinja::json_text(value));
+    }
+    return object.empty() ? object : object + "}";
+}
+
 Options options_of(const CLI::App& app, const Given& given, Options options) {
-    read_numbers(app, given, options);
+    as_usage([&] { read_numbers(app, given, options); });
     options.mode = mode_of(app, given);
     if (options.mode == Mode::tokenize) {
         check(app.count("PLAN") > 0, "which database? llmsql-run DB --tokenize FILE");
@@ -234,6 +268,7 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
         options.db = apart ? given.second : given.first;
     }
     if (app.count("--system") > 0) options.system = given.system;
+    options.variables = variables_of(given.variables);
     if (options.mode == Mode::perplexity) options.file = given.perplexity;
     if (options.mode == Mode::divergence) options.file = given.divergence;
     if (options.mode == Mode::tokenize) options.file = given.tokenize;
@@ -247,6 +282,11 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
             if (given.io == name_of(mode)) options.io = mode;
         check(options.io.has_value(), "--io: read, map, direct, blob or auto");
     }
+    as_usage([&] { app.count("--kernels") > 0 ? use_kernels(given.kernels) : void(kernels()); });
+    if (app.count("--date") > 0) as_usage([&] { jinja::seconds_of(given.date); });
+    options.date = given.date;
+    for (const std::string& stop : options.stops)
+        check(!stop.empty(), "--stop: an empty text stands everywhere, one to stop at is wanted");
     read_profile(given, options);
     const bool runs = options.mode != Mode::tokenize && options.mode != Mode::verify &&
                       options.mode != Mode::render;
@@ -258,14 +298,15 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
           "--tolerance goes with --trace compare:FILE");
 
     options.session = given.session;
-    check(app.count("--session") == 0 || !given.session.empty(), "--session: a file is needed");
     if (app.count("--fork") > 0) options.fork = given.fork;
-    check(!options.id.empty() && options.fork != "", "--id, --fork: a session has a name");
 
     options.prompt = given.prompt;
-    if (app.count("--file") > 0) {
+    if (options.check) {
+        for (const std::string& name : {given.file, options.file.string()}) require_input(name);
+    } else if (app.count("--file") > 0) {
         options.prompt = read_input(given.file);
         if (options.prompt.ends_with('\n')) options.prompt.pop_back();
+        check_prompt(options.prompt, input_name(given.file) + ": the prompt");
     }
     return options;
 }
@@ -279,7 +320,8 @@ CommandLine read_command_line(int argc, char** argv) {
         "Runs a plan made by llmsqlc over a model database made by llmsql-import.\n"
         "With -p or -f: goes on with the text, which is printed in front of its\n"
         "continuation. With --chat and -p or -f: prints one answer. With neither: a\n"
-        "conversation, a line a turn.",
+        "conversation, a line a turn; /help lists commands that are typed at a terminal,\n"
+        "from a pipe every line is a message.",
         "llmsql-run");
     describe_program(app, "llmsql-run", LLMSQL_VERSION);
     app.footer(kFooter);
@@ -301,10 +343,16 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_option("--system", given.system, "the conversation's system message")
         ->type_name("TEXT");
     app.add_option(
-           "--date", options.date,
+           "--date", given.date,
            "the day, or \"2026-11-29 08:30:00\", that a chat template is told (default: the "
            "clock's)")
         ->type_name("DATE");
+    app.add_option("--variable", given.variables,
+                   "a variable of the chat template, as enable_thinking=false: JSON, or else a "
+                   "text (repeatable)")
+        ->type_name("NAME=VALUE")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--render", given.render,
                    "print the text that a conversation becomes: a JSON array of messages, or an "
                    "object that has it as messages, and any variable of the chat template; - for "
@@ -344,9 +392,9 @@ CommandLine read_command_line(int argc, char** argv) {
                    "how weights are read: read, map, direct, blob, or auto (default): the fastest")
         ->type_name("WAY");
     app.add_option(
-           "--kernels", options.kernels,
-           "instruction set to compute with: portable, avx2, avx512, neon (default: the best "
-           "that this processor has)")
+           "--kernels", given.kernels,
+           "instruction set to compute with: portable, avx2, avxvnni, avx512, neon "
+           "(default: the environment's LLMSQL_KERNELS, or the best that this processor has)")
         ->type_name("NAME");
     app.add_flag("--verify", options.verify,
                  "check all weights before anything else (default: each when it is first read); "
@@ -374,8 +422,14 @@ CommandLine read_command_line(int argc, char** argv) {
                    "0.001)")
         ->type_name("X");
     add_old_spellings(app, given);
+    // For llmsql, before it imports: what is wrong with the others, and no more.
+    app.add_flag("--check-options", options.check)->group("");
     app.add_option("-b,--batch-size", given.numbers["-b"],
                    "most tokens a pass (default: the plan's chunk)")
+        ->type_name("N");
+    app.add_option("--drafts", given.numbers["--drafts"],
+                   "most tokens guessed from the text and checked in a pass: never others, perhaps "
+                   "sooner (default: the plan's; 0: none)")
         ->type_name("N");
 
     app.add_option("--temp,--temperature", given.numbers["--temp"],
@@ -415,7 +469,8 @@ CommandLine read_command_line(int argc, char** argv) {
         for (const char* name : names) app.get_option(name)->group(title);
     };
     group("Sampling", {"--temp", "--top-k", "--top-p", "--min-p", "--repeat-penalty", "--seed"});
-    group("How it runs", {"--threads", "--batch-size", "--io", "--kernels", "--verify"});
+    group("How it runs",
+          {"--threads", "--batch-size", "--drafts", "--io", "--kernels", "--verify"});
     group("Looking inside", {"--profile", "--trace", "--trace-passes", "--tolerance"});
     group("Instead of text",
           {"--perplexity", "--divergence", "--tokenize", "--tokens", "--logits"});

@@ -35,6 +35,7 @@ struct Options : GenerateOptions {
     std::string prompt;                 // of -p or -f
     std::optional<std::string> system;  // --system
     std::filesystem::path file;         // of --perplexity, --divergence, --tokenize or --render
+    std::string variables;              // of chat templates, a JSON object; empty: none
     std::string date;                   // what chat templates are told; empty: the clock's
     std::vector<int32_t> tokens;        // --tokens
     std::filesystem::path logits;       // --logits
@@ -46,8 +47,8 @@ struct Options : GenerateOptions {
 
     int threads = 0;                     // 0: Program's choice
     std::optional<IoMode> io;            // --io; absent: auto
-    std::string kernels;                 // empty: the best
     bool verify = false;                 // --verify
+    bool check = false;                  // --check-options: nothing is run
     bool timing = false;                 // --profile=passes or =text
     bool profile = false;                // --profile: print it
     std::filesystem::path profile_db;    // --profile=db:FILE
@@ -69,7 +70,8 @@ struct CommandLine {
 };
 
 /// Prints help and version to stdout; what is wrong with the command line as one line to stderr,
-/// with status 2. Reads the file of -f; a file that can't be read is an Error.
+/// with status 2. Reads the file of -f, but not with --check-options; a file that can't be read is
+/// an Error.
 CommandLine read_command_line(int argc, char** argv);
 
 }  // namespace llmsql

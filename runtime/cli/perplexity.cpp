@@ -8,6 +8,7 @@
 #include "runtime/cli/console.h"
 #include "runtime/cli/generate.h"
 #include "runtime/cli/profile.h"
+#include "runtime/generate/prompt.h"
 #include "runtime/generate/score.h"
 
 namespace llmsql {
@@ -22,6 +23,7 @@ int run_perplexity(Program& program, Tokenizer& tokenizer, const Options& option
     if (size < 4) fail("-c {}: a window needs at least 4 tokens", size);
     require_context(program, size);
     std::string text = read_input(options.file);
+    check_utf8(text, input_name(options.file));
     if (text.ends_with('\n')) text.pop_back();  // as llama-perplexity does
     const std::vector<int32_t> tokens = encode_noting(tokenizer, text);
     if (tokens.size() < 2 * static_cast<size_t>(size))

@@ -13,12 +13,14 @@ void resume(Printer& printer, Session& session) {
     const bool whole = !session.unfinished() && !session.prompt().empty();
     const bool ready = !whole && printer.prefill_by([&] { return session.resume(); });
     if (session.kind() == SessionKind::text) print(session.prompt());
-    print(session.answer());
+    const Spoken before{session.thinking(), session.answer()};
     if (ready) {
-        printer.print_answer(session.answer());
+        printer.print_answer(before);
         return;
     }
-    if (!session.answer().ends_with('\n')) print("\n");
+    AnswerPrinter whole_answer;
+    whole_answer.show(before);
+    whole_answer.end();
     if (whole) print_notice("note: the last answer was whole already");
 }
 

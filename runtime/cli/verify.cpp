@@ -33,6 +33,7 @@ bool verify_tables(const ModelDb& db) {
 
 int run_verify(const ModelDb& db, const Options& options) {
     const std::string path = db.path().string();
+    db.file()->fill_page_cache();
     {
         Query check(db.connection(), "PRAGMA integrity_check(1)");
         if (!check.next() || check.as_text(0) != "ok")

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "common/error.h"
+#include "sqlite/table.h"
 
 namespace llmsql {
 namespace {
@@ -53,14 +54,12 @@ void Arguments::refuse(const std::string& why) const {
 }
 
 void Arguments::wrong(int index, std::string_view wanted) const {
-    static constexpr const char* kNames[] = {"?", "an integer", "a number", "text", "a blob"};
-    const int type = sqlite3_value_type(values_[index]);
-    std::string found = type == SQLITE_NULL ? "NULL" : kNames[type];
+    std::string found = described(values_[index]);
     if (sqlite3_value_pointer(values_[index], kExprPointer))
         found = "a tensor";
     else if (find_weight(index))
         found = "a parameter";
-    else if (type == SQLITE_NULL)
+    else if (sqlite3_value_type(values_[index]) == SQLITE_NULL)
         found += " (no such row, or a pointer lost in a sorter or subquery)";
     fail("{}: argument {} must be {}, not {}", function_, index + 1, wanted, found);
 }

@@ -33,6 +33,13 @@ struct Compute {
         in_memory = all_held || weights->io() == IoMode::map;
     }
 
+    /// When a pass has ended: fails if what it read was not the file's, and makes the next ones
+    /// faster where that pays.
+    void end_pass() {
+        weights->check();
+        if (weights->improve()) in_memory = all_held || weights->io() == IoMode::map;
+    }
+
     Workers workers;
     std::vector<Scratch> scratch;       // one per worker
     std::optional<WeightPool> weights;  // absent: only where it was made without

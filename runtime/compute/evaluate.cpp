@@ -228,18 +228,97 @@ void require_scan_fits(const ExprPtr& expr, const TensorPlace& place, const std:
     require_fits(expr, place, data, around);
 }
 
-void evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& place, std::byte* data,
-                   const RecurrentState& state) {
-    // A few pieces for each worker, so that they end together; each has all rows.
-    const int64_t cols = expr->elements(), unit = expr->granule();
-    const int64_t units = divide_up(cols, unit);
-    const int64_t each = divide_up(units, std::min<int64_t>(units, compute.workers.count() * 4));
+int64_t scan_inputs(const Expr& expr) {
+    int64_t floats = 0;
+    for (const auto& operand : static_cast<const ScanExpr&>(expr).operands())
+        floats = size_sum(floats, operand->elements());
+    return floats;
+}
+
+namespace {
+
+// A few pieces for each worker, so that they end together; each has all rows.
+struct ScanPieces {
+    int64_t cols = 0, each = 0;  // columns; of a piece
+    int64_t count = 0;
+
+    ScanPieces(const Expr& expr, const Compute& compute) : cols(expr.elements()) {
+        const int64_t unit = expr.granule(), units = divide_up(cols, unit);
+        each = divide_up(units, std::min<int64_t>(units, compute.workers.count() * 4)) * unit;
+        count = divide_up(cols, each);
+    }
+    int64_t first(int64_t piece) const { return piece * each; }
+    int64_t columns(int64_t piece) const { return std::min(each, cols - first(piece)); }
+};
+
+// A stored tensor that is no row of `tensor`.
+struct KeptTensor {
+    KeptTensor(const TensorExpr& of, const float* data)
+        : place(compact(of)), expr(place, reinterpret_cast<const std::byte*>(data), of.rows) {}
+
+    // Where rows are one after the other.
+    static TensorPlace compact(const TensorExpr& of) {
+        TensorPlace place = of.place;
+        place.rows = of.rows;
+        place.stride = place.row_bytes();
+        place.slice_of.reset();
+        return place;
+    }
+
+    const TensorPlace place;
+    const TensorExpr expr;
+};
+
+// A scan over copies of its operands, which lie one after the other.
+std::shared_ptr<const ScanExpr> over_copies(const ScanExpr& scan, const float* data) {
+    std::vector<ScanExpr::Stored> copies;
+    for (const auto& operand : scan.operands()) {
+        const auto kept = std::make_shared<const KeptTensor>(*operand, data);
+        copies.emplace_back(kept, &kept->expr);
+        data += operand->rows * operand->elements();
+    }
+    return scan.over(copies);
+}
+
+// The piece's share of the operands' columns.
+void copy_operands(const ScanExpr& scan, int64_t piece, int64_t pieces, float* to) {
+    for (const auto& operand : scan.operands()) {
+        const int64_t cols = operand->elements();
+        const int64_t first = cols * piece / pieces, end = cols * (piece + 1) / pieces;
+        for (int64_t r = 0; r < operand->rows; ++r, to += cols) {
+            int64_t stride = 0;
+            std::copy_n(operand->direct(r, first, stride), end - first, to + first);
+        }
+    }
+}
+
+}  // namespace
+
+ExprPtr evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& place,
+                      std::byte* data, const RecurrentState& state, const CutRoom& room) {
+    const ScanPieces pieces(*expr, compute);
     const int64_t stride = place.stride / static_cast<int64_t>(sizeof(float));
-    share_out(compute, divide_up(units, each), [=](int64_t piece, Scratch& scratch) {
-        const int64_t first = piece * each * unit;
-        const int64_t count = std::min(each * unit, cols - first);
-        static_cast<const ScanExpr&>(*expr).scan(first, count, 0, expr->rows, state.data, scratch,
-                                                 reinterpret_cast<float*>(data) + first, stride);
+    ExprPtr again;
+    if (room.state) again = over_copies(static_cast<const ScanExpr&>(*expr), room.inputs);
+    share_out(compute, pieces.count, [=](int64_t piece, Scratch& scratch) {
+        const auto& scan = static_cast<const ScanExpr&>(*expr);
+        const int64_t first = pieces.first(piece), count = pieces.columns(piece);
+        if (room.state) {
+            scan.copy_state(first, count, state.data, room.state);
+            copy_operands(scan, piece, pieces.count, room.inputs);
+        }
+        scan.scan(first, count, 0, scan.rows, state.data, scratch,
+                  reinterpret_cast<float*>(data) + first, stride);
+    });
+    return again;
+}
+
+void evaluate_scan_again(Compute& compute, const ExprPtr& expr, int64_t rows,
+                         const RecurrentState& state) {
+    const ScanPieces pieces(*expr, compute);
+    share_out(compute, pieces.count, [=](int64_t piece, Scratch& scratch) {
+        static_cast<const ScanExpr&>(*expr).scan(pieces.first(piece), pieces.columns(piece), rows,
+                                                 rows, state.data, scratch, nullptr, 0);
     });
 }
 
@@ -248,7 +327,12 @@ void evaluate_into_cache(Compute& compute, const ExprPtr& k, const ExprPtr& v, K
     if (layer < 0 || layer >= static_cast<int64_t>(cache.layers().size()))
         fail("there is no cache layer {}: the plan declares {}", layer, cache.layers().size());
     const KvLayer& shape = cache.layers()[static_cast<size_t>(layer)];
+    if (shape.shared != !v)
+        fail("cache layer {} has {}", layer,
+             v ? "keys of which the first elements are the values, so no v"
+               : "keys and values, so both must be stored");
     for (const ExprPtr& part : {k, v}) {
+        if (!part) continue;
         if (is_outermost(*part))
             fail(
                 "keys and values must not be llm_quantize(…) or llm_concat(…): the cache has a "
@@ -260,8 +344,9 @@ void evaluate_into_cache(Compute& compute, const ExprPtr& k, const ExprPtr& v, K
     // A sequence that is new gets its memory, which nobody may look for meanwhile.
     if (position == 0) compute.workers.wait();
     cache.append(sequence, layer, position, k->rows);
-    const std::array both{Stored{k, &KvCache::store_key, cut(*k, shape.width, compute)},
-                          Stored{v, &KvCache::store_value, cut(*v, shape.width, compute)}};
+    const std::array both{
+        Stored{k, &KvCache::store_key, cut(*k, shape.width, compute)},
+        Stored{v, &KvCache::store_value, v ? cut(*v, shape.width, compute) : Pieces{}}};
     const int64_t count = both[0].pieces.count + both[1].pieces.count;
     share_out(compute, count, [=, &cache, width = shape.width](int64_t piece, Scratch& scratch) {
         const int64_t keys = both[0].pieces.count;
@@ -275,7 +360,7 @@ void evaluate_into_cache(Compute& compute, const ExprPtr& k, const ExprPtr& v, K
                 (cache.*store)(sequence, layer, position + block.row + r, (block.col + c) / width,
                                values + r * block.cols + c);
     });
-    compute.weight_bytes += k->weight_bytes() + v->weight_bytes();
+    compute.weight_bytes += k->weight_bytes() + (v ? v->weight_bytes() : 0);
 }
 
 std::vector<float> evaluate_to_vector(const ExprPtr& expr) {

@@ -36,10 +36,19 @@ void require_scan(const Expr& expr, const RecurrentState& state);
 void require_scan_fits(const ExprPtr& expr, const TensorPlace& place, const std::byte* data,
                        const RowsAround& around);
 
+/// Floats of a token that a scan, for which require_scan() holds, reads.
+int64_t scan_inputs(const Expr& expr);
+
 /// Evaluates a scan, for which require_scan() and require_scan_fits() hold, into a tensor, and has
-/// the state overwritten by what it leaves.
-void evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& place, std::byte* data,
-                   const RecurrentState& state);
+/// the state overwritten by what it leaves. Where there is `room`, for scan_inputs() of each row,
+/// it leaves there what evaluate_scan_again() takes, and returns that; else null.
+ExprPtr evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& place,
+                      std::byte* data, const RecurrentState& state, const CutRoom& room = {});
+
+/// From a state that is as it was before that: has it overwritten by what the first `rows` rows
+/// leave.
+void evaluate_scan_again(Compute& compute, const ExprPtr& expr, int64_t rows,
+                         const RecurrentState& state);
 
 /// Evaluates all of an expression into f32[rows][elements], on the calling thread.
 std::vector<float> evaluate_to_vector(const ExprPtr& expr);

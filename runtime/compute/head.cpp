@@ -238,22 +238,22 @@ class PiecesExpr final : public Expr {
 
 class ByPositionExpr final : public HeadExpr {
   public:
-    ByPositionExpr(ExprPtr x, int64_t position, double beta, double every)
-        : HeadExpr(std::move(x)), position_(position), beta_(beta), every_(every) {}
+    ByPositionExpr(ExprPtr x, int64_t position, double beta, double every, double first)
+        : HeadExpr(std::move(x)), position_(position), beta_(beta), every_(every), first_(first) {}
 
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
         x->eval(block, scratch, out, out_stride);
         for (int64_t r = 0; r < block.rows; ++r) {
             const auto position = static_cast<double>(position_ + block.row + r);
-            const auto factor =
-                static_cast<float>(1 + beta_ * std::log(1 + std::floor(position / every_)));
+            const auto factor = static_cast<float>(
+                1 + beta_ * std::log(1 + std::floor((position + first_) / every_)));
             for (int64_t c = 0; c < block.cols; ++c) out[r * out_stride + c] *= factor;
         }
     }
 
   private:
     const int64_t position_;
-    const double beta_, every_;
+    const double beta_, every_, first_;
 };
 
 }  // namespace
@@ -419,7 +419,10 @@ ExprPtr op_by_position(OperatorState&, const Arguments& arguments) {
     const int64_t position = position_at(arguments, 1);
     const double every = arguments.number(3);
     if (every <= 0) arguments.refuse(fmt::format("`every` must be above 0, not {}", every));
-    return std::make_shared<ByPositionExpr>(std::move(x), position, arguments.number(2), every);
+    const double first = arguments.count() > 4 ? arguments.number(4) : 0;
+    if (first < 0) arguments.refuse(fmt::format("`first` must be 0 or more, not {}", first));
+    return std::make_shared<ByPositionExpr>(std::move(x), position, arguments.number(2), every,
+                                            first);
 }
 
 }  // namespace

@@ -161,6 +161,108 @@ class LinearExpr final : public Expr {
     const Weight* const bias_;
 };
 
+/// Each head of x times rows of its own of a matrix.
+class LinearHeadsExpr final : public Expr {
+  public:
+    LinearHeadsExpr(std::shared_ptr<const TensorExpr> x, const Weight& weight)
+        : Expr(x->rows, 1, *weight.entry.shape.rows),
+          x_(std::move(x)),
+          weight_(weight),
+          each_(elements() / x_->heads) {}
+
+    int64_t granule() const override { return kStripRows; }
+    bool scans_matrix() const override { return true; }
+    uint64_t weight_bytes() const override {
+        return param_bytes(weight_.entry.type, weight_.entry.shape);
+    }
+
+    void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
+        const Scratch::Frame frame(scratch);
+        const size_t strip_size = strip_bytes(weight_.entry.type, weight_.entry.shape.cols);
+        const int64_t end = block.col + block.cols;
+        Head head = make_room(block, scratch);
+        float* padded = scratch.take(block.rows, kStripRows);
+        for (int64_t c = block.col; c < end;) {
+            const auto [data, count] = weight_.pool->strips(
+                weight_, c / kStripRows, strip_count(end - c), Use::scan, scratch.strips);
+            // Strips of one head go together; of one that has rows of several, each has its own.
+            for (int64_t s = 0; s < count;) {
+                const int64_t row = c + s * kStripRows;
+                const std::byte* strip = data + static_cast<size_t>(s) * strip_size;
+                const int64_t here = std::min(end, (row / each_ + 1) * each_) - row;
+                const int64_t whole = std::min(count - s, here / kStripRows);
+                if (whole > 0) {
+                    take(row / each_, block, head);
+                    multiply(strip, whole, block, head, out + row - block.col, out_stride);
+                    s += whole;
+                    continue;
+                }
+                const int64_t last = std::min(end, row + kStripRows);
+                for (int64_t from = row; from < last;) {
+                    const int64_t to = std::min(last, (from / each_ + 1) * each_);
+                    take(from / each_, block, head);
+                    multiply(strip, 1, block, head, padded, kStripRows);
+                    for (int64_t r = 0; r < block.rows; ++r)
+                        std::copy_n(padded + r * kStripRows + from - row, to - from,
+                                    out + r * out_stride + from - block.col);
+                    from = to;
+                }
+                ++s;
+            }
+            c += count * kStripRows;
+        }
+    }
+
+    void visit_tensors(const std::function<void(const TensorExpr&, Reach)>& visit) const override {
+        visit(*x_, Reach::row);
+    }
+
+  private:
+    // A head of x, as the matrix takes it: where it lies, or quantized.
+    struct Head {
+        int64_t number = -1;
+        std::byte* quantized = nullptr;
+        const std::byte* x = nullptr;
+        int64_t stride = 0;
+    };
+
+    bool quantizes() const { return format_of(weight_.entry.type).activations == TensorType::q8; }
+
+    Head make_room(const Block& block, Scratch& scratch) const {
+        Head head;
+        head.stride = x_->place.stride;
+        if (!quantizes()) return head;
+        head.stride = static_cast<int64_t>(tensor_row_bytes(TensorType::q8, x_->width));
+        const auto floats = head.stride / static_cast<int64_t>(sizeof(float));
+        head.quantized = reinterpret_cast<std::byte*>(scratch.take(block.rows, floats));
+        return head;
+    }
+
+    void take(int64_t number, const Block& block, Head& head) const {
+        if (head.number == number) return;
+        head.number = number;
+        const int64_t first = number * x_->width;
+        head.x = x_->row_data(block.row) + first * static_cast<int64_t>(sizeof(float));
+        if (!head.quantized) return;
+        for (int64_t r = 0; r < block.rows; ++r)
+            kernels().quantize(
+                reinterpret_cast<const float*>(x_->row_data(block.row + r)) + first, x_->width,
+                quantized_row(head.quantized + r * head.stride, block_count(x_->width), 0));
+        head.x = head.quantized;
+    }
+
+    void multiply(const std::byte* strips, int64_t count, const Block& block, const Head& head,
+                  float* out, int64_t out_stride) const {
+        kernel_of(kernels(), weight_.entry.type)
+            .strips(strips, count, format_of(weight_.entry.type).blocks(weight_.entry.shape.cols),
+                    head.x, head.stride, block.rows, out, out_stride);
+    }
+
+    const std::shared_ptr<const TensorExpr> x_;
+    const Weight& weight_;
+    const int64_t each_;  // rows of the matrix that are a head's
+};
+
 ExprPtr op_embed(OperatorState& state, const Arguments& arguments) {
     const Weight& weight = arguments.matrix(0);
     std::vector<int32_t> tokens = arguments.tokens(1);
@@ -207,6 +309,16 @@ ExprPtr op_linear(OperatorState&, const Arguments& arguments) {
     return std::make_shared<LinearExpr>(std::move(x), weight, bias);
 }
 
+ExprPtr op_linear_heads(OperatorState&, const Arguments& arguments) {
+    const Weight& weight = arguments.matrix(1);
+    auto x = arguments.stored(0, TensorType::f32);
+    if (x->width != weight.entry.shape.cols || *weight.entry.shape.rows % x->heads != 0)
+        arguments.refuse(fmt::format("{} is {}, so its rows are not those of the heads of {}",
+                                     weight.entry.name, describe(weight.entry),
+                                     describe_shape(*x)));
+    return std::make_shared<LinearHeadsExpr>(std::move(x), weight);
+}
+
 }  // namespace
 
 std::span<const OperatorFunction> matrix_functions() {
@@ -214,6 +326,7 @@ std::span<const OperatorFunction> matrix_functions() {
         {.sql = "llm_embed", .scalar = op_embed},
         {.sql = "llm_embed_position", .scalar = op_embed_position},
         {.sql = "llm_linear", .scalar = op_linear},
+        {.sql = "llm_linear_heads", .scalar = op_linear_heads},
     };
     return kFunctions;
 }

@@ -2,6 +2,7 @@
 // Scans: a short causal convolution, the gated delta rule, Mamba-2's selective scan.
 #include <cmath>
 
+#include "operators/operators.h"
 #include "runtime/compute/functions.h"
 #include "runtime/compute/scan_expr.h"
 #include "runtime/kernels/kernels.h"
@@ -11,8 +12,6 @@ namespace llmsql {
 namespace {
 
 using Stored = ScanExpr::Stored;
-
-constexpr int64_t kMostTaps = 64;
 
 const float* row_of(const Stored& tensor, int64_t row, int64_t col) {
     int64_t stride = 0;
@@ -50,6 +49,15 @@ class ConvolutionExpr final : public ScanExpr {
             std::copy_n(token(rows - taps + j), count, held + j * width + first);
     }
 
+    void copy_state(int64_t first, int64_t count, const float* from, float* to) const override {
+        for (int64_t j = 0; j < state.rows; ++j)
+            std::copy_n(from + j * width + first, count, to + j * width + first);
+    }
+
+    std::shared_ptr<const ScanExpr> over(const std::vector<Stored>& operands) const override {
+        return std::make_shared<ConvolutionExpr>(operands[0], weight_, bias_, state);
+    }
+
   private:
     const Stored x_;
     const Weight& weight_;
@@ -77,6 +85,12 @@ class RecurrenceExpr : public ScanExpr {
         }
     }
 
+    // Heads lie one after the other, and columns are whole ones.
+    void copy_state(int64_t first, int64_t count, const float* from, float* to) const override {
+        const int64_t keys = state.rows;
+        std::copy_n(from + first * keys, count * keys, to + first * keys);
+    }
+
   private:
     virtual void step(int64_t head, int64_t row, float* held, Scratch& scratch,
                       float* out) const = 0;
@@ -94,6 +108,11 @@ class DeltaRuleExpr final : public RecurrenceExpr {
           beta_(beta),
           scale_(scale),
           tiled_(tiled) {}
+
+    std::shared_ptr<const ScanExpr> over(const std::vector<Stored>& of) const override {
+        return std::make_shared<DeltaRuleExpr>(of[0], of[1], of[2], of[3], of[4], state, scale_,
+                                               tiled_);
+    }
 
   private:
     void step(int64_t head, int64_t row, float* held, Scratch& scratch, float* out) const override {
@@ -122,6 +141,10 @@ class SelectiveScanExpr final : public RecurrenceExpr {
     SelectiveScanExpr(const Stored& x, const Stored& dt, const Weight& a, const Stored& b,
                       const Stored& c, const RecurrentState& state, const Weight* d)
         : RecurrenceExpr(x, {x, dt, b, c}, state), x_(x), dt_(dt), a_(a), b_(b), c_(c), d_(d) {}
+
+    std::shared_ptr<const ScanExpr> over(const std::vector<Stored>& of) const override {
+        return std::make_shared<SelectiveScanExpr>(of[0], of[1], a_, of[2], of[3], state, d_);
+    }
 
   private:
     void step(int64_t head, int64_t row, float* held, Scratch&, float* out) const override {

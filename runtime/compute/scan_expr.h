@@ -7,6 +7,10 @@
 // its own in order. `INSERT INTO scan` has the state overwritten on the way (evaluate_scan in
 // evaluate.h). Anywhere else the value is that of a pure function: each piece goes through all rows
 // up to its last on a copy of the state.
+//
+// A scan of a pass that may be cut can be made again of its first rows: each piece first copies
+// what the state is in its columns, and its share of what the rows give it; over() those copies the
+// scan is the same, and leaves the same bits.
 #pragma once
 
 #include <algorithm>
@@ -34,6 +38,14 @@ class ScanExpr : public Expr {
     /// Overwrites at `held`, which is laid out as the state, what is theirs of it.
     virtual void scan(int64_t first, int64_t count, int64_t from, int64_t rows, float* held,
                       Scratch& scratch, float* out, int64_t out_stride) const = 0;
+
+    /// Copies from one state to another what columns [first, first + count) have of it.
+    virtual void copy_state(int64_t first, int64_t count, const float* from, float* to) const = 0;
+
+    /// What it reads of each row, beside parameters and the state.
+    const std::vector<Stored>& operands() const { return operands_; }
+    /// As this scan is, one of other operands, of these shapes, in this order.
+    virtual std::shared_ptr<const ScanExpr> over(const std::vector<Stored>& operands) const = 0;
 
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
         const Scratch::Frame frame(scratch);

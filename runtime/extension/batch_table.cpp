@@ -31,7 +31,8 @@ class BatchRows final : public Rows {
           query_(prepare_query(query)),
           batch_(
               model_->scheduler(), &model_->tokenizer(), options_.generate, options_.together,
-              [this] { return next_prompt(); }, model_->join()) {
+              [this] { return next_prompt(); }, model_->join(),
+              options_.chat ? model_->form() : nullptr) {
         const OpenModel::Working working(*model_);
         check_options(options_, *model_);
     }
@@ -55,7 +56,9 @@ class BatchRows final : public Rows {
         if (column == kId) sqlite3_result_value(context, row_.id.get());
         if (column == kErrorColumn && !row_.error.empty()) result_text(context, row_.error);
         if (!answer_) return;  // NULL of NULL
-        if (column == kAnswer) result_text(context, answer_->text);
+        if (column == kAnswer)
+            result_text(context, returned({answer_->thinking, answer_->text, answer_->marks},
+                                          options_, *model_));
         if (column == kTokens) sqlite3_result_int64(context, answer_->tokens);
     }
 

@@ -49,11 +49,12 @@ std::string text_argument(sqlite3_value* value, const char* name);
 /// The options argument, which may be NULL or (a null pointer) absent.
 CallOptions options_argument(Call call, sqlite3_value* value);
 
-// functions.cpp, stream_table.cpp, batch_table.cpp, by_hand.cpp, reference.cpp: each registers its
-// own. Fail if SQLite refuses.
+// functions.cpp, stream_table.cpp, batch_table.cpp, tool_calls_table.cpp, by_hand.cpp,
+// reference.cpp: each registers its own. Fail if SQLite refuses.
 void register_functions(const std::shared_ptr<Host>& host);
 void register_stream(const std::shared_ptr<Host>& host);
 void register_batch(const std::shared_ptr<Host>& host);
+void register_tool_calls(const std::shared_ptr<Host>& host);
 void register_by_hand(const std::shared_ptr<Host>& host);
 void register_reference(const std::shared_ptr<Host>& host);
 

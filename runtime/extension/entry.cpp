@@ -14,6 +14,7 @@ int start(sqlite3* db, char** message) {
         register_functions(host);
         register_stream(host);
         register_batch(host);
+        register_tool_calls(host);
         register_by_hand(host);
         register_reference(host);
         // Files that are open stay so to the end of the process (model_file.h), and their registry

@@ -41,7 +41,9 @@ void generate(Host& host, sqlite3_context* context, Arguments arguments) {
         const auto tokens = of_row(arguments[0], "the prompt", [&] {
             return prompt_tokens(*model, text_argument(arguments[0], "the prompt"), options);
         });
-        result_text(context, answer_to(*model, tokens, options.generate));
+        result_text(context, returned(answer_to(*model, tokens, options.generate,
+                                                options.chat ? model->form() : nullptr),
+                                      options, *model));
     });
 }
 
@@ -50,29 +52,31 @@ void reply(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
     CallOptions options = options_of(Call::generate, arguments, 1);
     if (options.chat || options.system) fail("options 'chat' and 'system' go with llm_generate");
+    options.chat = true;
     const auto model = host.borrow(options.choice);
-    model->chat().require();
     check_options(options, *model);
     answer_row(options, [&] {
         const auto tokens = of_row(arguments[0], "the conversation", [&] {
-            return conversation_prompt(model->chat(), model->tokenizer(),
-                                       text_argument(arguments[0], "the conversation"),
-                                       context_of(model->program(), options.generate));
+            return conversation_prompt(
+                model->chat(), model->tokenizer(), text_argument(arguments[0], "the conversation"),
+                context_of(model->program(), options.generate), options.variables);
         });
-        result_text(context, answer_to(*model, tokens, options.generate));
+        result_text(context, returned(answer_to(*model, tokens, options.generate, model->form()),
+                                      options, *model));
     });
 }
 
 // A conversation in a file (runtime/session/): its keys and values are there too, so that another
 // process goes on with it without reading it again.
-std::string answer_in_file(OpenModel& model, const std::string& name, const std::string& message,
-                           const CallOptions& options) {
+Spoken answer_in_file(OpenModel& model, const std::string& name, const std::string& message,
+                      const CallOptions& options) {
     CallerOptions how = model.join();
     how.ahead = 0;  // what is read is kept in the file before more is
     Generator generator(model.scheduler(), &model.tokenizer(), options.generate, how);
     SessionChoice choice;
     choice.file = options.sessions;
     choice.name = name;
+    choice.variables = options.variables;
     Session session(choice, SessionKind::chat, model.program(), model.chat(), model.tokenizer(),
                     generator);
     if (options.system) session.set_system(*options.system);
@@ -81,20 +85,19 @@ std::string answer_in_file(OpenModel& model, const std::string& name, const std:
     while (const auto picked = session.next()) text += picked->text;
     text += session.finish();
     if (generator.ending() == Ending::interrupted) throw Interrupted();
-    return text;
+    return {generator.thinking(), std::move(text), generator.marks()};
 }
 
 // A conversation in the connection's memory.
-std::string answer_in_memory(Host& host, OpenModel& model, const std::string& name,
-                             sqlite3_value* said, const std::string& message,
-                             const CallOptions& options) {
+Spoken answer_in_memory(Host& host, OpenModel& model, const std::string& name, sqlite3_value* said,
+                        const std::string& message, const CallOptions& options) {
     // One that has not begun leaves nothing behind.
     const auto known = host.chats.find(name);
     Conversation chat = known != host.chats.end() ? known->second : Conversation();
     chat.check(options);
     const auto tokens =
         of_row(said, "the message", [&] { return chat.read(model, message, options); });
-    const std::string answer = chat.answer(model, message, tokens, options);
+    Spoken answer = chat.answer(model, message, tokens, options);
     host.chats[name] = std::move(chat);
     return answer;
 }
@@ -112,26 +115,29 @@ void chat(Host& host, sqlite3_context* context, Arguments arguments) {
             check_length(model->tokenizer(), text, most, "the message");
             return text;
         });
-        result_text(context,
-                    options.sessions.empty()
-                        ? answer_in_memory(host, *model, session, arguments[1], message, options)
-                        : answer_in_file(*model, session, message, options));
+        const Spoken answer =
+            options.sessions.empty()
+                ? answer_in_memory(host, *model, session, arguments[1], message, options)
+                : answer_in_file(*model, session, message, options);
+        result_text(context, returned(answer, options, *model));
     });
+}
+
+std::vector<int32_t> tokens_of(Host& host, sqlite3_value* value) {
+    const auto model = host.borrow();
+    const std::string text = text_argument(value, "the text");
+    check_utf8(text, "the text");
+    return model->tokenizer().encode(text, true);
 }
 
 void tokenize(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
-    const auto model = host.borrow();
-    result_text(
-        context,
-        Json(model->tokenizer().encode(text_argument(arguments[0], "the text"), true)).dump());
+    result_text(context, Json(tokens_of(host, arguments[0])).dump());
 }
 
 void token_count(Host& host, sqlite3_context* context, Arguments arguments) {
     if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return;
-    const auto model = host.borrow();
-    const auto tokens = model->tokenizer().encode(text_argument(arguments[0], "the text"), true);
-    sqlite3_result_int64(context, static_cast<int64_t>(tokens.size()));
+    sqlite3_result_int64(context, static_cast<int64_t>(tokens_of(host, arguments[0]).size()));
 }
 
 void detokenize(Host& host, sqlite3_context* context, Arguments arguments) {
@@ -149,7 +155,8 @@ void logprob(Host& host, sqlite3_context* context, Arguments arguments) {
         const Scored scored = of_row(arguments[0], "the text", [&] {
             return scored_text(*model, text_argument(arguments[0], "the text"), options);
         });
-        sqlite3_result_double(context, log_probability_of(*model, scored));
+        if (scored.tokens.size() > scored.first)  // else none counts, and there is no number
+            sqlite3_result_double(context, log_probability_of(*model, scored));
     });
 }
 

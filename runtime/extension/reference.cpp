@@ -22,8 +22,11 @@ constexpr FunctionReference kReference[] = {
     {"llm_stream", "llm_stream(prompt [, options])",
      "A table: one row for each token, as it is made. `token` is its id, `piece` its text (the "
      "pieces one after the other are what llm_generate returns; a piece is empty while a character "
-     "is not yet whole), `logprob` the natural logarithm of the probability that the model itself "
-     "gave it, before temperature and the like. A last row without a token has text that was held "
+     "is not yet whole, or the token is not the answer's), `logprob` the natural logarithm of the "
+     "probability that the model itself "
+     "gave it, before temperature and the like. `thinking` is what a model says before its answer, "
+     "with option `chat`: the answer's `piece` is empty then. A last row without a token has text "
+     "that was held "
      "back because a stop text might have begun there. `LIMIT` ends the generation early.",
      "SELECT token, piece, round(logprob, 3) FROM llm_stream('The river', '{\"temperature\": 0}') "
      "LIMIT 4;"},
@@ -50,12 +53,21 @@ constexpr FunctionReference kReference[] = {
      "Answers a conversation that is given whole: a JSON array of messages, or an object that has "
      "them as `messages`, with `tools` "
      "and any variable of the chat template beside. The text of `llmsql-run --render` is what the "
-     "model reads. Options as of "
+     "model reads. With `\"message\": true` the answer is the message that is next in such an "
+     "array: its content, `reasoning_content` and `tool_calls` apart ([tools.md](tools.md)). "
+     "Options as of "
      "llm_generate, but `chat` and `system`. NULL of NULL.",
      ""},
+    {"llm_tool_calls", "llm_tool_calls(answer)",
+     "A table: one row for each call of a tool in an answer, which is a text, in whatever form its "
+     "model writes calls, or a message of llm_reply: `name`, `arguments` (a JSON object) and `id`. "
+     "What looks like a call and cannot be read is a row whose `name` is NULL: `error` says why, "
+     "and `text` is what stands there. Needs no model. No rows of NULL.",
+     "SELECT name, arguments ->> 'city' FROM llm_tool_calls('<tool_call>{\"name\": \"weather\", "
+     "\"arguments\": {\"city\": \"Paris\"}}</tool_call>');"},
     {"llm_tokenize", "llm_tokenize(text)",
      "The ids of a text's tokens, a JSON array; with the token that starts a text, if the model "
-     "wants one.",
+     "wants one. What is no UTF-8 is refused.",
      "SELECT llm_tokenize('The river');"},
     {"llm_detokenize", "llm_detokenize(tokens)",
      "The text of a JSON array of token ids. Control tokens have none.",
@@ -65,8 +77,8 @@ constexpr FunctionReference kReference[] = {
     {"llm_logprob", "llm_logprob(text [, options])",
      "The natural logarithm of the probability of a text: the sum over its tokens. Without option "
      "`given`, the text that comes before, the first token counts only if the model has a token "
-     "that "
-     "starts texts. `exp(-llm_logprob(text) / (llm_token_count(text) - 1))` is its perplexity.",
+     "that starts texts; NULL where none counts. `exp(-llm_logprob(text) / (llm_token_count(text) "
+     "- 1))` is its perplexity.",
      "SELECT llm_logprob(' flows', '{\"given\": \"The river\"}') < 0;"},
     {"llm_load", "llm_load(path [, plan [, options]])",
      "Has this connection's functions use a model database: with the plan of that name among those "
@@ -81,7 +93,8 @@ constexpr FunctionReference kReference[] = {
      ""},
     {"llm_info", "llm_info()",
      "What is used: model, plan, sizes, threads; and how many passes the plan has made in this "
-     "process, and of how many rows; a JSON object.",
+     "process, of how many rows, how many of these were drafts, and how many of them right; a JSON "
+     "object.",
      "SELECT json_extract(llm_info(), '$.context') > 0;"},
     {"llm_render", "llm_render(template, messages [, variables [, date]])",
      "The text that a chat template, Jinja as Hugging Face's transformers runs it, makes of a "

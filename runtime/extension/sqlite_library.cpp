@@ -14,6 +14,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -103,12 +104,16 @@ class Watcher {
         std::unique_lock lock(mutex_);
         const auto found = handlers_.find(db);
         if (found == handlers_.end()) return;
-        if (found->second.stepping++ == 0) found->second.since = Clock::now();
         if (!running_) {
             const SignalsBlocked blocked;
-            std::thread([this] { run(); }).detach();
+            try {
+                std::thread([this] { run(); }).detach();
+            } catch (const std::system_error& error) {
+                fail_without_thread("watches statements", error);
+            }
             running_ = true;
         }
+        if (found->second.stepping++ == 0) found->second.since = Clock::now();
         idle_rounds_ = 0;
         const bool wake = asleep_;
         lock.unlock();
@@ -255,17 +260,28 @@ std::vector<sqlite3_mutex*>& shared_mutexes() {
     return mutexes;
 }
 
+// How many of them, from the first on, this thread has for a fork.
+thread_local size_t locked_mutexes = 0;
+
+// SQLite has them for moments. One that does not come free is this thread's already: another copy
+// of this library that was loaded by the same SQLite has taken it, and all others, for the same
+// fork.
 void lock_shared_mutexes() {
-    for (sqlite3_mutex* mutex : shared_mutexes()) given.mutex_enter(mutex);
+    using Clock = std::chrono::steady_clock;
+    const auto end = Clock::now() + std::chrono::milliseconds(500);
+    for (locked_mutexes = 0; locked_mutexes < shared_mutexes().size(); ++locked_mutexes)
+        while (given.mutex_try(shared_mutexes()[locked_mutexes]) != SQLITE_OK) {
+            if (Clock::now() > end) return;
+            std::this_thread::sleep_for(std::chrono::microseconds(50));
+        }
 }
 
 void unlock_shared_mutexes() {
-    const auto& mutexes = shared_mutexes();
-    for (auto mutex = mutexes.rbegin(); mutex != mutexes.rend(); ++mutex) given.mutex_leave(*mutex);
+    while (locked_mutexes > 0) given.mutex_leave(shared_mutexes()[--locked_mutexes]);
 }
 
 void guard_forks() {
-    if (!given.mutex_alloc || !given.mutex_enter || !given.mutex_leave) return;
+    if (!given.mutex_alloc || !given.mutex_try || !given.mutex_leave) return;
     for (const int each :
          {SQLITE_MUTEX_STATIC_VFS1, SQLITE_MUTEX_STATIC_VFS2, SQLITE_MUTEX_STATIC_VFS3,
           SQLITE_MUTEX_STATIC_OPEN, SQLITE_MUTEX_STATIC_MASTER, SQLITE_MUTEX_STATIC_LRU,

@@ -23,6 +23,7 @@ class Stream final : public Rows {
         how.ahead = kAhead;
         generator_.emplace(model_->scheduler(), &model_->tokenizer(), options.generate, how);
         generator_->want_logprobs(true);
+        if (options.chat) generator_->set_form(model_->form());
         generator_->begin(tokens);
     }
 
@@ -33,12 +34,15 @@ class Stream final : public Rows {
         if (picked_) return true;
         if (generator_->ending() == Ending::interrupted) throw Interrupted();
         finished_ = true;
+        const size_t told = generator_->thinking().size();
         rest_ = generator_->finish();
-        return !rest_.empty();
+        thought_ = generator_->thinking().substr(told);
+        return !rest_.empty() || !thought_.empty();
     }
 
     void column(int column, sqlite3_context* context) override {
         if (column == 1) return result_text(context, picked_ ? picked_->text : rest_);
+        if (column == 3) return result_text(context, picked_ ? picked_->thinking : thought_);
         if (!picked_) return;  // NULL: text that was held back in case a stop text began there
         if (column == 0) sqlite3_result_int64(context, picked_->token);
         if (column == 2) sqlite3_result_double(context, picked_->logprob);
@@ -49,7 +53,7 @@ class Stream final : public Rows {
     const Host::Borrowed model_;
     std::optional<Generator> generator_;
     std::optional<Picked> picked_;
-    std::string rest_;
+    std::string rest_, thought_;
     bool finished_ = false;
 };
 
@@ -67,9 +71,9 @@ std::unique_ptr<Rows> call(const std::shared_ptr<Host>& host, std::span<sqlite3_
 constexpr TableFunction kStream{
     .name = "llm_stream",
     .declaration =
-        "CREATE TABLE x(token INTEGER, piece TEXT, logprob REAL, "
+        "CREATE TABLE x(token INTEGER, piece TEXT, logprob REAL, thinking TEXT, "
         "prompt HIDDEN, options HIDDEN)",
-    .columns = 3,
+    .columns = 4,
     .least = 1,
     .most = 2,
 };

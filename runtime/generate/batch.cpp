@@ -10,14 +10,18 @@
 namespace llmsql {
 
 Batch::Batch(SharedScheduler& shared, const Tokenizer* tokenizer, const GenerateOptions& options,
-             int most, NextPrompt prompts, CallerOptions how)
+             int most, NextPrompt prompts, CallerOptions how,
+             std::shared_ptr<const AnswerForm> form)
     : caller_(shared, tokenizer, std::move(how)),
       options_(options),
+      form_(std::move(form)),
       most_(static_cast<size_t>(std::max(1, most))),
       prompts_(std::move(prompts)) {
     check_options(options);
     caller_.with_scheduler([&](Scheduler& scheduler) {
+        options_ = with_model_sampling(options, scheduler.program().sampling());
         context_of(scheduler.program(), options);  // fails if it is too large
+        drafts_of(scheduler.program(), options);
         most_ = std::min(most_, scheduler.places());
     });
 }
@@ -53,6 +57,7 @@ void Batch::take_prompts() {
             if (!tokens || tokens->empty()) return;
             next_.emplace().tokens = std::move(*tokens);
             next_->options = options_;
+            next_->form = form_;
         }
         const auto id = caller_.arrive_if_room(*next_);
         if (!id) return;
@@ -65,7 +70,9 @@ void Batch::note(const Event& event) {
     Text& text = texts_.at(event.id);
     if (event.kind == Event::Kind::failed) std::rethrow_exception(event.error);
     text.answer.text += event.text;
+    text.answer.thinking += event.picked.thinking + event.thinking;
     if (event.kind != Event::Kind::ended) return;
+    text.answer.marks = event.marks;
     caller_.with_scheduler([&](Scheduler& scheduler) {
         const Sequence& sequence = scheduler.at(event.id);
         text.answer.ending = sequence.ending();

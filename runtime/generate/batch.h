@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,8 +16,9 @@
 namespace llmsql {
 
 struct BatchAnswer {
-    std::string text;
-    int64_t tokens = 0;  // picked, with the one that ended it
+    std::string text, thinking;
+    std::vector<TokenMarks> marks;  // of calls in the text
+    int64_t tokens = 0;             // picked, with the one that ended it
     Ending ending = Ending::limit;
 };
 
@@ -30,7 +32,8 @@ class Batch {
 
     /// Goes on with at most `most` texts at a time. Fails as a Sequence does on its options.
     Batch(SharedScheduler& shared, const Tokenizer* tokenizer, const GenerateOptions& options,
-          int most, NextPrompt prompts, CallerOptions how);
+          int most, NextPrompt prompts, CallerOptions how,
+          std::shared_ptr<const AnswerForm> form = nullptr);
 
     /// The answer to the next prompt, in their order; nothing where there is none yet, after the
     /// last, as at_end() then says, or where interrupted, as interrupted() says.
@@ -48,7 +51,8 @@ class Batch {
     void note(const Event& event);
 
     Caller caller_;
-    const GenerateOptions options_;
+    GenerateOptions options_;
+    const std::shared_ptr<const AnswerForm> form_;
     size_t most_;
     const NextPrompt prompts_;
     std::optional<Request> next_;             // taken, and has no place yet

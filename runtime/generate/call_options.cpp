@@ -43,11 +43,13 @@ std::string file(const std::string& name, const Json& value) {
     return path;
 }
 
-std::vector<std::string> texts(const std::string& name, const Json& value) {
-    if (value.is_string()) return {value.get<std::string>()};
-    if (!value.is_array()) wrong(name, "a string or an array of strings");
+std::vector<std::string> stops(const std::string& name, const Json& value) {
     std::vector<std::string> all;
-    for (const Json& each : value) all.push_back(text(name, each));
+    for (const Json& each : value.is_array() ? value : Json::array({value})) {
+        if (!each.is_string() || each == "")
+            wrong(name, "a text that is not empty, or an array of such,");
+        all.push_back(each.get<std::string>());
+    }
     return all;
 }
 
@@ -74,18 +76,28 @@ constexpr unsigned bit(Call call) {
 }
 constexpr unsigned kPrompts = bit(Call::generate) | bit(Call::stream) | bit(Call::batch);
 constexpr unsigned kAnswers = kPrompts | bit(Call::chat);
+constexpr unsigned kWhole = kAnswers & ~bit(Call::stream);  // answers in one piece
 constexpr unsigned kAll = kAnswers | bit(Call::logprob);
 constexpr unsigned kLoading = kAll | bit(Call::load);
 
 constexpr Option kOptions[] = {
     {"stop", kAnswers,
-     [](CallOptions& to, Name name, Value value) { to.generate.stops = texts(name, value); }},
+     [](CallOptions& to, Name name, Value value) { to.generate.stops = stops(name, value); }},
     {"ignore_eos", kAnswers,
      [](CallOptions& to, Name name, Value value) { to.generate.ignore_end = truth(name, value); }},
     {"chat", kPrompts,
      [](CallOptions& to, Name name, Value value) { to.chat = truth(name, value); }},
     {"system", kAnswers,
      [](CallOptions& to, Name name, Value value) { to.system = text(name, value); }},
+    {"thinking", kWhole,
+     [](CallOptions& to, Name name, Value value) { to.thinking = truth(name, value); }},
+    {"message", kWhole,
+     [](CallOptions& to, Name name, Value value) { to.message = truth(name, value); }},
+    {"variables", kAnswers,
+     [](CallOptions& to, Name name, Value value) {
+         if (!value.is_object()) wrong(name, "an object of the chat template's variables");
+         to.variables = value.dump();
+     }},
     {"given", bit(Call::logprob),
      [](CallOptions& to, Name name, Value value) { to.given = text(name, value); }},
     {"sessions", bit(Call::chat),
@@ -136,10 +148,19 @@ Json parse_object(std::string_view json) {
         if (!names.insert(last).second) fail("option '{}' is given twice", last);
         return true;
     };
-    Json object = Json::parse(json, once, false);
+    Json object;
+    std::string found;  // where the parser stopped: 1e999, or NaN
+    try {
+        object = Json::parse(json, once);
+    } catch (const Json::exception& error) {
+        const std::string_view says = error.what();
+        for (const std::string_view before : {"last read: ", "number overflow parsing "})
+            if (const size_t at = says.find(before); at != std::string_view::npos)
+                found = ", at " + printable(says.substr(at + before.size(), 60));
+    }
     if (!object.is_object())
         fail("the options must be a JSON object, as '{{\"temperature\": 0}}'{}",
-             last.empty() ? "" : ": it is none after the key '" + last + "'");
+             last.empty() ? "" : ": it is none after the key '" + last + "'" + found);
     return object;
 }
 
@@ -175,9 +196,15 @@ CallOptions parse_call_options(Call call, std::string_view json) {
 }
 
 void check_options(const CallOptions& options, OpenModel& model) {
-    if (options.system && !options.chat) fail("option 'system' goes with 'chat'");
+    const std::pair<const char*, bool> chats[] = {{"system", options.system.has_value()},
+                                                  {"variables", !options.variables.empty()},
+                                                  {"thinking", options.thinking},
+                                                  {"message", options.message}};
+    for (const auto& [name, given] : chats)
+        if (given && !options.chat) fail("option '{}' goes with 'chat'", name);
     if (options.chat) model.chat().require();
     if (options.generate.context) require_context(model.program(), *options.generate.context);
+    drafts_of(model.program(), options.generate);
 }
 
 std::vector<int32_t> prompt_tokens(OpenModel& model, const std::string& prompt,
@@ -188,7 +215,8 @@ std::vector<int32_t> prompt_tokens(OpenModel& model, const std::string& prompt,
     std::vector<ChatMessage> messages;
     if (options.system) messages.push_back({"system", *options.system});
     messages.push_back({"user", prompt});
-    return chat_prompt(model.chat(), model.tokenizer(), messages, context, options.generate.keep);
+    return chat_prompt(model.chat(), model.tokenizer(), messages, context, options.generate.keep,
+                       options.variables);
 }
 
 }  // namespace llmsql

@@ -32,6 +32,9 @@ struct CallOptions {
     ModelChoice choice;
     bool chat = false;                  // the prompt is a message, put into the chat template
     std::optional<std::string> system;  // with it: the system message
+    bool thinking = false;              // what was thought stands before the answer
+    bool message = false;               // the answer as a message in JSON
+    std::string variables;              // of the chat template: a JSON object; empty: none
     std::optional<std::string> given;   // of llm_logprob: the text before
     int together = kTogether;           // of llm_batch: most texts at a time
     OnError on_error = OnError::fail;

@@ -36,8 +36,8 @@ class Caller;
 class SharedScheduler {
   public:
     /// As Scheduler's.
-    SharedScheduler(Program& program, std::set<int32_t> ends)
-        : scheduler_(program, std::move(ends)), places_(scheduler_.places()) {}
+    SharedScheduler(Program& program, std::set<int32_t> ends, Scheduler::Clock clock = nullptr)
+        : scheduler_(program, std::move(ends), std::move(clock)), places_(scheduler_.places()) {}
 
     size_t places() const { return places_; }
 

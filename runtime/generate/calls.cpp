@@ -33,13 +33,46 @@ std::vector<int32_t> ids_of(std::string_view tokens) {
 
 }  // namespace
 
-std::string answer_to(OpenModel& model, std::span<const int32_t> tokens,
-                      const GenerateOptions& options) {
+Spoken answer_to(OpenModel& model, std::span<const int32_t> tokens, const GenerateOptions& options,
+                 std::shared_ptr<const AnswerForm> form) {
     Generator generator(model.scheduler(), &model.tokenizer(), options, model.join());
+    generator.set_form(std::move(form));
     generator.begin(tokens);
     std::string text = generator.rest();
     if (generator.ending() == Ending::interrupted) throw Interrupted();
-    return text;
+    return {generator.thinking(), std::move(text), generator.marks()};
+}
+
+std::string with_thinking(const Spoken& answer) {
+    if (answer.thinking.empty()) return answer.text;
+    return fmt::format("<think>\n{}\n</think>\n\n{}", answer.thinking, answer.text);
+}
+
+std::string message_json(const Spoken& answer, std::span<const ToolForm* const> forms) {
+    using Ordered = nlohmann::ordered_json;
+    const ToolCalls found = read_tool_calls(answer.text, forms, answer.marks);
+    Ordered message{{"role", "assistant"}, {"content", found.content}};
+    if (!answer.thinking.empty()) message["reasoning_content"] = answer.thinking;
+    size_t number = 0;
+    for (const ToolCall& call : found.calls) {
+        if (!call.error.empty()) {
+            message["malformed_tool_calls"].push_back({{"text", call.text}, {"error", call.error}});
+            continue;
+        }
+        const std::string id =
+            call.id.empty() ? made_call_id(answer.thinking + answer.text, number) : call.id;
+        ++number;
+        message["tool_calls"].push_back(
+            {{"id", id},
+             {"type", "function"},
+             {"function", {{"name", call.name}, {"arguments", Ordered::parse(call.arguments)}}}});
+    }
+    return message.dump(-1, ' ', false, Ordered::error_handler_t::replace);
+}
+
+std::string returned(const Spoken& answer, const CallOptions& options, OpenModel& model) {
+    if (options.message) return message_json(answer, model.form()->tool_forms());
+    return options.thinking ? with_thinking(answer) : answer.text;
 }
 
 void Conversation::check(const CallOptions& options) const {
@@ -59,16 +92,17 @@ std::vector<ChatMessage> Conversation::with(const std::string& message,
 std::vector<int32_t> Conversation::read(OpenModel& model, const std::string& message,
                                         const CallOptions& options) const {
     return chat_prompt(model.chat(), model.tokenizer(), with(message, options),
-                       context_of(model.program(), options.generate), options.generate.keep);
+                       context_of(model.program(), options.generate), options.generate.keep,
+                       options.variables);
 }
 
-std::string Conversation::answer(OpenModel& model, const std::string& message,
-                                 std::span<const int32_t> tokens, const CallOptions& options) {
+Spoken Conversation::answer(OpenModel& model, const std::string& message,
+                            std::span<const int32_t> tokens, const CallOptions& options) {
     std::vector<ChatMessage> messages = with(message, options);
-    std::string text = answer_to(model, tokens, options.generate);
-    messages.push_back({"assistant", text});
+    Spoken answer = answer_to(model, tokens, options.generate, model.form());
+    messages.push_back({"assistant", answer.text, answer.thinking});
     messages_ = std::move(messages);
-    return text;
+    return answer;
 }
 
 Scored scored_text(OpenModel& model, const std::string& text, const CallOptions& options) {
@@ -121,6 +155,11 @@ std::string describe(OpenModel& model, const char* version) {
     }
     const Program& program = model.program();
     const Scheduler::Carried carried = model.scheduler().carried();
+    Json sampling = Json::object();
+    for (const auto& [key, value] : program.sampling()) {
+        const Json number = Json::parse(value, nullptr, false);
+        sampling[key.substr(key.find('.') + 1)] = number.is_number() ? number : Json(value);
+    }
     return Json{{"version", version},
                 {"model", meta("model")},
                 {"graph", meta("graph")},
@@ -133,12 +172,16 @@ std::string describe(OpenModel& model, const char* version) {
                 {"context", program.context()},
                 {"chunk", program.chunk()},
                 {"sequences", program.sequences()},
+                {"drafts", program.drafts()},
                 {"chat", model.chat().exists()},
+                {"sampling", sampling},
                 {"threads", program.threads()},
                 {"kernels", kernels().name},
                 {"io", name_of(program.io())},
                 {"passes", carried.passes},
-                {"rows", carried.rows}}
+                {"rows", carried.rows},
+                {"drafted", carried.drafted},
+                {"accepted", carried.accepted}}
         .dump();
 }
 

@@ -14,9 +14,21 @@
 
 namespace llmsql {
 
-/// The whole answer to a prompt. Throws Interrupted (sqlite/callbacks.h).
-std::string answer_to(OpenModel& model, std::span<const int32_t> tokens,
-                      const GenerateOptions& options);
+/// The whole answer to a prompt. Throws Interrupted (sqlite/callbacks.h). `form`: see Request.
+Spoken answer_to(OpenModel& model, std::span<const int32_t> tokens, const GenerateOptions& options,
+                 std::shared_ptr<const AnswerForm> form = nullptr);
+
+/// An answer as a call is to return it: the text; what was thought before it, in <think> and
+/// </think>, with option `thinking`; or, with `message`, as a conversation in JSON has it, with
+/// reasoning_content and tool_calls.
+std::string returned(const Spoken& answer, const CallOptions& options, OpenModel& model);
+
+/// An answer with what was thought before it as one text.
+std::string with_thinking(const Spoken& answer);
+/// As a message: {"role": "assistant", "content": …}. Calls of one of `forms` become tool_calls;
+/// what looks like one and cannot be read stays in the content, and is told of in
+/// malformed_tool_calls.
+std::string message_json(const Spoken& answer, std::span<const ToolForm* const> forms);
 
 /// A conversation in memory: what has been said, and answered.
 class Conversation {
@@ -30,8 +42,8 @@ class Conversation {
 
     /// The answer to a message that reads as `tokens`; both are of the conversation then. Throws
     /// Interrupted.
-    std::string answer(OpenModel& model, const std::string& message,
-                       std::span<const int32_t> tokens, const CallOptions& options);
+    Spoken answer(OpenModel& model, const std::string& message, std::span<const int32_t> tokens,
+                  const CallOptions& options);
 
   private:
     std::vector<ChatMessage> with(const std::string& message, const CallOptions& options) const;

@@ -16,9 +16,11 @@ Generator::Generator(SharedScheduler& shared, const Tokenizer* tokenizer,
 
 void Generator::set_options(const GenerateOptions& options) {
     check_options(options);
-    context_ = caller_.with_scheduler(
-        [&](Scheduler& scheduler) { return context_of(scheduler.program(), options); });
-    options_ = options;
+    context_ = caller_.with_scheduler([&](Scheduler& scheduler) {
+        options_ = with_model_sampling(options, scheduler.program().sampling());
+        drafts_of(scheduler.program(), options);  // fails if they are too many
+        return context_of(scheduler.program(), options);
+    });
     random_.reset();
 }
 
@@ -37,7 +39,8 @@ std::string Generator::resume(const AnswerState& state, bool tells_passes) {
     return with_sequence([&](Scheduler&, Sequence& sequence) {
         ended_ = sequence.ended();
         ending_ = sequence.ending();
-        return sequence.shown_before();
+        thought_ = sequence.shown_before().thinking;
+        return sequence.shown_before().text;
     });
 }
 
@@ -51,8 +54,12 @@ void Generator::arrive(Request request) {
     request.options = options_;
     request.random = random_;
     request.logprobs = logprobs_;
+    request.form = form_;
     picked_.clear();
     last_.clear();
+    last_thought_.clear();
+    thought_.clear();
+    marks_.clear();
     taken_ = 0;
     ended_ = false;
     id_ = caller_.arrive(std::move(request));
@@ -71,6 +78,8 @@ bool Generator::pass(Caller::Until until) {
         if (event.kind == Event::Kind::ended) {
             ended_ = true;
             last_ = event.text;
+            last_thought_ = event.thinking;
+            marks_ = event.marks;
         }
     }
     if (ended_)
@@ -93,6 +102,7 @@ std::optional<Picked> Generator::next() {
     Picked picked = std::move(picked_.front());
     picked_.pop_front();
     ++taken_;
+    thought_ += picked.thinking;
     return picked;
 }
 
@@ -106,7 +116,13 @@ std::string Generator::rest() {
 
 std::string Generator::finish() {
     if (id_ && ending_ == Ending::interrupted)
-        last_ += with_sequence([](Scheduler&, Sequence& sequence) { return sequence.finish(); });
+        with_sequence([&](Scheduler&, Sequence& sequence) {
+            const Spoken said = sequence.finish();
+            last_ += said.text;
+            last_thought_ += said.thinking;
+            marks_ = said.marks;
+        });
+    thought_ += std::exchange(last_thought_, {});
     return std::exchange(last_, {});
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,6 +26,9 @@ class Generator {
     void set_options(const GenerateOptions& options);
     const GenerateOptions& options() const { return options_; }
 
+    /// How the model marks what it thinks; from the next text on. Null: all is text.
+    void set_form(std::shared_ptr<const AnswerForm> form) { form_ = std::move(form); }
+
     /// Whether what is picked comes with its Picked::logprob; from the next text on.
     void want_logprobs(bool wanted) { logprobs_ = wanted; }
 
@@ -43,6 +47,9 @@ class Generator {
     /// Whether next() returns without a pass: the prompt has been read at least.
     bool is_ready() const { return !picked_.empty() || ended_; }
 
+    /// Whether tokens have been picked that next() has not returned.
+    bool has_more() const { return !picked_.empty(); }
+
     /// begin(), and all passes until is_ready(). False if interrupted.
     bool prefill(std::span<const int32_t> tokens);
 
@@ -54,6 +61,10 @@ class Generator {
     /// Why it ended, and the last of its text: what might have begun a stop text, but did not.
     Ending ending() const { return ending_; }
     std::string finish();
+    /// What was thought in the answer, as far as next(), rest(), finish() and resume() have told.
+    const std::string& thinking() const { return thought_; }
+    /// Of calls in the answer's text, once it has ended.
+    const std::vector<TokenMarks>& marks() const { return marks_; }
 
     /// How many tokens of the last prompt were computed, and how many were picked since, as far as
     /// next() has told: with one that ended it.
@@ -86,6 +97,10 @@ class Generator {
     bool logprobs_ = false;
     std::deque<Picked> picked_;  // not yet taken
     std::string last_;           // of its text
+    std::string last_thought_;   // and of what was thought
+    std::string thought_;
+    std::vector<TokenMarks> marks_;
+    std::shared_ptr<const AnswerForm> form_;
     size_t taken_ = 0;
     bool ended_ = true;
     Ending ending_ = Ending::limit;

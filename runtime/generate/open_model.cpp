@@ -16,6 +16,7 @@
 #include "common/error.h"
 #include "common/fork.h"
 #include "common/machine.h"
+#include "runtime/generate/prompt.h"
 #include "runtime/program/installed_plans.h"
 #include "runtime/weights/model_file.h"
 #include "sqlite/callbacks.h"
@@ -209,6 +210,11 @@ void OpenModel::ask(const std::function<bool()>& interrupted) {
 
 ChatTemplate& OpenModel::chat() {
     return chat_ ? *chat_ : loaded_->program.chat();
+}
+
+const std::shared_ptr<const AnswerForm>& OpenModel::form() {
+    if (!form_) form_ = form_of(chat(), tokenizer());
+    return form_;
 }
 
 Program& OpenModel::program() const {

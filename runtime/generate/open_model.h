@@ -71,6 +71,8 @@ class OpenModel {
     const ModelDb& db() const { return *db_; }
     Tokenizer& tokenizer() { return *tokenizer_; }
     ChatTemplate& chat();
+    /// How its answers in a conversation are to be read.
+    const std::shared_ptr<const AnswerForm>& form();
     /// The scheduler makes the passes of it.
     Program& program() const;
     SharedScheduler& scheduler() const;
@@ -89,8 +91,9 @@ class OpenModel {
     std::shared_ptr<ModelDb> db_;
     std::shared_ptr<Loaded> loaded_;
     std::optional<Tokenizer> tokenizer_;
-    std::optional<ChatTemplate> chat_;  // absent: the program's, which nobody else uses
-    std::optional<Seat> seat_;          // in a call that makes passes
+    std::optional<ChatTemplate> chat_;        // absent: the program's, which nobody else uses
+    std::shared_ptr<const AnswerForm> form_;  // once it is asked for
+    std::optional<Seat> seat_;                // in a call that makes passes
     std::function<bool()> interrupted_;
 };
 

@@ -2,6 +2,7 @@
 // What options may be. See options.h.
 #include "runtime/generate/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -47,6 +48,10 @@ constexpr NumberOption kNumbers[] = {
         "batch", "-b", {1, kMostCount},
         [](Options& to, int64_t value) { to.batch = static_cast<int>(value); },
         [](const Options& from) { return std::optional<double>(from.batch); }),
+    whole(
+        "drafts", "--drafts", {0, kMostCount},
+        [](Options& to, int64_t value) { to.drafts = static_cast<int>(value); },
+        [](const Options& from) { return std::optional<double>(from.drafts); }),
     whole(
         "keep", "--keep", {-1, kMostCount}, [](Options& to, int64_t value) { to.keep = value; },
         [](const Options& from) { return std::optional<double>(from.keep); }),
@@ -119,6 +124,43 @@ void set_number(GenerateOptions& to, const NumberOption& option, std::string_vie
         option.set_count(to, number_of(called, given, option.counts));
     else
         option.set_real(to, number_of(called, given, option.reals));
+    to.named.insert(option.name);
+}
+
+namespace {
+
+// Only what is of the sampler: no model's file says how long an answer may be.
+const std::string* own_of(const ModelSampling& own, const NumberOption& option) {
+    constexpr std::string_view kSampler[] = {"temperature", "top_k", "top_p", "min_p",
+                                             "repeat_penalty"};
+    if (std::ranges::find(kSampler, option.name) == std::end(kSampler)) return nullptr;
+    const auto found = own.find(fmt::format("sampling.{}", option.name));
+    return found == own.end() ? nullptr : &found->second;
+}
+
+}  // namespace
+
+GenerateOptions with_model_sampling(GenerateOptions options, const ModelSampling& own) {
+    for (const NumberOption& option : kNumbers) {
+        const std::string* value = own_of(own, option);
+        if (value && !options.named.contains(option.name))
+            set_number(options, option, fmt::format("sampling.{}", option.name), *value);
+    }
+    return options;
+}
+
+std::string model_sampling_text(const GenerateOptions& options, const ModelSampling& own) {
+    std::string text;
+    for (const NumberOption& option : kNumbers)
+        if (const std::string* value = own_of(own, option);
+            value && !options.named.contains(option.name))
+            text +=
+                fmt::format("{}{} {}", text.empty() ? "" : ", ", option.name, printable(*value));
+    return text;
+}
+
+void name_all(GenerateOptions& options) {
+    for (const NumberOption& option : kNumbers) options.named.insert(option.name);
 }
 
 std::string with_flags(std::string message) {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,10 +21,12 @@ struct GenerateOptions {
     std::optional<int> batch;     // most tokens a pass; absent: the plan's chunk
     std::optional<int64_t> keep;  // when the context is full, keep as many of the first tokens and
                                   // the newer half of the rest; -1: the prompt; absent: stop
+    std::optional<int> drafts;    // most tokens guessed and checked in a pass; absent: the plan's
     std::vector<std::string> stops;  // texts to stop at, not themselves part of the answer
     bool ignore_end = false;         // never pick the tokens that end a text
     SamplerOptions sampler;
-    int64_t seed = -1;  // -1: a different one each time
+    int64_t seed = -1;                 // -1: a different one each time
+    std::set<std::string_view> named;  // of number_options(), those that somebody has given
 };
 
 /// Numbers that an option takes. Bounds are among them.
@@ -55,9 +59,20 @@ struct NumberOption {
 };
 std::span<const NumberOption> number_options();
 
-/// Sets an option to what was given for it.
+/// Sets an option to what was given for it, and notes it as named.
 void set_number(GenerateOptions& to, const NumberOption& option, std::string_view called,
                 std::string_view given);
+
+/// Options as llm_meta has them, "sampling." and an option's name; a value is text.
+using ModelSampling = std::map<std::string, std::string>;
+
+/// With the model's own where nobody has named another. Fails on values that are none, calling
+/// them by their keys.
+GenerateOptions with_model_sampling(GenerateOptions options, const ModelSampling& own);
+/// What of the model's holds then: "temperature 0.6, top_k 20"; empty: nothing.
+std::string model_sampling_text(const GenerateOptions& options, const ModelSampling& own);
+/// Names all that there are: the model's have been settled already.
+void name_all(GenerateOptions& options);
 
 /// Fails on options, from a file perhaps, that have a number beyond what its option takes.
 void check_options(const GenerateOptions& options);

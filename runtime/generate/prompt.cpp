@@ -10,11 +10,15 @@
 
 namespace llmsql {
 
-void check_prompt(const std::string& text, const char* name) {
-    if (text.empty()) fail("{} is empty: there is nothing to go on from", name);
+void check_utf8(std::string_view text, std::string_view name) {
     if (const auto at = first_invalid_utf8(text))
         fail("{} is not valid UTF-8: byte 0x{:02X} at offset {}", name,
              static_cast<unsigned char>(text[*at]), *at);
+}
+
+void check_prompt(std::string_view text, std::string_view name) {
+    if (text.empty()) fail("{} is empty: there is nothing to go on from", name);
+    check_utf8(text, name);
 }
 
 void check_length(const Tokenizer& tokenizer, const std::string& text, const ContextLimit& context,
@@ -47,14 +51,14 @@ std::vector<int32_t> text_prompt(Tokenizer& tokenizer, const std::string& text,
 
 std::vector<int32_t> chat_prompt(ChatTemplate& chat, Tokenizer& tokenizer,
                                  std::span<const ChatMessage> messages, const ContextLimit& context,
-                                 std::optional<int64_t> keep) {
+                                 std::optional<int64_t> keep, std::string_view variables) {
     chat.require();
     size_t given = 0, made = 0;
     for (const ChatMessage& message : messages) {
         check_length(tokenizer, message.content, context, "a message");
         given += message.role.size() + message.content.size();
     }
-    const std::vector<Fragment> fragments = chat.render(messages);
+    const std::vector<Fragment> fragments = chat.render(messages, variables);
     for (const Fragment& fragment : fragments) made += fragment.text.size();
     // A conversation may have grown past the context where its older part is forgotten; what is
     // made of it may not be much longer.
@@ -65,7 +69,7 @@ std::vector<int32_t> chat_prompt(ChatTemplate& chat, Tokenizer& tokenizer,
     // What is asked now and the markup around it are not what is forgotten.
     size_t last = 0;
     if (keep && tokens.size() > context.tokens) {
-        last = tokenizer.encode(chat.render(messages.last(1)), true).size();
+        last = tokenizer.encode(chat.render(messages.last(1), variables), true).size();
         if (last > context.tokens)
             fail("the message is {}, the context holds {}: {}", counted(last, "token"),
                  context.tokens, context.advice());
@@ -75,15 +79,20 @@ std::vector<int32_t> chat_prompt(ChatTemplate& chat, Tokenizer& tokenizer,
 }
 
 std::vector<int32_t> conversation_prompt(ChatTemplate& chat, Tokenizer& tokenizer,
-                                         std::string_view conversation,
-                                         const ContextLimit& context) {
-    const std::vector<Fragment> fragments = chat.render_json(conversation);
+                                         std::string_view conversation, const ContextLimit& context,
+                                         std::string_view variables) {
+    const std::vector<Fragment> fragments = chat.render_json(conversation, variables);
     size_t made = 0;
     for (const Fragment& fragment : fragments) made += fragment.text.size();
     check_length(tokenizer, made, context, "what the chat section makes of the conversation");
     std::vector<int32_t> tokens = tokenizer.encode(fragments, true);
     if (tokens.empty()) fail("{}: the chat section made an empty prompt", chat.plan());
     return fit(std::move(tokens), context, std::nullopt, 0, "conversation is");
+}
+
+std::shared_ptr<const AnswerForm> form_of(ChatTemplate& chat, const Tokenizer& tokenizer) {
+    const auto marks = chat.exists() ? chat.marks_of_thinking() : std::nullopt;
+    return std::make_shared<AnswerForm>(tokenizer, chat.text(), marks.value_or(ThoughtMarks{}));
 }
 
 std::vector<int32_t> fit(std::vector<int32_t> tokens, const ContextLimit& context,

@@ -3,6 +3,7 @@
 #include "runtime/generate/scheduler.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "common/error.h"
@@ -14,6 +15,9 @@ namespace {
 // prompt then takes a few passes more, and the others' tokens come that much sooner.
 constexpr size_t kPromptShare = 2, kLeastPromptRows = 32;
 
+// Of answers that have ended, tokens that are remembered; and of the text before each.
+constexpr size_t kMostSaid = 2048, kLeadIn = 8;
+
 // Tokens of a common beginning from which on copying their keys and values is worth it.
 constexpr size_t kWorthCopying = 32;
 
@@ -22,11 +26,17 @@ size_t common_beginning(std::span<const int32_t> a, std::span<const int32_t> b) 
     return static_cast<size_t>(differs - a.begin());
 }
 
+double seconds_now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+}
+
 }  // namespace
 
-Scheduler::Scheduler(Program& program, std::set<int32_t> ends)
+Scheduler::Scheduler(Program& program, std::set<int32_t> ends, Clock clock)
     : program_(program),
       ends_(std::move(ends)),
+      clock_(clock ? std::move(clock) : Clock(seconds_now)),
       places_(static_cast<size_t>(std::clamp(program.sequences(), 1, program.chunk()))) {}
 
 size_t Scheduler::free_places() const {
@@ -99,6 +109,7 @@ void Scheduler::place(Sequence& sequence, size_t at) {
 // Has the cache hold no more than the first `to` of its tokens: as many as it then holds.
 void Scheduler::rewind(Sequence& sequence, size_t to) {
     const int place = *sequence.place_;
+    program_.cut(static_cast<int>(to), place);
     sequence.held_ = static_cast<size_t>(program_.rewind(static_cast<int>(to), place));
     places_[static_cast<size_t>(place)].tokens.assign(
         sequence.tokens_.begin(),
@@ -195,16 +206,62 @@ std::vector<Scheduler::Part> Scheduler::plan_pass() const {
     return parts;
 }
 
+// Where all are running answers: of what they guess, as many as are worth it, the likeliest first.
+void Scheduler::add_drafts(std::span<Part> parts) {
+    struct Guess {
+        double gain;  // tokens to be expected of it
+        size_t part;
+    };
+    std::vector<Guess> guesses;
+    std::vector<std::vector<Draft>> drafts(parts.size());
+    for (size_t i = 0; i < parts.size(); ++i) {
+        Sequence& sequence = *parts[i].sequence;
+        if (!sequence.is_running() || sequence.alone_) return;
+        const size_t most = sequence.most_drafts();
+        if (sequence.drafts_ == 0 || !sequence.request_.answered) continue;
+        sequence.drafter(said_).propose(most, drafts[i]);
+        double gain = 1;
+        for (const Draft& draft : drafts[i]) guesses.push_back({gain *= draft.chance, i});
+    }
+    if (guesses.empty()) return;
+    std::ranges::stable_sort(guesses, std::greater<>(), &Guess::gain);
+    std::vector<double> gains;
+    const size_t room = static_cast<size_t>(program_.chunk()) - parts.size();
+    for (const Guess& guess : guesses)
+        if (gains.size() < room) gains.push_back(guess.gain);
+    const size_t count = costs_.worth_checking(parts.size(), gains);
+    for (const Guess& guess : std::span(guesses).first(count)) ++parts[guess.part].count;
+    for (size_t i = 0; i < parts.size(); ++i) {
+        Part& part = parts[i];
+        part.drafted = part.count > 1;
+        if (!part.drafted) continue;
+        part.forgotten = part.sequence->forgotten_;
+        auto& checked = part.sequence->checked_;
+        checked.assign(1, part.sequence->tokens_.back());
+        for (const Draft& draft : std::span(drafts[i]).first(part.count - 1))
+            checked.push_back(draft.token);
+    }
+}
+
 void Scheduler::step(const Tokenizer* tokenizer, std::vector<Event>& events) {
     place_waiting();
     for (auto& [id, sequence] : sequences_)
         if (sequence->wants_rows() && !sequence->read_) share_beginning(*sequence);
-    const std::vector<Part> parts = plan_pass();
+    std::vector<Part> parts = plan_pass();
     if (parts.empty()) return;
+    add_drafts(parts);
+    const double start = clock_();
+    size_t rows = 0;
+    bool running = true;
     std::vector<Run> runs;
-    for (const Part& part : parts)
-        runs.push_back({std::span(part.sequence->tokens_).subspan(part.first, part.count),
-                        static_cast<int>(part.first), *part.sequence->place_});
+    for (const Part& part : parts) {
+        const Sequence& sequence = *part.sequence;
+        runs.push_back({part.drafted ? std::span(sequence.checked_)
+                                     : std::span(sequence.tokens_).subspan(part.first, part.count),
+                        static_cast<int>(part.first), *sequence.place_, part.drafted});
+        rows += part.count;
+        running = running && sequence.is_running();
+    }
     try {
         program_.forward(runs);
     } catch (const Error&) {
@@ -217,12 +274,14 @@ void Scheduler::step(const Tokenizer* tokenizer, std::vector<Event>& events) {
     const std::vector<Wanted> wanted = note_pass(parts, events);
     try {
         use_logits(parts, wanted, tokenizer, events);
+        cut_drafts(parts);
     } catch (const Error&) {
         return fall_back(parts, events);
     } catch (...) {
         for (const Part& part : parts) rewind_unused(*part.sequence, part.first);
         throw;
     }
+    if (running) costs_.note(rows, clock_() - start);
     for (const Part& part : parts) {
         Sequence& sequence = *part.sequence;
         if (sequence.ended_) continue;
@@ -233,8 +292,24 @@ void Scheduler::step(const Tokenizer* tokenizer, std::vector<Event>& events) {
     }
 }
 
-// A pass has failed, or the logits of one: each gets one of its own, or ends if it had that.
+// Guesses that were wrong were rows of the pass, but are none of the text.
+void Scheduler::cut_drafts(std::span<const Part> parts) {
+    for (const Part& part : parts) {
+        Sequence& sequence = *part.sequence;
+        if (!part.drafted || sequence.forgotten_ != part.forgotten) continue;
+        if (!program_.cut(static_cast<int>(sequence.held_), *sequence.place_))
+            rewind(sequence, sequence.held_);
+    }
+}
+
+// A pass has failed, or the logits of one: each gets one of its own, or ends if it had that. What
+// fails by a guess is nothing to the text.
 void Scheduler::fall_back(std::span<const Part> parts, std::vector<Event>& events) {
+    if (parts.size() == 1 && parts[0].drafted) {
+        rewind_unused(*parts[0].sequence, parts[0].first);
+        parts[0].sequence->undrafted_ = true;
+        return;
+    }
     if (parts.size() == 1) return fail(parts[0], events);
     for (const Part& part : parts) {
         rewind_unused(*part.sequence, part.first);
@@ -257,40 +332,93 @@ void Scheduler::fail(const Part& part, std::vector<Event>& events) {
         {.id = part.id, .kind = Event::Kind::failed, .error = std::current_exception()});
 }
 
-void Scheduler::tell_end(SequenceId id, Sequence& sequence, std::vector<Event>& events) {
-    events.push_back({.id = id, .kind = Event::Kind::ended, .text = sequence.finish()});
+// What one text has answered the next may answer too: rows of a table that are asked the same.
+void Scheduler::remember_answer(const Sequence& sequence) {
+    if (sequence.drafts_ == 0 || sequence.answer_.empty()) return;
+    const auto& tokens = sequence.tokens_;
+    const size_t count = std::min({tokens.size(), sequence.answer_.size() + kLeadIn, kMostSaid});
+    if (said_.size() + count > kMostSaid)
+        said_.erase(said_.begin(),
+                    said_.begin() + static_cast<ptrdiff_t>(said_.size() + count - kMostSaid));
+    said_.insert(said_.end(), tokens.end() - static_cast<ptrdiff_t>(count), tokens.end());
 }
 
-// What the cache now holds, and the rows whose logits are wanted.
+void Scheduler::tell_end(SequenceId id, Sequence& sequence, std::vector<Event>& events) {
+    Spoken last = sequence.finish();
+    events.push_back({.id = id,
+                      .kind = Event::Kind::ended,
+                      .text = std::move(last.text),
+                      .thinking = std::move(last.thinking),
+                      .marks = std::move(last.marks)});
+    remember_answer(sequence);
+}
+
+// What the cache now holds, and the rows whose logits are wanted. Guesses are not counted among
+// what it holds before they are tokens.
 std::vector<Scheduler::Wanted> Scheduler::note_pass(std::span<const Part> parts,
                                                     std::vector<Event>& events) {
     std::vector<Wanted> wanted;
     int row = 0;
     for (size_t i = 0; i < parts.size(); ++i) {
-        const auto& [id, sequence, first, count] = parts[i];
-        sequence->held_ += count;
-        sequence->alone_ = false;
-        if (!sequence->begun_) sequence->computed_ += count;
-        if (sequence->unread() == 0) sequence->read_ = sequence->begun_ = true;
-        auto& tokens = places_[static_cast<size_t>(*sequence->place_)].tokens;
-        const auto from = sequence->tokens_.begin() + static_cast<ptrdiff_t>(first);
+        const Part& part = parts[i];
+        Sequence& sequence = *part.sequence;
+        const size_t count = part.drafted ? 1 : part.count, drafts = part.count - count;
+        sequence.held_ += count;
+        sequence.alone_ = sequence.undrafted_ = false;
+        sequence.drafted_ += drafts;
+        if (!sequence.begun_) sequence.computed_ += count;
+        if (sequence.unread() == 0) sequence.read_ = sequence.begun_ = true;
+        auto& tokens = places_[static_cast<size_t>(*sequence.place_)].tokens;
+        const auto from = sequence.tokens_.begin() + static_cast<ptrdiff_t>(part.first);
         tokens.insert(tokens.end(), from, from + static_cast<ptrdiff_t>(count));
-        for (size_t n = 0; n < count; ++n, ++row)
-            if (sequence->wants_row(first + n)) wanted.push_back({row, i, first + n});
-        if (sequence->request_.tells_passes)
-            events.push_back({.id = id, .kind = Event::Kind::passed});
-        carried_.rows += count;
+        for (size_t n = 0; n < part.count; ++n, ++row)
+            if (n >= count || sequence.wants_row(part.first + n))
+                wanted.push_back({row, i, part.first + n});
+        if (sequence.request_.tells_passes)
+            events.push_back({.id = part.id, .kind = Event::Kind::passed});
+        carried_.rows += part.count;
+        carried_.drafted += drafts;
     }
     return wanted;
+}
+
+// Whether the row at `position` may still be of the text: it is what is picked that decides it.
+bool Scheduler::may_come(const Part& part, size_t position) const {
+    const Sequence& sequence = *part.sequence;
+    const size_t n = position - part.first;
+    if (!part.drafted || n == 0) return true;
+    if (sequence.ended_ || sequence.forgotten_ != part.forgotten) return false;
+    const size_t picked = sequence.tokens_.size() - 1 - part.first;
+    return picked == 0 || sequence.tokens_.back() == sequence.checked_[picked];
+}
+
+// Whether the row at `position` is of the text: if it was a guess, it is a token from now on.
+bool Scheduler::take_draft(const Part& part, size_t position) {
+    Sequence& sequence = *part.sequence;
+    if (!part.drafted || position == part.first) return true;
+    if (!may_come(part, position) || sequence.tokens_.size() != position + 1) return false;
+    places_[static_cast<size_t>(*sequence.place_)].tokens.push_back(sequence.tokens_.back());
+    ++sequence.held_;
+    ++sequence.accepted_;
+    ++carried_.accepted;
+    return true;
 }
 
 // As many rows beside each other as the plan gives at once.
 void Scheduler::use_logits(std::span<const Part> parts, std::span<const Wanted> wanted,
                            const Tokenizer* tokenizer, std::vector<Event>& events) {
+    const auto may_come = [&](size_t at) {
+        return this->may_come(parts[wanted[at].part], wanted[at].position);
+    };
     for (size_t at = 0; at < wanted.size();) {
+        if (!may_come(at)) {
+            ++at;
+            continue;
+        }
         size_t count = 1;
         while (at + count < wanted.size() && count < static_cast<size_t>(program_.logits_rows()) &&
-               wanted[at + count].row == wanted[at].row + static_cast<int>(count))
+               wanted[at + count].row == wanted[at].row + static_cast<int>(count) &&
+               may_come(at + count))
             ++count;
         const Logits logits = program_.logits(wanted[at].row, static_cast<int>(count));
         for (size_t i = 0; i < count; ++i)
@@ -303,7 +431,7 @@ void Scheduler::use_logits(std::span<const Part> parts, std::span<const Wanted> 
 void Scheduler::use_row(const Part& part, size_t position, std::span<const float> logits,
                         const Tokenizer* tokenizer, std::vector<Event>& events) {
     Sequence& sequence = *part.sequence;
-    if (sequence.ended_) return;
+    if (sequence.ended_ || !take_draft(part, position)) return;
     try {
         if (sequence.gives_row(position)) {
             sequence.next_row_ = position + 1;

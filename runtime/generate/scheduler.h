@@ -21,6 +21,18 @@
 // A token's values do not depend on the passes that it was computed in, so each sequence's tokens
 // are those that it would have alone, whatever runs beside it.
 //
+// That is so of drafts, too. A running answer may be given more rows than that of its last token:
+// tokens that a Drafter (draft.h) expects to follow. Where what is picked after one row is the
+// token of the next, that row's logits are those that the next pass would have had, and the next
+// token is picked from them in the same pass, as the next pass would have; the first that differs
+// ends that, and what the cache holds of the rest is written over; recurrent states are made those
+// after the rows that count (Program::cut). How many rows are worth it is a
+// matter of what passes cost on this machine (pass_costs.h) and of how often guesses have been
+// right:
+//
+//   step()   rows A7, and the guesses A8' A9' A10'     → picked A8 = A8', A9 = A9', A10 ≠ A10'
+//   step()   rows A10, …
+//
 // A host in short:
 //
 //   Scheduler scheduler(program, end_tokens(program, tokenizer));
@@ -38,6 +50,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -46,6 +59,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/generate/pass_costs.h"
 #include "runtime/generate/sequence.h"
 
 namespace llmsql {
@@ -60,9 +74,11 @@ struct Event {
     };
     SequenceId id = 0;
     Kind kind = Kind::picked;
-    std::string text = {};          // picked: what can be shown now; ended: the last of its text
-    Picked picked = {};             // of `picked`
-    std::exception_ptr error = {};  // of `failed`
+    std::string text = {};      // picked: what can be shown now; ended: the last of its text
+    Picked picked = {};         // of `picked`
+    std::string thinking = {};  // ended: the last of what was thought
+    std::vector<TokenMarks> marks = {};  // ended: of calls in its text
+    std::exception_ptr error = {};       // of `failed`
 };
 
 /// Not thread-safe. Uses all sequences of the program's cache: nothing else makes passes with it.
@@ -70,8 +86,13 @@ struct Event {
 /// that are picked. Null will do where nothing is answered.
 class Scheduler {
   public:
-    /// `ends` are the tokens that end a text: end_tokens() (sequence.h).
-    Scheduler(Program& program, std::set<int32_t> ends);
+    /// Seconds since some moment: what passes are timed with. How many tokens are guessed may
+    /// depend on it, which of them come never does.
+    using Clock = std::function<double()>;
+
+    /// `ends` are the tokens that end a text: end_tokens() (sequence.h). Without a clock, the
+    /// machine's.
+    Scheduler(Program& program, std::set<int32_t> ends, Clock clock = nullptr);
 
     Program& program() { return program_; }
     const Program& program() const { return program_; }
@@ -119,6 +140,7 @@ class Scheduler {
     /// Passes and rows so far: what a pass carried, of chunk() rows that it could.
     struct Carried {
         uint64_t passes = 0, rows = 0;
+        uint64_t drafted = 0, accepted = 0;  // of the rows, guesses; and those that were right
     };
     const Carried& carried() const { return carried_; }
 
@@ -133,6 +155,9 @@ class Scheduler {
         SequenceId id;
         Sequence* sequence;
         size_t first, count;  // of its tokens
+        // What is behind `first` are guesses: its tokens only once they have been picked.
+        bool drafted = false;
+        uint64_t forgotten = 0;  // Sequence::forgotten_ when the pass began
     };
     // A row whose logits are wanted.
     struct Wanted {
@@ -148,23 +173,31 @@ class Scheduler {
     bool waits_for_another(SequenceId id, const Sequence& sequence) const;
     size_t rows_for_others(SequenceId id, const Sequence& sequence) const;
     std::vector<Part> plan_pass() const;
+    void add_drafts(std::span<Part> parts);
+    bool may_come(const Part& part, size_t position) const;
+    bool take_draft(const Part& part, size_t position);
     std::vector<Wanted> note_pass(std::span<const Part> parts, std::vector<Event>& events);
     void use_logits(std::span<const Part> parts, std::span<const Wanted> wanted,
                     const Tokenizer* tokenizer, std::vector<Event>& events);
     void use_row(const Part& part, size_t position, std::span<const float> logits,
                  const Tokenizer* tokenizer, std::vector<Event>& events);
+    void cut_drafts(std::span<const Part> parts);
     void fall_back(std::span<const Part> parts, std::vector<Event>& events);
     void rewind_unused(Sequence& sequence, size_t first);
     void fail(const Part& part, std::vector<Event>& events);
+    void remember_answer(const Sequence& sequence);
     void tell_end(SequenceId id, Sequence& sequence, std::vector<Event>& events);
 
     Program& program_;
     const std::set<int32_t> ends_;
+    const Clock clock_;
     std::vector<Place> places_;
     std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;  // in the order of their arrival
     SequenceId next_ = 0;
     uint64_t time_ = 0;
     Carried carried_;
+    PassCosts costs_;            // of passes of running answers
+    std::vector<int32_t> said_;  // by the last answers that ended, for others to be guessed from
 };
 
 }  // namespace llmsql

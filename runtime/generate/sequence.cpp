@@ -53,6 +53,15 @@ size_t batch_of(const Program& program, const GenerateOptions& options) {
     return static_cast<size_t>(std::min(options.batch.value_or(program.chunk()), program.chunk()));
 }
 
+size_t drafts_of(const Program& program, const GenerateOptions& options) {
+    const int drafts = options.drafts.value_or(program.drafts());
+    if (drafts > program.drafts())
+        fail(
+            "option 'drafts': {}; the plan has room for {}, llmsqlc --drafts {} makes one for more",
+            counted(static_cast<uint64_t>(drafts), "token"), program.drafts(), drafts);
+    return static_cast<size_t>(drafts);
+}
+
 Sampler make_sampler(const GenerateOptions& options, const std::set<int32_t>& ends) {
     return {options.sampler, seed_or_random(options.seed),
             options.ignore_end ? std::vector<int32_t>(ends.begin(), ends.end())
@@ -64,10 +73,11 @@ Sequence::Sequence(const Program& program, const Tokenizer* tokenizer,
     : request_(std::move(request)),
       ends_(ends),
       sampler_(make_sampler(request_.options, ends)),
-      text_(request_.options.stops) {
+      text_(request_.options.stops, request_.form) {
     check_options(request_.options);
     context_ = context_of(program, request_.options).tokens;
     batch_ = batch_of(program, request_.options);
+    drafts_ = drafts_of(program, request_.options);
     const auto& resumed = request_.resumed;
     tokens_ = resumed ? resumed->tokens : std::move(request_.tokens);
     const size_t most = context_ + (resumed ? 1 : 0);
@@ -76,11 +86,20 @@ Sequence::Sequence(const Program& program, const Tokenizer* tokenizer,
     keep_ = resumed ? static_cast<size_t>(std::max<int64_t>(0, resumed->keep))
                     : keep_of(request_.options, tokens_.size());
     if (request_.random) sampler_.set_state(*request_.random);
+    if (request_.form && tokenizer) {
+        // Of an answer that goes on, its own tokens are no part of what was read before it: all
+        // that is there of a long one, perhaps.
+        const size_t own = resumed ? std::min(resumed->answer.size(), tokens_.size()) : 0;
+        text_.begin(std::span(tokens_).first(tokens_.size() - own), *tokenizer);
+    }
     if (resumed) {
         sampler_.set_state(resumed->random);
         answer_ = resumed->answer;
-        for (const int32_t token : answer_)
-            shown_before_ += text_.push(tokenizer->shown_text(token));
+        for (const int32_t token : answer_) {
+            const Spoken said = text_.push(token, *tokenizer);
+            shown_before_.thinking += said.thinking;
+            shown_before_.text += said.text;
+        }
         end_if_due();
     }
 }
@@ -123,6 +142,30 @@ bool Sequence::make_room() {
     return true;
 }
 
+// Guesses that a pass may check now: as many tokens as may come, each of which has a place.
+size_t Sequence::most_drafts() const {
+    if (!request_.answered || undrafted_) return 0;
+    const size_t count = answer_.size();
+    size_t most = std::min(drafts_, batch_ - 1);
+    most = std::min(most, context_ - std::min(context_, tokens_.size()));
+    if (request_.options.predict >= 0) {
+        const auto all = static_cast<size_t>(request_.options.predict);
+        most = std::min(most, all - std::min(all, count + 1));
+    }
+    return most;
+}
+
+// Made when it is first asked for, then with what others have said beside its own text.
+Drafter& Sequence::drafter(std::span<const int32_t> others) {
+    if (!drafter_) {
+        auto drafter = std::make_unique<TextDrafter>(context_);
+        drafter->read(others.last(std::min(others.size(), context_ / 4)));
+        drafter->read(tokens_);
+        drafter_ = std::move(drafter);
+    }
+    return *drafter_;
+}
+
 // Ends what is at its end, or makes room for the token picked last.
 void Sequence::end_if_due() {
     const auto count = static_cast<int64_t>(answer_.size());
@@ -141,7 +184,10 @@ std::optional<Picked> Sequence::pick(std::span<const float> logits, const Tokeni
         return std::nullopt;
     }
     tokens_.push_back(token);
-    Picked picked{token, text_.push(tokenizer.shown_text(token))};
+    if (drafter_) drafter_->picked(token);
+    Spoken said = text_.push(token, tokenizer);
+    Picked picked{
+        .token = token, .text = std::move(said.text), .thinking = std::move(said.thinking)};
     if (request_.logprobs) picked.logprob = log_probability(logits, token);
     end_if_due();
     return picked;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "runtime/generate/answer_text.h"
+#include "runtime/generate/draft.h"
 #include "runtime/generate/options.h"
 #include "runtime/program/program.h"
 #include "runtime/text/sampler.h"
@@ -27,9 +29,10 @@ enum class Ending { end_token, stop_text, limit, context_full, interrupted };
 /// A token that was picked.
 struct Picked {
     int32_t token = 0;
-    std::string text;    // what can be shown now: whole characters that begin no stop text
-    double logprob = 0;  // of the model itself, before any sampling option: a natural logarithm;
-                         // 0 where the request did not ask for it
+    std::string text;      // what can be shown now: whole characters that begin no stop text
+    double logprob = 0;    // of the model itself, before any sampling option: a natural logarithm;
+                           // 0 where the request did not ask for it
+    std::string thinking;  // of it, before the text: what is thought, not answered
 };
 
 /// Where an answer stands: what another process needs in order to go on with it, under the same
@@ -48,6 +51,9 @@ struct Request {
     bool answered = true;       // false: the tokens are read, nothing is picked
     bool logprobs = false;      // of what is picked
     bool tells_passes = false;  // an event for each pass that has read some of it
+
+    /// How the model marks what it thinks; null: all that it says is text.
+    std::shared_ptr<const AnswerForm> form;
 
     /// The random numbers to come, as Sampler::state() writes them; absent: by the options' seed.
     std::optional<std::string> random;
@@ -89,6 +95,9 @@ class Sequence {
     const std::vector<int32_t>& answer() const { return answer_; }
     /// Tokens that were computed before the first was picked: not those that the cache had.
     size_t computed() const { return computed_; }
+    /// Guesses that passes have checked, and those of them that were right.
+    size_t drafted() const { return drafted_; }
+    size_t accepted() const { return accepted_; }
 
     bool ended() const { return ended_; }
     /// Whether the next pass is to have rows of it.
@@ -97,10 +106,10 @@ class Sequence {
 
     AnswerState state() const;
     /// What the answer that it was resumed with had shown.
-    const std::string& shown_before() const { return shown_before_; }
+    const Spoken& shown_before() const { return shown_before_; }
 
     /// The last of its text, at the end: what might have begun a stop text, but did not.
-    std::string finish() { return text_.finish(); }
+    Spoken finish() { return text_.finish(); }
 
   private:
     friend class Scheduler;
@@ -114,17 +123,19 @@ class Sequence {
     bool wants_row(size_t position) const;
     std::optional<Picked> pick(std::span<const float> logits, const Tokenizer& tokenizer,
                                Workers* workers);
+    size_t most_drafts() const;
+    Drafter& drafter(std::span<const int32_t> others);
     void end_if_due();
     bool make_room();
     void end(Ending ending);
 
     Request request_;
     const std::set<int32_t>& ends_;
-    size_t context_ = 0, batch_ = 0, keep_ = 0;
+    size_t context_ = 0, batch_ = 0, keep_ = 0, drafts_ = 0;
     Sampler sampler_;
-    AnswerText text_;
+    TokenText text_;
     std::vector<int32_t> tokens_, answer_;
-    std::string shown_before_;
+    Spoken shown_before_;
     size_t held_ = 0, computed_ = 0;
     std::optional<int> place_;
     bool read_ = false;     // its prompt is, or what make_room() has left
@@ -132,6 +143,10 @@ class Sequence {
     size_t next_row_ = 0;   // the position after the last that request_.rows has been given
     bool resting_ = false;  // it is to have no rows now
     bool alone_ = false;    // a pass with others has failed: it gets one of its own
+    std::unique_ptr<Drafter> drafter_;  // once its prompt has been read
+    std::vector<int32_t> checked_;      // in this pass: the token picked last, and guesses
+    size_t drafted_ = 0, accepted_ = 0;
+    bool undrafted_ = false;  // a pass with guesses has failed: it gets one without
     bool ended_ = false;
     Ending ending_ = Ending::limit;
     uint64_t forgotten_ = 0;  // how often make_room() has changed its tokens
@@ -148,6 +163,8 @@ void require_context(const Program& program, int tokens);
 // first fails as require_context does.
 ContextLimit context_of(const Program& program, const GenerateOptions& options);
 size_t batch_of(const Program& program, const GenerateOptions& options);
+/// Most tokens that are guessed in a pass. Fails where that is more than the plan has room for.
+size_t drafts_of(const Program& program, const GenerateOptions& options);
 Sampler make_sampler(const GenerateOptions& options, const std::set<int32_t>& ends);
 /// How many of a prompt's tokens, or of an answer's first, stay when the context is full.
 size_t keep_of(const GenerateOptions& options, size_t prompt);

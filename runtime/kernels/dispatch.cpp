@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The one place where an instruction set is chosen.
 #include <atomic>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,26 @@ namespace llmsql {
 namespace {
 
 std::atomic<const Kernels*> named{nullptr};
+
+const Kernels* find(std::string_view name) {
+    for (const Kernels* kernels : usable_kernels())
+        if (kernels->name == name) return kernels;
+    return nullptr;
+}
+
+[[noreturn]] void fail_unknown(std::string_view name, std::string_view where) {
+    std::string names;
+    for (const Kernels* kernels : usable_kernels())
+        names += (names.empty() ? "" : ", ") + std::string(kernels->name);
+    fail("{}there are no kernels '{}' for this processor; it has {}", where, name, names);
+}
+
+const Kernels& preferred() {
+    const char* name = std::getenv("LLMSQL_KERNELS");
+    if (!name || !*name) return *usable_kernels().back();
+    if (const Kernels* kernels = find(name)) return *kernels;
+    fail_unknown(name, "LLMSQL_KERNELS: ");
+}
 
 }  // namespace
 
@@ -26,18 +47,15 @@ std::span<const Kernels* const> usable_kernels() {
 }
 
 const Kernels& kernels() {
-    static const Kernels& best = *usable_kernels().back();
-    const Kernels* wanted = named.load(std::memory_order_relaxed);
-    return wanted ? *wanted : best;
+    if (const Kernels* wanted = named.load(std::memory_order_relaxed)) return *wanted;
+    static const Kernels& ours = preferred();
+    return ours;
 }
 
 void use_kernels(std::string_view name) {
-    std::string names;
-    for (const Kernels* kernels : usable_kernels()) {
-        if (kernels->name == name) return named.store(kernels, std::memory_order_relaxed);
-        names += (names.empty() ? "" : ", ") + std::string(kernels->name);
-    }
-    fail("there are no kernels '{}' for this processor; it has {}", name, names);
+    const Kernels* kernels = find(name);
+    if (!kernels) fail_unknown(name, "");
+    named.store(kernels, std::memory_order_relaxed);
 }
 
 }  // namespace llmsql

@@ -16,6 +16,7 @@
 //   kTokens   rows of x in a tile, so that sums and products find registers
 //   kStrips, kTokensOfStrips   the same of several strips that are taken together; 1: never
 //   kQueries, attend_heads<N>   the same of attention: query heads that are taken together
+//   kQueriesOfQ8, attend_heads_q8<N>   and over a cache of q8
 //
 // Everything here is in an unnamed namespace and uses no standard library: a file that includes
 // this is compiled for its instruction set alone, so it may share no inline function with another.
@@ -35,6 +36,14 @@ enum class Part { first16, second16, all };
 
 /// `most` of a Dot whose codes are Signed.
 constexpr int kSigned = 128;
+
+/// The most rows of x in a tile. Under the sanitizers, who make a function many times as long, a
+/// compiler takes minutes for large ones.
+#ifdef LLMSQL_SMALL_TILES
+constexpr int kMostTokens = 2;
+#else
+constexpr int kMostTokens = 8;
+#endif
 
 /// Calls body.operator()<0>() … <N - 1>(), written out.
 template<int N, int At = 0, class Body>
@@ -97,13 +106,13 @@ LLMSQL_INLINE inline void prefetch(const std::byte* at) {
 /// distances of `strip` bytes. The order of sums: integers over a group of 32 columns, then floats
 /// group by group. A group's sum is multiplied by the weights' scale times the activations'; where
 /// each 16 columns have an integer scale, by those first, and the f16 that covers the block comes
-/// in when the block has been summed.
+/// in when the block has been summed; where their scales are floats, each 16 are a group.
 template<class I, class F, int S, int T>
 LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int64_t first,
                                      int64_t count, const ActivationRows<T>& x,
                                      typename I::Sum (&sum)[S][T]) {
     using Sum = typename I::Sum;
-    constexpr int kParts = F::kScalesOf16 ? 2 : 1, kSteps = 8 / kParts;
+    constexpr int kParts = F::kScalesOf16 || F::kFloatsOf16 ? 2 : 1, kSteps = 8 / kParts;
     for (int64_t b = first; b < first + count; ++b, block += F::kBytes) {
         typename F::Head head[S];
         for (int s = 0; s < S; ++s) head[s] = F::head(block + s * strip);
@@ -142,7 +151,12 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
                 });
                 for (int s = 0; s < S; ++s)
                     for (int t = 0; t < T; ++t) {
-                        if constexpr (!F::kScalesOf16) {
+                        if constexpr (F::kFloatsOf16) {
+                            sum[s][t] = I::fma(
+                                I::to_f32(dot[s][t].result()),
+                                I::mul(head[s].scale[2 * g + P], I::splat(x.scale(t, group))),
+                                sum[s][t]);
+                        } else if constexpr (!F::kScalesOf16) {
                             products[s][t] = dot[s][t].result();
                         } else {
                             const auto scaled =
@@ -151,7 +165,7 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
                         }
                     }
             });
-            for (int s = 0; s < S; ++s)
+            for (int s = 0; s < S && !F::kFloatsOf16; ++s)
                 for (int t = 0; t < T; ++t) {
                     const Sum product = I::to_f32(products[s][t]), by = I::splat(x.scale(t, group));
                     if constexpr (F::kScalesOf16)
@@ -208,6 +222,10 @@ __attribute__((noinline)) void tile(const std::byte* weights, int64_t first, int
         for (int t = 0; t < T; ++t) I::store(out + t * out_stride + s * kStripRows, sum[s][t]);
 }
 
+constexpr int least(int a, int b) {
+    return a < b ? a : b;
+}
+
 /// Groups that stand alone have few scales to hold; blocks of several leave no registers.
 template<class I, class F>
 constexpr int strips_together() {
@@ -231,11 +249,12 @@ void linear(const std::byte* weights, int64_t strips, int64_t blocks, const std:
         out += S * kStripRows;
     };
     constexpr int kStrips = strips_together<I, F>();
+    constexpr int kTokens = least(I::kTokens, F::kTokens);
     if constexpr (kStrips > 1)
-        if (tokens > I::kTokens)
+        if (tokens > kTokens)
             for (; strips >= kStrips; strips -= kStrips)
-                take.template operator()<kStrips, I::kTokensOfStrips>();
-    for (; strips > 0; --strips) take.template operator()<1, I::kTokens>();
+                take.template operator()<kStrips, least(I::kTokensOfStrips, kMostTokens)>();
+    for (; strips > 0; --strips) take.template operator()<1, kTokens>();
 }
 
 template<class I, class F>
@@ -249,6 +268,17 @@ void attend_f16(const float* queries, int64_t count, int64_t width, const KvHead
                 int64_t first, int64_t last, AttentionState* states) {
     in_tiles<I::kQueries>(count, [&]<int N>(int64_t q) LLMSQL_INLINE {
         I::template attend_heads<N>(queries + q * width, width, head, first, last, states + q);
+    });
+}
+
+template<class I>
+void attend_q8(const int16_t* queries, const float* query_scales, int64_t count, int64_t width,
+               const KvHead& head, int64_t first, int64_t last, AttentionState* states) {
+    const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
+    in_tiles<I::kQueriesOfQ8>(count, [&]<int N>(int64_t q) LLMSQL_INLINE {
+        I::template attend_heads_q8<N>(queries + q * groups * kKvKeyGroup,
+                                       query_scales + q * groups, width, head, first, last,
+                                       states + q);
     });
 }
 

@@ -18,12 +18,14 @@ template<WeightType Type>
 struct Format {
     static constexpr WeightType kType = Type;
     static constexpr int64_t kBytes = kStripRows * format_of(Type).bytes;
+    static constexpr int kTokens = kMostTokens;  // in a tile; fewer compile sooner
 };
 
 template<WeightType Type>
 struct QuantizedFormat : Format<Type> {
     static constexpr int kGroups = static_cast<int>(format_of(Type).columns / kBlock);
     static constexpr bool kScalesOf16 = false;  // integers for each 16 columns, and one f16, head.d
+    static constexpr bool kFloatsOf16 = false;  // a float for each 16 columns: head.scale
     static constexpr bool kMinimaOf16 = false;  // so, too: head.minimum and head.less
     static constexpr bool kOffsets = false;     // floats for each 32 columns: head.offset
     static constexpr int kBias = 0;
@@ -52,35 +54,46 @@ LLMSQL_INLINE inline typename I::Bytes nibble(const std::byte* vectors) {
 }
 
 // Groups of 32 that stand alone: f16 scales of 16 rows come first.
-template<class I>
-struct Q8 : QuantizedFormat<WeightType::q8> {
-    static constexpr int64_t kCodes = 32, kGroup = 512;
-    static constexpr int kMost = kSigned;
+template<class I, WeightType Type>
+struct Scaled : QuantizedFormat<Type> {
+    static constexpr int64_t kCodes = 32;
     struct Head {
         typename I::Sum scale[1];
     };
     static LLMSQL_INLINE Head head(const std::byte* block) { return {{I::halves(block)}}; }
-    template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
-        return I::signed_codes(I::load_bytes(group + 64 * k));
-    }
 };
 
-// The high nibbles are of columns 16 to 31.
-template<class I>
-struct Q4 : QuantizedFormat<WeightType::q4> {
-    static constexpr int64_t kCodes = 64, kGroup = 256;
-    static constexpr int kMost = 15;
+// So do offsets of 16 rows behind them.
+template<class I, WeightType Type>
+struct ScaledAndOffset : QuantizedFormat<Type> {
+    static constexpr int64_t kCodes = 64;
     static constexpr bool kOffsets = true;
-    static constexpr int column(int k) { return k / 2 * 4 + k % 2 * 16; }
     struct Head {
         typename I::Sum scale[1], offset[1];
     };
     static LLMSQL_INLINE Head head(const std::byte* block) {
         return {{I::halves(block)}, {I::halves(block + 32)}};
     }
+};
+
+template<class I>
+struct Q8 : Scaled<I, WeightType::q8> {
+    static constexpr int64_t kGroup = 512;
+    static constexpr int kMost = kSigned;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+        return I::signed_codes(I::load_bytes(group + 64 * k));
+    }
+};
+
+// The high nibbles are of columns 16 to 31.
+template<class I>
+struct Q4 : ScaledAndOffset<I, WeightType::q4> {
+    static constexpr int64_t kGroup = 256;
+    static constexpr int kMost = 15;
+    static constexpr int column(int k) { return k / 2 * 4 + k % 2 * 16; }
+    template<int k>
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return nibble<I, k>(group);
     }
 };
@@ -100,46 +113,31 @@ struct Bf16 : Format<WeightType::bf16> {
 };
 
 template<class I>
-struct Q4_0 : QuantizedFormat<WeightType::q4_0> {
-    static constexpr int64_t kCodes = 32, kGroup = 256;
+struct Q4_0 : Scaled<I, WeightType::q4_0> {
+    static constexpr int64_t kGroup = 256;
     static constexpr int kMost = 15, kBias = 8;
-    struct Head {
-        typename I::Sum scale[1];
-    };
-    static LLMSQL_INLINE Head head(const std::byte* block) { return {{I::halves(block)}}; }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return nibble<I, k>(group);
     }
 };
 
 template<class I>
-struct Q5_0 : QuantizedFormat<WeightType::q5_0> {
-    static constexpr int64_t kCodes = 32, kGroup = 320;
+struct Q5_0 : Scaled<I, WeightType::q5_0> {
+    static constexpr int64_t kGroup = 320;
     static constexpr int kMost = 31, kBias = 16;
-    struct Head {
-        typename I::Sum scale[1];
-    };
-    static LLMSQL_INLINE Head head(const std::byte* block) { return {{I::halves(block)}}; }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return five_bits<I, k>(group);
     }
 };
 
 template<class I>
-struct Q5_1 : QuantizedFormat<WeightType::q5_1> {
-    static constexpr int64_t kCodes = 64, kGroup = 320;
+struct Q5_1 : ScaledAndOffset<I, WeightType::q5_1> {
+    static constexpr int64_t kGroup = 320;
     static constexpr int kMost = 31;
-    static constexpr bool kOffsets = true;
-    struct Head {
-        typename I::Sum scale[1], offset[1];
-    };
-    static LLMSQL_INLINE Head head(const std::byte* block) {
-        return {{I::halves(block)}, {I::halves(block + 32)}};
-    }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return five_bits<I, k>(group);
     }
 };
@@ -220,8 +218,20 @@ struct Q6K : QuantizedFormat<WeightType::q6_k> {
     }
 };
 
-// Twelve bytes of scales: a nibble each of the first eight, two bits each of the others. Of a group
-// of 32 a vector of third bits, then two of the lower two.
+// Code `k` of the two vectors that hold those of 32 columns in two bits each.
+template<class I, int k>
+LLMSQL_INLINE inline typename I::Bytes two_bits(const std::byte* vectors) {
+    return I::and_bytes(I::template shift<2 * (k % 4)>(I::load_bytes(vectors + k / 4 * 64)), 3);
+}
+
+// A vector of third bits, then two of the lower two.
+template<class I, int k>
+LLMSQL_INLINE inline typename I::Bytes three_bits(const std::byte* vectors) {
+    return I::and_or(I::template shift<k - 2>(I::load_bytes(vectors)), 4,
+                     two_bits<I, k>(vectors + 64));
+}
+
+// Twelve bytes of scales: a nibble each of the first eight, two bits each of the others.
 template<class I>
 struct Q3K : QuantizedFormat<WeightType::q3_k> {
     static constexpr int64_t kCodes = 192, kGroup = 192;
@@ -247,9 +257,7 @@ struct Q3K : QuantizedFormat<WeightType::q3_k> {
     }
     template<int k>
     static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
-        const auto two = I::load_bytes(group + 64 + k / 4 * 64);
-        return I::and_or(I::template shift<k - 2>(I::load_bytes(group)), 4,
-                         I::and_bytes(I::template shift<2 * (k % 4)>(two), 3));
+        return three_bits<I, k>(group);
     }
 };
 
@@ -284,20 +292,16 @@ struct Q2K : QuantizedFormat<WeightType::q2_k> {
     }
     template<int k>
     static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
-        return I::and_bytes(I::template shift<2 * (k % 4)>(I::load_bytes(group + k / 4 * 64)), 3);
+        return two_bits<I, k>(group);
     }
 };
 
 template<class I>
-struct Iq4Nl : QuantizedFormat<WeightType::iq4_nl> {
-    static constexpr int64_t kCodes = 32, kGroup = 256;
+struct Iq4Nl : Scaled<I, WeightType::iq4_nl> {
+    static constexpr int64_t kGroup = 256;
     static constexpr int kMost = kSigned;
-    struct Head {
-        typename I::Sum scale[1];
-    };
-    static LLMSQL_INLINE Head head(const std::byte* block) { return {{I::halves(block)}}; }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return I::look_up(nibble<I, k>(group), kNonlinear);
     }
 };
@@ -348,6 +352,128 @@ struct Mxfp4 : QuantizedFormat<WeightType::mxfp4> {
     }
 };
 
+// What few files have is compiled in a third of the time so.
+constexpr int kTokensOfRareTypes = kMostTokens / 2;
+
+// A vector of bytes of e4m3 without a sign, for 16 columns each, and a float for the whole matrix.
+// An exponent of 4 bits in the place of f32's is too small by 120, a subnormal one too.
+template<class I>
+struct Nvfp4 : QuantizedFormat<WeightType::nvfp4> {
+    static constexpr int kTokens = kTokensOfRareTypes;
+    static constexpr int64_t kCodes = 128, kGroup = 256;
+    static constexpr int kMost = kSigned;
+    static constexpr bool kFloatsOf16 = true;
+    struct Head {
+        typename I::Sum scale[4];
+    };
+    static LLMSQL_INLINE Head head(const std::byte* block) {
+        const auto scales = I::load_bytes(block);
+        const auto times =  // half of it, as codes are doubled
+            I::mul(I::load(reinterpret_cast<const float*>(block + 64)), I::splat(0x1p59f));
+        Head head;
+        unroll<4>([&]<int g>() LLMSQL_INLINE {
+            const auto small = I::from_bits(I::template shift_ints<-20>(byte_of<I, g>(scales)));
+            head.scale[g] = I::mul(I::mul(small, I::splat(0x1p60f)), times);
+        });
+        return head;
+    }
+    template<int k>
+    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+        return I::look_up(nibble<I, k>(group), kFloat4);
+    }
+};
+
+// One f16 scale for all groups of a block, `At` bytes into it.
+template<class I, WeightType Type, int64_t At>
+struct OneScale : QuantizedFormat<Type> {
+    static constexpr int kTokens = kTokensOfRareTypes;
+    struct Scale {
+        typename I::Sum d;
+        LLMSQL_INLINE const typename I::Sum& operator[](int) const { return d; }
+    };
+    struct Head {
+        Scale scale;
+    };
+    static LLMSQL_INLINE Head head(const std::byte* block) { return {{I::halves(block + At)}}; }
+};
+
+// Bits: 1 is the scale, 0 its negative.
+template<class I>
+struct Q1_0 : OneScale<I, WeightType::q1_0, 0> {
+    static constexpr int64_t kCodes = 32, kGroup = 64;
+    static constexpr int kMost = 2, kBias = 1;
+    template<int k>
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+        return I::and_bytes(I::template shift<k - 1>(I::load_bytes(group)), 2);
+    }
+};
+
+// Two bits, less one.
+template<class I, WeightType Type, int64_t Codes, int64_t At>
+struct Ternary : OneScale<I, Type, At> {
+    static constexpr int64_t kCodes = Codes, kGroup = 128;
+    static constexpr int kMost = 3, kBias = 1;
+    template<int k>
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+        return two_bits<I, k>(group);
+    }
+};
+template<class I>
+struct Q2_0 : Ternary<I, WeightType::q2_0, 32, 0> {};
+template<class I>
+struct Tq2_0 : Ternary<I, WeightType::tq2_0, 0, 8 * 128> {};
+
+// Scales of 16 columns are 2 s + 1, s in nibbles; d, times `Eighths` / 8, comes last.
+template<class I, WeightType Type, int Eighths>
+struct Levels : QuantizedFormat<Type> {
+    static constexpr int kTokens = kTokensOfRareTypes;
+    static constexpr int64_t kCodes = 128;
+    static constexpr int kMost = kSigned;
+    static constexpr bool kScalesOf16 = true;
+    struct Head {
+        typename I::Sum d;
+        typename I::Ints scale[16];
+    };
+    static LLMSQL_INLINE Head head(const std::byte* block) {
+        Head head;
+        head.d = I::mul(I::halves(block + Levels::kBytes - 32), I::splat(Eighths / 8.0f));
+        unroll<4>([&]<int v>() LLMSQL_INLINE {
+            const auto four = nibble<I, v>(block);
+            unroll<4>([&]<int i>() LLMSQL_INLINE {
+                head.scale[4 * v + i] =
+                    I::add_ints(I::template shift_ints<-1>(byte_of<I, i>(four)), I::all_ints(1));
+            });
+        });
+        return head;
+    }
+};
+
+template<class I, WeightType Type, const int8_t (&kLevels)[16]>
+struct LevelsOf3 : Levels<I, Type, 1> {
+    static constexpr int64_t kGroup = 192;
+    template<int k>
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+        return I::look_up(three_bits<I, k>(group), kLevels);
+    }
+};
+template<class I>
+struct Iq1 : LevelsOf3<I, WeightType::iq1, kLevelsOfIq1> {};
+template<class I>
+struct Iq2 : LevelsOf3<I, WeightType::iq2, kLevelsOfIq2> {};
+
+template<class I, WeightType Type, int Eighths, const int8_t (&kLevels)[16]>
+struct LevelsOf4 : Levels<I, Type, Eighths> {
+    static constexpr int64_t kGroup = 256;
+    template<int k>
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+        return I::look_up(nibble<I, k>(group), kLevels);
+    }
+};
+template<class I>
+struct Iq3Xxs : LevelsOf4<I, WeightType::iq3_xxs, 2, kLevelsOfIq3Xxs> {};
+template<class I>
+struct Iq3S : LevelsOf4<I, WeightType::iq3_s, 8, kLevelsOfIq3S> {};
+
 /// The kernels of all formats, in the order of WeightType.
 template<class I>
 struct Linears {
@@ -365,8 +491,9 @@ constexpr Linears<I> linears_of() {
 }
 
 template<class I>
-constexpr Linears<I> kLinears = linears_of<I, F32, F16, Q8, Q4, Bf16, Q4_0, Q5_0, Q5_1, Q2K, Q3K,
-                                           Q4K, Q5K, Q6K, Iq4Nl, Iq4Xs, Mxfp4>();
+constexpr Linears<I> kLinears =
+    linears_of<I, F32, F16, Q8, Q4, Bf16, Q4_0, Q5_0, Q5_1, Q2K, Q3K, Q4K, Q5K, Q6K, Iq4Nl, Iq4Xs,
+               Mxfp4, Nvfp4, Q1_0, Q2_0, Tq2_0, Iq1, Iq2, Iq3Xxs, Iq3S>();
 
 }  // namespace
 }  // namespace llmsql

@@ -88,12 +88,14 @@ struct Kernels {
     /// a KvBlock (layout: common/kv_layout.h); queries f32[count][width], already scaled.
     void (*attend_f16)(const float* queries, int64_t count, int64_t width, const KvHead& head,
                        int64_t first, int64_t last, AttentionState* states);
-    /// Adds positions of a q8 block to the state of one query head, as attend_f16 does; the query
-    /// is what quantize_query made of it. Products are sums of integers: a group's score is (sum of
-    /// key code * query code) * (key scale * query scale). A group's values are weighted by weight
+    /// Adds positions of a q8 block to the states of `count` query heads, as attend_f16 does; each
+    /// query is what quantize_query made of it, one behind the other. Products are sums of
+    /// integers: a group's score is (sum of key code * query code) * (key scale * query scale). A
+    /// group's values are weighted by weight
     /// * value scale, rounded to integers of which the largest in the block is 32767.
-    void (*attend_q8)(const int16_t* query, const float* query_scales, int64_t width,
-                      const KvHead& head, int64_t first, int64_t last, AttentionState& state);
+    void (*attend_q8)(const int16_t* queries, const float* query_scales, int64_t count,
+                      int64_t width, const KvHead& head, int64_t first, int64_t last,
+                      AttentionState* states);
 
     /// In place over x[n]: x / sqrt(mean of x^2 + eps) * weight (Zhang and Sennrich, 2019).
     void (*rms_norm)(float* x, const float* weight, int64_t n, float eps);
@@ -156,7 +158,8 @@ inline const LinearKernel& kernel_of(const Kernels& kernels, WeightType type) {
 /// The kernels that this processor can run, from the portable one to the best.
 std::span<const Kernels* const> usable_kernels();
 
-/// The one that is used: the best, unless use_kernels() has named another.
+/// The one that is used: the best, unless use_kernels() or the environment's LLMSQL_KERNELS names
+/// another. Fails at the first call, naming those there are, if the latter is none of them.
 const Kernels& kernels();
 
 /// Has kernels() give the one called `name`. Call before any plan is opened, from one thread.

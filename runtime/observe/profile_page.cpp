@@ -17,6 +17,7 @@ Json phase_json(const RunPhase& phase) {
               {"reading", t.reading},
               {"sql", t.sql},
               {"waiting", t.waiting}};
+    if (phase.drafted > 0) json["drafts"] = {phase.drafted, phase.accepted};
     // By statement, in the order of the plan: the fields of StatementTime.
     Json statements = Json::array();
     for (const StatementTime& s : t.by_statement)

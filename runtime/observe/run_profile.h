@@ -16,6 +16,8 @@ struct RunPhase {
     std::string name;
     PassTimes times;     // with by_statement
     double seconds = 0;  // all the time that they lie in: what is not of passes is sampling, text
+    uint64_t drafted = 0, accepted = 0;  // tokens guessed; and those that were right, which are of
+                                         // times.tokens, as the others are not
 };
 
 struct RunProfile {

@@ -76,8 +76,8 @@ StoredValues cache_values(const KvCache& cache, int64_t sequence, int64_t layer,
         for (int64_t h = 0; h < shape.heads; ++h) {
             const KvHead head = block.head(h);
             for (int64_t c = 0; c < shape.width; ++c)
-                stored.values.push_back(keys ? key_at(block, head, row, c)
-                                             : value_at(block, head, row, c));
+                stored.values.push_back(keys && !block.shared ? key_at(block, head, row, c)
+                                                              : value_at(block, head, row, c));
         }
     }
     return stored;

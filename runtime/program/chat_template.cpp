@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/utf8.h"
 #include "jinja/conversation.h"
+#include "jinja/meter.h"
 #include "runtime/program/render_function.h"
 #include "runtime/program/text_functions.h"
 
@@ -15,6 +17,58 @@ namespace {
 
 constexpr size_t kLongestChat = 64 << 20;  // bytes of all that a chat section makes
 constexpr size_t kMostStops = 10000;
+
+constexpr size_t kLongestMark = 60, kLongestSequence = 200;
+constexpr std::string_view kSpaces = " \t\r\n";
+
+std::string_view without_spaces(std::string_view text) {
+    text.remove_prefix(std::min(text.find_first_not_of(kSpaces), text.size()));
+    return text.substr(0, text.find_last_not_of(kSpaces) + 1);
+}
+
+/// Fails, saying where, if these are not JSON of a conversation and of its variables.
+void require_conversation(std::string_view conversation, std::string_view variables) {
+    for (const auto& [text, name] :
+         {std::pair(conversation, "the conversation"), std::pair(variables, "the variables")})
+        if (const auto at = first_invalid_utf8(text))
+            fail("{} is not valid UTF-8: byte 0x{:02X} at offset {}", name,
+                 static_cast<unsigned char>(text[*at]), *at);
+    const jinja::Limits limits;
+    const jinja::Meter meter(limits);
+    jinja::conversation(conversation, variables, "");
+}
+
+/// The <mark> or [mark] that a text ends with, or begins with, but for spaces; empty: none.
+std::string mark_at_end(std::string_view text) {
+    while (!text.empty() && std::string_view(" \t\r\n").find(text.back()) != std::string_view::npos)
+        text.remove_suffix(1);
+    const size_t from = text.size() - std::min(text.size(), kLongestMark);
+    const size_t begin = text.ends_with('>')   ? text.rfind('<')
+                         : text.ends_with(']') ? text.rfind('[')
+                                               : std::string_view::npos;
+    return begin == std::string_view::npos || begin < from ? "" : std::string(text.substr(begin));
+}
+std::string mark_at_start(std::string_view text) {
+    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+    const size_t end = text.starts_with('<')   ? text.find('>')
+                       : text.starts_with('[') ? text.find(']')
+                                               : std::string_view::npos;
+    return end == std::string_view::npos || end >= kLongestMark
+               ? ""
+               : std::string(text.substr(0, end + 1));
+}
+
+/// The shortest end of a text that begins with a mark and stands nowhere else in it: several marks
+/// and words, where each of them is usual.
+std::string own_end(std::string_view text) {
+    const size_t from = text.size() - std::min(text.size(), kLongestMark);
+    for (size_t begin = text.size(); begin-- > from;) {
+        if (text[begin] != '<' && text[begin] != '[') continue;
+        const std::string_view end = text.substr(begin);
+        if (text.find(end) == begin) return std::string(end);
+    }
+    return "";
+}
 
 }  // namespace
 
@@ -31,7 +85,8 @@ ChatTemplate::ChatTemplate(const PlanFile& plan, const ModelDb& db, std::functio
         "INSERT INTO temp.conversation VALUES ('[]', '{}', NULL)");
     // SQLite makes the function's table where it is first named, which a plan may not.
     connection.connection().prepare("SELECT 1 FROM llm_render('', '[]')");
-    tell_ = connection.connection().prepare("UPDATE temp.conversation SET messages = ?, date = ?");
+    tell_ = connection.connection().prepare(
+        "UPDATE temp.conversation SET messages = ?, date = ?, variables = ?");
     clear_ = connection.connection().prepare("DELETE FROM temp.message");
     insert_ =
         connection.connection().prepare("INSERT INTO temp.message(role, content) VALUES (?, ?)");
@@ -62,7 +117,8 @@ void ChatTemplate::require() const {
         name);
 }
 
-std::vector<Fragment> ChatTemplate::render(std::span<const ChatMessage> messages) {
+std::vector<Fragment> ChatTemplate::render(std::span<const ChatMessage> messages,
+                                           std::string_view variables) {
     require();
     connection_->sandbox().rest();
     Query(clear_).run();
@@ -75,15 +131,20 @@ std::vector<Fragment> ChatTemplate::render(std::span<const ChatMessage> messages
         Query(insert_, message.role, message.content).run();
     }
     std::string conversation = "[";
-    for (const ChatMessage& message : messages)
+    for (const ChatMessage& message : messages) {
         conversation +=
-            fmt::format("{}{{\"role\": {}, \"content\": {}}}", conversation.size() > 1 ? ", " : "",
+            fmt::format("{}{{\"role\": {}, \"content\": {}", conversation.size() > 1 ? ", " : "",
                         jinja::json_text(message.role), jinja::json_text(message.content));
-    tell(conversation + "]");
+        if (!message.thinking.empty())
+            conversation += ", \"reasoning_content\": " + jinja::json_text(message.thinking);
+        conversation += "}";
+    }
+    tell(conversation + "]", variables);
     return fragments();
 }
 
-std::vector<Fragment> ChatTemplate::render_json(std::string_view conversation) {
+std::vector<Fragment> ChatTemplate::render_json(std::string_view conversation,
+                                                std::string_view variables) {
     require();
     const PlanSection* section = plan_.find("chat");
     if (section->statements.front().sql.find("conversation") == std::string::npos)
@@ -94,8 +155,62 @@ std::vector<Fragment> ChatTemplate::render_json(std::string_view conversation) {
             chat_.front().where);
     connection_->sandbox().rest();
     Query(clear_).run();
-    tell(conversation);
+    tell(conversation, variables);
+    require_conversation(conversation, variables);
     return fragments();
+}
+
+std::optional<ThoughtMarks> ChatTemplate::marks_of_thinking() {
+    constexpr std::string_view kThought = "thought-4f1c", kAnswer = "answer-4f1c";
+    const auto made = [&](std::string_view thought) {
+        std::string text;
+        for (const Fragment& fragment : render_json(fmt::format(
+                 R"({{"messages": [{{"role": "user", "content": "question"}}, {{"role": "assistant",
+                     "content": "{}"{}}}], "add_generation_prompt": false, "enable_thinking": true}})",
+                 kAnswer, thought)))
+            text += fragment.text;
+        return text;
+    };
+    if (text().find("conversation") == std::string::npos) return std::nullopt;
+    try {
+        // Templates call it by one name or another.
+        const std::string with =
+            made(fmt::format(R"(, "reasoning_content": "{0}", "reasoning": "{0}")", kThought));
+        const size_t at = with.find(kThought), answer = with.find(kAnswer);
+        if (at == std::string::npos || answer == std::string::npos || answer < at)
+            return std::nullopt;
+        const std::string_view all = with;
+        const size_t behind = at + kThought.size();
+        const std::string_view before = without_spaces(all.substr(0, at)),
+                               between = without_spaces(all.substr(behind, answer - behind));
+        ThoughtMarks marks{mark_at_end(before), mark_at_start(between), "", "", ""};
+        // What stands around every message is no mark of thinking by itself.
+        const std::string without = made("");
+        const auto is_usual = [&](const std::string& mark) {
+            return mark.empty() || without.find(mark) != std::string::npos;
+        };
+        if (!is_usual(marks.open) && !is_usual(marks.close) && marks.open != marks.close)
+            return marks;
+        if (marks.close.empty() || between.size() > kLongestSequence) return std::nullopt;
+        marks.opening = own_end(before);
+        // Nor does it open an answer that was not thought about.
+        const std::string_view plain =
+            without_spaces(std::string_view(without).substr(0, without.find(kAnswer)));
+        if (marks.opening.empty() || plain.ends_with(marks.opening)) return std::nullopt;
+        marks.between = between;
+        marks.behind = without_spaces(all.substr(answer + kAnswer.size()));
+        return marks;
+    } catch (const Error&) {  // that template takes no such conversation
+        return std::nullopt;
+    }
+}
+
+std::string ChatTemplate::text() const {
+    const PlanSection* section = plan_.find("chat");
+    std::string text;
+    for (size_t i = 0; section && i < section->statements.size(); ++i)
+        text += section->statements[i].sql;
+    return text;
 }
 
 void ChatTemplate::set_date(std::string date) {
@@ -103,12 +218,14 @@ void ChatTemplate::set_date(std::string date) {
     date_ = std::move(date);
 }
 
-void ChatTemplate::tell(std::string_view conversation) {
+void ChatTemplate::tell(std::string_view conversation, std::string_view variables) {
     const int most = sqlite3_limit(connection_->handle(), SQLITE_LIMIT_LENGTH, -1);
     if (conversation.size() > static_cast<size_t>(most))
         fail("a conversation of {} bytes is too long for a chat: {} there may be",
              conversation.size(), most);
-    Query(tell_, conversation, std::string_view(date_)).run();
+    Query(tell_, conversation, std::string_view(date_),
+          variables.empty() ? std::string_view("{}") : variables)
+        .run();
 }
 
 std::vector<Fragment> ChatTemplate::fragments() {

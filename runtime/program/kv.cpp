@@ -21,7 +21,8 @@ class KvLayerTable final : public Table {
     explicit KvLayerTable(PlanState& state) : state_(state) {}
 
     const char* declaration() const override {
-        return "CREATE TABLE x(layer INTEGER, heads INTEGER, width INTEGER, window INTEGER)";
+        return "CREATE TABLE x(layer INTEGER, heads INTEGER, width INTEGER, window INTEGER, "
+               "shared INTEGER HIDDEN)";
     }
 
     Selected select(const Ranges& ranges) const override {
@@ -40,7 +41,7 @@ class KvLayerTable final : public Table {
         if (row >= static_cast<int64_t>(layers.size()))
             fail("kv_layer: the row of layer {} has been rolled back", row);
         const KvLayer& layer = layers[static_cast<size_t>(row)];
-        const int64_t values[] = {row, layer.heads, layer.width, layer.window};
+        const int64_t values[] = {row, layer.heads, layer.width, layer.window, layer.shared};
         sqlite3_result_int64(context, values[column]);
     }
 
@@ -49,7 +50,8 @@ class KvLayerTable final : public Table {
         cache->declare(integer_value(values[0], "kv_layer.layer"),
                        {.heads = integer_value(values[1], "kv_layer.heads"),
                         .width = integer_value(values[2], "kv_layer.width"),
-                        .window = integer_value(values[3], "kv_layer.window")});
+                        .window = integer_value(values[3], "kv_layer.window"),
+                        .shared = is_shared(values[4])});
         cache.lost = false;
     }
 
@@ -62,6 +64,15 @@ class KvLayerTable final : public Table {
     }
 
   private:
+    // Plans without such layers do not mention it; hidden, it is none of the columns of a row that
+    // is inserted without names.
+    static bool is_shared(sqlite3_value* value) {
+        if (sqlite3_value_type(value) == SQLITE_NULL) return false;
+        const int64_t shared = integer_value(value, "kv_layer.shared");
+        if (shared != 0 && shared != 1) fail("kv_layer.shared must be 0 or 1, not {}", shared);
+        return shared == 1;
+    }
+
     PlanState& state_;
 };
 
@@ -123,7 +134,8 @@ class KvTable final : public Table {
         const int64_t layer = integer_value(values[1], "kv.layer");
         const int64_t position = integer_value(values[2], "kv.position");
         const ExprPtr k = value_expr(values[3]), v = value_expr(values[4]);
-        if (!k || !v)
+        const bool without = !v && sqlite3_value_type(values[4]) == SQLITE_NULL;
+        if (!k || !(v || without))
             fail("cache layer {}: {} is not the result of an operator", layer, k ? "v" : "k");
         if (cache_ != current(state_, state_.cache))
             fail("this table `kv` is no longer the plan's");
@@ -147,6 +159,8 @@ class KvTable final : public Table {
     const std::shared_ptr<KvCache> cache_;
 };
 
+// Of a sequence in a pass.
+
 }  // namespace
 
 std::unique_ptr<Table> make_kv_layer_table(PlanState& state, const ModuleArguments&) {
@@ -162,6 +176,9 @@ std::unique_ptr<Table> make_kv_table(PlanState& state, const ModuleArguments& ar
         fail("llm_kv: context={} must be 1 to 2^20", config.context);
     if (config.sequences < 1 || config.sequences > 1024)
         fail("llm_kv: sequences={} must be 1 to 1024", config.sequences);
+    config.drafts = arguments.integer_or("drafts", 0);
+    if (config.drafts < 0 || config.drafts > kMostDrafts)
+        fail("llm_kv: drafts={} must be 0 to {}", config.drafts, kMostDrafts);
     const std::string type = arguments.text("type");
     const std::optional<KvType> known = kv_type_named(type);
     if (!known) fail("llm_kv: type='{}' is not known, f16 and q8 are", type);

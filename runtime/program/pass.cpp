@@ -3,10 +3,12 @@
 #include "runtime/program/pass.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "common/error.h"
 #include "common/stopwatch.h"
+#include "runtime/compute/evaluate.h"
 
 namespace llmsql {
 
@@ -53,7 +55,7 @@ void Pass::turn(Steps steps) {
         throw;
     }
     workers().finish();
-    state_.compute->weights->check();
+    state_.compute->end_pass();
 }
 
 void Pass::observe(void (PassObserver::*look)(const PassView&)) {
@@ -136,7 +138,13 @@ void Pass::forward(std::span<const Run> runs) {
              .arena = state_.arena.get(),
              .cache = state_.cache.get()};
     state_.arena->begin_pass();
-    if (state_.recurrent) state_.recurrent->abandon();  // of a pass that failed
+    state_.cut_scans.clear();
+    if (state_.recurrent) {
+        state_.recurrent->abandon();  // of a pass that failed
+        for (const Run& run : runs)
+            if (run.may_be_cut)
+                state_.recurrent->may_cut(run.sequence, static_cast<int64_t>(run.tokens.size()));
+    }
     rows_ = 0;
     turn([&] {
         for (const Prepared& prepared : forward_) run_for(prepared, runs);
@@ -171,6 +179,38 @@ Logits Pass::logits(int first, int rows) {
     Logits logits{.vocabulary = vocabulary_, .rows = rows};
     logits.values = expr->direct(0, 0, logits.stride);
     return logits;
+}
+
+// What the scans have read is kept, so that no weights are read, nor anything else is computed. The
+// arena stays as it is: logits of the pass may still be wanted.
+bool Pass::cut(int position, int sequence) {
+    const auto& states = state_.recurrent;
+    if (!states || states->rewind(sequence, position) == position) return true;
+    if (!states->can_cut(sequence, position)) return false;
+    const Turn turn(state_.compute->turn);
+    state_.compute->keep_time(timing_);
+    state_.compute->statement = nullptr;
+    const Stopwatch watch(timing_ ? &times_.total : nullptr);
+    const int64_t rows = position - states->go_back(sequence);
+    if (rows == 0) return true;
+    try {
+        for (const CutScan& scan : state_.cut_scans)
+            if (scan.sequence == sequence) {
+                states->begin(sequence, scan.state, position - rows, rows);
+                evaluate_scan_again(*state_.compute, scan.again, rows,
+                                    states->state(sequence, scan.state));
+            }
+        workers().finish();
+    } catch (const std::bad_alloc&) {
+        try {
+            workers().finish();
+        } catch (const std::bad_alloc&) {
+        }
+        states->abandon();
+        return false;
+    }
+    states->commit();
+    return true;
 }
 
 // What the logits section ends in.

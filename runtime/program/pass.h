@@ -32,6 +32,7 @@ struct Run {
     std::span<const int32_t> tokens;
     int position = 0;  // of the first; at most the sequence's length so far
     int sequence = 0;
+    bool may_be_cut = false;  // by cut(): what it takes is kept
 };
 
 /// Rows of logits, as they lie in the plan's arena.
@@ -65,6 +66,7 @@ class Pass {
     // See Program.
     void forward(std::span<const Run> runs);
     Logits logits(int first, int rows);
+    bool cut(int position, int sequence);
 
     /// Of all passes so far; zero without timing.
     PassTimes times() const;

@@ -36,6 +36,15 @@ struct SequenceRows {
     bool last() const { return first + rows == of; }
 };
 
+/// Guessed tokens of a sequence that a plan may have room for in a pass.
+inline constexpr int64_t kMostDrafts = 4095;
+
+/// A scan of a pass that may be cut, for RecurrentStates::go_back() to be followed by it.
+struct CutScan {
+    int64_t sequence = 0, state = 0;
+    ExprPtr again;  // evaluate_scan_again()
+};
+
 /// What `param` declares: the plan's catalogue.
 struct Catalogue {
     std::shared_ptr<const ModelDb> db;  // whose parameters they are
@@ -91,6 +100,7 @@ struct PlanState {
     Current<Arena> arena;                 // made by llm_tensor
     Current<KvCache> cache;               // made by llm_kv
     Current<RecurrentStates> recurrent;   // made by llm_state
+    std::vector<CutScan> cut_scans;       // of the last pass
     std::optional<SequenceRows> shown;    // absent: all rows
     uint64_t writes = 0;                  // rows that `slot`, `scan` and `kv` have taken
     std::optional<uint64_t> most_writes;  // once the statement that runs has stored its share

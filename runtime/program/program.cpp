@@ -2,7 +2,9 @@
 // Opening a plan, and the front door to what runs it. See program.h.
 #include "runtime/program/program.h"
 
+#include <map>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "common/error.h"
@@ -30,6 +32,12 @@ int64_t token_count(const ModelDb& db) {
 struct Program::State {
     State(PlanFile file, const ModelDb& db) : plan(std::move(file)), connection(plan) {
         tables.db = {std::shared_ptr<void>(), &db};  // it outlives the program
+        constexpr size_t kMost = 100;
+        Query rows(
+            db.connection(),
+            "SELECT key, value FROM llm_meta WHERE key >= 'sampling.' AND key < 'sampling/'");
+        while (sampling.size() < kMost && rows.next())
+            sampling.emplace(rows.as_text(0), rows.as_text(1));
     }
 
     // Declared so that the statements go first, then the connection, then what its tables point to.
@@ -39,6 +47,7 @@ struct Program::State {
     PlanConnection connection;
     std::optional<Pass> pass;
     std::optional<ChatTemplate> chat;
+    std::map<std::string, std::string> sampling;
 
     void register_all(const std::function<void()>& progress);
     void run_init();
@@ -83,6 +92,11 @@ void Program::State::check_tables() {
              tables.db->path().string(), actual, stored);
 
     if (tables.residency) tables.residency->require_covered(params.entries.size(), name);
+
+    if (tables.cache && tables.recurrent && !tables.recurrent->shapes().empty() &&
+        tables.cache->config().drafts > tables.recurrent->drafts())
+        fail("{}: llm_kv says drafts={}, but llm_state has room for {}: both must say the same",
+             name, tables.cache->config().drafts, tables.recurrent->drafts());
 
     // How many blocks of a window are kept is known only now.
     fit_cache(tables);
@@ -144,6 +158,16 @@ int Program::context() const {
     const auto& cache = state_->tables.cache;
     return cache ? static_cast<int>(cache->config().context) : 1 << 20;
 }
+const std::map<std::string, std::string>& Program::sampling() const {
+    return state_->sampling;
+}
+
+std::optional<uint64_t> Program::budget() const {
+    const auto& residency = state_->tables.residency;
+    if (!residency || residency->budget.bytes <= 0) return std::nullopt;
+    return static_cast<uint64_t>(residency->budget.bytes);
+}
+
 int Program::chunk() const {
     return state_->pass->chunk();
 }
@@ -200,6 +224,10 @@ Logits Program::logits(int first, int rows) {
     return state_->pass->logits(first, rows);
 }
 
+bool Program::cut(int position, int sequence) {
+    return state_->pass->cut(position, sequence);
+}
+
 int Program::rewind(int position, int sequence) const {
     const auto& cache = state_->tables.cache;
     const auto& states = state_->tables.recurrent;
@@ -231,6 +259,11 @@ RecurrentStates* Program::states() const {
 int Program::sequences() const {
     const auto& cache = state_->tables.cache;
     return cache ? static_cast<int>(cache->config().sequences) : 1 << 10;
+}
+
+int Program::drafts() const {
+    const auto& cache = state_->tables.cache;
+    return cache ? static_cast<int>(cache->config().drafts) : 0;
 }
 
 KvCache* Program::cache() const {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -85,6 +86,7 @@ class Program {
     int logits_rows() const;  // the most rows one call of logits() takes
     int64_t vocabulary() const;
     int sequences() const;  // that the cache has room for, numbered from 0
+    int drafts() const;     // the most guessed tokens of a sequence in a pass, for a Scheduler
 
     /// What is asked now and then while a pass is under way, or waits for its turn: true throws
     /// Interrupted (sqlite/callbacks.h). What the cache then holds of the pass is to be
@@ -104,6 +106,11 @@ class Program {
     /// forward or logits.
     Logits logits(int first, int rows);
 
+    /// Of the last pass, which said of a sequence that it may be cut there, only the rows before
+    /// `position` count: states are again as if it had had no others. False, and nothing done,
+    /// where that is not to be had. Keys and values need nothing of it, logits stay.
+    bool cut(int position, int sequence = 0);
+
     /// The largest position <= `position` from which forward may continue: `position` itself, or 0
     /// where a windowed layer no longer holds what a pass from there would need, or a recurrent
     /// state is another position's.
@@ -117,6 +124,13 @@ class Program {
     bool remembers() const;
     /// Whether it can be had at the end of what they have read alone: recurrent states.
     bool remembers_ends_only() const;
+
+    /// The rows of llm_meta whose keys begin with "sampling.": how the model's makers would have
+    /// tokens picked.
+    const std::map<std::string, std::string>& sampling() const;
+
+    /// The budget that the plan was compiled for, in bytes; absent: for none.
+    std::optional<uint64_t> budget() const;
 
     /// The plan's chat and stop sections.
     ChatTemplate& chat();

@@ -28,7 +28,7 @@ class StateTable final : public Table {
 
     const char* declaration() const override {
         return "CREATE TABLE x(id INTEGER, sequence INTEGER, name TEXT, heads INTEGER, "
-               "rows INTEGER, width INTEGER, position INTEGER, data)";
+               "rows INTEGER, width INTEGER, position INTEGER, data, inputs INTEGER)";
     }
     int integer_columns() const override { return 2; }
 
@@ -68,6 +68,8 @@ class StateTable final : public Table {
                 if (const int64_t position = states_->position(sequence, id); position >= 0)
                     sqlite3_result_int64(context, position);
                 return;
+            case 8:
+                return sqlite3_result_int64(context, shape.inputs);
             default:
                 sqlite3_result_pointer(
                     context, new RecurrentState(states_->state(sequence, id)), kStatePointer,
@@ -79,13 +81,17 @@ class StateTable final : public Table {
         if (sqlite3_value_type(values[1]) != SQLITE_NULL ||
             sqlite3_value_type(values[6]) != SQLITE_NULL ||
             sqlite3_value_type(values[7]) != SQLITE_NULL)
-            fail("state: a row declares id, name, heads, rows and width; INSERT INTO scan goes on");
+            fail(
+                "state: a row declares id, name, heads, rows and width, and inputs where there are "
+                "drafts; INSERT INTO scan goes on");
         if (&states_of(state_) != states_.get()) fail("this table `state` is no longer the plan's");
+        const bool has_inputs = sqlite3_value_type(values[8]) != SQLITE_NULL;
         states_->declare(integer_value(values[0], "state.id"),
                          {.name = text_value(values[2], "state.name"),
                           .heads = integer_value(values[3], "state.heads"),
                           .rows = integer_value(values[4], "state.rows"),
-                          .width = integer_value(values[5], "state.width")});
+                          .width = integer_value(values[5], "state.width"),
+                          .inputs = has_inputs ? integer_value(values[8], "state.inputs") : 0});
         state_.recurrent.lost = false;
     }
 
@@ -128,8 +134,12 @@ class ScanTable final : public Table {
         store_in_tensor(state_, id, expr,
                         [&](const TensorPlace& place, std::byte* data, const RowsAround& around) {
                             require_scan_fits(expr, place, data, around);
+                            require_inputs_fit(states, of, *expr);
                             states.begin(sequence, of, position, expr->rows);
-                            evaluate_scan(compute_of(state_), expr, place, data, state);
+                            const ExprPtr again =
+                                evaluate_scan(compute_of(state_), expr, place, data, state,
+                                              states.cut_room(sequence, of));
+                            if (again) state_.cut_scans.push_back({sequence, of, again});
                         });
         if (state_.computes_at_once()) states.commit();
     }
@@ -146,6 +156,15 @@ class ScanTable final : public Table {
 
   private:
     static constexpr int64_t kMostPosition = int64_t{1} << 40;
+
+    // Where passes may be cut, there is room for what each scan reads.
+    static void require_inputs_fit(const RecurrentStates& states, int64_t of, const Expr& scan) {
+        const RecurrentShape& shape = states.shapes()[static_cast<size_t>(of)];
+        if (states.drafts() > 0 && scan_inputs(scan) > shape.inputs)
+            fail("state {} '{}': its scan reads {} values of a token, `state` says inputs={}", of,
+                 shape.name, scan_inputs(scan), shape.inputs);
+    }
+
     PlanState& state_;
 };
 
@@ -156,8 +175,11 @@ std::unique_ptr<Table> make_state_table(PlanState& state, const ModuleArguments&
     const int64_t sequences = arguments.integer("sequences");
     if (sequences < 1 || sequences > 1024)
         fail("llm_state: sequences={} must be 1 to 1024", sequences);
+    const int64_t drafts = arguments.integer_or("drafts", 0);
+    if (drafts < 0 || drafts > kMostDrafts)
+        fail("llm_state: drafts={} must be 0 to {}", drafts, kMostDrafts);
     if (!states) {
-        states = std::make_shared<RecurrentStates>(sequences);
+        states = std::make_shared<RecurrentStates>(sequences, drafts);
         install(state, state.recurrent, states, arguments);
     }
     return std::make_unique<StateTable>(state, std::move(states));

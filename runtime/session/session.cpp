@@ -67,6 +67,8 @@ Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind,
     find(kind, identity);
     if (choice.fork) fork(*choice.fork);
     read();
+    if (kind_ == SessionKind::chat) form_ = form_of(chat, tokenizer);
+    generator.set_form(form_);
     const std::string origin = identity.weights + identity.forward + identity.kv + identity.kernels;
     blocks_.emplace(file_, hash128(origin.data(), origin.size()), choice_.notice);
     if (id_) blocks_->attach(*id_);
@@ -83,7 +85,7 @@ void Session::set_system(const std::string& content) {
     if (!messages_.empty())
         fail("option 'system': the conversation '{}' has begun {} already", name_,
              messages_.front().role == "system" ? "with another one" : "without one");
-    messages_.push_back({"system", content});
+    messages_.push_back({.role = "system", .content = content, .thinking = {}});
 }
 
 // A new prompt leaves the last answer as it is; a message without one goes, as templates know of no
@@ -98,10 +100,19 @@ void Session::end_last() {
         written_messages_ = std::min(written_messages_, messages_.size());
         return;
     }
-    AnswerText text(options_.stops);
-    std::string content;
-    for (const int32_t token : state_.answer) content += text.push(tokenizer_.shown_text(token));
-    messages_.back().content = content + text.finish();
+    TokenText text(options_.stops, form_);
+    const auto& tokens = state_.tokens;
+    const size_t own = std::min(state_.answer.size(), tokens.size());
+    text.begin(std::span(tokens).first(tokens.size() - own), tokenizer_);
+    ChatMessage& message = messages_.back();
+    message.content.clear();
+    message.thinking.clear();
+    const auto add = [&](const Spoken& said) {
+        message.content += said.text;
+        message.thinking += said.thinking;
+    };
+    for (const int32_t token : state_.answer) add(text.push(token, tokenizer_));
+    add(text.finish());
 }
 
 // That an answer has no token yet means nothing while its maker lives: whoever goes on with a
@@ -125,11 +136,12 @@ bool Session::say(const std::string& content) {
     if (kind_ == SessionKind::chat) {
         check_prompt(content, "the message");
         chat_.require();
-        messages_.push_back({"user", content});
+        messages_.push_back({.role = "user", .content = content, .thinking = {}});
         if (created_.empty()) created_ = jinja::utc_time();
         const Dated dated(chat_, created_);
-        tokens = chat_prompt(chat_, tokenizer_, messages_, generator_.context(), options.keep);
-        messages_.push_back({"assistant", ""});
+        tokens = chat_prompt(chat_, tokenizer_, messages_, generator_.context(), options.keep,
+                             choice_.variables);
+        messages_.push_back({.role = "assistant", .content = {}, .thinking = {}});
     } else {
         check_prompt(content, "the prompt");
         check_length(tokenizer_, content, generator_.context(), "the prompt");
@@ -139,8 +151,8 @@ bool Session::say(const std::string& content) {
         tokens.insert(tokens.end(), more.begin(), more.end());
         tokens = fit(std::move(tokens), generator_.context(), options.keep, more.size(),
                      messages_.empty() ? "prompt is" : "text has grown to");
-        messages_.push_back({"prompt", content});
-        messages_.push_back({"completion", ""});
+        messages_.push_back({.role = "prompt", .content = content, .thinking = {}});
+        messages_.push_back({.role = "completion", .content = {}, .thinking = {}});
     }
     return start(std::move(tokens));
 }
@@ -195,6 +207,7 @@ bool Session::resume() {
     take();
     GenerateOptions options = options_;
     options.batch = generator_.options().batch;
+    options.drafts = generator_.options().drafts;
     const auto refuse = [&](const std::string& why) {
         fail("{}: the answer in '{}' cannot be resumed: {}", file_.name(), name_, why);
     };
@@ -215,11 +228,16 @@ bool Session::resume() {
     const std::string text = generator_.resume(state_, true);
     if (!read_on()) return false;
     messages_.back().content = text;
+    messages_.back().thinking = generator_.thinking();
     return true;
 }
 
 std::string Session::answer() const {
     return asked_ ? messages_.back().content : "";
+}
+
+std::string Session::thinking() const {
+    return asked_ ? messages_.back().thinking : "";
 }
 
 std::string Session::prompt() const {
@@ -235,8 +253,10 @@ std::optional<Picked> Session::next() {
     auto picked = generator_.next();
     if (!picked) return picked;
     messages_.back().content += picked->text;
+    messages_.back().thinking += picked->thinking;
     ++picked_;
-    if (commit_due()) {
+    // What is kept is what has been taken: a pass may have made more.
+    if (commit_due() && !generator_.has_more()) {
         state_ = generator_.state();
         commit();
     }
@@ -251,6 +271,7 @@ bool Session::commit_due() const {
 std::string Session::finish() {
     const std::string rest = generator_.finish();
     messages_.back().content += rest;
+    messages_.back().thinking = generator_.thinking();
     state_ = generator_.state();
     unfinished_ = generator_.ending() == Ending::interrupted;
     ending_ = name_of(generator_.ending());
@@ -300,6 +321,8 @@ void Session::commit(bool at_end) {
     else
         blocks_->keep(remembered(), 0, {}, state_.tokens, at_end);
     file_.commit();
+    committed_id_ = id_;
+    committed_revision_ = revision_;
     picked_ = 0;
     committed_ = std::chrono::steady_clock::now();
 }

@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,6 +46,7 @@ struct SessionChoice {
     std::string name = "default";
     std::optional<std::string> fork;  // first copy the session to this name, and go on with that
     int64_t commit_every = 64;        // tokens; and every two seconds, and at the end of an answer
+    std::string variables;            // of the chat template, a JSON object; empty: none
     bool make = true;                 // make file and session where there is none
     /// Told what does not end anything.
     std::function<void(const std::string&)> notice = [](const std::string&) {};
@@ -54,8 +56,8 @@ struct SessionChoice {
 /// (CallerOptions::ahead 0); generator, program, chat
 /// template and tokenizer belong to one model and outlive it.
 /// Each commit holds messages, tokens, the state of the answer and keys and values of one moment.
-/// After an Error the object is of no more use, but the file is: it holds what was committed last.
-/// Not thread-safe.
+/// After an Error the file holds what was committed last; the object is of use again after
+/// go_back(). Not thread-safe.
 ///
 /// From say() or resume() to the end of the answer no other Session can have the same one, of
 /// whatever process: say() and resume() fail then, having changed nothing.
@@ -78,6 +80,9 @@ class Session {
     /// A system message, for a session that has none and no other; nothing if it has this one.
     void set_system(const std::string& content);
 
+    /// Of the chat template, for what is said from now on.
+    void set_variables(std::string json) { choice_.variables = std::move(json); }
+
     /// Adds a message of the user, or a prompt, by the generator's options, commits that, and
     /// computes what is not known of it: next() then gives the answer. False if interrupted. A
     /// partial answer is kept; a message that has no answer yet is dropped.
@@ -90,12 +95,17 @@ class Session {
     bool unfinished() const { return unfinished_; }
     /// The text of the last answer so far, and what it is an answer to.
     std::string answer() const;
+    std::string thinking() const;
     std::string prompt() const;
 
     /// The next token of the answer, as Generator's; commits now and then.
     std::optional<Picked> next();
     /// At the end of the answer: the last of its text. Commits.
     std::string finish();
+
+    /// After an Error: as the file has the session, which is as before a message that was refused.
+    /// Fails if another program has gone on with it meanwhile, or has deleted it.
+    void go_back();
 
   private:
     // session_rows.cpp
@@ -120,7 +130,7 @@ class Session {
     void commit(bool at_end = false);
     Remembered remembered() const;
 
-    const SessionChoice choice_;
+    SessionChoice choice_;
     const Program& program_;
     ChatTemplate& chat_;
     Tokenizer& tokenizer_;
@@ -129,10 +139,13 @@ class Session {
     std::string name_;
     std::optional<int64_t> id_;  // absent: not in the file yet
     int64_t revision_ = 0;
+    std::optional<int64_t> committed_id_;  // and as the file has them
+    int64_t committed_revision_ = 0;
     std::string created_;  // "2026-11-29T08:30:00", UTC: what chat templates are told of the time
     std::optional<ByteLock> lock_;  // while an answer is being made
     SessionKind kind_ = SessionKind::chat;
     std::optional<BlockStore> blocks_;
+    std::shared_ptr<const AnswerForm> form_;  // of a conversation's answers
 
     std::vector<ChatMessage> messages_;
     bool asked_ = false;       // there is an answer, perhaps empty: the last message

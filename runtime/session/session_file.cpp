@@ -2,7 +2,9 @@
 // Opening a session file, and its statements. See session_file.h.
 #include "runtime/session/session_file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -43,6 +45,21 @@ std::string explain(const std::string& name, const SqliteFault& fault) {
     }
 }
 
+// Before SQLite looks at the file: to it, the journal of another copy's transaction would be a dead
+// writer's, and be rolled back. What is no file to be locked, SQLite refuses in its own words.
+std::unique_ptr<const CopyLock> lock_out_other_copies(const std::string& name, bool make) {
+    if (make) {
+        // One that somebody else makes in between is his.
+        const int made = ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (made >= 0) ::close(made);
+    }
+    struct stat info {};
+    if (::stat(name.c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||
+        ::access(name.c_str(), R_OK) != 0)
+        return nullptr;
+    return std::make_unique<const CopyLock>(SharedFile::of(name));
+}
+
 }  // namespace
 
 SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(path) {
@@ -62,6 +79,7 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
         fail("{}: there is no folder {}", name, folder.string());
     struct stat info {};
     if (!make && ::stat(name.c_str(), &info) != 0) fail("{}: there is no such file", name);
+    lock_ = lock_out_other_copies(name, make);
     db_ = Connection(path, {.access = make ? Access::make : Access::write,
                             .explain = explain,
                             .patience = kPatienceMilliseconds,
@@ -77,13 +95,17 @@ SessionFile::SessionFile(const std::filesystem::path& path, bool make) : path_(p
     }
     if (db_.integer("PRAGMA application_id").value_or(0) != kSessionApplicationId)
         fail("{}: not a session file (llmsql-run --session and llm_chat make them)", name);
-    const int64_t version = db_.integer("PRAGMA user_version").value_or(0);
+    int64_t version = db_.integer("PRAGMA user_version").value_or(0);
+    if (version == 1) {
+        renew();
+        version = db_.integer("PRAGMA user_version").value_or(0);
+    }
     if (version != kSessionFormatVersion)
         fail(
             "{}: session file format {}, this program reads and writes format {}: begin a new "
             "session in another file, or go on with the version that made it",
             name, version, kSessionFormatVersion);
-    check_tables();
+    check_tables(kSessionSchema.size());
     // Deleted once a commit is on the disk, and its folder synchronised: docs/sessions.md says why
     // no write-ahead log.
     db_.execute("PRAGMA journal_mode = DELETE");
@@ -98,26 +120,39 @@ void SessionFile::make_tables() {
     if (db_.integer("SELECT count(*) FROM sqlite_master").value_or(0) == 0) {
         for (const char* sql : kSessionSchema) db_.execute(sql);
         db_.execute("PRAGMA application_id = 1819112307");  // kSessionApplicationId
-        db_.execute("PRAGMA user_version = 1");
+        db_.execute("PRAGMA user_version = 2");
+    }
+    commit();
+}
+
+// A file of version 1: what is new is added, all at once.
+void SessionFile::renew() {
+    begin();
+    // Another process may have been faster.
+    if (db_.integer("PRAGMA user_version").value_or(0) == 1) {
+        constexpr size_t kOld = kSessionSchema.size() - kNewInVersion2;
+        check_tables(kOld);
+        for (size_t i = kOld; i < kSessionSchema.size(); ++i) db_.execute(kSessionSchema[i]);
+        db_.execute("PRAGMA user_version = 2");
     }
     commit();
 }
 
 // Statements of the schema run when tables are written: only those that we made may be there.
-void SessionFile::check_tables() {
-    static_assert(kSessionApplicationId == 1819112307 && kSessionFormatVersion == 1);
+void SessionFile::check_tables(size_t count) {
+    static_assert(kSessionApplicationId == 1819112307 && kSessionFormatVersion == 2);
     size_t found = 0;
     Query schema(db_, "SELECT sql, type FROM sqlite_master WHERE sql IS NOT NULL");
     while (schema.next()) {
         const std::string sql = schema.text(0);
         bool known = false;
-        for (const char* made : kSessionSchema) known = known || sql == made;
+        for (size_t i = 0; i < count; ++i) known = known || sql == kSessionSchema[i];
         if (!known)
             fail("{}: it has a {} that is none of a session file's: {}", name(), schema.text(1),
                  printable(sql));
         ++found;
     }
-    if (found != kSessionSchema.size())
+    if (found != count)
         fail("{}: its tables are not those of a session file: it has been changed", name());
 }
 

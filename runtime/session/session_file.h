@@ -5,14 +5,16 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 
+#include "common/byte_lock.h"
 #include "sqlite/statement.h"
 
 namespace llmsql {
 
 inline constexpr int64_t kSessionApplicationId = 0x6c6d7373;  // 'lmss'
-inline constexpr int64_t kSessionFormatVersion = 1;
+inline constexpr int64_t kSessionFormatVersion = 2;
 
 /// Not thread-safe. Errors name the file and say what to do; where memory ran out, std::bad_alloc.
 class SessionFile {
@@ -35,9 +37,11 @@ class SessionFile {
 
   private:
     void make_tables();
-    void check_tables();
+    void check_tables(size_t count);
+    void renew();
 
     std::filesystem::path path_;
+    std::unique_ptr<const CopyLock> lock_;  // goes after the connection
     Connection db_;
 };
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A session's rows, read and written. See session.h; docs/sessions.md describes them.
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <span>
 
 #include "common/error.h"
 #include "common/utf8.h"
@@ -15,7 +19,8 @@ std::string name_of(SessionKind kind) {
     return kind == SessionKind::chat ? "chat" : "text";
 }
 
-[[noreturn]] void damaged(const SessionFile& file, const std::string& session, const char* what) {
+[[noreturn]] void damaged(const SessionFile& file, const std::string& session,
+                          std::string_view what) {
     fail("{}: the session '{}' is not as it was written: {}", file.name(), session, what);
 }
 
@@ -32,6 +37,15 @@ std::vector<int32_t> read_tokens(Query&& rows, int64_t vocabulary, const Session
         tokens.push_back(static_cast<int32_t>(token));
     }
     return tokens;
+}
+
+// As say() writes them. A chat section may have a role for markup, so none is a stranger's text.
+constexpr std::array<std::string_view, 3> kChatRoles{"system", "user", "assistant"};
+constexpr std::array<std::string_view, 2> kTextRoles{"prompt", "completion"};
+
+std::span<const std::string_view> roles_of(SessionKind kind) {
+    if (kind == SessionKind::chat) return kChatRoles;
+    return kTextRoles;
 }
 
 int to_int(int64_t value) {
@@ -77,8 +91,8 @@ void Session::find(std::optional<SessionKind> kind, const ProgramIdentity& ident
                    ? "is a conversation: go on with it as one (llmsql-run --chat), or name another"
                    : "is a text, not a conversation: go on with it as one (llmsql-run -p), or name "
                      "another");
-    id_ = query.integer(0);
-    revision_ = query.integer(6);
+    id_ = committed_id_ = query.integer(0);
+    revision_ = committed_revision_ = query.integer(6);
     created_ = query.text(7).substr(0, std::string_view("2026-11-29T08:30:00").size());
 }
 
@@ -127,6 +141,7 @@ void Session::fork(const std::string& name) {
     const int64_t copy = file_.db().inserted();
     for (const char* sql :
          {"INSERT INTO message SELECT ?, n, role, content FROM message WHERE session = ?",
+          "INSERT INTO thought SELECT ?, n, text FROM thought WHERE session = ?",
           "INSERT INTO token SELECT ?, position, token FROM token WHERE session = ?",
           "INSERT INTO answer SELECT ?, ending, keep, random, predict, context, keep_option, "
           "ignore_end, temperature, top_k, top_p, min_p, repeat_penalty FROM answer "
@@ -136,22 +151,58 @@ void Session::fork(const std::string& name) {
           "INSERT INTO session_block SELECT ?, n, block FROM session_block WHERE session = ?"})
         Query(file_.db(), sql, copy, id_).run();
     file_.commit();
-    id_ = copy;
+    id_ = committed_id_ = copy;
     name_ = name;
-    revision_ = 0;
+    revision_ = committed_revision_ = 0;
+}
+
+// A system message that nothing has been said behind is not in the file, but stays.
+void Session::go_back() {
+    file_.roll_back();
+    lock_.reset();
+    if (committed_id_) {
+        Query query(file_.db(), "SELECT 1 FROM session WHERE id = ? AND revision = ?",
+                    committed_id_, committed_revision_);
+        if (!query.next()) refuse_other();
+        messages_.clear();
+    } else {
+        Query query(file_.db(), "SELECT 1 FROM session WHERE name = ?", name_);
+        if (query.next()) refuse_other();
+        messages_.resize(!messages_.empty() && messages_.front().role == "system" ? 1 : 0);
+    }
+    id_ = committed_id_;
+    revision_ = committed_revision_;
+    asked_ = unfinished_ = written_options_ = false;
+    ending_.clear();
+    options_ = {};
+    state_ = {};
+    written_tokens_.clear();
+    written_answer_ = written_messages_ = 0;
+    picked_ = 0;
+    blocks_->attach(id_.value_or(0));
+    read();
 }
 
 void Session::read() {
     if (!id_) return;
-    Query query(file_.db(), "SELECT n, role, content FROM message WHERE session = ? ORDER BY n",
+    Query query(file_.db(),
+                "SELECT n, role, content, (SELECT text FROM thought t WHERE t.session = m.session "
+                "AND t.n = m.n) FROM message m WHERE session = ? ORDER BY n",
                 id_);
     while (query.next()) {
         if (query.integer(0) != static_cast<int64_t>(messages_.size()))
             damaged(file_, name_, "a message is missing");
-        messages_.push_back({query.text(1), query.text(2)});
+        messages_.push_back({query.text(1), query.text(2), query.is_null(3) ? "" : query.text(3)});
         if (first_invalid_utf8(messages_.back().content) ||
-            first_invalid_utf8(messages_.back().role))
+            first_invalid_utf8(messages_.back().role) ||
+            first_invalid_utf8(messages_.back().thinking))
             damaged(file_, name_, "a message is not UTF-8");
+        if (const auto roles = roles_of(kind_);
+            std::ranges::find(roles, messages_.back().role) == roles.end())
+            damaged(
+                file_, name_,
+                fmt::format("message {} has the role '{}', and there are {}", messages_.size() - 1,
+                            printable(messages_.back().role), fmt::join(roles, ", ")));
     }
     const int64_t vocabulary = program_.vocabulary();
     state_.tokens = read_tokens(
@@ -195,6 +246,7 @@ void Session::read_answer() {
     options_.sampler.min_p = query.real(10);
     options_.sampler.repeat_penalty = query.real(11);
     options_.seed = 0;  // the random numbers go on where they were
+    name_all(options_);
     Query stops(file_.db(), "SELECT text FROM answer_stop WHERE session = ? ORDER BY n", id_);
     while (stops.next()) options_.stops.push_back(stops.text(0));
 }
@@ -204,10 +256,18 @@ void Session::write_messages() {
     Query(file_.db(), "DELETE FROM message WHERE session = ? AND n >= ?", id_,
           static_cast<int64_t>(written_messages_))
         .run();
-    for (size_t n = written_messages_; n < messages_.size(); ++n)
+    Query(file_.db(), "DELETE FROM thought WHERE session = ? AND n >= ?", id_,
+          static_cast<int64_t>(written_messages_))
+        .run();
+    for (size_t n = written_messages_; n < messages_.size(); ++n) {
         Query(file_.db(), "INSERT INTO message(session, n, role, content) VALUES (?, ?, ?, ?)", id_,
               static_cast<int64_t>(n), messages_[n].role, messages_[n].content)
             .run();
+        if (!messages_[n].thinking.empty())
+            Query(file_.db(), "INSERT INTO thought(session, n, text) VALUES (?, ?, ?)", id_,
+                  static_cast<int64_t>(n), messages_[n].thinking)
+                .run();
+    }
     written_messages_ = messages_.empty() ? 0 : messages_.size() - 1;
 }
 

@@ -63,6 +63,17 @@ inline constexpr std::array kSessionSchema{
     "(SELECT count(*) FROM session_block WHERE session = s.id) AS blocks, "
     "EXISTS (SELECT 1 FROM answer WHERE session = s.id AND ending IS NULL) AS unfinished "
     "FROM session s ORDER BY s.name",
+
+    // Version 2: what was thought before an answer, where anything was.
+    "CREATE TABLE thought(session INTEGER NOT NULL, n INTEGER NOT NULL, text TEXT NOT NULL, "
+    "PRIMARY KEY(session, n)) WITHOUT ROWID",
+
+    "CREATE TRIGGER session_thought_deleted AFTER DELETE ON session BEGIN "
+    "DELETE FROM thought WHERE session = OLD.id; END",
 };
+
+/// Of these, at the end, those that a file of version 1 does not have: it gets them when it is
+/// opened.
+inline constexpr size_t kNewInVersion2 = 2;
 
 }  // namespace llmsql

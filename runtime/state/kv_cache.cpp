@@ -95,12 +95,16 @@ int64_t KvCache::blocks_kept(const KvLayer& layer) const {
     return kv_blocks_kept(config_.context, config_.chunk, layer.window);
 }
 
+KvHeadLayout KvCache::layout_of(const KvLayer& layer) const {
+    return kv_head_layout(config_.type, layer.width, layer.shared);
+}
+
 int64_t KvCache::block_bytes(const KvLayer& layer) const {
-    return layer.heads * kv_head_layout(config_.type, layer.width).bytes;
+    return layer.heads * layout_of(layer).bytes;
 }
 
 int64_t KvCache::head_stride(const KvLayer& layer) const {
-    return blocks_kept(layer) * kv_head_layout(config_.type, layer.width).bytes;
+    return blocks_kept(layer) * layout_of(layer).bytes;
 }
 
 int64_t KvCache::bytes_of(const std::vector<KvLayer>& layers, const Config& config) {
@@ -109,7 +113,8 @@ int64_t KvCache::bytes_of(const std::vector<KvLayer>& layers, const Config& conf
         bytes = size_sum(
             bytes,
             size_product(kv_blocks_kept(config.context, config.chunk, layer.window), layer.heads,
-                         kv_head_layout(config.type, layer.width).bytes, config.sequences));
+                         kv_head_layout(config.type, layer.width, layer.shared).bytes,
+                         config.sequences));
     return bytes;
 }
 
@@ -191,7 +196,7 @@ void KvCache::append(int64_t sequence, int64_t layer, int64_t position, int64_t 
 std::byte* KvCache::block_data(const Stored& stored, int64_t layer, int64_t position) const {
     const KvLayer& shape = layers_[static_cast<size_t>(layer)];
     const int64_t slot = position / kKvBlock % blocks_kept(shape);
-    return stored.memory.data() + slot * kv_head_layout(config_.type, shape.width).bytes;
+    return stored.memory.data() + slot * layout_of(shape).bytes;
 }
 
 std::byte* KvCache::head_data(int64_t sequence, int64_t layer, int64_t position, int64_t head) {
@@ -201,8 +206,10 @@ std::byte* KvCache::head_data(int64_t sequence, int64_t layer, int64_t position,
 
 void KvCache::store_key(int64_t sequence, int64_t layer, int64_t position, int64_t head,
                         const float* key) {
-    const int64_t width = layers_[static_cast<size_t>(layer)].width;
-    const KvHeadLayout layout = kv_head_layout(config_.type, width);
+    const KvLayer& shape = layers_[static_cast<size_t>(layer)];
+    if (shape.shared) return store_value(sequence, layer, position, head, key);
+    const int64_t width = shape.width;
+    const KvHeadLayout layout = layout_of(shape);
     std::byte* data = head_data(sequence, layer, position, head);
     const int64_t p = position % kKvBlock;
     if (config_.type == KvType::f16) {
@@ -224,8 +231,9 @@ void KvCache::store_key(int64_t sequence, int64_t layer, int64_t position, int64
 
 void KvCache::store_value(int64_t sequence, int64_t layer, int64_t position, int64_t head,
                           const float* value) {
-    const int64_t width = layers_[static_cast<size_t>(layer)].width;
-    const KvHeadLayout layout = kv_head_layout(config_.type, width);
+    const KvLayer& shape = layers_[static_cast<size_t>(layer)];
+    const int64_t width = shape.width;
+    const KvHeadLayout layout = layout_of(shape);
     std::byte* data = head_data(sequence, layer, position, head);
     const int64_t p = position % kKvBlock;
     if (config_.type == KvType::f16) {
@@ -233,7 +241,7 @@ void KvCache::store_value(int64_t sequence, int64_t layer, int64_t position, int
         for (int64_t d = 0; d < width; ++d) v[p * width + d] = f32_to_f16(value[d]);
         return;
     }
-    const int64_t columns = layout.key_scales / kKvBlock;
+    const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
     auto* codes = reinterpret_cast<int8_t*>(data + layout.values);
     auto* scales = reinterpret_cast<uint16_t*>(data + layout.value_scales);
     for (int64_t first = 0; first < width; first += kKvValueGroup) {
@@ -245,8 +253,13 @@ void KvCache::store_value(int64_t sequence, int64_t layer, int64_t position, int
 }
 
 KvHead KvBlock::head(int64_t head) const {
-    const KvHeadLayout layout = kv_head_layout(type, width);
+    const KvHeadLayout layout = kv_head_layout(type, width, shared);
     const std::byte* keys = data + head * head_stride;
+    if (shared)
+        return {.keys = nullptr,
+                .key_scales = nullptr,
+                .values = keys,
+                .value_scales = type == KvType::f16 ? nullptr : keys + layout.value_scales};
     if (type == KvType::f16)
         return {.keys = keys,
                 .key_scales = nullptr,
@@ -270,6 +283,7 @@ KvBlock KvCache::block(int64_t sequence, int64_t layer, int64_t position) const 
             .heads = shape.heads,
             .width = shape.width,
             .type = config_.type,
+            .shared = shape.shared,
             .data = block_data(*held, layer, position),
             .head_stride = head_stride(shape)};
 }
@@ -288,7 +302,8 @@ bool KvCache::copy_block(int64_t sequence, int64_t layer, int64_t position,
                          std::vector<std::byte>& out, int64_t rows) const {
     if (!has_block(sequence, layer, position, rows)) return false;
     const KvBlock whole = block(sequence, layer, position);
-    const auto head_bytes = static_cast<size_t>(kv_head_layout(whole.type, whole.width).bytes);
+    const auto head_bytes =
+        static_cast<size_t>(layout_of(layers_[static_cast<size_t>(layer)]).bytes);
     out.resize(static_cast<size_t>(block_bytes(layer)));
     for (int64_t head = 0; head < whole.heads; ++head)
         std::memcpy(out.data() + static_cast<size_t>(head) * head_bytes,
@@ -310,7 +325,7 @@ void KvCache::restore_block(int64_t sequence, int64_t layer, int64_t position,
         fail("cache layer {} has no block at position {} of {} bytes", layer, position,
              bytes.size());
     const KvLayer& shape = layers_[static_cast<size_t>(layer)];
-    const auto head_bytes = static_cast<size_t>(kv_head_layout(config_.type, shape.width).bytes);
+    const auto head_bytes = static_cast<size_t>(layout_of(shape).bytes);
     for (int64_t head = 0; head < shape.heads; ++head)
         std::memcpy(head_data(sequence, layer, position, head),
                     bytes.data() + static_cast<size_t>(head) * head_bytes, head_bytes);
@@ -334,7 +349,7 @@ void KvCache::copy(int64_t from, int64_t to, int64_t length) {
     make_room(to);
     for (int64_t layer = 0; layer < static_cast<int64_t>(layers_.size()); ++layer) {
         const KvLayer& shape = layers_[static_cast<size_t>(layer)];
-        const auto bytes = static_cast<size_t>(kv_head_layout(config_.type, shape.width).bytes);
+        const auto bytes = static_cast<size_t>(layout_of(shape).bytes);
         for (int64_t position = first_held(from, layer); position < length; position += kKvBlock)
             for (int64_t head = 0; head < shape.heads; ++head)
                 std::memcpy(head_data(to, layer, position, head),

@@ -32,9 +32,10 @@ namespace llmsql {
 
 /// A row of the `kv_layer` table.
 struct KvLayer {
-    int64_t heads = 0;   // key-value heads
-    int64_t width = 0;   // elements of one head
-    int64_t window = 0;  // positions that attention looks back on, itself counted; 0: all
+    int64_t heads = 0;    // key-value heads
+    int64_t width = 0;    // elements of one head
+    int64_t window = 0;   // positions that attention looks back on, itself counted; 0: all
+    bool shared = false;  // values are the first elements of keys: a position has one row
 };
 
 /// One block, as operators receive it.
@@ -44,6 +45,7 @@ struct KvBlock {
     int64_t rows = 0;      // positions stored in it, from the first on
     int64_t heads = 0, width = 0;
     KvType type = KvType::f16;
+    bool shared = false;              // the layer's
     const std::byte* data = nullptr;  // of the first head; valid as long as the cache lives
     int64_t head_stride = 0;          // bytes from one head to the next
 
@@ -57,6 +59,7 @@ class KvCache {
         int64_t context = 0;        // positions a sequence can hold
         int64_t chunk = 1;          // most positions that one append adds
         int64_t sequences = 1;      // sequences numbered 0 … sequences - 1
+        int64_t drafts = 0;         // of an append, positions that may be taken back: a pass's
         KvType type = KvType::f16;  // how all layers are stored
     };
     explicit KvCache(Config config) : config_(config) {}
@@ -84,8 +87,9 @@ class KvCache {
     /// forgotten). Fails when the context is full or the position would leave a gap.
     void append(int64_t sequence, int64_t layer, int64_t position, int64_t count);
 
-    /// Stores one head's key or value f32[width] of a position that append() made room for. In q8,
-    /// a group that is too large for its scale, 127 * 65504, or not finite is read back as NaN.
+    /// Stores one head's key or value f32[width] of a position that append() made room for; in a
+    /// shared layer a key is stored as a value. In q8, a group that is too large for its scale, 127
+    /// * 65504, or not finite is read back as NaN.
     void store_key(int64_t sequence, int64_t layer, int64_t position, int64_t head,
                    const float* key);
     void store_value(int64_t sequence, int64_t layer, int64_t position, int64_t head,
@@ -139,6 +143,7 @@ class KvCache {
         int64_t end = 0;       // the largest length ever: what the ring has overwritten follows
         uint64_t written = 0;  // writes() when that was
     };
+    KvHeadLayout layout_of(const KvLayer& layer) const;
     int64_t block_bytes(const KvLayer& layer) const;
     int64_t blocks_kept(const KvLayer& layer) const;
     static int64_t bytes_of(const std::vector<KvLayer>& layers, const Config& config);

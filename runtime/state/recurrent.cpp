@@ -27,6 +27,8 @@ void RecurrentStates::declare(int64_t id, RecurrentShape shape) {
         size_product(shape.heads, shape.rows, shape.width) > kMostElements)
         fail("state {} '{}': heads, rows and width must be 1 at least, 2^31 elements in all", id,
              shape.name);
+    if (shape.inputs < 0 || shape.inputs > kMostElements)
+        fail("state {} '{}': inputs must be 0 to 2^31", id, shape.name);
     if (!sequences_.empty()) fail("state {}: the states are already in use", id);
     shapes_.push_back(std::move(shape));
     if (bytes() <= kMostBytes) return;
@@ -38,6 +40,7 @@ void RecurrentStates::undeclare(size_t count) {
     if (count >= shapes_.size()) return;
     shapes_.resize(count);
     begun_.clear();
+    cuttable_.clear();
     taken_back_.push_back(std::exchange(sequences_, {}));
 }
 
@@ -47,8 +50,17 @@ int64_t RecurrentStates::bytes_per_sequence() const {
     return bytes;
 }
 
+int64_t RecurrentStates::input_bytes(const RecurrentShape& shape) const {
+    return size_product(shape.inputs, drafts_ + 1, static_cast<int64_t>(sizeof(float)));
+}
+
 int64_t RecurrentStates::bytes() const {
-    return size_product(bytes_per_sequence(), count_);
+    int64_t bytes = bytes_per_sequence();
+    if (drafts_ > 0) {
+        bytes = size_sum(bytes, bytes);
+        for (const RecurrentShape& shape : shapes_) bytes = size_sum(bytes, input_bytes(shape));
+    }
+    return size_product(bytes, count_);
 }
 
 void RecurrentStates::require(int64_t sequence, int64_t id) const {
@@ -103,6 +115,7 @@ void RecurrentStates::begin(int64_t sequence, int64_t id, int64_t position, int6
     it.position = -1;
     it.next = position + rows;
     it.written = ++writes_;
+    if (is_cuttable(sequence)) it.cut_from = position;
     begun_.emplace_back(sequence, id);
 }
 
@@ -115,6 +128,57 @@ void RecurrentStates::commit() {
 
 void RecurrentStates::abandon() {
     for (const auto& [sequence, id] : std::exchange(begun_, {})) held(sequence, id).next = -1;
+    cuttable_.clear();
+}
+
+bool RecurrentStates::is_cuttable(int64_t sequence) const {
+    return std::ranges::find(cuttable_, sequence) != cuttable_.end();
+}
+
+void RecurrentStates::may_cut(int64_t sequence, int64_t rows) {
+    if (shapes_.empty()) return;
+    if (rows > drafts_ + 1)
+        fail("a pass of {} rows of a sequence cannot be cut: `state` has room for {} drafts", rows,
+             drafts_);
+    for (int64_t id = 0; id < static_cast<int64_t>(shapes_.size()); ++id) {
+        Held& it = held(sequence, id);
+        it.cut_from = -1;
+        if (it.before.size() == 0) {
+            const RecurrentShape& shape = shapes_[static_cast<size_t>(id)];
+            it.inputs = AnonymousMemory(static_cast<size_t>(input_bytes(shape)), "drafts");
+            it.before = AnonymousMemory(static_cast<size_t>(shape.bytes()), "drafts");
+        }
+    }
+    if (!is_cuttable(sequence)) cuttable_.push_back(sequence);
+}
+
+CutRoom RecurrentStates::cut_room(int64_t sequence, int64_t id) const {
+    const Held* const it = find(sequence, id);
+    if (!it || !is_cuttable(sequence)) return {};
+    return {reinterpret_cast<float*>(it->before.data()),
+            reinterpret_cast<float*>(it->inputs.data())};
+}
+
+bool RecurrentStates::can_cut(int64_t sequence, int64_t position) const {
+    if (!is_cuttable(sequence)) return false;
+    for (int64_t id = 0; id < static_cast<int64_t>(shapes_.size()); ++id) {
+        const Held* const it = find(sequence, id);
+        if (!it || it->cut_from < 0 || position < it->cut_from || position > it->position)
+            return false;
+    }
+    return true;
+}
+
+int64_t RecurrentStates::go_back(int64_t sequence) {
+    int64_t position = 0;
+    for (int64_t id = 0; id < static_cast<int64_t>(shapes_.size()); ++id) {
+        Held& it = held(sequence, id);
+        std::swap(it.memory, it.before);
+        position = it.position = std::exchange(it.cut_from, -1);
+        it.written = ++writes_;
+    }
+    std::erase(cuttable_, sequence);
+    return position;
 }
 
 int64_t RecurrentStates::rewind(int64_t sequence, int64_t position) const {
@@ -131,6 +195,7 @@ void RecurrentStates::copy(int64_t from, int64_t to) {
         target.position = source.position;
         target.written = ++writes_;
     }
+    std::erase(cuttable_, to);
 }
 
 void RecurrentStates::restore(int64_t sequence, int64_t id, int64_t position,
@@ -141,6 +206,7 @@ void RecurrentStates::restore(int64_t sequence, int64_t id, int64_t position,
     std::memcpy(it.memory.data(), bytes.data(), bytes.size());
     it.position = position;
     it.written = ++writes_;
+    std::erase(cuttable_, sequence);
 }
 
 void RecurrentStates::forget_since(uint64_t writes) {
@@ -148,6 +214,7 @@ void RecurrentStates::forget_since(uint64_t writes) {
         for (Held& it : states)
             if (it.written > writes) it.position = it.next = -1;
     begun_.clear();
+    cuttable_.clear();
 }
 
 }  // namespace llmsql

@@ -14,6 +14,17 @@
 //
 // Keys and values can be cut at any position; a state is at one alone. So rewind() gives the
 // position itself or 0.
+//
+// But for a pass that is announced by may_cut(), as the end of its rows are guesses: what the state
+// was before it has a place of its own, and so has what its scan reads of each row. Then go_back()
+// makes the state what it was, and the scan is made again of as many rows as count:
+//
+//     may_cut(0, 4)        the pass that begins now has 4 rows of sequence 0
+//     begin(0, 3, 7, 4)    the scan leaves in cut_room(0, 3) what it begins with, and reads
+//     commit()             at position 11; can_cut(0, p) for p from 7 to 11
+//     go_back(0)           at position 7, as before the pass
+//     begin(0, 3, 7, 2)    … and the scan again, of its first two rows
+//     commit()             at position 9
 #pragma once
 
 #include <cstdint>
@@ -30,6 +41,7 @@ namespace llmsql {
 struct RecurrentShape {
     std::string name;
     int64_t heads = 0, rows = 0, width = 0;
+    int64_t inputs = 0;  // floats of a token that its scan reads; 0 where no pass may be cut
     int64_t elements() const { return heads * rows * width; }
     int64_t bytes() const { return elements() * static_cast<int64_t>(sizeof(float)); }
 };
@@ -42,13 +54,21 @@ struct RecurrentState {
     int64_t elements() const { return heads * rows * width; }
 };
 
+/// Where a scan leaves what making it again takes; null: nowhere.
+struct CutRoom {
+    float* state = nullptr;   // as the state, whose data the scan begins with
+    float* inputs = nullptr;  // f32[rows of the pass][inputs]
+};
+
 /// Not thread-safe, but that several threads may write one state's data.
 class RecurrentStates {
   public:
-    /// Of sequences numbered 0 … sequences - 1.
-    explicit RecurrentStates(int64_t sequences) : count_(sequences) {}
+    /// Of sequences numbered 0 … sequences - 1. Of a pass that may be cut, so many rows may go.
+    explicit RecurrentStates(int64_t sequences, int64_t drafts = 0)
+        : count_(sequences), drafts_(drafts) {}
 
     int64_t sequences() const { return count_; }
+    int64_t drafts() const { return drafts_; }
 
     /// States are declared in order, before anything is computed.
     void declare(int64_t id, RecurrentShape shape);
@@ -67,8 +87,20 @@ class RecurrentStates {
     void begin(int64_t sequence, int64_t id, int64_t position, int64_t rows);
     /// What was begun has been computed.
     void commit();
-    /// What was begun has not.
+    /// What was begun has not. No pass can be cut any more.
     void abandon();
+
+    /// The pass that begins has so many rows of a sequence, and may be cut there. Fails where there
+    /// is no room for that.
+    void may_cut(int64_t sequence, int64_t rows);
+    /// Of a state that has been begun.
+    CutRoom cut_room(int64_t sequence, int64_t id) const;
+    /// Whether the last pass may be cut in a sequence so that its states are those at `position`:
+    /// between where it began and where it ended.
+    bool can_cut(int64_t sequence, int64_t position) const;
+    /// Makes the states of a sequence, for which can_cut() is true, what they were before the pass,
+    /// and returns at which position that is. Once: the pass cannot be cut again.
+    int64_t go_back(int64_t sequence);
 
     /// Largest p <= position from which a pass may go on in all states: position itself, or 0.
     int64_t rewind(int64_t sequence, int64_t position) const;
@@ -85,25 +117,30 @@ class RecurrentStates {
     /// Forgets the states that have been begun since writes() was that.
     void forget_since(uint64_t writes);
 
-    int64_t bytes_per_sequence() const;
+    int64_t bytes_per_sequence() const;  // of the states, but for what cutting takes
     int64_t bytes() const;
 
   private:
     struct Held {
         AnonymousMemory memory;
-        int64_t position = 0;  // -1: not known
-        int64_t next = -1;     // once what was begun is computed; -1: nothing was
-        uint64_t written = 0;  // writes() when it was begun last
+        int64_t position = 0;            // -1: not known
+        int64_t next = -1;               // once what was begun is computed; -1: nothing was
+        uint64_t written = 0;            // writes() when it was begun last
+        AnonymousMemory before, inputs;  // what cut_room() has; none before they are wanted
+        int64_t cut_from = -1;           // the position of `before`; -1: it has none
     };
     Held& held(int64_t sequence, int64_t id);
     const Held* find(int64_t sequence, int64_t id) const;
     void require(int64_t sequence, int64_t id) const;
+    int64_t input_bytes(const RecurrentShape& shape) const;
+    bool is_cuttable(int64_t sequence) const;
 
-    int64_t count_;
+    int64_t count_, drafts_;
     std::vector<RecurrentShape> shapes_;
     std::map<int64_t, std::vector<Held>> sequences_;
     std::vector<std::map<int64_t, std::vector<Held>>> taken_back_;
     std::vector<std::pair<int64_t, int64_t>> begun_;  // sequence, id
+    std::vector<int64_t> cuttable_;                   // sequences whose last pass may be cut
     uint64_t writes_ = 0;
 };
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Pre-tokenisation by PCRE2, in its UTF and Unicode-property modes.
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "runtime/text/pre_tokenizer.h"
 
-#include <pcre2.h>
-
-#include <cstdint>
-#include <limits>
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
 
 #include "common/error.h"
 #include "common/utf8.h"
+#include "runtime/text/bounded_regex.h"
 
 // The expressions' \s is Unicode's White_Space property. PCRE2's own \s also takes U+180E, which
 // ceased to be a space in Unicode 6.3, so the class is spelt out.
@@ -53,100 +53,160 @@ std::vector<const char*> expressions_of(std::string_view name) {
          name);
 }
 
-std::string pcre_message(int code) {
-    PCRE2_UCHAR text[128];
-    pcre2_get_error_message(code, text, sizeof(text));
-    return reinterpret_cast<const char*>(text);
+constexpr std::array<std::pair<std::string_view, PieceBehavior>, 5> kBehaviors{{
+    {"isolated", PieceBehavior::isolated},
+    {"removed", PieceBehavior::removed},
+    {"merged_with_previous", PieceBehavior::merged_with_previous},
+    {"merged_with_next", PieceBehavior::merged_with_next},
+    {"contiguous", PieceBehavior::contiguous},
+}};
+
+constexpr std::array<std::pair<std::string_view, PieceRule::Kind>, 3> kChanges{{
+    {"prefix ", PieceRule::Kind::prefix},
+    {"first ", PieceRule::Kind::first},
+    {"mark ", PieceRule::Kind::mark},
+}};
+
+}  // namespace
+
+struct PreTokenizer::Stage {
+    explicit Stage(const PieceRule& its) : rule(its) {
+        if (rule.kind == PieceRule::Kind::cut) regex.emplace(rule.text);
+    }
+
+    PieceRule rule;
+    std::optional<BoundedRegex> regex;
+};
+
+struct PreTokenizer::Cut {
+    const std::function<void(std::string_view)>& word;
+    Allowance allowance;
+};
+
+namespace {
+
+struct Segment {
+    size_t begin, end;
+    bool matched;
+};
+
+std::string marked(std::string_view text, std::string_view mark) {
+    std::string out;
+    for (const char c : text)
+        if (c == ' ')
+            out += mark;
+        else
+            out += c;
+    return out;
 }
 
-/// A copy of `text` of the same length whose invalid bytes are U+0001: valid UTF-8, and of the
-/// class that such bytes shall count as.
-std::string masked(std::string_view text) {
-    std::string copy(text);
-    for (size_t at = 0; at < copy.size();) {
-        const Utf8Char next = utf8_at(text.substr(at));
-        if (next.status != Utf8Status::valid) copy.replace(at, next.length, next.length, '\x01');
-        at += next.length;
+/// What neighbours become one, as Hugging Face's tokenizers have it.
+std::vector<Segment> joined(std::vector<Segment> segments, PieceBehavior behavior) {
+    const bool backwards = behavior == PieceBehavior::merged_with_next;
+    if (backwards) std::ranges::reverse(segments);
+    std::vector<Segment> words;
+    bool before = false;
+    for (const Segment& each : segments) {
+        const bool joins = behavior == PieceBehavior::contiguous ? each.matched == before
+                                                                 : each.matched && !before;
+        if (joins && !words.empty()) {
+            words.back().begin = std::min(words.back().begin, each.begin);
+            words.back().end = std::max(words.back().end, each.end);
+        } else {
+            words.push_back(each);
+        }
+        before = each.matched;
     }
-    return copy;
+    if (backwards) std::ranges::reverse(words);
+    return words;
 }
 
 }  // namespace
 
-struct PreTokenizer::Pattern {
-    explicit Pattern(const char* expression) {
-        int error = 0;
-        PCRE2_SIZE where = 0;
-        code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression), PCRE2_ZERO_TERMINATED,
-                             PCRE2_UTF | PCRE2_UCP, &error, &where, nullptr);
-        if (!code)
-            fail("pre-tokenizer expression, at {}: {} (PCRE2 needs Unicode support)", where,
-                 pcre_message(error));
-        match = pcre2_match_data_create(1, nullptr);
-        context = pcre2_match_context_create(nullptr);
-        if (!match || !context) fail("out of memory in the pre-tokenizer");
-        // The expressions are linear in the length of a run, so however long a run of spaces is,
-        // giving up halfway would only ever be wrong.
-        pcre2_set_match_limit(context, std::numeric_limits<uint32_t>::max());
-    }
-    ~Pattern() {
-        pcre2_match_context_free(context);
-        pcre2_match_data_free(match);
-        pcre2_code_free(code);
-    }
-    Pattern(const Pattern&) = delete;
-    Pattern& operator=(const Pattern&) = delete;
+PieceRule piece_rule_of(std::string_view text) {
+    PieceRule rule;
+    for (const auto& [name, kind] : kChanges)
+        if (text.starts_with(name) && text.size() > name.size()) {
+            rule.kind = kind;
+            rule.text = text.substr(name.size());
+            return rule;
+        }
+    constexpr std::string_view kInverted = "inverted ";
+    rule.inverted = text.starts_with(kInverted);
+    if (rule.inverted) text.remove_prefix(kInverted.size());
+    const size_t space = text.find(' ');
+    const auto* found = std::ranges::find(kBehaviors, text.substr(0, space),
+                                          &std::pair<std::string_view, PieceBehavior>::first);
+    if (space == std::string_view::npos || found == kBehaviors.end())
+        fail("'{}' is no rule for cutting texts", printable(text.substr(0, 100)));
+    rule.behavior = found->second;
+    rule.text = text.substr(space + 1);
+    return rule;
+}
 
-    pcre2_code* code = nullptr;
-    pcre2_match_data* match = nullptr;
-    pcre2_match_context* context = nullptr;
-};
-
-PreTokenizer::PreTokenizer(std::string_view name) {
+PreTokenizer::PreTokenizer(std::string_view name, int unicode) : unicode_(unicode) {
     for (const char* expression : expressions_of(name))
-        stages_.push_back(std::make_unique<Pattern>(expression));
+        stages_.emplace_back(PieceRule{PieceRule::Kind::cut, expression});
+}
+
+PreTokenizer::PreTokenizer(const std::vector<PieceRule>& rules, int unicode) : unicode_(unicode) {
+    for (const PieceRule& rule : rules) stages_.emplace_back(rule);
 }
 
 PreTokenizer::~PreTokenizer() = default;
 PreTokenizer::PreTokenizer(PreTokenizer&&) noexcept = default;
 PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
 
-void PreTokenizer::split(std::string_view text,
+void PreTokenizer::split(std::string_view text, bool first,
                          const std::function<void(std::string_view)>& word) const {
     if (text.empty()) return;
-    if (first_invalid_utf8(text)) {
-        split_from(0, masked(text), 0, text, word);
-    } else {
-        split_from(0, text, 0, text, word);
-    }
+    Cut how{word, Allowance(text.size())};
+    const auto subject = subject_of(text, unicode_);
+    cut(how, 0, subject ? std::string_view(*subject) : text, text, first);
 }
 
-/// Cuts `subject`, the masked form of the part of `text` at `offset`.
-void PreTokenizer::split_from(size_t stage, std::string_view subject, size_t offset,
-                              std::string_view text,
-                              const std::function<void(std::string_view)>& word) const {
+/// Cuts `text`, whose masked form is `subject`: they are of one length.
+void PreTokenizer::cut(Cut& how, size_t stage, std::string_view subject, std::string_view text,
+                       bool first) const {
     if (subject.empty()) return;
     if (stage == stages_.size()) {
-        word(text.substr(offset, subject.size()));
+        how.word(text);
         return;
     }
-    const Pattern& pattern = *stages_[stage];
-    size_t done = 0;
-    while (done < subject.size()) {
-        const int result =
-            pcre2_match(pattern.code, reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(),
-                        done, PCRE2_NO_UTF_CHECK, pattern.match, pattern.context);
-        if (result == PCRE2_ERROR_NOMATCH) break;
-        if (result < 0) fail("pre-tokenizer: {}", pcre_message(result));
-        // Read before the next stage runs: none of the expressions matches an empty text.
-        const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(pattern.match);
-        const size_t begin = ends[0];
-        const size_t end = ends[1];
-        split_from(stage + 1, subject.substr(done, begin - done), offset + done, text, word);
-        split_from(stage + 1, subject.substr(begin, end - begin), offset + begin, text, word);
-        done = end;
+    const PieceRule& rule = stages_[stage].rule;
+    if (rule.kind == PieceRule::Kind::mark)
+        return cut(how, stage + 1, marked(subject, rule.text), marked(text, rule.text), first);
+    if (rule.kind != PieceRule::Kind::cut) {
+        const bool there = subject.starts_with(rule.text);
+        if (there || (rule.kind == PieceRule::Kind::first && !first))
+            return cut(how, stage + 1, subject, text, first);
+        return cut(how, stage + 1, rule.text + std::string(subject), rule.text + std::string(text),
+                   first);
     }
-    split_from(stage + 1, subject.substr(done), offset + done, text, word);
+    const auto part = [&](size_t begin, size_t end) {
+        cut(how, stage + 1, subject.substr(begin, end - begin), text.substr(begin, end - begin),
+            first && begin == 0);
+    };
+    // Two ways need no neighbors.
+    const bool at_once =
+        rule.behavior == PieceBehavior::isolated || rule.behavior == PieceBehavior::removed;
+    std::vector<Segment> segments;
+    const auto segment = [&](size_t begin, size_t end, bool matched) {
+        matched = matched != rule.inverted;
+        if (!at_once)
+            segments.push_back({begin, end, matched});
+        else if (!matched || rule.behavior == PieceBehavior::isolated)
+            part(begin, end);
+    };
+    size_t done = 0;
+    stages_[stage].regex->each(subject, how.allowance, [&](size_t begin, size_t end) {
+        if (done != begin) segment(done, begin, false);
+        segment(begin, end, true);
+        done = end;
+    });
+    if (done != subject.size()) segment(done, subject.size(), false);
+    for (const Segment& each : joined(std::move(segments), rule.behavior))
+        part(each.begin, each.end);
 }
 
 }  // namespace llmsql

@@ -7,6 +7,9 @@
 #include <charconv>
 #include <limits>
 #include <set>
+#include <utility>
+
+#include <utf8proc.h>
 
 #include "common/error.h"
 #include "common/utf8.h"
@@ -28,33 +31,190 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
     return out;
 }
 
+size_t utf8_length(char32_t code) {
+    return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+}
+
+/// A character of words, as Hugging Face's tokenizers see them.
+bool is_word(char32_t code) {
+    switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
+        case UTF8PROC_CATEGORY_LU:
+        case UTF8PROC_CATEGORY_LL:
+        case UTF8PROC_CATEGORY_LT:
+        case UTF8PROC_CATEGORY_LM:
+        case UTF8PROC_CATEGORY_LO:
+        case UTF8PROC_CATEGORY_MN:
+        case UTF8PROC_CATEGORY_MC:
+        case UTF8PROC_CATEGORY_ME:
+        case UTF8PROC_CATEGORY_ND:
+        case UTF8PROC_CATEGORY_NL:
+        case UTF8PROC_CATEGORY_PC:
+            return true;
+        default:
+            return code == 0x200c || code == 0x200d ||
+                   (code >= 0x24b6 && code <= 0x24e9) ||  // letters in circles and squares
+                   (code >= 0x1f130 && code <= 0x1f149) || (code >= 0x1f150 && code <= 0x1f169) ||
+                   (code >= 0x1f170 && code <= 0x1f189);
+    }
+}
+
+/// The character that ends before `end`; U+0000 where none does.
+char32_t character_before(std::string_view text, size_t end) {
+    size_t begin = end;
+    while (begin > 0 && end - begin < 4) {
+        --begin;
+        if ((static_cast<uint8_t>(text[begin]) & 0xc0) != 0x80) break;
+    }
+    if (begin == end) return 0;
+    const Utf8Char last = utf8_at(text.substr(begin, end - begin));
+    return last.status == Utf8Status::valid && last.length == end - begin ? last.code : 0;
+}
+char32_t character_at(std::string_view text, size_t at) {
+    if (at == text.size()) return 0;
+    const Utf8Char next = utf8_at(text.substr(at));
+    return next.status == Utf8Status::valid ? next.code : 0;
+}
+
+bool touches_word(std::string_view text, size_t begin, size_t end) {
+    return is_word(character_before(text, begin)) || is_word(character_at(text, end));
+}
+
+/// The number at the end of a key: tokenizer.split.1, .2, …
+template<class Take>
+void each_step(const ModelDb& db, std::string_view key, const Take& take) {
+    constexpr size_t kMost = 200, kLongest = 4 << 20;
+    for (size_t i = 1;; ++i) {
+        const std::string name = fmt::format("{}.{}", key, i);
+        const auto text = db.meta(name);
+        if (!text) return;
+        if (i > kMost || text->size() > kLongest) fail("its {} are too many or too long", key);
+        take(name, *text);
+    }
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(const ModelDb& db) : db_(db), vocabulary_(db) {
-    const std::string kind = db.meta("tokenizer.kind").value_or("");
-    if (kind == "bpe") {
-        const std::string pre = db.meta("tokenizer.pre").value_or("");
-        try {
-            pre_tokenizer_.emplace(pre);
-            takes_words_ = pre == "llama3";  // its tokenizer.json: ignore_merges
-        } catch (const Error& error) {
-            fail("{}: {}", db.path().string(), error.what());
-        }
-    } else if (kind != "spm") {
-        fail("{}: unknown tokenizer kind '{}' (known: bpe, spm)", db.path().string(), kind);
+    try {
+        read_kind();
+        if (std::vector<NormalStep> steps = normal_steps(); !steps.empty())
+            normalizer_.emplace(steps, unicode());
+    } catch (const Error& error) {
+        const std::string where = db.path().string();
+        fail("{}{}", std::string_view(error.what()).starts_with(where) ? "" : where + ": ",
+             error.what());
     }
+    read_special();
+    const bool falls_back = db.meta("tokenizer.byte_fallback").value_or("1") == "1";
     for (int byte = 0; byte < 256; ++byte)
         byte_tokens_[static_cast<size_t>(byte)] =
-            vocabulary_.find_byte(static_cast<uint8_t>(byte)).value_or(-1);
+            falls_back ? vocabulary_.find_byte(static_cast<uint8_t>(byte)).value_or(-1) : -1;
     start_ = meta_token("tokenizer.bos");
     end_ = meta_token("tokenizer.eos");
     unknown_ = meta_token("tokenizer.unk");
-    ends_ = meta_ends();
+    std::set<int32_t> ends;
+    if (end_) ends.insert(*end_);
+    for (const int32_t id : meta_tokens("tokenizer.ends")) ends.insert(id);
+    ends_.assign(ends.begin(), ends.end());
     adds_start_ = db.meta("tokenizer.add_bos").value_or("0") == "1";
-    adds_space_ = kind == "spm" && db.meta("tokenizer.add_space_prefix").value_or("0") == "1";
-    by_rank_ = kind == "spm" && vocabulary_.has_merges();
     if (adds_start_ && !start_)
         fail("{}: tokenizer.add_bos is set but there is no tokenizer.bos", db.path().string());
+}
+
+void Tokenizer::read_kind() {
+    const auto meta = [this](const char* key) {
+        return db_.meta(fmt::format("tokenizer.{}", key)).value_or("");
+    };
+    const std::string kind = meta("kind");
+    const std::vector<PieceRule> rules = piece_rules();
+    if (!rules.empty()) pre_tokenizer_.emplace(rules, unicode());
+    if (kind == "bpe") {
+        kind_ = Kind::bpe;
+        const std::string pre = meta("pre");
+        if (pre != "own")
+            pre_tokenizer_.emplace(pre, unicode());
+        else if (rules.empty())
+            pre_tokenizer_.emplace(rules, unicode());
+        takes_words_ = pre == "llama3" || meta("ignore_merges") == "1";
+    } else if (kind == "spm") {
+        kind_ = Kind::spm;
+        by_rank_ = vocabulary_.has_merges();
+        takes_words_ = by_rank_ && meta("ignore_merges") == "1";
+        marks_spaces_ = rules.empty() && !db_.meta("tokenizer.normalize.1");
+        adds_space_ = meta("add_space_prefix") == "1";
+    } else if (kind == "unigram") {
+        kind_ = Kind::unigram;
+        table_.emplace(db_);
+        constexpr double kPenalty = 10;  // SentencePiece's
+        unknown_score_ = table_->lowest_score() - kPenalty;
+    } else if (kind == "wordpiece") {
+        kind_ = Kind::wordpiece;
+        table_.emplace(db_);
+        word_start_ = meta("word_start");
+        continuing_ = meta("continuing");
+        const std::string longest = meta("longest_word");
+        std::from_chars(longest.data(), longest.data() + longest.size(), longest_word_);
+    } else {
+        fail("unknown tokenizer kind '{}' (known: bpe, spm, unigram, wordpiece)", printable(kind));
+    }
+    const std::string unknowns = meta("unknown");
+    unknowns_ = unknowns == "each"                       ? Unknown::each
+                : unknowns == "fused"                    ? Unknown::fused
+                : unknowns.empty() && kind_ != Kind::bpe ? Unknown::each_byte
+                                                         : Unknown::left_out;
+}
+
+/// The version of Unicode by which the source's tokenizer cuts, 151 for 15.1; 0 where the database
+/// does not say.
+int Tokenizer::unicode() const {
+    int version = 0;
+    std::string text = db_.meta("tokenizer.unicode").value_or("");
+    std::erase(text, '.');
+    std::from_chars(text.data(), text.data() + text.size(), version);
+    return version;
+}
+
+void Tokenizer::read_special() {
+    std::vector<SpecialToken> all = vocabulary_.special();
+    for (const int32_t id : meta_tokens("tokenizer.literal")) {
+        SpecialToken& token = all.emplace_back();
+        token.id = id;
+        token.piece = vocabulary_.token(id).piece;
+    }
+    const auto mark = [&](const char* key, bool SpecialToken::*flag) {
+        for (const int32_t id : meta_tokens(key))
+            for (SpecialToken& token : all)
+                if (token.id == id) token.*flag = true;
+    };
+    mark("tokenizer.takes_left", &SpecialToken::takes_left);
+    mark("tokenizer.takes_right", &SpecialToken::takes_right);
+    mark("tokenizer.single_word", &SpecialToken::single_word);
+    mark("tokenizer.normalized", &SpecialToken::normalized);
+    std::vector<SpecialToken> plain, normalized;
+    for (SpecialToken& token : all) {
+        // No text becomes a control token, whatever a normalizer makes of it.
+        const bool later = token.normalized && !token.control;
+        if (later && normalizer_) token.piece = normalizer_->apply(token.piece);
+        if (!token.piece.empty()) (later ? normalized : plain).push_back(std::move(token));
+    }
+    special_ = SpecialTokens(std::move(plain));
+    normalized_ = SpecialTokens(std::move(normalized));
+}
+
+std::vector<PieceRule> Tokenizer::piece_rules() const {
+    std::vector<PieceRule> rules;
+    each_step(db_, "tokenizer.split", [&](const std::string&, const std::string& text) {
+        rules.push_back(piece_rule_of(text));
+    });
+    return rules;
+}
+
+std::vector<NormalStep> Tokenizer::normal_steps() const {
+    std::vector<NormalStep> steps;
+    each_step(db_, "tokenizer.normalize", [&](const std::string& key, const std::string& text) {
+        steps.push_back({text, db_.meta(key + ".by").value_or("")});
+    });
+    return steps;
 }
 
 std::optional<int32_t> Tokenizer::meta_token(const std::string& key) const {
@@ -71,21 +231,19 @@ int32_t Tokenizer::token_id(const std::string& key, std::string_view text) const
     return id;
 }
 
-/// tokenizer.ends, ids with a space between, and the eos token.
-std::vector<int32_t> Tokenizer::meta_ends() const {
-    constexpr const char* kKey = "tokenizer.ends";
-    constexpr size_t kMost = 1000;
-    std::set<int32_t> ends;
-    if (end_) ends.insert(*end_);
-    const std::string list = db_.meta(kKey).value_or("");
+/// Ids with a space between, none where the key is absent.
+std::vector<int32_t> Tokenizer::meta_tokens(const char* key) const {
+    constexpr size_t kMost = 10'000;
+    std::vector<int32_t> tokens;
+    const std::string list = db_.meta(key).value_or("");
     for (size_t at = 0; at < list.size();) {
         const size_t space = std::min(list.find(' ', at), list.size());
-        ends.insert(token_id(kKey, std::string_view(list).substr(at, space - at)));
-        if (ends.size() > kMost)
-            fail("{}: {} has more than {} tokens", db_.path().string(), kKey, kMost);
+        tokens.push_back(token_id(key, std::string_view(list).substr(at, space - at)));
+        if (tokens.size() > kMost)
+            fail("{}: {} has more than {} tokens", db_.path().string(), key, kMost);
         at = space + 1;
     }
-    return {ends.begin(), ends.end()};
+    return tokens;
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool start_of_text) {
@@ -111,45 +269,120 @@ std::vector<int32_t> Tokenizer::encode(std::span<const Fragment> fragments, bool
         fail("a text of {} bytes is too long to tokenise", text.size());
 
     std::vector<int32_t> out;
-    bool after_special = true;
-    size_t plain = 0;  // where the text that is not yet encoded begins
-    auto run = markup.begin();
-    const auto encode_until = [&](size_t end) {
-        if (plain == end) return;
-        encode_plain(std::string_view(text).substr(plain, end - plain), after_special, out);
-        after_special = false;
-    };
-    for (size_t at = 0; at < text.size();) {
-        while (run != markup.end() && run->second <= at) ++run;
-        const size_t markup_end = run != markup.end() && run->first <= at ? run->second : 0;
-        const SpecialToken* special = vocabulary_.special_at(text, at, markup_end);
-        if (!special) {
-            note_step();
-            ++at;
-            continue;
-        }
-        encode_until(at);
-        out.push_back(special->id);
-        after_special = true;
-        at += special->piece.size();
-        plain = at;
-    }
-    encode_until(text.size());
+    cut_out(
+        special_, {text}, markup, [&](const Part& part) { encode_plain(part, out); }, out);
 
     if (start_of_text && adds_start_ && (out.empty() || out.front() != *start_))
         out.insert(out.begin(), *start_);
     return out;
 }
 
-/// Text without special tokens.
-void Tokenizer::encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out) {
-    if (pre_tokenizer_) {
-        pre_tokenizer_->split(text, [&](std::string_view word) { encode_word(word, out); });
+/// Calls `plain` with what lies between the special tokens of `whole`, whose own go to `out`.
+void Tokenizer::cut_out(const SpecialTokens& tokens, const Part& whole,
+                        std::span<const std::pair<size_t, size_t>> markup,
+                        const std::function<void(const Part&)>& plain, std::vector<int32_t>& out) {
+    const std::string_view text = whole.text;
+    bool after_special = whole.after_special;
+    size_t done = 0;  // what lies before it was handed on
+    auto run = markup.begin();
+    const auto plain_until = [&](size_t end) {
+        if (done >= end) return;
+        plain({text.substr(done, end - done), after_special, whole.first && done == 0});
+        after_special = false;
+    };
+    for (size_t at = tokens.empty() ? text.size() : 0; at < text.size();) {
+        while (run != markup.end() && run->second <= at) ++run;
+        const size_t markup_end = run != markup.end() && run->first <= at ? run->second : 0;
+        const SpecialToken* special = tokens.at(text, at, markup_end);
+        if (!special) {
+            note_step();
+            ++at;
+            continue;
+        }
+        size_t begin = at, end = at + special->piece.size();
+        at = end;
+        if (special->single_word && touches_word(text, begin, end)) continue;
+        const auto space_before = [&] {
+            const char32_t code = character_before(text, begin);
+            return code != 0 && is_white_space(code) ? utf8_length(code) : 0;
+        };
+        if (special->takes_left)
+            for (size_t length; (length = space_before()) > 0 && begin - length >= done;)
+                begin -= length;
+        if (special->takes_right)
+            for (char32_t code; (code = character_at(text, end)) != 0 && is_white_space(code);)
+                end += utf8_length(code);
+        plain_until(begin);
+        out.push_back(special->id);
+        after_special = true;
+        at = done = std::max(end, at);
+    }
+    plain_until(text.size());
+}
+
+/// Text without special tokens but those that are found in what the normalizer makes of it.
+void Tokenizer::encode_plain(const Part& part, std::vector<int32_t>& out) {
+    if (!normalizer_) {
+        cut_out(
+            normalized_, part, {}, [&](const Part& each) { encode_normal(each, out); }, out);
         return;
     }
-    std::string marked = replace_all(text, " ", kSpaceMark);
-    if (adds_space_ && after_special) marked.insert(0, kSpaceMark);
-    encode_marked(marked, out);
+    const Normalizer::Made normal = normalizer_->made_of(part.text);
+    const Part made{normal.text, part.after_special, part.first && normal.begins};
+    cut_out(
+        normalized_, made, {}, [&](const Part& each) { encode_normal(each, out); }, out);
+}
+
+void Tokenizer::encode_normal(const Part& part, std::vector<int32_t>& out) {
+    if (marks_spaces_) {
+        std::string marked = replace_all(part.text, " ", kSpaceMark);
+        if (adds_space_ && part.after_special) marked.insert(0, kSpaceMark);
+        encode_marked(marked, out);
+    } else if (pre_tokenizer_) {
+        pre_tokenizer_->split(part.text, part.first,
+                              [&](std::string_view word) { encode_piece(word, out); });
+    } else {
+        encode_piece(part.text, out);
+    }
+}
+
+void Tokenizer::encode_piece(std::string_view word, std::vector<int32_t>& out) {
+    switch (kind_) {
+        case Kind::bpe:
+            return encode_word(word, out);
+        case Kind::spm:
+            return encode_marked(word, out);
+        case Kind::unigram:
+            return encode_by_scores(word, out);
+        case Kind::wordpiece:
+            return encode_greedily(word, out);
+    }
+}
+
+void Tokenizer::encode_by_scores(std::string_view text, std::vector<int32_t>& out) {
+    note_step();
+    for (const Covered& part : best_cover(*table_, text, unknown_score_)) {
+        note_step();
+        if (part.token >= 0)
+            out.push_back(part.token);
+        else
+            append_bytes(text.substr(part.begin, part.end - part.begin), out);
+    }
+}
+
+void Tokenizer::encode_greedily(std::string_view word, std::vector<int32_t>& out) {
+    note_step();
+    const auto characters = static_cast<size_t>(std::ranges::count_if(
+        word, [](char c) { return (static_cast<uint8_t>(c) & 0xc0) != 0x80; }));
+    std::vector<Covered> parts;
+    if (longest_word_ == 0 || characters <= longest_word_)
+        parts = greedy_cover(*table_, word_start_ + std::string(word), continuing_);
+    for (const Covered& part : parts) out.push_back(part.token);
+    if (!parts.empty()) return;
+    if (unknown_)
+        out.push_back(*unknown_);
+    else
+        bytes_left_out_ += word.size();
 }
 
 /// Byte-level BPE of one word.
@@ -181,6 +414,12 @@ void Tokenizer::encode_word(std::string_view word, std::vector<int32_t>& out) {
 
 /// SentencePiece's BPE of a text whose spaces are marked.
 void Tokenizer::encode_marked(std::string_view text, std::vector<int32_t>& out) {
+    if (takes_words_) {
+        if (const auto known = vocabulary_.find_by_score(text)) {
+            out.push_back(known->token);
+            return;
+        }
+    }
     // Characters start as stand-ins, -1 - code, so that a character that is part of a larger token
     // is never looked up by itself. Bytes that are no character stand beyond Unicode's last code.
     symbols_.clear();
@@ -207,19 +446,28 @@ void Tokenizer::encode_marked(std::string_view text, std::vector<int32_t>& out) 
         if (left < 0 || right < 0) return std::optional<Merge>();
         return cache_.find(left, right, [&] { return vocabulary_.find_merge(left, right); });
     });
+    size_t unknown = 0;  // bytes before symbol i that no token covers
+    const auto append_unknown = [&](size_t to) {
+        if (unknown > 0) append_bytes(text.substr(to - unknown, unknown), out);
+        unknown = 0;
+    };
     for (size_t i = 0; i < symbols_.size(); ++i) {
         const Symbol& symbol = symbols_[i];
-        if (symbol.token >= 0) {
-            out.push_back(symbol.token);
+        int32_t token = symbol.token;
+        const uint32_t to = i + 1 < symbols_.size() ? symbols_[i + 1].begin : end;
+        if (token < 0) {
+            const std::string_view character = text.substr(symbol.begin, to - symbol.begin);
+            if (const auto known = known_character(character, token)) token = known->token;
+        }
+        if (token >= 0) {
+            append_unknown(symbol.begin);
+            out.push_back(token);
             continue;
         }
-        const uint32_t to = i + 1 < symbols_.size() ? symbols_[i + 1].begin : end;
-        const std::string_view character = text.substr(symbol.begin, to - symbol.begin);
-        if (const auto known = known_character(character, symbol.token))
-            out.push_back(known->token);
-        else
-            append_bytes(character, out);
+        unknown += to - symbol.begin;
+        if (unknowns_ != Unknown::fused) append_unknown(to);
     }
+    append_unknown(end);
 }
 
 /// The token of one character, which stands for it as a symbol until it is known.
@@ -229,13 +477,20 @@ std::optional<Merge> Tokenizer::known_character(std::string_view character, int3
                        [&] { return vocabulary_.find_by_score(character); });
 }
 
-/// The byte tokens of what no other token covers; spm's unknown token where there is none.
+/// The byte tokens of what no other token covers; the unknown token where there is none: once for
+/// all of `bytes`, or for each.
 void Tokenizer::append_bytes(std::string_view bytes, std::vector<int32_t>& out) {
+    if ((unknowns_ == Unknown::fused || unknowns_ == Unknown::each) && unknown_ &&
+        std::ranges::any_of(
+            bytes, [&](char byte) { return byte_tokens_[static_cast<uint8_t>(byte)] < 0; })) {
+        out.push_back(*unknown_);
+        return;
+    }
     for (const char byte : bytes) {
         const int32_t token = byte_tokens_[static_cast<uint8_t>(byte)];
         if (token >= 0)
             out.push_back(token);
-        else if (!pre_tokenizer_ && unknown_)
+        else if (unknowns_ != Unknown::left_out && unknown_)
             out.push_back(*unknown_);
         else
             ++bytes_left_out_;
@@ -244,7 +499,15 @@ void Tokenizer::append_bytes(std::string_view bytes, std::vector<int32_t>& out) 
 
 std::string Tokenizer::text_of(int32_t id) const {
     Token token = vocabulary_.token(id);
-    if (pre_tokenizer_) return std::move(token.piece);
+    if (kind_ == Kind::bpe) return std::move(token.piece);
+    if (kind_ == Kind::wordpiece && token.kind == TokenKind::normal) {
+        const bool rest = continuing_.empty() ? !token.piece.starts_with(word_start_)
+                                              : token.piece.starts_with(continuing_);
+        if (rest) return token.piece.substr(continuing_.size());
+        std::string word(1, ' ');
+        word.append(token.piece, word_start_.size());
+        return word;
+    }
     const auto is_hex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
     if (token.kind == TokenKind::byte && token.piece.size() == 6 &&
         token.piece.starts_with("<0x") && is_hex(token.piece[3]) && is_hex(token.piece[4])) {

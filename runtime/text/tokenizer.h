@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 // Tokenizer: text to token ids and back, over a model.db's tables.
 //
-// Two kinds (llm_meta's tokenizer.kind):
-//   bpe   byte-level BPE: the text is cut into words (pre_tokenizer.h), each word's bytes are
-//   merged
-//         by rank (Sennrich et al. 2016; over bytes as in GPT-2, Radford et al. 2019)
-//   spm   SentencePiece's BPE (Kudo and Richardson 2018): spaces become U+2581, the neighbours that
-//         form the best-scored token merge, characters that are no token fall back to byte tokens.
-//         Where llm_merge has rows, they say what merges, and in which order: a tokenizer.json has
-//         ranks for what were scores
+// Four kinds (llm_meta's tokenizer.kind):
+//   bpe        byte-level BPE: the text is cut into words (pre_tokenizer.h), each word's bytes are
+//              merged by rank (Sennrich et al. 2016; over bytes as in GPT-2, Radford et al. 2019)
+//   spm        SentencePiece's BPE (Kudo and Richardson 2018): spaces become U+2581, the neighbours
+//              that form the best-scored token merge, characters that are no token fall back to
+//              byte tokens. Where llm_merge has rows, they say what merges, and in which order: a
+//              tokenizer.json has ranks for what were scores
+//   unigram    the pieces whose scores sum to the most (Kudo 2018; piece_table.h)
+//   wordpiece  the longest piece first, word by word (Wu et al. 2016)
 //
-// In both, special tokens are cut out first, the longest at each position from left to right. Where
-// special tokens overlap, llama.cpp takes the longest in the whole text first; tokens of real
-// models overlap only in runs of one character, where the two agree.
+// In all, special tokens are cut out first, the longest at each position from left to right; what
+// lies between them is normalised (normalizer.h) and cut into words. Where special tokens overlap,
+// llama.cpp takes the longest in the whole text first; tokens of real models overlap only in runs
+// of one character, where the two agree.
 //
 // Text that isn't valid UTF-8 is tokenised too and keeps its bytes (llama.cpp replaces them by
 // U+FFFD for bpe): see PreTokenizer::split for bpe; for spm each such byte falls back by itself.
@@ -30,6 +32,8 @@
 
 #include "runtime/text/fragment.h"
 #include "runtime/text/merge.h"
+#include "runtime/text/normalizer.h"
+#include "runtime/text/piece_table.h"
 #include "runtime/text/pre_tokenizer.h"
 #include "runtime/text/vocabulary.h"
 
@@ -59,6 +63,16 @@ class Tokenizer {
     /// The id of the token with exactly this piece, of any kind.
     std::optional<int32_t> find_piece(std::string_view piece) const;
 
+    /// The id of the control or user-defined token with exactly this piece.
+    std::optional<int32_t> find_special(std::string_view piece) const {
+        if (piece.empty()) return std::nullopt;
+        for (const SpecialTokens* tokens : {&special_, &normalized_})
+            if (const SpecialToken* found = tokens->at(piece, 0, piece.size());
+                found && found->piece == piece)
+                return found->id;
+        return std::nullopt;
+    }
+
     /// Bytes of the longest token's text. The first call looks at the whole vocabulary.
     size_t longest_token() const { return vocabulary_.longest_piece(); }
 
@@ -80,10 +94,31 @@ class Tokenizer {
     void note_step() {
         if (++steps_ % 4096 == 0 && progress_) progress_();
     }
+    enum class Kind { bpe, spm, unigram, wordpiece };
+    enum class Unknown { left_out, each_byte, each, fused };  // characters that no token covers
+
+    /// Part of a text in which special tokens are looked for.
+    struct Part {
+        std::string_view text;
+        bool after_special = true, first = true;
+    };
+
     std::optional<int32_t> meta_token(const std::string& key) const;
+    std::vector<int32_t> meta_tokens(const char* key) const;
     int32_t token_id(const std::string& key, std::string_view text) const;
-    std::vector<int32_t> meta_ends() const;
-    void encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out);
+    std::vector<PieceRule> piece_rules() const;
+    std::vector<NormalStep> normal_steps() const;
+    void read_kind();
+    void read_special();
+    int unicode() const;
+    void cut_out(const SpecialTokens& tokens, const Part& whole,
+                 std::span<const std::pair<size_t, size_t>> markup,
+                 const std::function<void(const Part&)>& plain, std::vector<int32_t>& out);
+    void encode_plain(const Part& part, std::vector<int32_t>& out);
+    void encode_normal(const Part& part, std::vector<int32_t>& out);
+    void encode_piece(std::string_view word, std::vector<int32_t>& out);
+    void encode_by_scores(std::string_view text, std::vector<int32_t>& out);
+    void encode_greedily(std::string_view word, std::vector<int32_t>& out);
     void encode_word(std::string_view word, std::vector<int32_t>& out);
     void encode_marked(std::string_view text, std::vector<int32_t>& out);
     std::optional<Merge> known_character(std::string_view character, int32_t stand_in);
@@ -91,14 +126,24 @@ class Tokenizer {
 
     const ModelDb& db_;
     Vocabulary vocabulary_;
-    std::optional<PreTokenizer> pre_tokenizer_;  // of bpe
-    std::array<int32_t, 256> byte_tokens_;       // -1 where the model has none
+    Kind kind_ = Kind::bpe;
+    SpecialTokens special_, normalized_;  // of texts as they are; of normalised ones
+    std::optional<Normalizer> normalizer_;
+    std::optional<PreTokenizer> pre_tokenizer_;
+    std::optional<PieceTable> table_;       // of unigram and wordpiece
+    std::array<int32_t, 256> byte_tokens_;  // -1 where the model has none
     std::optional<int32_t> start_, end_, unknown_;
     std::vector<int32_t> ends_;
     bool adds_start_ = false;
     bool adds_space_ = false;
-    bool takes_words_ = false;  // a word that is a token is that token, whatever merges say
-    bool by_rank_ = false;      // of spm: llm_merge ranks the pieces, not their scores
+    bool marks_spaces_ = false;  // of spm whose database has no steps for it
+    bool takes_words_ = false;   // a word that is a token is that token, whatever merges say
+    bool by_rank_ = false;       // of spm: llm_merge ranks the pieces, not their scores
+    Unknown unknowns_ = Unknown::left_out;
+    double unknown_score_ = 0;  // of unigram
+    std::string word_start_,
+        continuing_;           // of wordpiece: what stands before words, and their rests
+    size_t longest_word_ = 0;  // of wordpiece, in characters; a longer one is unknown
     MergeCache cache_;
     std::vector<Symbol> symbols_;  // of the word being merged
     uint64_t bytes_left_out_ = 0;

@@ -29,23 +29,30 @@ Vocabulary::Vocabulary(const ModelDb& db) : where_(db.path().string()), db_(db) 
     merge_ = tables.prepare("SELECT merged, rank FROM llm_merge WHERE left = ?1 AND right = ?2");
 
     has_merges_ = tables.integer("SELECT 1 FROM llm_merge LIMIT 1").has_value();
+}
 
-    Query special(tables,
-                  "SELECT id, piece, kind, length(piece) FROM llm_token WHERE kind IN (3, 4)");
-    while (special.next()) {
+std::vector<SpecialToken> Vocabulary::special() const {
+    std::vector<SpecialToken> tokens;
+    Query query(db_.connection(),
+                "SELECT id, piece, kind, length(piece) FROM llm_token WHERE kind IN (3, 4)");
+    while (query.next()) {
         // A damaged file may claim long pieces in many rows: what is looked at first costs nothing.
-        if (special.as_integer(3) > kLongestPiece || special_.size() == kMostSpecial)
+        if (query.as_integer(3) > kLongestPiece || tokens.size() == kMostSpecial)
             fail("{}: its special tokens are not a tokenizer's; import the model again", where_);
-        SpecialToken token{text_of(special.as_bytes(1)),
-                           static_cast<int32_t>(special.as_integer(0)),
-                           special.as_integer(2) == static_cast<int>(TokenKind::control)};
-        if (token.piece.empty()) continue;
-        special_start_.set(static_cast<uint8_t>(token.piece[0]));
-        special_.push_back(std::move(token));
+        SpecialToken token;
+        token.piece = text_of(query.as_bytes(1));
+        token.id = static_cast<int32_t>(query.as_integer(0));
+        token.control = query.as_integer(2) == static_cast<int>(TokenKind::control);
+        if (!token.piece.empty()) tokens.push_back(std::move(token));
     }
+    return tokens;
+}
+
+SpecialTokens::SpecialTokens(std::vector<SpecialToken> tokens) : tokens_(std::move(tokens)) {
+    for (const SpecialToken& token : tokens_) starts_.set(static_cast<uint8_t>(token.piece[0]));
     // As bytes, which SQLite's order need not be: a piece may be of any type.
-    std::ranges::stable_sort(special_, {}, &SpecialToken::piece);
-    special_.shrink_to_fit();
+    std::ranges::stable_sort(tokens_, {}, &SpecialToken::piece);
+    tokens_.shrink_to_fit();
 }
 
 Token Vocabulary::token(int32_t id) const {
@@ -91,12 +98,11 @@ std::optional<Merge> Vocabulary::find_merge(int32_t left, int32_t right) const {
     return Merge{static_cast<int32_t>(query.as_integer(0)), query.as_real(1)};
 }
 
-const SpecialToken* Vocabulary::special_at(std::string_view text, size_t at,
-                                           size_t markup_end) const {
-    if (!special_start_[static_cast<uint8_t>(text[at])]) return nullptr;
+const SpecialToken* SpecialTokens::at(std::string_view text, size_t at, size_t markup_end) const {
+    if (!starts_[static_cast<uint8_t>(text[at])]) return nullptr;
     // [low, high) are the special tokens whose first `length` bytes are the text's.
-    auto low = special_.begin();
-    auto high = special_.end();
+    auto low = tokens_.begin();
+    auto high = tokens_.end();
     const SpecialToken* longest = nullptr;
     for (size_t length = 0; low != high; ++length) {
         if (low->piece.size() == length) {  // sorts before those that go on

@@ -35,8 +35,27 @@ struct Token {
 /// A control or user-defined token.
 struct SpecialToken {
     std::string piece;
-    int32_t id;
-    bool control;
+    int32_t id = -1;
+    bool control = false;
+    bool takes_left = false, takes_right = false;  // the spaces beside it, too
+    bool single_word = false;                      // not where a letter or digit touches it
+    bool normalized = false;                       // looked for in what the normalizer has made
+};
+
+/// Special tokens, to be searched for in texts.
+class SpecialTokens {
+  public:
+    explicit SpecialTokens(std::vector<SpecialToken> tokens = {});
+
+    bool empty() const { return tokens_.empty(); }
+
+    /// The longest that `text` has at `at`; control tokens only if they end at or before
+    /// `markup_end`. Null if there is none.
+    const SpecialToken* at(std::string_view text, size_t at, size_t markup_end) const;
+
+  private:
+    std::vector<SpecialToken> tokens_;  // sorted by piece
+    std::bitset<256> starts_;           // the bytes that one starts with
 };
 
 /// Not thread-safe: statements are shared between calls. Errors name the database.
@@ -67,9 +86,8 @@ class Vocabulary {
     /// llm_merge's row for two token ids: the merged token and its rank.
     std::optional<Merge> find_merge(int32_t left, int32_t right) const;
 
-    /// The longest special token that `text` has at `at`; control tokens only if they end at or
-    /// before `markup_end`. Null if there is none.
-    const SpecialToken* special_at(std::string_view text, size_t at, size_t markup_end) const;
+    /// The control and user-defined tokens, in no order.
+    std::vector<SpecialToken> special() const;
 
   private:
     std::string where_;  // starts the errors' texts: the database's path
@@ -77,8 +95,6 @@ class Vocabulary {
     const ModelDb& db_;
     mutable size_t longest_ = 0;  // once it is known
     bool has_merges_ = false;
-    std::vector<SpecialToken> special_;  // sorted by piece
-    std::bitset<256> special_start_;     // the bytes that a special token starts with
 };
 
 }  // namespace llmsql

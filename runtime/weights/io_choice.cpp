@@ -26,9 +26,6 @@ namespace {
 // What is streamed each way, twice: together more than most caches hold.
 constexpr uint64_t kSample = 24 << 20;
 
-// Held weights that take more of the available memory than this are better left to the page cache.
-constexpr double kMostHeld = 0.8;
-
 // Windows must gain this much, as they are the less common way.
 constexpr double kWorthwhile = 0.95;
 
@@ -124,34 +121,38 @@ std::unique_ptr<TileReader> faster_reader(const ModelDb& db, const TileReading& 
 
 }  // namespace
 
-std::unique_ptr<TileReader> choose_tile_reader(const ModelDb& db, const TileReading& reading,
-                                               Workers& workers) {
-    const auto made = [&](IoMode mode) { return make_tile_reader(db, mode, reading); };
+ChosenReader choose_tile_reader(const ModelDb& db, const TileReading& reading, Workers& workers) {
+    const auto way = [&](IoMode mode) { return make_tile_reader(db, mode, reading); };
+    const auto made = [&](IoMode mode) { return ChosenReader{way(mode), nullptr, nullptr}; };
     if (reading.scarce) {
         if (DirectReader::has_room(reading))
             if (auto direct = if_possible([&]() -> std::unique_ptr<TileReader> {
                     auto pages = BlobPages::of(db);
                     return pages ? DirectReader::of(pages, reading) : nullptr;
                 }))
-                return direct;
+                return {std::move(direct), nullptr, nullptr};
         return made(IoMode::read);
     }
     // Kept while ways are tried, which then find it.
     const auto mapping = reading.may_map ? db.file()->mapping_if_possible() : nullptr;
     if (!mapping) return made(IoMode::read);
-    const auto huge = [&] { return is_mapped_huge(mapping->bytes()); };
-    if (reading.streamed_bytes == 0) {
-        // A budget that holds everything counts on memory of its own, and leaves no windows.
-        if (reading.windows) return made(IoMode::read);
-        const auto most = kMostHeld * static_cast<double>(available_memory());
-        const bool in_place = static_cast<double>(reading.held_bytes) > most || huge();
-        return made(in_place ? IoMode::map : IoMode::read);
+    // A budget that holds everything counts on memory of its own, and leaves no windows.
+    const bool in_place = reading.streamed_bytes == 0 && !reading.windows;
+    if (!in_place && reading.windows.value_or(0) < mapped_bytes(reading.workers))
+        return made(IoMode::read);
+    if (is_mapped_huge(mapping->bytes())) return made(IoMode::map);
+    ChosenReader chosen;
+    if (mapping->bytes().size() <= available_memory() / 4 * 3)
+        chosen.refill = std::make_unique<PageRefill>(db.file());
+    if (in_place) {
+        chosen.reader = way(IoMode::map);
+        return chosen;
     }
-    if (reading.windows.value_or(0) < mapped_bytes(reading.workers)) return made(IoMode::read);
-    if (huge()) return made(IoMode::map);
-    if (auto faster = if_possible([&] { return faster_reader(db, reading, workers); }))
-        return faster;
-    return made(IoMode::read);
+    chosen.reader = if_possible([&] { return faster_reader(db, reading, workers); });
+    if (!chosen.reader) return made(IoMode::read);
+    if (chosen.reader->mode() != IoMode::map)
+        chosen.then = if_possible([&] { return way(IoMode::map); });
+    return chosen;
 }
 
 }  // namespace llmsql

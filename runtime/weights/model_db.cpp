@@ -29,7 +29,8 @@ void refuse_companions(const std::filesystem::path& path) {
     if (const auto log = unfinished_log(path))
         fail(
             "{}: a {} file lies beside it, so the database is being written or a writer "
-            "died; open it once with sqlite3 to recover it, or import it again",
+            "died; open it once with sqlite3 to recover it, or repeat what was writing (llmsqlc "
+            "--install, llmsql-import)",
             path.string(), log->string().ends_with("-wal") ? "-wal" : "-journal");
 }
 
@@ -145,6 +146,7 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     file_ = ModelFile::of(name);
     if (db_.has_moved() || !file_->is_at(name))
         fail("{}: was replaced while it was opened; try again", name);
+    lock_ = file_->lock_out_writers();
 }
 
 std::optional<std::string> ModelDb::meta(const std::string& key) const {

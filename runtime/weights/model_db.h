@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/byte_lock.h"
 #include "common/catalogue.h"
 #include "runtime/weights/model_file.h"
 #include "sqlite/connection.h"
@@ -65,6 +66,7 @@ class ModelDb {
   private:
     std::filesystem::path path_;
     std::shared_ptr<ModelFile> file_;
+    std::unique_ptr<const ReadersLock> lock_;
     std::unique_ptr<StepLimit> steps_;  // outlives the connection
     Connection db_;
 };

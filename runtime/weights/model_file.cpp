@@ -19,6 +19,8 @@
 
 #include "common/error.h"
 #include "common/fork.h"
+#include "common/machine.h"
+#include "common/page_cache.h"
 #include "runtime/weights/anonymous_memory.h"
 
 namespace llmsql {
@@ -88,6 +90,10 @@ void ModelFile::read(uint64_t offset, void* out, size_t bytes) const {
 void ModelFile::try_read(uint64_t offset, void* out, size_t bytes) const {
     // An error will come again when the bytes are read in earnest.
     static_cast<void>(!::pread(descriptor(), out, bytes, static_cast<off_t>(offset)));
+}
+
+void ModelFile::fill_page_cache(const std::function<bool()>& stop) const {
+    if (size() <= available_memory() / 4 * 3) llmsql::fill_page_cache(descriptor(), size(), stop);
 }
 
 int ModelFile::direct_descriptor() {

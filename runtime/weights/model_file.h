@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,7 @@
 #include <string>
 #include <utility>
 
+#include "common/byte_lock.h"
 #include "common/shared_file.h"
 
 namespace llmsql {
@@ -56,6 +58,11 @@ class ModelFile {
     int descriptor() const { return file_->descriptor(); }
     uint64_t size() const { return file_->size(); }  // now
 
+    /// Keeps writers from it while it lives.
+    std::unique_ptr<const ReadersLock> lock_out_writers() const {
+        return std::make_unique<const ReadersLock>(file_);
+    }
+
     /// Whether a path leads to this file, now.
     bool is_at(const std::string& path) const;
 
@@ -69,6 +76,11 @@ class ModelFile {
 
     /// Reads what there is of a range, to have it in the page cache; `out` then holds anything.
     void try_read(uint64_t offset, void* out, size_t bytes) const;
+
+    /// Reads it into the page cache, in the pages that are best to use, if hardly anything of it is
+    /// there and there is room: whoever is about to read most of it calls this first. `stop` is
+    /// asked every few MiB. Thread-safe.
+    void fill_page_cache(const std::function<bool()>& stop = nullptr) const;
 
     /// The whole file as it is when first asked for, shared by all who ask while somebody has it.
     /// Fails where the system refuses it.

@@ -6,7 +6,6 @@
 
 #include "common/error.h"
 #include "common/machine.h"
-#include "common/page_cache.h"
 #include "common/stopwatch.h"
 #include "runtime/weights/io_choice.h"
 #include "runtime/weights/model_db.h"
@@ -31,14 +30,12 @@ std::span<const float> Weight::vector() const {
 
 WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residency,
                        const PoolOptions& options, Workers& workers)
-    : path_(db.path().string()) {
+    : path_(db.path().string()),
+      loaded_a_turn_(options.loaded_a_turn),
+      loadable_(options.loaded_a_turn) {
     std::vector<ParamEntry> entries = db.catalogue();
     // Before the tiles' sizes are looked up, which reads a page of each.
-    if (!options.io) {
-        const ModelFile& file = *db.file();
-        if (file.size() <= available_memory() / 4 * 3)
-            fill_page_cache(file.descriptor(), file.size(), options.interrupted);
-    }
+    if (options.io != IoMode::direct) db.file()->fill_page_cache(options.interrupted);
     if (options.interrupted && options.interrupted()) throw Interrupted();
     std::vector<ParamTiles> map = read_tile_map(db, entries);
     weights_.reserve(entries.size());
@@ -56,12 +53,19 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
     place_tiles(residency);
 
     const TileReading reading = reading_for(options, residency, workers.count());
-    reader_ = options.io ? make_tile_reader(db, *options.io, reading)
-                         : choose_tile_reader(db, reading, workers);
+    if (options.io) {
+        reader_ = make_tile_reader(db, *options.io, reading);
+    } else {
+        ChosenReader chosen = choose_tile_reader(db, reading, workers);
+        reader_ = std::move(chosen.reader);
+        refill_ = std::move(chosen.refill);
+        later_reader_ = std::move(chosen.then);
+    }
     in_place_ = residency.empty() && reader_->mode() == IoMode::map;
     // Fewer TLB misses; only a hint. Vectors alone need few pages.
     if (!in_place_) madvise(memory_.data(), memory_.size(), MADV_HUGEPAGE);
     load_vectors();
+    gradual_ = !reading.windows && !in_place_;
 }
 
 // Gives every held tile its place, one after the other. Vectors come first: they are read before
@@ -149,8 +153,9 @@ void WeightPool::load(const Weight& weight, const Tile& tile, int64_t first, int
     loaded_.fetch_add(fresh * tiles.strip_bytes, std::memory_order_relaxed);
 }
 
-void WeightPool::verify(const Weight& weight, int64_t first_strip,
-                        std::span<const std::byte> data) {
+// Strips that do not `stay` where they were read are verified again when they come again.
+void WeightPool::verify(const Weight& weight, int64_t first_strip, std::span<const std::byte> data,
+                        bool stays) {
     Tiles& tiles = tiles_[index_of(weight.id)];
     for (size_t at = 0; at < data.size(); at += tiles.strip_bytes, ++first_strip) {
         const auto strip = static_cast<size_t>(first_strip);
@@ -162,8 +167,27 @@ void WeightPool::verify(const Weight& weight, int64_t first_strip,
                 "again",
                 path_, weight.entry.name, describe(weight.entry), first_strip * kStripRows);
         }
-        tiles.known[strip].store(1, std::memory_order_release);
+        if (stays) tiles.known[strip].store(1, std::memory_order_release);
     }
+}
+
+// Whether strips of a held tile are in memory, or this turn may still read them into it.
+bool WeightPool::may_load(const Tiles& tiles, int64_t first, int64_t count) {
+    if (!gradual_ || all_known(tiles, first, 1)) return true;
+    const auto bytes = count * static_cast<int64_t>(tiles.strip_bytes);
+    return loadable_.fetch_sub(bytes, std::memory_order_relaxed) > 0;
+}
+
+bool WeightPool::improve() {
+    if (gradual_) {
+        gradual_ = loadable_ < loaded_a_turn_;  // else there was nothing to be read
+        loadable_ = loaded_a_turn_;
+    }
+    if (!refill_) return false;
+    const bool changes = refill_->after_turn() && later_reader_;
+    if (changes) reader_ = std::move(later_reader_);
+    if (refill_->ended()) refill_.reset();
+    return changes;
 }
 
 // Strips that are held, over as many tiles as lie one after the other in memory.
@@ -222,7 +246,9 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     const size_t offset = static_cast<size_t>(in_tile) * tiles.strip_bytes;
 
     const bool held = tiles.places[index] != kStreamed;
-    if (held && !in_place_) return held_strips(weight, index, first, wanted, use, buffer);
+    const bool in_memory = held && !in_place_;
+    if (in_memory && (use == Use::embedding || may_load(tiles, first, count)))
+        return held_strips(weight, index, first, wanted, use, buffer);
 
     // Larger buffers would fall out of the cache before they are used.
     const auto fitting = static_cast<int64_t>(kTileBytes / tiles.strip_bytes);
@@ -244,15 +270,16 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     const size_t bytes = static_cast<size_t>(count) * tiles.strip_bytes;
     if (!in_parts) {
         if (!data) data = copy(tile.rowid, offset, bytes, use, buffer);
-        verify(weight, first, {data, bytes});
+        verify(weight, first, {data, bytes}, !in_memory);
     }
-    if (!held) buffer.bytes_read += bytes;
+    if (!held || in_memory) buffer.bytes_read += bytes;
     if (!held)
         (use == Use::scan ? streamed_ : embedding_).fetch_add(bytes, std::memory_order_relaxed);
     return {data, count};
 }
 
 void WeightPool::verify_all(Workers& workers) {
+    loadable_ = INT64_MAX;
     std::vector<StripBuffer> buffers(static_cast<size_t>(workers.count()));
     for (size_t i = 0; i < buffers.size(); ++i) buffers[i].worker = static_cast<int>(i);
     for (const Weight& weight : weights_) {

@@ -18,6 +18,7 @@
 #include "common/hash.h"
 #include "common/workers.h"
 #include "runtime/weights/anonymous_memory.h"
+#include "runtime/weights/page_refill.h"
 #include "runtime/weights/tile_reader.h"
 #include "runtime/weights/tiles.h"
 
@@ -65,8 +66,11 @@ struct PoolCounters {
 /// How a pool reads. `io` absent: the faster way, found by trying.
 struct PoolOptions {
     std::optional<IoMode> io = IoMode::read;
-    std::optional<uint64_t> windows;              // see TileReading
-    bool may_map = false;                         // see TileReading
+    std::optional<uint64_t> windows;  // see TileReading
+    bool may_map = false;             // see TileReading
+    /// What a turn, at most and about, may read into memory where there is no budget: getting
+    /// memory of a system takes longer than reading, and a first token need not wait for all of it.
+    int64_t loaded_a_turn = 64 << 20;
     std::function<bool()> interrupted = nullptr;  // asked while the pool is made: true throws
                                                   // Interrupted
 };
@@ -114,6 +118,11 @@ class WeightPool {
     /// Fails if mapped weights used so far were not the file's; call when a pass has ended.
     void check() const { reader_->check(); }
 
+    /// Call after a turn, which is a pass or its logits, and after that has been checked: makes the
+    /// next ones faster, a part at a time (PageRefill, PoolOptions::loaded_a_turn). True where the
+    /// way of reading has changed thereby.
+    bool improve();
+
     /// Bytes of the tiles that are held.
     uint64_t held_bytes() const { return held_bytes_; }
     PoolCounters counters() const;
@@ -136,20 +145,27 @@ class WeightPool {
     TileReading reading_for(const PoolOptions& options, const std::vector<Residency>& residency,
                             int workers) const;
     void load_vectors();
+    bool may_load(const Tiles& tiles, int64_t first, int64_t count);
     Strips held_strips(const Weight& weight, size_t index, int64_t first, int64_t wanted, Use use,
                        StripBuffer& buffer);
     const std::byte* copy(int64_t rowid, size_t offset, size_t bytes, Use use, StripBuffer& buffer);
     void load(const Weight& weight, const Tile& tile, int64_t first, int64_t count, Use use,
               StripBuffer& buffer);
     bool all_known(const Tiles& tiles, int64_t first, int64_t count) const;
-    void verify(const Weight& weight, int64_t first_strip, std::span<const std::byte> data);
+    void verify(const Weight& weight, int64_t first_strip, std::span<const std::byte> data,
+                bool stays = true);
 
     std::string path_;
     std::vector<Weight> weights_;
     std::vector<Tiles> tiles_;
     AnonymousMemory memory_;  // the held tiles
     bool in_place_ = false;   // held matrices are used where they are mapped
-    std::unique_ptr<TileReader> reader_;
+    std::unique_ptr<TileReader> reader_, later_reader_;
+    std::unique_ptr<PageRefill> refill_;
+    // What this turn may still read into memory; the rest it only uses.
+    const int64_t loaded_a_turn_;
+    bool gradual_ = false;
+    std::atomic<int64_t> loadable_;
     uint64_t held_bytes_ = 0;
     std::mutex embedding_load_;
     std::atomic<uint64_t> loaded_{0}, streamed_{0}, embedding_{0};

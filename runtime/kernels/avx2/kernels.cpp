@@ -48,7 +48,8 @@ struct Avx2 {
     };
     static constexpr int kSignedBias = 0;
 #endif
-    static constexpr int kTokens = 4, kStrips = 1, kTokensOfStrips = 4, kQueries = 1;
+    [[maybe_unused]] static constexpr int kTokensOfStrips = 4;
+    static constexpr int kTokens = 4, kStrips = 1, kQueries = 1, kQueriesOfQ8 = 1;
 
     template<class Each>
     static LLMSQL_INLINE Ints of(Ints a, const Each& each) {
@@ -239,6 +240,10 @@ struct Avx2 {
     template<int>
     static void attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
                              int64_t last, AttentionState* state);
+    template<int>
+    static void attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+                                const KvHead& head, int64_t first, int64_t last,
+                                AttentionState* states);
 };
 
 float horizontal_max(__m256 v) {
@@ -450,8 +455,11 @@ void add_values(const int8_t* v, int64_t stride, const int16_t* weights, int64_t
     }
 }
 
-void attend_q8(const int16_t* query, const float* query_scales, int64_t width, const KvHead& head,
-               int64_t first, int64_t last, AttentionState& state) {
+template<int>
+void Avx2::attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+                           const KvHead& head, int64_t first, int64_t last,
+                           AttentionState* states) {
+    AttentionState& state = *states;
     const auto* k = reinterpret_cast<const int8_t*>(head.keys);
     const auto* v = reinterpret_cast<const int8_t*>(head.values);
     const auto* k_scales = reinterpret_cast<const uint16_t*>(head.key_scales);
@@ -583,7 +591,7 @@ constexpr Kernels kTable{
 #else
     "avx2",
 #endif
-    kLinears<Avx2>.of, quantize,    attend_f16<Avx2>, attend_q8, rms_norm, rope, silu, gelu,
+    kLinears<Avx2>.of, quantize,    attend_f16<Avx2>, attend_q8<Avx2>, rms_norm, rope, silu, gelu,
     convolve<Avx2>,    recur<Avx2>, avx2_exponentials};
 
 }  // namespace

@@ -33,7 +33,7 @@ struct Avx512 {
         __m512i raised;
     };
     static constexpr int kTokens = 8, kStrips = 4, kTokensOfStrips = 4, kSignedBias = 128;
-    static constexpr int kQueries = static_cast<int>(kMostQueries);
+    static constexpr int kQueries = static_cast<int>(kMostQueries), kQueriesOfQ8 = 4;
 
     static LLMSQL_INLINE Sum zero() { return _mm512_setzero_ps(); }
     static LLMSQL_INLINE Sum load(const float* p) { return _mm512_loadu_ps(p); }
@@ -125,6 +125,10 @@ struct Avx512 {
     template<int Queries>
     static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
                              int64_t last, AttentionState* states);
+    template<int Queries>
+    static void attend_heads_q8(const int16_t* queries, const float* query_scales, int64_t width,
+                                const KvHead& head, int64_t first, int64_t last,
+                                AttentionState* states);
 };
 
 // The first `count` of sixteen lanes.
@@ -274,10 +278,9 @@ void Avx512::attend_heads(const float* queries, int64_t width, const KvHead& hea
     }
 }
 
-// Thirty-two int8 codes as sixteen lanes of two, each times the same two of `pair`, added to `sum`.
-__m512i add_products(__m512i sum, const int8_t* codes, __m512i pair) {
-    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
-    return _mm512_dpwssd_epi32(sum, _mm512_cvtepi8_epi16(bytes), pair);
+// Thirty-two int8 codes as sixteen lanes of two int16.
+__m512i load_codes(const int8_t* codes) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
 }
 
 __m512i broadcast2(const int16_t* codes) {
@@ -310,52 +313,69 @@ float weigh(const Positions& weight, const uint16_t* scales, Inside in, int16_t*
     return max / 32767.0f;
 }
 
-void attend_q8(const int16_t* query, const float* query_scales, int64_t width, const KvHead& head,
-               int64_t first, int64_t last, AttentionState& state) {
+template<int Queries>
+void Avx512::attend_heads_q8(const int16_t* queries, const float* query_scales, int64_t width,
+                             const KvHead& head, int64_t first, int64_t last,
+                             AttentionState* states) {
     const auto* k = reinterpret_cast<const int8_t*>(head.keys);
     const auto* v = reinterpret_cast<const int8_t*>(head.values);
     const auto* k_scales = reinterpret_cast<const uint16_t*>(head.key_scales);
     const auto* v_scales = reinterpret_cast<const uint16_t*>(head.value_scales);
-    const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
-    Positions score{_mm512_setzero_ps(), _mm512_setzero_ps()};
+    const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
+    const int64_t columns = groups * kKvKeyGroup;
+    Positions score[Queries];
+    for (Positions& s : score) s = {_mm512_setzero_ps(), _mm512_setzero_ps()};
     for (int64_t from = 0; from < width; from += kKvKeyGroup) {
-        __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();
+        __m512i low[Queries], high[Queries];
+        for (int q = 0; q < Queries; ++q) low[q] = high[q] = _mm512_setzero_si512();
         for (int64_t d = from; d < from + kKvKeyGroup; d += 2) {
-            const __m512i two = broadcast2(query + d);
-            low = add_products(low, k + d * kKvBlock, two);
-            high = add_products(high, k + d * kKvBlock + 32, two);
+            const __m512i a = load_codes(k + d * kKvBlock), b = load_codes(k + d * kKvBlock + 32);
+            for (int q = 0; q < Queries; ++q) {
+                const __m512i two = broadcast2(queries + q * columns + d);
+                low[q] = _mm512_dpwssd_epi32(low[q], a, two);
+                high[q] = _mm512_dpwssd_epi32(high[q], b, two);
+            }
         }
-        const __m512 query_scale = _mm512_set1_ps(query_scales[from / kKvKeyGroup]);
         const uint16_t* scales = k_scales + from / kKvKeyGroup * kKvBlock;
-        score.low = _mm512_fmadd_ps(_mm512_cvtepi32_ps(low),
-                                    _mm512_mul_ps(load_halves(scales), query_scale), score.low);
-        score.high =
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(high),
-                            _mm512_mul_ps(load_halves(scales + 16), query_scale), score.high);
+        const __m512 a = load_halves(scales), b = load_halves(scales + 16);
+        for (int q = 0; q < Queries; ++q) {
+            const __m512 by = _mm512_set1_ps(query_scales[q * groups + from / kKvKeyGroup]);
+            score[q].low =
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(low[q]), _mm512_mul_ps(a, by), score[q].low);
+            score[q].high =
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(high[q]), _mm512_mul_ps(b, by), score[q].high);
+        }
     }
-    Positions weight;
+    Positions weight[Queries];
+    float shrink[Queries], factor[Queries];
     const Inside in = inside(first, last);
-    const float shrink = soften(score, in, state, weight);
+    for (int q = 0; q < Queries; ++q) shrink[q] = soften(score[q], in, states[q], weight[q]);
 
-    alignas(64) int16_t codes[kKvBlock];
+    alignas(64) int16_t codes[Queries][kKvBlock];
     for (int64_t from = 0; from < width; from += kKvValueGroup) {
-        const float factor = weigh(weight, v_scales + from / kKvValueGroup * kKvBlock, in, codes);
+        const uint16_t* scales = v_scales + from / kKvValueGroup * kKvBlock;
+        for (int q = 0; q < Queries; ++q) factor[q] = weigh(weight[q], scales, in, codes[q]);
         for (int64_t d = from; d < from + kKvValueGroup && d < width; d += 16) {
             // A row of pairs ends at `columns`: what would be read beyond is masked.
             const int64_t here = columns - d < 16 ? columns - d : 16;
             const auto bytes = static_cast<__mmask32>((uint64_t{1} << 2 * here) - 1);
-            __m512i sum = _mm512_setzero_si512();
+            __m512i sum[Queries];
+            for (__m512i& s : sum) s = _mm512_setzero_si512();
             for (int64_t pair = first / 2; 2 * pair < last; ++pair) {
-                const __m256i held = _mm256_maskz_loadu_epi8(bytes, v + 2 * (pair * columns + d));
-                sum = _mm512_dpwssd_epi32(sum, _mm512_cvtepi8_epi16(held),
-                                          broadcast2(codes + 2 * pair));
+                const __m512i held = _mm512_cvtepi8_epi16(
+                    _mm256_maskz_loadu_epi8(bytes, v + 2 * (pair * columns + d)));
+                for (int q = 0; q < Queries; ++q)
+                    sum[q] = _mm512_dpwssd_epi32(sum[q], held, broadcast2(codes[q] + 2 * pair));
             }
             const __mmask16 filled = lanes(width - d);
-            const __m512 before =
-                _mm512_mul_ps(load_some(filled, state.values + d), _mm512_set1_ps(shrink));
-            _mm512_mask_storeu_ps(
-                state.values + d, filled,
-                _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(factor), before));
+            for (int q = 0; q < Queries; ++q) {
+                float* values = states[q].values + d;
+                const __m512 before =
+                    _mm512_mul_ps(load_some(filled, values), _mm512_set1_ps(shrink[q]));
+                _mm512_mask_storeu_ps(
+                    values, filled,
+                    _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[q]), _mm512_set1_ps(factor[q]), before));
+            }
         }
     }
 }
@@ -413,12 +433,18 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* avx512_kernels() {
-    static const Kernels table{"avx512",      kLinears<Avx512>.of,
-                               quantize,      attend_f16<Avx512>,
-                               attend_q8,     rms_norm,
-                               rope,          silu,
-                               gelu,          convolve<Avx512>,
-                               recur<Avx512>, avx512_exponentials};
+    static const Kernels table{"avx512",
+                               kLinears<Avx512>.of,
+                               quantize,
+                               attend_f16<Avx512>,
+                               attend_q8<Avx512>,
+                               rms_norm,
+                               rope,
+                               silu,
+                               gelu,
+                               convolve<Avx512>,
+                               recur<Avx512>,
+                               avx512_exponentials};
     __builtin_cpu_init();
     const bool able = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

@@ -41,8 +41,8 @@ struct Neon {
     struct Signed {
         int8x16_t part[kVectors];
     };
-    static constexpr int kTokens = 4, kStrips = 1, kTokensOfStrips = 4, kSignedBias = 0,
-                         kQueries = 2;
+    [[maybe_unused]] static constexpr int kTokensOfStrips = 4;
+    static constexpr int kTokens = 4, kStrips = 1, kSignedBias = 0, kQueries = 2, kQueriesOfQ8 = 1;
 
     // A vector of each of the four quarters: each(v), as parts of Result.
     template<class Result, class Each>
@@ -189,6 +189,10 @@ struct Neon {
     template<int Queries>
     static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
                              int64_t last, AttentionState* states);
+    template<int>
+    static void attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+                                const KvHead& head, int64_t first, int64_t last,
+                                AttentionState* states);
 };
 
 // Four lanes of which the first `count` are the floats at p, the others 0.
@@ -404,8 +408,11 @@ float weigh(const Positions& weight, const uint16_t* scales, int64_t first, int6
     return max / 32767.0f;
 }
 
-void attend_q8(const int16_t* query, const float* query_scales, int64_t width, const KvHead& head,
-               int64_t first, int64_t last, AttentionState& state) {
+template<int>
+void Neon::attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+                           const KvHead& head, int64_t first, int64_t last,
+                           AttentionState* states) {
+    AttentionState& state = *states;
     const auto* k = reinterpret_cast<const int8_t*>(head.keys);
     const auto* v = reinterpret_cast<const int8_t*>(head.values);
     const auto* k_scales = reinterpret_cast<const uint16_t*>(head.key_scales);
@@ -493,9 +500,18 @@ void gelu(float* x, int64_t n) {
 }  // namespace
 
 const Kernels* neon_kernels() {
-    static const Kernels table{"neon",    kLinears<Neon>.of, quantize,    attend_f16<Neon>,
-                               attend_q8, rms_norm,          rope,        silu,
-                               gelu,      convolve<Neon>,    recur<Neon>, portable_exponentials};
+    static const Kernels table{"neon",
+                               kLinears<Neon>.of,
+                               quantize,
+                               attend_f16<Neon>,
+                               attend_q8<Neon>,
+                               rms_norm,
+                               rope,
+                               silu,
+                               gelu,
+                               convolve<Neon>,
+                               recur<Neon>,
+                               portable_exponentials};
     return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? &table : nullptr;
 }
 

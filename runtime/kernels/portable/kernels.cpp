@@ -37,8 +37,8 @@ struct Portable {
     struct Signed {
         int8_t code[kVector];
     };
-    static constexpr int kTokens = 1, kStrips = 1, kTokensOfStrips = 1, kSignedBias = 0,
-                         kQueries = 1;
+    [[maybe_unused]] static constexpr int kTokensOfStrips = 1;
+    static constexpr int kTokens = 1, kStrips = 1, kSignedBias = 0, kQueries = 1, kQueriesOfQ8 = 1;
 
     // each(row), of all.
     template<class Result, class Each>
@@ -55,8 +55,11 @@ struct Portable {
     }
 
     static Sum zero() { return {}; }
+    // Weights in a mapped file lie where SQLite has put them, not on a multiple of 4.
     static Sum load(const float* p) {
-        return rows<Sum>([&](int r) { return p[r]; });
+        Sum result;
+        std::memcpy(result.row, static_cast<const void*>(p), sizeof(result.row));
+        return result;
     }
     static void store(float* p, const Sum& a) { std::copy_n(a.row, kRows, p); }
     static Sum splat(float a) {
@@ -186,6 +189,10 @@ struct Portable {
     template<int>
     static void attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
                              int64_t last, AttentionState* state);
+    template<int>
+    static void attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+                                const KvHead& head, int64_t first, int64_t last,
+                                AttentionState* states);
 };
 
 void quantize(const float* x, int64_t n, const QuantizedRow& row) {
@@ -262,8 +269,11 @@ float to_int16(const float* x, int64_t n, int16_t* codes) {
     return finite ? largest / kMostCode : std::numeric_limits<float>::quiet_NaN();
 }
 
-void attend_q8(const int16_t* query, const float* query_scales, int64_t width, const KvHead& head,
-               int64_t first, int64_t last, AttentionState& state) {
+template<int>
+void Portable::attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+                               const KvHead& head, int64_t first, int64_t last,
+                               AttentionState* states) {
+    AttentionState& state = *states;
     const auto* k = reinterpret_cast<const int8_t*>(head.keys);
     const auto* v = reinterpret_cast<const int8_t*>(head.values);
     const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
@@ -350,7 +360,7 @@ const Kernels& portable_kernels() {
                                kLinears<Portable>.of,
                                quantize,
                                attend_f16<Portable>,
-                               attend_q8,
+                               attend_q8<Portable>,
                                rms_norm,
                                rope,
                                silu,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Reading and writing sizes of memory. See byte_size.h.
-#include "compiler/memory/byte_size.h"
+#include "common/byte_size.h"
 
 #include <array>
 #include <charconv>
 
 #include "common/error.h"
 
-namespace llmsql::compiler {
+namespace llmsql {
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
@@ -57,9 +57,23 @@ int64_t parse_bytes(std::string_view text, std::string_view what) {
 }
 
 std::string exact_bytes_text(int64_t bytes) {
-    for (const Unit& unit : kUnits)
-        if (bytes > 0 && bytes % unit.bytes == 0)
-            return fmt::format("{} {}", bytes / unit.bytes, unit.name);
+    constexpr int64_t kLarge = 1000000;
+    const auto whole = [&](bool large) -> std::string {
+        for (const Unit& unit : kUnits)
+            if ((unit.bytes >= kLarge) == large && bytes > 0 && bytes % unit.bytes == 0)
+                return fmt::format("{} {}", bytes / unit.bytes, unit.name);
+        return "";
+    };
+    if (const std::string text = whole(true); !text.empty()) return text;
+    // "38.1 MiB" was written so, and its part of a byte dropped.
+    for (int digits = 1; digits <= 2 && bytes >= kMiB && bytes < kMost; ++digits)
+        for (const Unit& unit : kUnits) {
+            if (unit.bytes < kLarge) continue;
+            const double number = static_cast<double>(bytes) / static_cast<double>(unit.bytes);
+            const std::string text = fmt::format("{:.{}f} {}", number, digits, unit.name);
+            if (parse_bytes(text, "") == bytes) return text;
+        }
+    if (const std::string text = whole(false); !text.empty()) return text;
     return fmt::format("{} bytes", bytes);
 }
 
@@ -71,4 +85,4 @@ std::string mib_text_up(int64_t bytes) {
     return tenths_text((bytes * 10 + kMiB - 1) / kMiB);
 }
 
-}  // namespace llmsql::compiler
+}  // namespace llmsql
