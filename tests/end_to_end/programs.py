@@ -7,11 +7,13 @@ LLMSQL_SOURCE_DIR, downloaded models by LLMSQL_MODELS_DIR.
 
 import os
 import pathlib
+import re
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 import numpy as np
 
@@ -20,6 +22,15 @@ MODELS = pathlib.Path(os.environ.get("LLMSQL_MODELS_DIR", SOURCE / "downloads"))
 FIXTURES = SOURCE / "tests" / "fixtures"
 
 sys.path.insert(0, str(SOURCE / "tests" / "reference"))
+
+
+def compute_as_shown(test):
+    """What documents show, AVX2's kernels computed: others may choose another word where two are nearly as likely."""
+    if not re.search(r"^flags.*\bavx2\b", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+        test.skipTest("this processor has no AVX2, with which documents were written")
+    environment = unittest.mock.patch.dict(os.environ, LLMSQL_KERNELS="avx2")
+    environment.start()
+    test.addCleanup(environment.stop)
 
 
 def run(variable, *arguments, **options):
@@ -49,6 +60,13 @@ class TemporaryFolder(unittest.TestCase):
         holder = tempfile.TemporaryDirectory()
         self.addCleanup(holder.cleanup)
         self.folder = pathlib.Path(holder.name)
+
+
+def folder_of(tests):
+    """An empty folder that the tests of a class share, and which goes when they have ended."""
+    holder = tempfile.TemporaryDirectory()
+    tests.addClassCleanup(holder.cleanup)
+    return pathlib.Path(holder.name)
 
 
 def import_gguf(gguf, graph, weights, folder):

@@ -3,19 +3,18 @@
 one process a token, that its output is compared with."""
 
 import os
-import pathlib
 import re
 import sqlite3
 import subprocess
-import tempfile
 import unittest
 
-from programs import FIXTURES, compile_model, import_gguf, logits
+from programs import FIXTURES, compile_model, folder_of, import_gguf, logits
 
 GRAPHS = {"tiny-llama": "llama", "tiny-qwen2": "qwen2", "tiny-gemma3": "gemma3"}
 STATISTICS = re.compile(r"prefill: (\d+) tokens?, \d+\.\d+ tok/s\n"
                         r"(?:decode: (\d+) tokens?, (?:\d+\.\d+ tok/s, \d+\.\d GB/s, )?"
-                        r"peak RSS [1-9]\d* MB\n)?\Z")
+                        r"peak RSS [1-9]\d*\.\d MiB\n)?\Z")
+DRAFTS = re.compile(r"drafts: (\d+) checked, (\d+) right; (\d+\.\d+) tokens a pass\n")
 
 
 def start(*arguments, **options):
@@ -40,9 +39,7 @@ class RunTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        holder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(holder.cleanup)
-        cls.folder = pathlib.Path(holder.name)
+        cls.folder = folder_of(cls)
         cls.made = {}
         for name in cls.models:
             db, toml = import_gguf(FIXTURES / f"{name}.gguf", GRAPHS[name], "f32", cls.folder)

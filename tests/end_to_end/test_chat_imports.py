@@ -164,10 +164,10 @@ class Templates(Folder):
                  "mood": "!", "add_generation_prompt": False}
         self.assertEqual(rendered(whole, "--date", "2024-02-29 10:00:00").stdout.decode(),
                          chat_templates.BOS + "<user>Grüße <|eot_id|><assistant>hmt29 Feb 2024!.\n")
-        for conversation, options, what in ((1, (), "a list of messages"), ([1], (), "must be an object"),
-                                            ([one], ("--date", "soon"), "is no date")):
+        for conversation, options, status, what in ((1, (), 1, "a list of messages"), ([1], (), 1, "must be an object"),
+                                                    ([one], ("--date", "soon"), 2, "is no date")):
             done = rendered(conversation, *options, check=False)
-            self.assertEqual((done.returncode, done.stdout), (1, b""))
+            self.assertEqual((done.returncode, done.stdout), (status, b""))
             self.assertRegex(done.stderr.decode(), rf"\Allmsql-run: [^\n]*{what}[^\n]*\n\Z")
         db = extension.connect(self.db)
         self.addCleanup(db.close)
@@ -176,6 +176,54 @@ class Templates(Folder):
         same, = db.execute("SELECT llm_generate(?, ?)", (one["content"], json.dumps(
             {"temperature": 0, "n_predict": 4, "chat": True}))).fetchone()
         self.assertEqual(answer, same)
+
+    def test_variables_of_the_template_by_name(self):
+        self.query_of("{{ a }}{{ b }}{{ c.d if c }}{% if not a %}!{% endif %}")
+        self.install()
+        file = self.folder / "conversation.json"
+        file.write_text("[]")
+
+        def rendered(*options, check=True):
+            return subprocess.run([os.environ["LLMSQL_RUN"], self.db, "--render", file, *options],
+                                  capture_output=True, check=check)
+        self.assertEqual(rendered("--variable", "a=false", "--variable", "b=x=y", "--variable", 'c={"d": [1]}').stdout,
+                         b"Falsex=y[1]!")
+        file.write_text('{"messages": [], "a": 1}')
+        self.assertEqual(rendered("--variable", "a=2", "--variable", "c={}").stdout, b"1")
+        self.assertEqual(rendered("--variable", "a", check=False).returncode, 2)
+        db = extension.connect(self.db)
+        self.addCleanup(db.close)
+
+        def answer(variables):
+            return db.execute("SELECT llm_reply('[]', ?)", (json.dumps(
+                {"temperature": 0, "n_predict": 4, "variables": variables}),)).fetchone()[0]
+        self.assertNotEqual(answer({"b": "w", "c": {}}), answer({"b": "hk", "c": {}}))
+        with self.assertRaisesRegex(Exception, "option 'variables': an object"):
+            answer(1)
+
+    def test_the_models_own_sampling_holds_where_nobody_names_another(self):
+        _, said = self.query_of(LOOP)
+        self.assertNotIn("sampling", said)
+        metadata = tiny_models.with_special("llama3", {}) | {
+            "general.sampling.temp": 0.0, "general.sampling.top_k": 7, "general.sampling.mirostat": 1}
+        _, said = self.take(metadata)
+        self.assertRegex(said, r"note: [^\n]*where nothing else is asked for: temperature 0, top_k 7\n")
+        self.assertRegex(said, r"note: [^\n]*does not have: mirostat 1\n")
+        self.assertEqual((self.meta("sampling.temperature"), self.meta("sampling.top_k")), ("0", "7"))
+        self.install()
+
+        def text(*options):
+            return run("LLMSQL_RUN", self.db, "-p", "hi", "-n", "12", *options)
+        own = text("-s", "1")
+        self.assertRegex(own.stderr.decode(), r"note: sampling as the model says: [^\n]*top_k 7")
+        self.assertEqual(own.stdout, text("--temp", "0").stdout)
+        self.assertNotEqual(own.stdout, text("--temp", "3", "--top-k", "0", "-s", "1").stdout)
+        self.assertNotIn(b"as the model says", text("--temp", "3", "--top-k", "0").stderr)
+        db = extension.connect(self.db)
+        self.addCleanup(db.close)
+        same, info = db.execute("SELECT llm_generate('hi', '{\"n_predict\": 12}'), llm_info()").fetchone()
+        self.assertEqual("hi" + same, own.stdout.decode().rstrip("\n"))
+        self.assertEqual(json.loads(info)["sampling"], {"temperature": 0, "top_k": 7})
 
     def test_a_conversation_that_the_template_refuses(self):
         chat, _ = self.query_of((TEMPLATES / "mistral.jinja").read_text())

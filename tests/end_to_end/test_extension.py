@@ -18,7 +18,7 @@ import numpy as np
 
 from extension import (LIBRARY, SANITIZED, connect, environment, interrupting, main, shell, tiny,
                        value)
-from programs import SOURCE, compile_model, logits, run
+from programs import SOURCE, compile_model, folder_of, logits, run
 
 GREEDY = {"temperature": 0, "n_predict": 12}
 SAMPLED = {"temperature": 2, "top_k": 0, "top_p": 1, "min_p": 0, "seed": 7, "n_predict": 12}
@@ -31,9 +31,7 @@ class WithModel(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        holder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(holder.cleanup)
-        cls.folder = pathlib.Path(holder.name)
+        cls.folder = folder_of(cls)
         cls.model = tiny(cls.folder)
 
 
@@ -116,7 +114,7 @@ class Extension(WithModel):
         folder = self.folder / "sharing"
         folder.mkdir()
         model = tiny(folder, "tiny-llama", "llama", "--sequences", 4, "--chunk", 128, "--context", 300)
-        options = {"temperature": 0, "n_predict": 40, "ignore_eos": True}
+        options = {"temperature": 0, "n_predict": 40, "ignore_eos": True, "drafts": 0}
         dbs = [connect(model) for _ in range(5)]
         for db in dbs:
             self.addCleanup(db.close)
@@ -199,7 +197,9 @@ class Extension(WithModel):
                         self.assertIn(part, message, sql)
                 self.assertNotIn("\n", message)
         # Invalid UTF-8 comes as text, too.
-        self.assertIn("not valid UTF-8", self.refused("SELECT llm_generate(CAST(x'41ff' AS TEXT))"))
+        for function in ("llm_generate", "llm_logprob", "llm_tokenize", "llm_token_count"):
+            self.assertIn("is not valid UTF-8: byte 0xFF at offset 1",
+                          self.refused(f"SELECT {function}(CAST(x'41ff' AS TEXT))"))
 
     def test_on_error(self):
         self.db.execute("CREATE TEMP TABLE q(id, text)")
@@ -307,6 +307,10 @@ class Extension(WithModel):
         # Nothing before a text is the start of a text.
         self.assertEqual(value(self.db, "SELECT llm_logprob('The river', '{\"given\": \"\"}')"),
                          value(self.db, "SELECT llm_logprob('The river')"))
+        # Nothing comes before its only token, so nothing has a probability: that of all texts is not 1.
+        self.assertEqual(value(self.db, "SELECT llm_token_count('a')"), 1)
+        self.assertIsNone(value(self.db, "SELECT llm_logprob('a')"))
+        self.assertLess(value(self.db, "SELECT llm_logprob('a', '{\"given\": \"b\"}')"), 0)
         self.assertTrue(math.isfinite(given) and given < 0)
 
     def test_chat(self):
@@ -353,10 +357,15 @@ class Extension(WithModel):
                 ("SELECT llm_generate(x'00')", "the prompt must be text"),
                 ("SELECT llm_generate('')", "the prompt is empty: there is nothing to go on from"),
                 ("SELECT llm_generate('a', 'b')", "the options must be a JSON object"),
+                ("SELECT llm_generate('a', '{\"temperature\": 1e999}')", "after the key 'temperature', at '1e999'"),
+                ("SELECT llm_generate('a', '{\"temperature\": NaN}')", "after the key 'temperature', at '"),
                 ("SELECT llm_generate('a', '{\"temp\": 1}')", "llm_generate has no option 'temp': it takes n_predict"),
                 ("SELECT llm_generate('a', '{\"given\": \"b\"}')", "llm_generate has no option 'given'"),
                 ("SELECT llm_generate('a', '{\"seed\": 1, \"seed\": 2}')", "option 'seed' is given twice"),
                 ("SELECT llm_logprob('a', '{\"n_predict\": 1}')", "it takes given, on_error, model, plan, threads"),
+                *((f"SELECT llm_generate('a', '{{\"stop\": {stop}}}')",
+                   "option 'stop': a text that is not empty, or an array of such, is wanted")
+                  for stop in ('""', '["a", ""]', '1', '[[]]')),
                 ("SELECT llm_chat('a', 'b', '{\"chat\": true}')", "llm_chat has no option 'chat'"),
                 ("SELECT llm_load('a', 'b', '{\"seed\": 1}')", "llm_load has no option 'seed': it takes threads"),
                 ("SELECT llm_generate('a', '{\"seed\": \"1\"}')", "option 'seed': a whole number from -1 to"),

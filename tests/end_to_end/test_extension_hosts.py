@@ -21,7 +21,7 @@ import time
 import unittest
 
 from extension import LIBRARY, SANITIZED, connect, environment, interrupting, main, tiny, value
-from programs import SOURCE
+from programs import SOURCE, folder_of
 
 GREEDY = json.dumps({"temperature": 0, "n_predict": 8})
 ENDLESS = json.dumps({"temperature": 0, "n_predict": -1, "ignore_eos": True, "keep": 1})
@@ -51,9 +51,7 @@ def codes(db, sql, *arguments):
 class WithModel(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        holder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(holder.cleanup)
-        cls.folder = pathlib.Path(holder.name)
+        cls.folder = folder_of(cls)
         cls.model = tiny(cls.folder)
         db = loaded(cls.model)
         cls.expected = value(db, GENERATE, GREEDY)
@@ -118,6 +116,8 @@ class Fork(WithModel):
         stream.close()
         self.assertEqual(value(db, GENERATE, GREEDY), self.expected)
 
+    @unittest.skipIf(SANITIZED, "AddressSanitizer of g++ 12 locks nothing at fork(): where another "
+                                "thread is in its allocator, the child waits for that for good")
     def test_children_of_a_parent_that_generates_and_opens(self):
         stop = threading.Event()
 
@@ -135,7 +135,7 @@ class Fork(WithModel):
         for thread in threads:
             thread.start()
         try:
-            for _ in range(5 if SANITIZED else 30):
+            for _ in range(30):
                 self.assertEqual(self.in_child(self.own), self.expected)
         finally:
             stop.set()

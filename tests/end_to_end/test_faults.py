@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import unittest
 
-from programs import FIXTURES, SOURCE
+from programs import FIXTURES, SOURCE, run
 from running import RunTest
 
 # Points fail at 1 and then ever further apart: what lies between is much like what comes before.
@@ -31,10 +31,10 @@ class Faults(RunTest):
         call = report.read_text().strip() if report.exists() else "?"
         return done.returncode, done.stdout, done.stderr.decode(), None if call == "-" else call
 
-    def everywhere(self, program, name, *arguments, before=lambda: None, after=lambda status: None):
+    def everywhere(self, program, name, *arguments, before=lambda: None, after=lambda status, err: None):
         before()
         right = subprocess.run([os.environ[program], *map(str, arguments)], capture_output=True, check=True)
-        after(0)
+        after(0, "")
         for kind in "memory", "files":
             for lasts in False, True:
                 point, points = 1, 0
@@ -49,7 +49,7 @@ class Faults(RunTest):
                             # Where nothing can be written, nothing can be said.
                             place = r"[^\n]+:\d+:\d+: error: [^\n]+\n[^\n]*\n *\^\n\Z"
                             self.assertRegex(err, rf"\A(?:{name}: note: [^\n]*\n)*(?:{name}: [^\n]+\n\Z|{place})")
-                        after(status)
+                        after(status, err)
                     if not call:
                         break
                     points += 1
@@ -63,18 +63,29 @@ class Faults(RunTest):
             for file in self.folder.glob("made.db*"):
                 file.unlink()
 
-        def after(status):
+        def after(status, _):
             left = {file.name for file in self.folder.glob("made.db*")}
             self.assertEqual("made.db" in left, status == 0)
 
         self.everywhere("LLMSQL_IMPORT", "llmsql-import", source, "--graph-dir", SOURCE / "graphs", "-o", db,
                         before=before, after=after)
 
+    def test_a_thread_that_cannot_be_had(self):
+        call, point = "", 0
+        while call != "pthread_create":
+            point += 1
+            status, out, err, call = self.struck("files", point, True, "LLMSQL_IMPORT", FIXTURES / "tiny-llama-quant.gguf",
+                                                 "--graph-dir", SOURCE / "graphs", "-o", self.folder / "made.db")
+            self.assertIsNotNone(call, "no thread was wanted")
+        self.assertEqual((status, out), (1, b""))
+        self.assertEqual(err, "llmsql-import: cannot start a thread that waits for interruptions: Resource temporarily "
+                              "unavailable; raise what limits memory or threads (ulimit -v, ulimit -u)\n")
+
     def test_compiling(self):
         toml, plan = self.db.with_suffix(".toml"), self.folder / "made.sql"
         right = self.plan.read_bytes()
 
-        def after(status):
+        def after(status, _):
             if plan.exists():  # whole, or not there
                 self.assertEqual(plan.read_bytes(), right)
             else:
@@ -82,6 +93,27 @@ class Faults(RunTest):
 
         self.everywhere("LLMSQLC", "llmsqlc", toml, "-o", plan, "--graph-dir", SOURCE / "graphs", "--context", 128,
                         "--chunk", 32, before=lambda: plan.unlink(missing_ok=True), after=after)
+
+    def test_installing(self):
+        toml, db, copy = self.db.with_suffix(".toml"), self.db, self.folder / "copy.db"
+        arguments = toml, "--install", copy, "--graph-dir", SOURCE / "graphs", "--context", 128
+        journal = self.folder / "copy.db-journal"
+
+        def before():
+            journal.unlink(missing_ok=True)
+            shutil.copy(db, copy)
+
+        def after(status, err):
+            # What undoes it is run at once; where that cannot be, it is said.
+            if journal.exists() and journal.stat().st_size:
+                self.assertNotEqual(status, 0)
+                self.assertIn(f"until {journal} has put it back", err)
+            elif status != 0:
+                self.assertEqual(copy.read_bytes(), db.read_bytes())
+            run("LLMSQLC", *arguments)
+            run("LLMSQL_RUN", copy, "--verify")
+
+        self.everywhere("LLMSQLC", "llmsqlc", *arguments, before=before, after=after)
 
     def test_running(self):
         self.everywhere("LLMSQL_RUN", "llmsql-run", self.plan, self.db, "--tokenize", FIXTURES / "perplexity.txt")

@@ -20,8 +20,10 @@ LLAMA = FIXTURES / "tiny-llama-k.gguf"  # rows of 256
 CHANGED = "blk.0.ffn_up.weight", "blk.0.attn_k.weight"
 IQ3_S, NVFP4, Q4_K, Q6_K = 21, 40, 12, 14
 KEPT = {0: "f32", 1: "f16", 2: "q4_0", 3: "q4", 6: "q5_0", 7: "q5_1", 8: "q8", 10: "q2_k", 11: "q3_k", 12: "q4_k",
-        13: "q5_k", 14: "q6_k", 20: "iq4_nl", 23: "iq4_xs", 30: "bf16", 39: "mxfp4"}
-BECOME = {34: "q4", 35: "q4", 41: "q4", 42: "q4", 24: "f32", 25: "f32", 26: "f32", 27: "f32", 28: "f32"}
+        13: "q5_k", 14: "q6_k", 20: "iq4_nl", 23: "iq4_xs", 30: "bf16", 35: "tq2_0", 39: "mxfp4", 41: "q1_0", 42: "q2_0"}
+# Exactly, too, but in more bytes.
+LARGER = {16: "iq2", 17: "iq2", 18: "iq3_xxs", 19: "iq1", 21: "iq3_s", 22: "iq2", 29: "iq1", 34: "tq2_0", 40: "nvfp4"}
+BECOME = {24: "f32", 25: "f32", 26: "f32", 27: "f32", 28: "f32"}
 
 
 def some_bytes(type, count):
@@ -83,10 +85,16 @@ class Types(TemporaryFolder):
         for type in BLOCKS:
             with self.subTest(type):
                 self.retype(type)
-                _, types, notes = self.held()
-                self.assertEqual(types["layer.0.ffn_up"], (KEPT | BECOME).get(type, "q8"))
+                kept, types, notes = self.held()
+                self.assertEqual(types["layer.0.ffn_up"], (KEPT | LARGER | BECOME).get(type, "q8"))
                 if type in KEPT:
                     self.assertEqual(notes, [])
+                if type in LARGER:
+                    self.assertIn(f" as {LARGER[type]} (", notes[0])
+                if type in KEPT | LARGER:
+                    exact = self.held("--weights", "f32")[0]
+                    for name in "layer.0.ffn_up", "layer.0.attn_k":
+                        np.testing.assert_array_equal(kept[name], exact[name])
                 self.assertTrue(np.isfinite(self.held("--weights", "q4")[0]["layer.0.ffn_up"]).all())
 
     def test_a_model_of_code_books_runs(self):
@@ -102,13 +110,13 @@ class Types(TemporaryFolder):
         read = sum(len(self.gguf[name].data) for name in CHANGED)
         (grown,), = rows(self.db, "SELECT sum(length(data)) FROM llm_tile JOIN llm_param ON "
                                   "llm_param.id = param WHERE name IN ('layer.0.ffn_up', 'layer.0.attn_k')")
-        self.assertIn(f"IQ3_S as q8 ({read / 1e3:.1f} kB → {grown / 1e3:.1f} kB)", note)
+        self.assertIn(f"IQ3_S as iq3_s ({read / 1e3:.1f} kB → {grown / 1e3:.1f} kB)", note)
         self.assertRegex(note, r"; all matrices: [0-9.]+ [kM]B → [0-9.]+ [kM]B$")
         # Said of what a model file asks for too, and before it is begun: of an import that fails.
         self.gguf[CHANGED[0]].data = b"\xff" * len(self.gguf[CHANGED[0]].data)
         code, said = self.attempt()
         self.assertEqual(code, 1)
-        self.assertIn("IQ3_S as q8 (", said.splitlines()[-2])
+        self.assertIn("IQ3_S as iq3_s (", said.splitlines()[-2])
 
     def test_what_does_not_grow_is_not_said(self):
         for name, options in {"tiny-llama": [], "tiny-llama-f16": [], "tiny-llama-k": ["--weights", "q4"],
@@ -162,10 +170,10 @@ class Types(TemporaryFolder):
         np.testing.assert_array_equal(values["layer.0.ffn_up"].ravel(), expected)
         np.testing.assert_array_equal(  # k's rows are in another order, the values are the same
             np.sort(values["layer.0.attn_k"].ravel()), np.sort(nvfp4_values(self.gguf[CHANGED[1]].data)))
-        quantised, types, _ = self.held()
-        self.assertEqual(types["layer.0.ffn_up"], "q8")
-        self.assertLess(np.abs(quantised["layer.0.ffn_up"].ravel() - expected).max(),
-                        np.abs(expected).max() / 250)
+        kept, types, _ = self.held()
+        self.assertEqual(types["layer.0.ffn_up"], "nvfp4")
+        np.testing.assert_array_equal(kept["layer.0.ffn_up"].ravel(), expected)
+        np.testing.assert_array_equal(kept["layer.0.attn_k"], values["layer.0.attn_k"])
 
     def test_other_scales_are_not_passed_over(self):
         for name in "blk.0.nothing.input_scale", "blk.0.nothing.scale", "blk.0.ffn_up.output_scale":

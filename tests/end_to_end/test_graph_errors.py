@@ -66,7 +66,7 @@ class GraphErrors(unittest.TestCase):
         path = self.graph("qwen3", ("linear(h, l.ffn_gate)) * linear(h, l.ffn_up)",
                                     "linear(h, l.ffn_gate)) * linear(h, l.attn_q)"))
         self.says("error: '*' takes equal shapes, not [T, d_ff] and [T, n_head*d_head]\n", "LLMSQLC", path)
-        path = self.graph("qwen3", ("l.attn_output);\n      h", "l.ffn_down);\n      h"))
+        path = self.graph("qwen3", ("l.attn_output, l.attn_output_bias);\n", "l.ffn_down, l.attn_output_bias);\n"))
         self.says("error: linear: weight has the shape [d_model, d_ff], but must be [n, "
                   "n_head*d_head] to go with x [T, n_head*d_head]\n", "LLMSQLC", path)
 
@@ -77,7 +77,7 @@ class GraphErrors(unittest.TestCase):
     # ---- held against a source
 
     def test_a_key_that_is_misspelt(self):
-        self.graph("qwen3", ('"qwen3.feed_forward_length"', '"qwen3.feed_forward_lenght"'))
+        self.graph("qwen3", ('"{a}.feed_forward_length"', '"{a}.feed_forward_lenght"'))
         self.import_says("error: the source does not say what 'd_ff' is: looked for "
                          '"qwen3.feed_forward_lenght", did you mean \'qwen3.feed_forward_length\'?\n')
 
@@ -95,27 +95,28 @@ class GraphErrors(unittest.TestCase):
                          "needs [200, 72] (parameter layer.0.ffn_gate)\n")
 
     def test_stacked_matrices_of_another_number(self):
-        self.graph("qwen3moe", ('"qwen3moe.expert_count"', '"qwen3moe.block_count"'),
+        self.graph("qwen3moe", ('"{a}.expert_count"', '"{a}.block_count"'),
                    ('require n_used <= n_expert, "a token uses some of the experts";', ""),
-                   ('"qwen3moe.expert_used_count"', '"qwen3moe.block_count"'),
+                   ('"{a}.expert_used_count"', '"{a}.block_count"'),
                    ('ignore @gguf("', 'ignore @gguf("qwen3moe.expert_count", "qwen3moe.expert_used_count", "'))
         self.import_says("tensor blk.0.ffn_gate_inp.weight has the shape [10, 72], the model needs [2, 72]",
                          "qwen3moe")
 
     def test_what_the_graph_requires(self):
         self.graph("qwen3")
-        self.import_says("error: the graph requires rope_scaling == 1, but rope_scaling = 4: scaled "
-                         "rotary positions are not supported (numbers from the source's metadata)\n",
-                         metadata={"qwen3.rope.scaling.factor": 4.0})
+        self.import_says("error: the graph requires d_rope == d_head, but d_rope = 64, d_head = 128: rotating only a "
+                         "part of each head is not supported (numbers from the source's metadata)\n",
+                         metadata={"qwen3.rope.dimension_count": 64})
 
     def test_what_the_source_says_otherwise(self):
         self.graph("qwen3")
-        said = self.import_says("error: 'rope_unscaled' is 1 in this graph, but not in the source: "
-                                'qwen3.rope.scaling.type is "yarn" (numbers from the source\'s metadata)\n',
-                                metadata={"qwen3.rope.scaling.type": "yarn"})
+        said = self.import_says("error: 'rope_is_known' is 1 in this graph, but not in the source: "
+                                'qwen3.rope.scaling.type is "unheard" (numbers from the source\'s metadata)\n',
+                                metadata={"qwen3.rope.scaling.type": "unheard"})
+        self.assertRegex(said, r"graphs/positions\.part:\d+:7: error: ")
+        said = self.import_says("error: 'v_is_as_wide' is 128 in this graph, but not in the source: "
+                                "qwen3.attention.value_length is 64 ", metadata={"qwen3.attention.value_length": 64})
         self.assertRegex(said, r"graphs/qwen3\.graph:\d+:7: error: ")
-        self.import_says("error: 'd_rope' is 128 in this graph, but not in the source: "
-                         "qwen3.rope.dimension_count is 64 ", metadata={"qwen3.rope.dimension_count": 64})
 
     def test_a_text_where_a_number_is_needed(self):
         self.graph("qwen3")

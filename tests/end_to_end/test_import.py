@@ -173,8 +173,8 @@ class BadInput(Folder):
         self.refuse("overlap", self.damaged(overlapping), *graph)
 
         def other_tokenizer(content):
-            return content.replace(struct.pack("<Q", 4) + b"gpt2", struct.pack("<Q", 4) + b"bert")
-        self.refuse('kind "bert"', self.damaged(other_tokenizer), *graph)
+            return content.replace(struct.pack("<Q", 4) + b"gpt2", struct.pack("<Q", 4) + b"rwkv")
+        self.refuse('kind "rwkv"', self.damaged(other_tokenizer), *graph)
 
     def test_graphs_and_models(self):
         self.refuse("architecture", LLAMA, "--graph", GRAPHS / "qwen2.graph")
@@ -222,6 +222,12 @@ class BadInput(Folder):
         self.assertEqual(attempt(), (2, "llmsql-import: SRC is required (llmsql-import --help lists "
                                         "the options)\n"))
         self.assertEqual(attempt("--version")[0], 0)
+        # What is not there is no misuse, whichever option names it: as a model file, a folder of graphs.
+        self.refuse("--graph-dir /nowhere: there is no such folder", LLAMA, "--graph-dir", "/nowhere")
+        self.refuse("/nowhere: No such file", LLAMA, "--graph", "/nowhere")
+        for option in "--output", "--model", "--graph", "--graph-dir", "--write-model", "--name", "--ignore-key":
+            self.assertEqual(attempt(LLAMA, *(() if option == "--output" else ("-o", self.folder / "x.db")), f"{option}="),
+                             (2, f"llmsql-import: {option}: is empty (llmsql-import --help lists the options)\n"))
 
     def test_the_graph_is_found_by_the_architecture(self):
         for name in ("tiny-llama", "tiny-qwen2", "tiny-gemma3"):

@@ -3,6 +3,7 @@
 """llmsql, one command: a model from the file as published to its text, by way of the cache. Which programs it
 starts is seen by wrappers that note each call, and wait where a test says so."""
 
+import fcntl
 import os
 import pathlib
 import re
@@ -23,7 +24,9 @@ TEXT = ("-p", "The river", "-n", 8, "--temp", 0)
 MIB = 1 << 20
 
 # A call is noted by its name and arguments; where a file NAME.hold lies in the folder, it waits until that is gone.
+# One that only looks at options is passed on.
 WRAPPER = """#!/bin/sh
+case " $* " in *" --check-options "*) exec "{program}" "$@";; esac
 echo "{name} $*" >>"{folder}/calls"
 while [ -e "{folder}/{name}.hold" ]; do sleep 0.02; done
 exec "{program}" "$@"
@@ -72,8 +75,11 @@ class OneCommand(TemporaryFolder):
 
     def attempt(self, *arguments, **options):
         """(status, stdout, stderr)"""
+        given = options.pop("input", None)
+        if given is not None:
+            options["stdin"] = subprocess.PIPE
         process = self.start(*arguments, **options)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(given, timeout=120)
         return process.returncode, out, err
 
     def succeed(self, *arguments, **options):
@@ -117,8 +123,8 @@ class Run(OneCommand):
                                   text=True, check=True).stdout
         out, err = self.succeed("run", self.gguf, *TEXT)
         self.assertEqual(out, expected)
-        self.assertRegex(err, rf"\Allmsql: importing {self.gguf}: the copy takes about [\d.]+ [kM]B in {self.cache}, "
-                              r"where [\d.]+ .B are free\n")
+        self.assertRegex(err, rf"\Allmsql: importing {self.gguf}: the copy takes about [\d.]+ [KM]iB in {self.cache}, "
+                              r"where [\d.]+ .iB are free\n")
         self.assertRegex(err, r"\nllmsql: the run takes up to [\d.]+ MiB of memory at a context of \d+ "
                               r"\(4096.0 MiB are free\)\n")
         self.assertEqual(self.calls(), ["llmsql-import --dry-run", "llmsql-import", "llmsqlc --emit=memory", "llmsqlc",
@@ -186,7 +192,7 @@ class Run(OneCommand):
     def test_the_last_step_is_llmsql_run(self):
         status, out, err = self.attempt("run", self.gguf, "--nonsense")
         self.assertEqual((status, out), (2, ""))
-        self.assertRegex(err, r"\nllmsql-run: [^\n]*--nonsense[^\n]*\n\Z")
+        self.assertRegex(err, r"\Allmsql-run: [^\n]*--nonsense[^\n]*\n\Z")
         self.assertEqual(self.attempt("run", self.gguf, "--session", "/", *TEXT)[0], 1)
         process = self.start("run", self.gguf, stdin=subprocess.PIPE)  # a conversation
         comm = pathlib.Path(f"/proc/{process.pid}/comm")
@@ -271,8 +277,14 @@ class Space(OneCommand):
         self.succeed("run", self.gguf, *TEXT)
         (entry,) = self.entries()
         (out, _) = self.succeed("cache", "ls")
-        self.assertRegex(out, rf"\A{entry.name[:8]} .* {self.gguf}\n.* of at most 1.07 GB in {self.cache}\n\Z")
-        self.succeed("cache", "limit", "0MB")
+        self.assertRegex(out, rf"\A{entry.name[:8]} .* {self.gguf}\n.* of at most 1.00 GiB in {self.cache}\n\Z")
+        _, said = self.succeed("cache", "limit", "0MB")
+        self.assertRegex(said, rf"\Allmsql: {self.gguf} \([\d.]+ .iB\), not used for longest, has left the cache\n\Z")
+        self.assertEqual(self.entries(), [])
+        self.succeed("cache", "limit", "1GiB")
+        self.succeed("run", self.gguf, *TEXT)
+        _, said = self.succeed("cache", "rm", self.entries()[0].name[:6])
+        self.assertRegex(said, rf"\Allmsql: {self.gguf} \([\d.]+ .iB\) has left the cache\n\Z")
         self.assertEqual(self.entries(), [])
 
     def test_the_oldest_goes(self):
@@ -295,7 +307,7 @@ class Space(OneCommand):
         if "unshare" in done.stderr or "mount:" in done.stderr:
             self.skipTest("no file system of one's own can be mounted here")
         self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertRegex(done.stderr, rf"\Allmsql: {self.cache}: [\d.]+ .B are needed for {self.gguf} and [\d.]+ .B "
+        self.assertRegex(done.stderr, rf"\Allmsql: {self.cache}: [\d.]+ .iB are needed for {self.gguf} and [\d.]+ .iB "
                                       r"are free: [^\n]+\n\Z")
         self.assertEqual(self.calls(), ["llmsql-import --dry-run"])
         self.assertNotIn(".new", done.stdout)
@@ -387,7 +399,7 @@ class OddSources(OneCommand):
         for name, says in (("missing.gguf", "no such"), ("empty", "config.json"), ("nothing.gguf", "GGUF"),
                            ("text.gguf", "GGUF"), ("short.gguf", "short.gguf"), ("other.db", "model"),
                            ("/dev/null", "/dev/null")):
-            for command in ("run", "show", "verify", "bench"):
+            for command in ("run", "show", "verify", "bench", "prepare"):
                 with self.subTest(f"{command} {name}"):
                     line = self.refused(command, name)
                     self.assertIn(name, line)
@@ -397,9 +409,56 @@ class OddSources(OneCommand):
     def test_command_lines(self):
         for words in ((), ("dance",), ("run",), ("run", "-p", "x"), ("run", "a", "b"), ("run", "a", "-c", "many"),
                       ("cache",), ("cache", "rm"), ("cache", "limit", "much"), ("cache", "dance"),
-                      ("show", self.gguf, "--chat"), ("verify", self.gguf, "--chat")):
+                      ("show", self.gguf, "--chat"), ("verify", self.gguf, "--chat"),
+                      *(("run", self.gguf, f"{option}=") for option in ("--model", "--graph", "--name", "--budget"))):
             self.assertRegex(self.refused(*words, status=2), r"\Allmsql: .*\(llmsql --help lists the commands\)\n\Z")
         self.assertIn("not in the cache", self.refused("cache", "rm", "x.gguf"))
+
+    def test_options_are_looked_at_before_anything_is_made(self):
+        for words, says in ((("--bad-option",), "--bad-option"), (("--temp", "hot"), "--temp"),
+                            (("--continue",), "--session"), (("--kernels", "abacus"), "abacus"),
+                            (("--plan", "other"), "--plan"), (("--trace-passes", 0), "--trace-passes"),
+                            (("-p", "x", "--perplexity", "y"), "only one"), (("-f", "/nowhere/x"), "/nowhere/x"),
+                            (("--render", "/nowhere/x"), "/nowhere/x"), (("--variable", "x"), "--variable"),
+                            (("--kv", "q4"), "--kv"), (("--chunk", 0), "--chunk"), (("--sequences", "x"), "--sequences"),
+                            (("--drafts", -1), "--drafts"), (("-t", 0), "-t"), (("--logits-rows", 1.5), "--logits-rows"),
+                            (("--weights", "q99"), "--weights"), (("-t", 300, "--budget", "64MiB"), "-t")):
+            with self.subTest(words):
+                got, out, err = self.attempt("run", self.gguf, *words)
+                self.assertIn(got, (1, 2))
+                self.assertEqual(out, "")
+                self.assertRegex(err, r"\A[^\n]+\n\Z")
+                self.assertIn(says, err)
+                self.assertEqual(self.entries(), [])
+        # What stands behind an option that is not known was taken for its value.
+        self.assertIn("--bad-option", self.refused("run", "--bad-option", self.gguf, status=2))
+        self.assertIn("--bad-option", self.refused("run", self.gguf, "--bad-option", "-p", "x", status=2))
+        self.assertIn("a source already", self.refused("run", self.gguf, "-p", "x", "y.gguf", status=2))
+        for command in ("bench", "show", "prepare"):
+            self.assertIn("--temp: is no option", self.refused(command, self.gguf, "-t", 2, "--temp", 0, status=2))
+        self.assertEqual(self.entries(), [])
+        # An input that can be read once is left for the run.
+        self.assertTrue(self.succeed("run", self.gguf, "-f", "-", "-n", 2, input="The river")[0].startswith("The river"))
+
+
+class Databases(OneCommand):
+    def test_what_is_asked_of_one(self):
+        self.succeed("import", self.gguf, "-o", "x.db", "--write-model", "x.toml")
+        line = self.refused("run", "x.db", "--weights", "q8", *TEXT, status=2)
+        self.assertIn("--weights: is of an import, and x.db is a database", line)
+        self.succeed("compile", "x.toml", "--install", "x.db", "--context", 64)
+        (self.folder / "x.toml").rename(self.folder / "y.toml")
+        line = self.refused("run", "x.db", "-c", 32, *TEXT)
+        self.assertIn("without -c the plan that is installed in the database", line)
+        self.assertIn("--model FILE", line)
+        self.succeed("run", "x.db", *TEXT)
+        self.succeed("run", "x.db", "-c", 32, "--model", "y.toml", *TEXT)
+
+    def test_a_model_file_by_its_name(self):
+        """One of those that come with llmsql: here it is found, and is another model's."""
+        line = self.refused("run", self.gguf, "--model", "qwen2", "--graph-dir", SOURCE / "graphs", *TEXT)
+        self.assertIn("the graph qwen2 of", line)
+        self.assertIn("models/qwen2.toml is for", line)
 
 
 class OtherCommands(OneCommand):
@@ -421,7 +480,7 @@ class OtherCommands(OneCommand):
                 self.assertRegex(page, rf"(?m)^{line}")
             self.assertIn("llama", page)
         self.assertEqual(*(re.search(r"^parameters: .*", page, re.MULTILINE)[0] for page in pages))
-        self.assertRegex(pages[0], r"(?m)^its database: about [\d.]+ [kM]B$")
+        self.assertRegex(pages[0], r"(?m)^its database: about [\d.]+ [KM]iB$")
         self.succeed("compile", "x.toml", "--install", "x.db", "--context", 96)
         self.assertRegex(self.succeed("show", "x.db")[0], r"plan 'default' installed in it:\n.*context 96")
         self.assertEqual(self.entries(), [])
@@ -442,7 +501,110 @@ class OtherCommands(OneCommand):
         with sqlite3.connect(entry / "model.db") as db:
             db.execute("UPDATE llm_tile SET data = zeroblob(length(data)) WHERE id = 1")
         db.close()
-        self.assertEqual(self.attempt("verify", self.gguf)[0], 1)
+        # Bytes that no longer are what was written: nobody wrote to the file.
+        stamp = (entry / "imported").read_text().split()[1]
+        os.utime(entry / "model.db", ns=(0, int(stamp.replace(".", ""))))
+        status, _, err = self.attempt("run", self.gguf, *TEXT)
+        self.assertEqual(status, 1)
+        self.assertIn(f"llmsql cache rm {entry.name[:8]} removes this copy", err)
+        status, _, err = self.attempt("verify", self.gguf)
+        self.assertEqual(status, 1)
+        self.assertIn("has left it: the next run", err)
+        self.assertEqual(self.entries(), [])
+        self.succeed("run", self.gguf, *TEXT)
+
+    def test_a_copy_that_is_cut_off(self):
+        whole, _ = self.succeed("run", self.gguf, *TEXT)
+        (entry,) = self.entries()
+        for damage in (lambda path: os.truncate(path, path.stat().st_size - 4096), os.unlink,
+                       lambda path: os.truncate(path, 0)):
+            damage(entry / "model.db")
+            out, err = self.succeed("run", self.gguf, *TEXT)
+            self.assertIn("in the cache is damaged: it is made anew", err)
+            self.assertEqual(out, whole)
+
+    def test_a_copy_that_was_written_to(self):
+        whole, _ = self.succeed("run", self.gguf, *TEXT)
+        (entry,) = self.entries()
+        for damage in ("UPDATE llm_tile SET data = zeroblob(length(data)) WHERE id = 1",
+                       "UPDATE llm_token SET piece = x'78' WHERE id = 290"):
+            with sqlite3.connect(entry / "model.db") as db:
+                db.execute(damage)
+            db.close()
+            out, err = self.succeed("run", self.gguf, *TEXT)
+            self.assertIn("in the cache is damaged: it is made anew", err)
+            self.assertEqual(out, whole)
+        with open(entry / "model.toml", "a") as model:
+            model.write("\n")
+        self.assertIn("is damaged: it is made anew", self.succeed("run", self.gguf, *TEXT)[1])
+        # What does no harm is compared once.
+        with sqlite3.connect(entry / "model.db") as db:
+            db.execute("CREATE TABLE notes(a)")
+        db.close()
+        for compared in (True, False):
+            out, err = self.succeed("run", self.gguf, *TEXT)
+            self.assertEqual(("compared with its checksums" in err, out), (compared, whole))
+            self.assertNotIn("damaged", err)
+
+    def test_a_plan_of_the_cache_that_is_damaged(self):
+        whole, _ = self.succeed("run", self.gguf, *TEXT)
+        (entry,) = self.entries()
+        (plan,), (page,) = entry.glob("plan-*.sql"), entry.glob("memory-*.txt")
+        made = {file: file.read_bytes() for file in (plan, page)}
+        for file in made:
+            for damage in (made[file][:-2000], b"", made[file].replace(b"0", b"1"), b"\xff" * 100):
+                self.assertNotEqual(damage, made[file])
+                file.write_bytes(damage)
+                out, err = self.succeed("run", self.gguf, *TEXT)
+                self.assertEqual(out, whole)
+                self.assertRegex(err, "llmsql: (the plan|a page of the plan) in the cache is damaged: it is made anew\n")
+                self.assertEqual(file.read_bytes(), made[file])
+                self.assertNotIn("damaged", self.succeed("run", self.gguf, *TEXT)[1])
+        self.expect_nothing_half_made()
+
+    def test_folders_where_the_cache_has_files(self):
+        whole, _ = self.succeed("run", self.gguf, *TEXT)
+        (entry,) = self.entries()
+        for pattern in ("plan-*.sql", "plan-*.checksum", "memory-*.txt", "memory-*.checksum", "imported", "model.toml",
+                        "model.db", "source", "used"):
+            (file,) = entry.glob(pattern)
+            with self.subTest(file.name):
+                file.unlink()
+                file.mkdir()
+                (file / "something").write_text("x")
+                out, err = self.succeed("run", self.gguf, *TEXT)
+                self.assertEqual(out, whole)
+                if pattern not in ("source", "used"):  # which are told to people, and order the cache
+                    self.assertIn("in the cache is damaged: it is made anew\n", err)
+                    self.assertTrue(file.is_file())
+                self.assertNotIn("damaged", self.succeed("run", self.gguf, *TEXT)[1])
+        self.expect_nothing_half_made()
+        # What cannot be made anew, as others may have it, is named.
+        for file, options in ((entry / "compiling", ("-c", 64)), (self.cache / f"{entry.name}.lock", ()),
+                              (self.cache / "lock", ("--weights", "q4"))):
+            shutil.rmtree(self.cache)
+            self.succeed("run", self.gguf, *TEXT)
+            file.unlink()
+            file.mkdir()
+            self.assertIn(f"llmsql: {file}: Is a directory", self.attempt("run", self.gguf, *TEXT, *options)[2])
+
+    def test_prepare(self):
+        """For programs that open the model themselves: what run would give to llmsql-run."""
+        found = dict(line.split(": ", 1) for line in self.succeed("prepare", self.gguf, "-c", 64)[0].splitlines())
+        self.calls()
+        text, _ = self.succeed("run", self.gguf, "-c", 64, *TEXT)
+        self.assertEqual(self.calls(), ["llmsql-run"])  # nothing is made anew
+        done = subprocess.run([os.environ["LLMSQL_RUN"], found["plan"], found["database"], *map(str, TEXT)],
+                              capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout, text)
+        with open(found["lock"]) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            self.assertIn("in use", self.refused("cache", "rm", self.gguf))
+        self.succeed("cache", "rm", self.gguf)
+        db, toml = import_gguf(self.gguf, "llama", "auto", self.folder)
+        subprocess.run([os.environ["LLMSQLC"], toml, "--install", db], check=True, capture_output=True)
+        self.assertEqual(self.succeed("prepare", db)[0], f"database: {db}\nplan: \nlock: \n")
+        self.assertIn("--top-k", self.refused("prepare", self.gguf, "--top-k", 4, status=2))
 
     def test_bench(self):
         out, _ = self.succeed("bench", self.gguf, "-c", 128)
@@ -450,7 +612,7 @@ class OtherCommands(OneCommand):
 
     def test_help_fits_a_screen(self):
         for words in (("--help",), ("help",), ("help", "run"), ("run", "--help"), ("help", "cache"),
-                      ("cache", "--help"), ("help", "show")):
+                      ("cache", "--help"), ("help", "show"), ("bench", "--help"), ("show", "--help"), ("verify", "-h")):
             out, _ = self.succeed(*words)
             lines = out.splitlines()
             self.assertLessEqual(len(lines), 24, out)

@@ -56,10 +56,10 @@ class Llmsqlc(unittest.TestCase):
     def test_sizes(self):
         model = MODELS[0]
         text = self.succeed(model, "--emit=sql", "-c", 96, "--chunk", 8, "--logits-rows", 2).decode()
-        self.assertIn("· context 96 · chunk 8 · logits rows 2\n", text)
+        self.assertIn("· context 96 · chunk 8 · logits rows 2 · drafts 1\n", text)
         self.assertIn("llm_kv(context=96, ", text)
         text = self.succeed(model, "--emit=sql", "--context", 5).decode()
-        self.assertIn("· context 5 · chunk 5 · logits rows 5\n", text)
+        self.assertIn("· context 5 · chunk 5 · logits rows 5 · drafts 4\n", text)
 
     def test_types_of_the_cache(self):
         f16 = self.succeed(MODELS[0], "--emit=sql").decode()
@@ -161,6 +161,10 @@ class Llmsqlc(unittest.TestCase):
             with self.subTest(arguments):
                 message = self.refuse(2, *arguments, cwd=self.folder)
                 self.assertRegex(message, r"\Allmsqlc: [^\n]+ \(llmsqlc --help lists the options\)\n\Z")
+        for option in "--output", "--install", "--name", "--explain", "--graph-dir":
+            self.assertEqual(self.refuse(2, MODELS[0], *(() if option == "--output" else ("-o", "x")), f"{option}=",
+                                         cwd=self.folder),
+                             f"llmsqlc: {option}: is empty (llmsqlc --help lists the options)\n")
         self.assertEqual(list(self.folder.iterdir()), [])
         for option, most in (("--context", 1 << 20), ("--threads", 256), ("--chunk", 4096),
                              ("--logits-rows", 4096), ("--sequences", 64)):

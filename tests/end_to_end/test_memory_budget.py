@@ -48,6 +48,25 @@ class MemoryBudget(unittest.TestCase):
                 below = f"{float(found[1].split()[0]) - 0.1:.1f}MiB"
                 self.refuse(1, model, "--emit=sql", "--budget", below)
 
+    def test_what_the_documentation_says_is_the_smallest(self):
+        """docs/memory.md's table, and the sentence of docs/getting-started.md."""
+        def told(name, *options):
+            model = SOURCE / "models" / f"{name}.toml"
+            return re.search(r"works is ([\d.]+) MiB", self.refuse(1, model, "--emit=sql", "--budget", "1MiB", *options))[1]
+
+        files = {"SmolLM2 135M": "smollm2-135m", "Qwen2.5-Coder 0.5B": "qwen2.5-coder-0.5b", "Gemma 3 270M": "gemma3-270m"}
+        table = re.findall(r"^\|([^|]*)\| ([14],0\d\d) \|(?: [\d.]+ MiB \|){2} ([\d.]+) MiB \| ([\d.]+) MiB \|$",
+                           (SOURCE / "docs" / "memory.md").read_text(), re.MULTILINE)
+        self.assertEqual(len(table), 6)
+        for name, context, f16, q8 in table:
+            model = files[name.strip()] if name.strip() else model
+            context = int(context.replace(",", ""))
+            self.assertEqual((told(model, "-c", context), told(model, "-c", context, "--kv", "q8")), (f16, q8), model)
+        said = re.search(r"smallest budgets .* at context 1024 are\s+([\d.]+) MiB for SmolLM2-135M, ([\d.]+) MiB for "
+                         r"Qwen2.5-Coder-0.5B and ([\d.]+) MiB for Gemma 3 270M",
+                         (SOURCE / "docs" / "getting-started.md").read_text())
+        self.assertEqual(said.groups(), tuple(told(model) for model in files.values()))
+
     def test_rows_headers_and_pages_agree(self):
         for model in MODELS:
             near = self.least(model) + 20
@@ -109,7 +128,7 @@ class MemoryBudget(unittest.TestCase):
         self.assertLess(table(5), table(1) - 4 * 262144)
         sizes = ["--chunk", 7, "--logits-rows", 3]
         text = self.succeed(SMALLEST, "--emit=sql", "--budget", "64MiB", *sizes)
-        self.assertRegex(text.splitlines()[0], " · chunk 7 · logits rows 3$")
+        self.assertRegex(text.splitlines()[0], " · chunk 7 · logits rows 3( · drafts 2)?$")
         self.assertIn("a smaller --chunk", self.refuse(1, SMALLEST, "--emit=sql", "--budget",
                                                        "1MiB", *sizes))
 
@@ -120,7 +139,7 @@ class MemoryBudget(unittest.TestCase):
         for budget, windows in (("34MiB", 0), ("36MiB", 2490368), ("48MiB", 4558848), ("64MiB", 8 << 20),
                                 ("320MiB", 8 << 20), ("560MiB", 0), ("4GiB", 0)):
             with self.subTest(budget):
-                text = self.succeed(model, "--emit=sql", "--budget", budget)
+                text = self.succeed(model, "--emit=sql", "--budget", budget, "--drafts", 0)
                 self.assertIn(f", windows={windows}, workers=2)", text)
 
     def test_usage(self):

@@ -8,14 +8,12 @@ LLMSQL_SCREENSHOTS names a folder to leave pictures of the pages in."""
 
 import itertools
 import os
-import pathlib
 import re
 import sqlite3
-import tempfile
 import unittest
 
 from browser import HEIGHTS, Browser, chromium
-from programs import FIXTURES, MODELS, SOURCE, compile_model, import_gguf, run
+from programs import FIXTURES, MODELS, SOURCE, compile_model, folder_of, import_gguf, run
 
 SANITIZED = os.environ.get("LLMSQL_SANITIZED") == "1"
 
@@ -113,9 +111,7 @@ class InBrowser(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         chromium()
-        holder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(holder.cleanup)
-        cls.folder = pathlib.Path(holder.name)
+        cls.folder = folder_of(cls)
         cls.browser = Browser()
         cls.addClassCleanup(cls.browser.close)
 

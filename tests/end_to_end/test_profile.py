@@ -26,8 +26,8 @@ class ProfileTest(RunTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.db_file, cls.page = cls.folder / "profile.db", cls.folder / "profile.html"
-        cls.options = ("-p", PROMPT, "-n", 9, "--temp", 0, "--ignore-eos", "-b", 2)
-        cls.status, cls.out, cls.err = attempt(cls.plan, cls.db, *cls.options, "--profile", f"--profile=db:{cls.db_file}", f"--profile=html:{cls.page}")
+        cls.options = ("-p", PROMPT, "-n", 9, "--temp", 0, "--ignore-eos", "-b", 2, "--drafts", 0)
+        cls.status, cls.out, cls.err = attempt(cls.plan, cls.db, *cls.options, "--io", "read", "--profile", f"--profile=db:{cls.db_file}", f"--profile=html:{cls.page}")
 
     def rows(self, query, *arguments):
         with sqlite3.connect(self.db_file) as db:
@@ -74,7 +74,7 @@ class ProfileTest(RunTest):
         self.assertIsNone(layers[-1]["layer"])
         self.assertEqual([row["layer"] for row in layers[:-1]], list(range(len(layers) - 1)))
         self.assertAlmostEqual(sum(times), sum(row["ms_a_pass"] for row in layers), delta=1e-9)
-        # All weights are held here: they are read in prefill, never in decode.
+        # All weights are held here, in memory of their own: they are read in prefill, never in decode.
         self.assertEqual({row["phase"] for row in self.rows("SELECT * FROM io_wait WHERE read_bytes_a_pass > 0")},
                          {"prefill"})
 

@@ -5,20 +5,18 @@ sessions, within budgets. The model is the tiny Llama with a short convolution b
 attention, whose weights are computed, so that the state matters for every token."""
 
 import os
-import pathlib
 import re
 import signal
 import sqlite3
 import subprocess
-import tempfile
 import time
 import unittest
 
 import numpy as np
 
 from extension import connect, main
-from programs import FIXTURES, SOURCE, logits, run
-from running import attempt, start
+from programs import FIXTURES, SOURCE, folder_of, logits, run
+from running import DRAFTS, attempt, start
 
 LONG = "The river ran past the mill and the old bridge, where children fished in summer, and they"
 
@@ -36,9 +34,7 @@ def mixed_graph():
 class RecurrentState(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        holder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(holder.cleanup)
-        cls.folder = pathlib.Path(holder.name)
+        cls.folder = folder_of(cls)
         (cls.folder / "mixed.graph").write_text(mixed_graph())
         cls.db, cls.toml = cls.folder / "mixed.db", cls.folder / "mixed.toml"
         run("LLMSQL_IMPORT", FIXTURES / "tiny-llama.gguf", "--graph", cls.folder / "mixed.graph",
@@ -55,6 +51,27 @@ class RecurrentState(unittest.TestCase):
         status, out, err = attempt(plan or self.plan, self.db, *arguments, **options)
         self.assertEqual(status, 0, err)
         return out, err
+
+    def test_drafts_have_to_be_asked_for(self):
+        """They take memory; test_state_drafts.py has more of them."""
+        self.assertNotIn("drafts", self.plan.read_text())
+        plan = self.compiled("--chunk", 32, "--drafts", 4)
+        self.assertIn("llm_state(sequences=1, drafts=4)", plan.read_text())
+        options = ("-p", LONG, "-n", 60, "--temp", 0, "--ignore-eos")
+        expected, _ = self.run_well(*options)
+        checked = right = 0
+        for _ in range(8):  # how many are checked is a matter of time, but the first is in every run
+            out, err = self.run_well(*options, "--profile", plan=plan)
+            self.assertEqual(out, expected)
+            found = DRAFTS.search(err)
+            checked, right = checked + int(found[1]), right + int(found[2])
+        self.assertGreater(right, 5, err)
+        self.assertGreaterEqual(checked, right)
+        by_hand = self.folder / "by-hand.sql"
+        by_hand.write_text(self.plan.read_text().replace("sequences=1);", "sequences=1, drafts=4);", 1))
+        status, _, err = attempt(by_hand, self.db, "-p", "a")
+        self.assertEqual(status, 1)
+        self.assertRegex(err, r"\A[^\n]*drafts=4[^\n]*\n\Z")
 
     def test_the_convolution_is_that_of_numpy(self):
         """Its statement's input and result, as the trace has them."""
@@ -126,6 +143,7 @@ class RecurrentState(unittest.TestCase):
         out, err = self.run_well("--session", file, "--chat", "-p", "4?", "-n", 6, "--temp", 0)
         self.assertEqual(got + out, expected)
         self.assertIn("recurrent state", err)
+
     def test_forks_go_on_alike(self):
         file = self.folder / "forks.db"
         self.run_well("--session", file, "-p", LONG, "-n", 5, "--temp", 0, "--ignore-eos")

@@ -2,13 +2,21 @@
 # SPDX-License-Identifier: MIT
 """llmsql-run's conversations: the template, turns that reuse each other, a terminal."""
 
+import contextlib
+import json
 import os
 import pty
+import re
+import resource
 import select
 import signal
+import sqlite3
+import subprocess
+import tempfile
 import time
 import unittest
 
+from programs import compile_model
 from running import RunTest, attempt
 
 START, END = 1, 2  # <|im_start|> and <|im_end|>
@@ -58,14 +66,26 @@ class Chat(RunTest):
         self.assertLessEqual(prefilled, len(both))
         self.assertGreaterEqual(prefilled, len(begun) + 1)
 
+    def test_a_line_from_a_pipe_is_no_command(self):
+        typed = "/think off"
+        out, err = self.run_well("-n", 4, "--temp", 0, stdin=f"{typed}\n/bye\n".encode())
+        self.assertTrue(out.startswith(self.answer_to(4, ("user", typed))))
+        self.assertEqual(re.findall("note: .*", err),
+                         ["note: '/think off' is sent as a message: commands are what is typed at a terminal "
+                          "(--variable sets what a template asks for)"])
+        for line in (b"/thinking", b"// /think off", b"/usr/bin", b"no /bye"):
+            self.assertNotIn("note:", self.run_well("-n", 1, "--temp", 0, stdin=line)[1])
+
     def test_no_turns(self):
         out, err = self.run_well(stdin=b"")
         self.assertEqual(out, b"")
         self.assertEqual(err, "")  # no figures of nothing
 
-    def test_a_line_that_is_not_utf8_is_no_turn(self):
-        out, err = self.run_well("-n", 3, "--temp", 0, stdin=b"caf\xe9\nWhy?\n")
-        self.assertIn("not valid UTF-8", err)
+    def test_a_line_that_is_not_utf8_ends_it(self):
+        # The lines behind may be about its answer.
+        status, out, err = attempt(self.plan, self.db, "-n", 3, "--temp", 0, stdin=b"Why?\n\ncaf\xe9\nHow?\n")
+        self.assertEqual(status, 1)
+        self.assertRegex(err, r"(\A|\n)llmsql-run: line 3 of standard input is not valid UTF-8: byte 0xE9 at offset 3\n\Z")
         self.assertEqual(out.rstrip(b"\n"), self.answer_to(3, ("user", "Why?")).rstrip(b"\n"))
 
     def test_a_conversation_that_outgrows_the_context(self):
@@ -95,6 +115,11 @@ class Chat(RunTest):
 
 
 class Terminal(RunTest):
+    def setUp(self):
+        before = os.environ.get("TERM")
+        os.environ["TERM"] = "xterm"
+        self.addCleanup(lambda: os.environ.pop("TERM") if before is None else os.environ.update(TERM=before))
+
     def open(self, *options):
         """A conversation on a pseudo-terminal; stderr goes there too."""
         program = os.environ["LLMSQL_RUN"]
@@ -124,10 +149,14 @@ class Terminal(RunTest):
     def wait_for_bytes(self, count):
         self.read_until(lambda: len(self.seen) >= count, f"{count} bytes")
 
-    def end(self):
-        _, status = os.waitpid(self.process, 0)
+    def end(self, seconds=60):
+        """The exit code of a conversation that ends by itself."""
+        deadline = time.monotonic() + seconds
+        while (waited := os.waitpid(self.process, os.WNOHANG))[0] == 0:
+            self.assertLess(time.monotonic(), deadline, f"no end after {self.all_seen[-400:]}")
+            time.sleep(0.01)
         self.process = None
-        return os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(waited[1])
 
     def kill(self):
         """What a failed test leaves behind."""
@@ -188,6 +217,156 @@ class Terminal(RunTest):
             if not more:
                 return
             self.seen += more
+
+    def ask(self, line):
+        os.write(self.terminal, line)
+
+    def type(self, *lines):
+        """Each at a prompt, which comes back before this ends."""
+        for line in lines:
+            self.ask(line + b"\n")
+            self.wait_for(b"\n> ")
+
+    def plain(self):
+        """What was seen without escape sequences."""
+        return re.sub(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()=>][0-9A-B]?)", b"", self.all_seen).replace(b"\r", b"").decode()
+
+    def test_a_greeting_and_commands(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = os.path.join(folder.name, "said.json")
+        self.open("-n", "2", "--temp", "0", "--system", "Be brief.")
+        self.wait_for(b"/help lists commands")
+        self.wait_for(b"context: 128 tokens")
+        self.wait_for(b"> ")
+        self.type(b"/tokens", b"/system", b"/system Be long.", b"/system", b"/nosuch", b"Why?", b"/tokens", b"//x",
+                  b"/save " + file.encode(), b"/save " + file.encode(), b"/save /", b"/reset", b"/tokens", b"/think off",
+                  b"/help")
+        self.ask(b"/bye\n")
+        self.wait_for(b"prefill: ")
+        self.assertEqual(self.end(), 0)
+        seen = self.plain()
+        self.assertEqual([int(n) for n in re.findall(r"(\d+) of 128 tokens", seen)][::2], [0, 0])
+        self.assertIn("\nBe brief.\n", seen)
+        self.assertIn("\nBe long.\n", seen)
+        self.assertIn("/nosuch: no such command", seen)
+        self.assertIn("/: is there already", seen)
+        self.assertIn("no switch", seen)
+        self.assertIn("/save FILE", seen)
+        with open(file) as written:
+            said = json.load(written)
+        self.assertEqual([(message["role"], message["content"]) for message in said][:2],
+                         [("system", "Be long."), ("user", "Why?")])
+        self.assertEqual(said[3], {"role": "user", "content": "/x"})
+
+    def test_a_greeting_says_the_budget_as_it_was_given(self):
+        for budget in b"24 MiB", b"30 MB":
+            self.plan = compile_model(self.db.with_suffix(".toml"), self.folder / "small.sql", "--context", 128,
+                                      "--budget", budget.decode())
+            self.open()
+            self.wait_for(b"context: 128 tokens; memory: within " + budget)
+            self.wait_for(b"> ")
+            self.ask(b"\x04")
+            self.assertEqual(self.end(), 0)
+
+    def test_turns_of_several_lines(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = os.path.join(folder.name, "said.json")
+        self.open("-n", "1", "--temp", "0")
+        self.wait_for(b"> ")
+        self.ask(b"one\\\ntwo\n")
+        self.wait_for(b"\n> ")
+        self.ask('"""three\n\nvi\u00e9r"""\n'.encode())
+        self.wait_for(b"\n> ")
+        self.type(b"/save " + file.encode())
+        self.ask(b"\x04")
+        self.wait_for(b"prefill: ")
+        self.assertEqual(self.end(), 0)
+        with open(file) as written:
+            said = [message["content"] for message in json.load(written) if message["role"] == "user"]
+        self.assertEqual(said, ["one\ntwo", "three\n\nvi\u00e9r"])
+
+    def test_an_error_of_a_turn_ends_no_conversation(self):
+        self.open("-n", "1")
+        self.wait_for(b"> ")
+        self.type(b"word " * 300)
+        self.ask(b"\x04")
+        self.assertEqual(self.end(), 0)
+        self.assertRegex(self.plain(), r"the context holds 128")
+
+    def session_after(self, *lines, disturbed=None):
+        """The messages that a session file holds after these; before the last, disturbed(file)."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = os.path.join(folder.name, "said.db")
+        self.open("-n", "3", "--temp", "0", "--ignore-eos", "--session", file)
+        self.wait_for(b"> ")
+        self.type(*lines[:-1])
+        if disturbed:
+            disturbed(file)
+        self.type(lines[-1])
+        self.ask(b"\x04")
+        self.wait_for(b"prefill: ")
+        self.assertEqual(self.end(), 0)
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            self.assertEqual(db.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+            return db.execute("SELECT role, content FROM message ORDER BY n").fetchall()
+
+    def test_an_error_of_a_turn_leaves_a_session_as_it_was(self):
+        long = b"word " * 300
+        expected = self.session_after(b"Why?", b"And now?")
+        self.assertEqual(len(expected), 4)
+        self.assertEqual(self.session_after(b"Why?", long, b"And now?"), expected)
+        self.assertRegex(self.plain(), "the context holds 128")
+        # Before anything was said, there is no session to go back to.
+        self.assertEqual(self.session_after(long, b"Why?", long, long, b"And now?"), expected)
+
+    def test_a_session_that_could_not_be_written_goes_on_when_it_can_be(self):
+        expected = self.session_after(b"Why?", b"And now?")
+
+        def full(file):
+            limit = resource.prlimit(self.process, resource.RLIMIT_FSIZE)
+            resource.prlimit(self.process, resource.RLIMIT_FSIZE, (1000, limit[1]))
+            self.type(b"How?", b"How then?")
+            self.assertEqual(len(re.findall("llmsql-run: .*said.db", self.plain())), 2, self.plain())
+            resource.prlimit(self.process, resource.RLIMIT_FSIZE, limit)
+
+        self.assertEqual(self.session_after(b"Why?", b"And now?", disturbed=full), expected)
+
+    def test_lines_are_edited_and_come_back(self):
+        if not self.edits():
+            self.skipTest("built without libedit")
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = os.path.join(folder.name, "said.json")
+        self.open("-n", "1", "--temp", "0")
+        self.wait_for(b"> ")
+        self.type(b"bcd\x01a\x05!", b"\x1b[A?")  # to the beginning, to the end; the line before, and more
+        self.ask(b"let go")
+        self.wait_for(b"let go")
+        self.ask(b"\x03")  # which lets go of what was typed
+        self.wait_for(b"\n> ")
+        self.type(b"/save " + file.encode())
+        self.ask(b"\x03")
+        self.wait_for(b"prefill: ")
+        self.assertEqual(self.end(), 0)
+        with open(file) as written:
+            said = [message["content"] for message in json.load(written) if message["role"] == "user"]
+        self.assertEqual(said, ["abcd!", "abcd!?"])
+
+    def edits(self):
+        return b"libedit" in subprocess.run(["ldd", os.environ["LLMSQL_RUN"]], capture_output=True).stdout
+
+    def test_a_terminal_that_cannot_move_its_cursor(self):
+        os.environ["TERM"] = "dumb"
+        self.open("-n", "1", "--temp", "0")
+        self.wait_for(b"> ")
+        self.type(b"Why?")
+        self.ask(b"\x03")
+        self.wait_for(b"prefill: ")
+        self.assertEqual(self.end(), 0)
+        self.assertNotIn(b"\x1b", self.all_seen)
 
     def test_interrupt_ends_the_answer_then_the_conversation(self):
         # Any token is as likely as another, so the answer does not end by itself. What looks like a

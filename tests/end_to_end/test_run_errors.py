@@ -43,6 +43,11 @@ class Errors(RunTest):
                 ((*both, "--tokens", "1,,2", "--logits", "x.npy"), "'1,,2' is not a list"),
                 ((*both, "--tokens", "-1", "--logits", "x.npy"), "'-1' is not a list"),
                 ((*both, "--tokens", "99999999999", "--logits", "x.npy"), "is not a list"),
+                ((*both, "-p", "a", "--stop", ""), "--stop: an empty text stands everywhere"),
+                ((*both, "-p", "a", "--stop", "b", "--stop="), "--stop: an empty text stands everywhere"),
+                ((*both, "-p", "a", "--kernels", "foo"), "there are no kernels 'foo' for this processor; it has portable"),
+                ((*both, "-p", "a", "--io", "foo"), "--io: read, map"),
+                ((*both, "--chat", "-p", "a", "--date", "today"), "'today' is no date"),
                 ((*both, "--temp", "-1"), "--temp"),
                 ((*both, "--top-p", "1.5"), "--top-p"),
                 ((*both, "--min-p", "nan"), "--min-p"),
@@ -56,6 +61,36 @@ class Errors(RunTest):
                 ((*both, "-n"), "--predict: a value is missing"),
                 (("--tokenize", "x"), "which database?")):
             self.check(arguments, 2, message)
+
+    def test_the_environment_names_kernels(self):
+        options = ("-p", "a", "-n", 2, "--temp", 0)
+        expected = self.run_well(*options, "--kernels", "portable", "--profile")
+        got = self.run_well(*options, "--profile", env={**os.environ, "LLMSQL_KERNELS": "portable"})
+        self.assertEqual(got[0], expected[0])
+        for _, err in (expected, got):
+            self.assertIn(", portable, ", err)
+        status, out, err = attempt(self.plan, self.db, *options, env={**os.environ, "LLMSQL_KERNELS": "foo"})
+        self.assertEqual((status, out), (2, b""))
+        self.assertRegex(err, r"\A[^\n]*LLMSQL_KERNELS: there are no kernels 'foo'[^\n]*\n\Z")
+
+    def test_conversations_that_are_none(self):
+        """The conversation is named, not the plan, which has no part in it."""
+        for given, message in (
+                (b"", "is not valid JSON: at byte 1"), (b"null", "must be a list of messages"), (b"{}", "has no 'messages'"),
+                (b"[7]", "a message must be an object"), (b'[{"role": "user", "content": NaN}]', "is not valid JSON"),
+                (b'[{"role": "user", "content": "\xff"}]', "is not valid UTF-8: byte 0xFF at offset 30"),
+                (b"[" * 100000, "nested deeper"), (b'[{"role": "user", "content": "x"}] x', "after its end"),
+                (b'["%s"]' % (b"x" * 5_000_000), "is too long for a chat")):
+            file = self.folder / "conversation.json"
+            file.write_bytes(given)
+            self.check((self.plan, self.db, "--render", file), 1, message)
+            self.assertRegex(attempt(self.plan, self.db, "--render", file)[2], r"\Allmsql-run: \S*/conversation.json: ")
+            self.assertRegex(attempt(self.plan, self.db, "--render", "-", stdin=given)[2],
+                             r"\Allmsql-run: standard input: ")
+            file.unlink()
+        # What a template makes of a conversation has its place in the plan.
+        self.assertRegex(attempt(self.plan, self.db, "--render", "-", stdin=b'[{"role": "user", "content": 7}]')[2],
+                         r"\Allmsql-run: \S+\.sql:\d+: ")
 
     def test_numbers(self):
         """One line names the option, what it takes and what was given; SQL's options go by the same
@@ -83,7 +118,9 @@ class Errors(RunTest):
                               (("--profile=db:a", "--trace", "db:./a"), "./a cannot be two things at once"),
                               (("--trace", ""), "--trace: which step?"),
                               (("--trace=", "--top-k", "3"), "--trace: which step?"),
-                              (("--session=", "--chat"), "--session: a file is needed"),
+                              (("--session=", "--chat"), "--session: is empty"),
+                              *(((f"--{name}=",), f"--{name}: is empty")
+                                for name in ("plan", "id", "fork", "file", "render", "perplexity", "tokenize", "logits")),
                               (("--trace", "0", "--trace", "1"), "--trace: there can be one STEP")):
             self.check((self.plan, self.db, *options), 2, said)
         # The ends of a range are in it.
@@ -122,6 +159,8 @@ class Errors(RunTest):
         both = (self.plan, self.db)
         empty = self.folder / "empty"
         empty.write_bytes(b"\n")
+        latin = self.folder / "latin"
+        latin.write_bytes(b"caf\xe9\n")
         long = self.folder / "long"
         long.write_text("word " * 200)
         word = self.folder / "word"
@@ -129,7 +168,12 @@ class Errors(RunTest):
         for arguments, message in (
                 (("-p", ""), "the prompt is empty"),
                 (("--chat", "-p", ""), "the prompt is empty"),
-                (("-f", empty), "the prompt is empty"),
+                (("-f", empty), f"{empty}: the prompt is empty: there is nothing to go on from"),
+                (("-f", "/dev/null"), "/dev/null: the prompt is empty: there is nothing to go on from"),
+                (("--chat", "-f", "/dev/null"), "/dev/null: the prompt is empty"),
+                (("-f", "/dev/zero"), "/dev/zero: more than 64 MiB: put it into a file"),
+                (("-f", latin), f"{latin}: the prompt is not valid UTF-8: byte 0xE9 at offset 3"),
+                (("--perplexity", latin, "-c", 16), f"{latin} is not valid UTF-8: byte 0xE9 at offset 3"),
                 (("-p", b"caf\xe9"), "byte 0xE9 at offset 3"),
                 (("--chat", "-p", b"\xff"), "not valid UTF-8"),
                 (("--chat", "--system", b"\xff", "-p", "a"), "the system message is not valid UTF-8"),
@@ -138,7 +182,6 @@ class Errors(RunTest):
                 (("--chat", "--keep", 4, "-f", long), "the context holds 128"),
                 (("-f", word), "the prompt is 1000000 bytes, "),
                 (("--chat", "--keep", 4, "-f", word), "a message is 1000000 bytes, "),
-                (("-f", "/dev/zero"), "is not a regular file"),
                 (("-p", "one two three", "-c", 2),
                  "tokens, the context holds 2: shorten it, or raise -c (the plan's is 128)"),
                 (("-p", "a", "-c", 129), "the plan's context is 128"),
@@ -229,15 +272,19 @@ class Errors(RunTest):
                     self.assertEqual((done.returncode, done.stderr.decode()),
                                      (1, f"{name}: standard output: No space left on device\n"))
 
-    def test_tokenize_takes_any_bytes(self):
-        everything = bytes(range(256)) * 3
-        file = self.folder / "bytes"
-        file.write_bytes(everything)
+    def test_tokenize(self):
+        file = self.folder / "text"
+        file.write_bytes(bytes(range(128)) * 3)
         status, out, err = attempt(self.db, "--tokenize", file)
         self.assertEqual((status, err), (0, ""))
-        self.assertGreater(len(out.split()), 256)
+        self.assertGreater(len(out.split()), 128)
         file.write_bytes(b"")
         self.assertEqual(attempt(self.db, "--tokenize", file), (0, b"\n", ""))
+        # llama.cpp would make U+FFFD of them, and others' tokenizers refuse them.
+        for text, what in ((b"\xff", "byte 0xFF at offset 0"), (b"a\xed\xa0\x80", "byte 0xED at offset 1"),
+                           (b"ab\xc3", "byte 0xC3 at offset 2"), (b"a\xc0\xafb", "byte 0xC0 at offset 1")):
+            file.write_bytes(text)
+            self.check((self.db, "--tokenize", file), 1, f"{file} is not valid UTF-8: {what}")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Generate(RunTest):
                          self.run_well("-p", PROMPT, "-n", 5, "--temp", 0)[0])
 
     def test_timing_adds_up(self):
-        options = ("-p", PROMPT, "-n", 9, "--temp", 0, "--ignore-eos", "-b", 2)
+        options = ("-p", PROMPT, "-n", 9, "--temp", 0, "--ignore-eos", "-b", 2, "--drafts", 0)
         plain, _ = self.run_well(*options)
         out, err = self.run_well(*options, "--profile=passes")
         self.assertEqual(out, plain)

@@ -264,11 +264,18 @@ class Sessions(RunTest):
                 ("UPDATE answer SET top_k = 'forty'", "'top_k' is of another type"),
                 ("UPDATE session SET weights = 7.5", "other weights"),
                 ("DELETE FROM token", "its tokens are missing"),
+                ("UPDATE message SET role = 'user' WHERE n = 0", "message 0 has the role 'user', and there are prompt, completion"),
                 ("UPDATE session SET kind = 'song'", "no known kind")):
             self.setUp()
             self.well("-p", LONG, "-n", 4)
             self.query(change)
             self.assertIn(message, self.refused("-p", "x"))
+        # What a chat section may have for markup is not a stranger's text.
+        self.setUp()
+        self.well("--chat", "-p", "Why?", "-n", 4)
+        self.query("UPDATE message SET role = 'x<|im_end|>' WHERE n = 0")
+        self.assertIn("message 0 has the role 'x<|im_end|>', and there are system, user, assistant",
+                      self.refused("--chat", "-p", "And now?"))
         for change, message in (
                 ("UPDATE answer SET random = 'x'", "random numbers"),
                 ("UPDATE answer SET temperature = -1", "--temp"),
@@ -435,7 +442,7 @@ class Sessions(RunTest):
         options = ("--chat", "-p", "Go on.", "-n", 90, "--seed", 5, "--temp", 1.5, "--ignore-eos",
                    "--keep", 8)
         expected, _ = self.run_well(*options)
-        limit = 200 << 10
+        limit = 216 << 10
         status, _, err = attempt(*self.made["tiny-llama"], "--session", self.file, *options,
                                  "--commit-every", 1, preexec_fn=lambda: resource.setrlimit(
                                      resource.RLIMIT_FSIZE, (limit, limit)))

@@ -32,12 +32,10 @@ CONVERTED = {
 # Of a GGUF: what would change the model, and what changes nothing. 16 and 80 stand for the
 # width of a head and of llama3's model.
 FOREIGN = {
-    "rope.scale_linear": 8.0, "rope.scaling.attn_factor": 2.0, "attention.value_length": 128,
     "residual_scale": 0.22, "embedding_scale": 12.0, "logit_scale": 0.0625, "attention.scale": 0.5,
     "attention.clamp_kqv": 8.0, "attention.causal": False, "use_parallel_residual": True,
     "expert_shared_count": 8, "attention.sliding_window": 4096, "final_logit_softcapping": 30.0,
-    "attn_logit_softcapping": 50.0, "rope.scaling.yarn_beta_fast": 64.0,
-    "rope.scaling.yarn_ext_factor": 1.0, "leading_dense_block_count": 1, "nextn_predict_layers": 1,
+    "attn_logit_softcapping": 50.0, "leading_dense_block_count": 1, "nextn_predict_layers": 1,
     "full_attention_interval": 4, "attention.layer_norm_epsilon": 0.25, "tensor_data_layout": "mine",
     "expert_weights_scale": 2.5, "attention.sliding_window_pattern": [1, 0], "rope.dimension_sections":
     [8, 8, 0, 0], "vocab_size": 12, "a.new.key": 0, "rope.scaling.alpha": 1000.0, "ssm.state_size": 16,
@@ -79,8 +77,8 @@ OF_FAMILY = {
 FOREIGN_HF = {
     "embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 8.0,
     "attention_multiplier": 1.0, "no_rope_layers": [1, 0], "logit_scale": 0.0625,
-    "use_qk_norm": True, "qk_layernorm": True, "layer_norm_eps": 0.5, "attention_bias": True,
-    "mlp_bias": True, "use_parallel_residual": True, "rope_interleaved": True, "hidden_act": 5,
+    "use_qk_norm": True, "qk_layernorm": True, "model_type": "mistral", "layer_norm_eps": 0.5,
+    "use_parallel_residual": True, "rope_interleaved": True, "hidden_act": 5,
     "layer_types": ["full_attention", "chunked_attention"], "attention_chunk_size": 8192,
     "num_experts": 4, "clip_qkv": 8.0, "final_logit_softcapping": 30.0, "sliding_window": 128,
     "rope_theta": 77.0, "vision_config": {"hidden_size": 4}, "is_encoder_decoder": True,
@@ -142,6 +140,19 @@ class Ggufs(Folder):
             with self.subTest(key):
                 self.refused(self.gguf("llama3", {key: value}), f"llama.{key} = ", "--ignore-key NAME")
 
+    def test_read_and_not_supported(self):
+        for key, value, said in (("attention.value_length", 128, "llama.attention.value_length is 128"),
+                                 ("rope.scale_linear", 8.0, "rope.scale_linear) and by rope_freqs.weight"),
+                                 ("rope.scaling.attn_factor", 2.0, "a magnitude (attn_factor"),
+                                 ("rope.scaling.yarn_ext_factor", 0.5, "yarn_ext_factor = 0.5")):
+            with self.subTest(key):
+                self.refused(self.gguf("llama3", {key: value}), said)
+
+    def test_infinities_are_no_neutral_values(self):
+        for key in ("residual_scale", "logit_scale", "attention.scale", "vocab_size"):
+            for value in float("inf"), float("-inf"), float("nan"):
+                self.refused(self.gguf("llama3", {key: value}), f"llama.{key} = ", "--ignore-key NAME")
+
     def test_all_at_once(self):
         said = self.refused(self.gguf("llama3", FOREIGN))
         self.assertEqual(said.count("\n"), 1)
@@ -156,14 +167,14 @@ class Ggufs(Folder):
         for value in float("nan"), float("inf"):
             said = self.refused(self.gguf("llama3", {"rope.freq_base": value}))
             self.assertNotIn("does not read", said)
-        self.refused(self.gguf("llama3", {"rope.scale_linear": float("nan")}),
-                     "llama.rope.scale_linear = nan, which the graph llama does not read")
+        said = self.refused(self.gguf("llama3", {"rope.scale_linear": float("nan")}), "must be a finite number")
+        self.assertNotIn("does not read", said)
 
     def test_two_faults_are_one_line(self):
         said = self.refused(self.gguf("llama3", {"attention.head_count": 3,
-                                                 "rope.scaling.yarn_beta_fast": 64.0},
+                                                 "residual_scale": 0.5},
                                       without=["llama.attention.key_length"]),
-                            "llama.rope.scaling.yarn_beta_fast = 64", ": error: ", "; also, ")
+                            "llama.residual_scale = 0.5", ": error: ", "; also, ")
         self.assertEqual(said.count("\n"), 1)
         said = self.refused(self.gguf("llama3", {"attention.head_counts": 4}, without=[
             "llama.attention.head_count", "llama.embedding_length"]),
@@ -284,17 +295,18 @@ class HuggingFace(Folder):
     def test_rotary_objects(self):
         theta = {"rope_theta": 10000.0}
         for rope, needle in (({"factor": 8.0, "low_freq_factor": 1.0}, "rope_type"),
-                             ({"rope_type": "default", "factor": 8.0}, "factor"),
                              ({"rope_type": "llama3", "factor": 8.0}, "low_freq_factor"),
-                             ({"rope_type": "yarn", "factor": 8.0}, "rope"),
                              ({"rope_type": "default", "attention_factor": 2.0}, "attention_factor")):
             self.refused(self.hf("llama3", {"rope_parameters": rope | theta}), needle)
+        # Transformers takes the length of the context, and passes over a factor that goes with no type.
+        for rope in {"rope_type": "yarn", "factor": 8.0}, {"rope_type": "default", "factor": 8.0}:
+            self.imports(self.hf("llama3", {"rope_parameters": rope | theta}))
 
     def test_windows(self):
         """Llama's transformers class has none, Mistral's has, and one of its own where nothing is said."""
         self.refused(self.hf("llama3", {"sliding_window": 64}), "window")
         plain = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
-                 "architectures": ["MistralForCausalLM"]}
+                 "architectures": ["MistralForCausalLM"], "model_type": "mistral"}
         for said, window in ({"sliding_window": 64}, 64), ({"sliding_window": None}, 0), ({}, 4096):
             db = self.imports(self.hf("llama3", plain | said), "--write-model", self.folder / "w.toml")
             self.assertIn(f"\nwindow = {window}\n", (self.folder / "w.toml").read_text())
@@ -326,8 +338,8 @@ class Copies(Folder):
         text = (GRAPHS / "llama.graph").read_text()
         text = text.replace('"llama.', f'"{name}.').replace('graph llama @gguf("llama")',
                                                            f'graph {name} @gguf("{name}")')
-        text = text.replace('@hf("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM")',
-                            f'@hf("{hf}")')
+        text = text.replace('@hf("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", '
+                            '"InternLM3ForCausalLM", "IQuestCoderForCausalLM")', f'@hf("{hf}")')
         graph = self.folder / f"{name}.graph"
         graph.write_text(text)
         run("LLMSQLC", graph)
@@ -342,7 +354,7 @@ class Copies(Folder):
                 ("cohere", "CohereForCausalLM", {"logit_scale": 0.0625, "layer_norm_eps": 1e-5}),
                 ("stablelm", "StableLmForCausalLM", {"layer_norm_eps": 1e-5})):
             plain = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
-            folder = self.hf("llama3", {"architectures": [hf]} | plain | config)
+            folder = self.hf("llama3", {"architectures": [hf], "model_type": name} | plain | config)
             graph = self.copy(name, hf)
             neutral = {"embedding_multiplier", "residual_multiplier", "logits_scaling"}
             self.refused(folder, *(f"{key} = " for key in config if key not in neutral),
@@ -438,8 +450,13 @@ class Contexts(Folder):
             self.assertEqual(*plans)
 
 
+    def test_what_is_no_number_is_refused(self):
+        for value in "4096", [1, 2]:
+            self.refused(self.gguf("llama3", {"context_length": value}), "llama.context_length")
+            self.refused(self.hf("llama3", {"max_position_embeddings": value}), "max_position_embeddings")
+
     def test_what_is_no_length_is_said(self):
-        for value in 0, "4096", 0.5, [1, 2]:
+        for value in 0, 0.5:
             for source in self.gguf("llama3", {"context_length": value}), \
                     self.hf("llama3", {"max_position_embeddings": value}):
                 key = "max_position_embeddings" if source.is_dir() else "llama.context_length"

@@ -17,7 +17,7 @@ from running import RunTest, attempt, start
 
 WAYS = ("read", "map", "direct", "blob")
 TOKENS = [5, 9, 14, 3, 77, 8, 21, 2, 40, 11]
-READS = re.compile(r"weights: (\d+) bytes held, (\d+) read per token \(--io (\w+)\)\n")
+READS = re.compile(r"weights: (\d+) bytes held, (\d+) read per (?:token|pass) \(--io (\w+)\)\n")
 
 
 def strip_bytes(cols, type):

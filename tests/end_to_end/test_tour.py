@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 import extension
-from programs import MODELS, SOURCE, compile_model, run
+from programs import MODELS, SOURCE, compile_model, compute_as_shown, run
 
 PAGE = SOURCE / "docs" / "tour.md"
 BLOCK = re.compile(r"^```sqlite\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,6 +33,7 @@ class Tour(unittest.TestCase):
     def setUp(self):
         if not (MODELS / "smollm2.gguf").exists():
             self.skipTest("downloads/smollm2.gguf is not there (scripts/fetch-models brings it)")
+        compute_as_shown(self)
 
     def test_session(self):
         text = PAGE.read_text()

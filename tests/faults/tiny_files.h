@@ -25,7 +25,7 @@ CREATE INDEX llm_token_special ON llm_token(kind) WHERE kind IN (3, 4);
 
 /// All weights are held, or all matrices streamed.
 inline std::string tiny_plan_text(bool streamed) {
-    std::string plan = testing::plan_start("q8");
+    std::string plan = test::plan_start("q8");
     if (streamed) {
         std::string rows;
         for (int param = 1; param <= 19; ++param) {
@@ -38,15 +38,15 @@ inline std::string tiny_plan_text(bool streamed) {
                     "INSERT INTO residency(param, first_tile, last_tile, held) VALUES " +
                         rows + ";\n");
     }
-    return testing::with_end(plan + std::string(testing::kPlanEnd));
+    return test::with_end(plan + std::string(test::kPlanEnd));
 }
 
 /// model.db and plan.sql.
 inline void write_tiny_files(const std::filesystem::path& folder, bool streamed) {
-    testing::tiny_model().write(folder / "model.db", 4096);
+    test::tiny_model().write(folder / "model.db", 4096);
     sqlite3* db = nullptr;
     require(sqlite3_open((folder / "model.db").c_str(), &db) == SQLITE_OK, "no model.db");
-    testing::TinyModel::run(db, kTinyTokens);
+    test::TinyModel::run(db, kTinyTokens);
     sqlite3_close(db);
     put(folder / "plan.sql", tiny_plan_text(streamed));
 }

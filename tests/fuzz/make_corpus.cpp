@@ -84,7 +84,7 @@ void make_model_db() {
     whole_model().write(folder / "model.db", 512);
     sqlite3* db = nullptr;
     sqlite3_open((folder / "model.db").c_str(), &db);
-    testing::TinyModel::run(db, kWholeModelTokens);
+    test::TinyModel::run(db, kWholeModelTokens);
     sqlite3_close(db);
     std::ifstream file(folder / "model.db", std::ios::binary);
     put("model_db", "whole", {std::istreambuf_iterator<char>(file), {}});
@@ -111,7 +111,7 @@ void make_sessions() {
         }
         sqlite3* db = nullptr;
         sqlite3_open(choice.file.c_str(), &db);
-        testing::TinyModel::run(db, "PRAGMA page_size = 512; VACUUM");
+        test::TinyModel::run(db, "PRAGMA page_size = 512; VACUUM");
         sqlite3_close(db);
         put("session", kind == SessionKind::text ? "text" : "chat",
             faults::content_of(choice.file));

@@ -12,9 +12,9 @@
 
 namespace llmsql::fuzz {
 
-using testing::kPlanEnd;
-using testing::plan_start;
-using testing::tiny_model;
+using test::kPlanEnd;
+using test::plan_start;
+using test::tiny_model;
 
 /// `plan` with the number of statements that it has: an edit is then not refused for that alone.
 std::string with_its_count(const Folder& folder, std::string plan);

@@ -6,10 +6,10 @@
 
 namespace llmsql::fuzz {
 
-inline testing::TinyModel whole_model() {
-    testing::TinyModel model;
-    model.add_matrix("embd", WeightType::q8, 24, 8, testing::random_values(24 * 8, 1));
-    model.add_vector("norm", testing::random_values(8, 2));
+inline test::TinyModel whole_model() {
+    test::TinyModel model;
+    model.add_matrix("embd", WeightType::q8, 24, 8, test::random_values(24 * 8, 1));
+    model.add_vector("norm", test::random_values(8, 2));
     return model;
 }
 

@@ -32,9 +32,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from family_configs import FAMILIES
-from family_folder import FIXTURES, pack, write_folder
+from family_folder import FIXTURES, pack, write_folder, write_recording
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LENGTH = 96
@@ -46,7 +47,7 @@ def ids_of(vocabulary, count=LENGTH):
     return torch.randint(0, vocabulary, (count,), generator=generator).tolist()
 
 
-def make_folder(kind, config, folder):
+def make_folder(kind, config, folder, around):
     """A random model whose every part matters, in float32: what is to be recorded of it."""
     torch.manual_seed(1)
     made = transformers.AutoConfig.for_model(kind, **config)
@@ -57,12 +58,31 @@ def make_folder(kind, config, folder):
         shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
     recorded = {
         "config": json.loads((folder / "config.json").read_text()),
-        "tensors": [[name, shape, 1 if "norm" in name and means.get(name, 0) > 0.5 else 0]
+        "tensors": [[name, shape, next((value for part, value in around.items() if part in name),
+                                       1 if "norm" in name and means.get(name, 0) > 0.5 else 0)]
                     for name, shape in sorted(shapes.items())],
         "ids": ids_of(made.get_text_config().vocab_size),
     }
     write_folder(recorded, folder)
     return recorded
+
+
+def add_next_token_block(folder):
+    """A block for guessing the token after the next, as Qwen's sources have it: no text depends on it."""
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    last = max(name.split(".self_attn.")[0] for name in tensors if ".self_attn." in name)
+    width = tensors["model.norm.weight"].shape[0]
+    for name in list(tensors):
+        if name.startswith(last + "."):
+            tensors["mtp.layers.0" + name.removeprefix(last)] = torch.randn_like(tensors[name])
+    tensors["mtp.fc.weight"] = torch.randn(width, 2 * width)
+    for norm in ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm"):
+        tensors[f"mtp.{norm}.weight"] = torch.randn(width)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["mtp_num_hidden_layers"] = 1
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def eager_of(model):
@@ -78,7 +98,13 @@ def reference(folder, ids, rounded):
     """Logits in float32; with `rounded`, keys and values are kept as f16, as llmsql keeps them."""
     model = transformers.AutoModelForCausalLM.from_pretrained(
         folder, attn_implementation="eager", dtype=torch.float32).eval()
-    if rounded:
+    latent = [module for module in model.modules() if hasattr(module, "expand_kv")]
+    if rounded and latent:  # what is kept is what keys and values are made of
+        for module in latent:
+            def expand(kv, rotated, made=module.expand_kv):
+                return made(kv.half().to(kv.dtype), rotated.half().to(rotated.dtype))
+            module.expand_kv = expand
+    elif rounded:
         eager = eager_of(model)
         if eager is None:
             return None
@@ -143,7 +169,7 @@ def ours(programs, source, work, name, ids, chunks):
 def check(name, kind, variant, options, work):
     config = variant["config"]
     folder = work / "hf"
-    recorded = make_folder(kind, config, folder)
+    recorded = make_folder(kind, config, folder, variant.get("around", {}))
     ids = recorded["ids"]
     exact = reference(folder, ids, False)
     rounded = reference(folder, ids, True)
@@ -180,9 +206,17 @@ def check(name, kind, variant, options, work):
             words.append(f"GGUF {apart:.1e} from the folder")
             if not apart < variant.get("apart", 0):
                 problems.append(f"the GGUF's logits are not the folder's: off by {apart:.3g} of the deviation")
+        if variant.get("mtp"):
+            add_next_token_block(folder)
+            convert(options.converter, folder, gguf, [])
+            for what, source in (("GGUF", gguf), ("folder", folder)):
+                (with_block,) = ours(options.bin, source, work, "mtp-model", ids, (64,))
+                words.append(f"{what} with a next-token block")
+                if not np.array_equal(with_block, logits if what == "GGUF" else from_folder[2]):
+                    problems.append(f"the logits of the {what} with a next-token block are others")
     if options.record and not problems:
         recorded["logits"] = pack(exact if rounded is None else rounded)
-        (FIXTURES / f"{name}.json").write_text(json.dumps(recorded, separators=(",", ":")) + "\n")
+        write_recording(FIXTURES / f"{name}.json", recorded)
     return words, problems
 
 

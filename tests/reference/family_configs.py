@@ -16,9 +16,15 @@ def computed(variant):
     return dict(variant, apart=1e-3)
 
 
+def calm(variant):
+    """Of which scores are not divided by the root of a head's width: they would leave all to one position, and
+    to how its key was rounded."""
+    return dict(variant, around={"q_norm": 0.3, "k_norm": 0.3, "layer_scalar": 0.8})
+
+
 def without_mtp(variant):
-    """Of which a converter would look for the next-token block, and compute A."""
-    return dict(computed(variant), convert=["--no-mtp"])
+    """Of which a converter would look for the next-token block, and computes A. With one it is tried, too."""
+    return dict(computed(variant), convert=["--no-mtp"], mtp=True)
 
 
 def without_gguf(variant):
@@ -26,10 +32,15 @@ def without_gguf(variant):
     return dict(variant, gguf=False)
 
 
+# What published configurations say, and a converter asks; transformers' class does not.
+NOAUX = dict(scoring_func="sigmoid", topk_method="noaux_tc")
+
 FAMILIES = {
     "llama": {"variants": {
         "plain": config(head_dim=20),
         "tied": config(tie_word_embeddings=True, num_key_value_heads=4),
+        "biases": config(attention_bias=True, mlp_bias=True, num_hidden_layers=3, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}),
     }},
     "granite": {"variants": {
         "plain": config(embedding_multiplier=3.0, residual_multiplier=0.3, logits_scaling=2.5,
@@ -52,6 +63,8 @@ FAMILIES = {
         "plain": config(head_dim=20),
         "interval": without_gguf(config(no_rope_layer_interval=2, tie_word_embeddings=True)),
         "list": without_gguf(config(no_rope_layers=[0, 1, 1, 0])),
+        "window": without_gguf(config(use_sliding_window=True, sliding_window=16, no_rope_layer_interval=2,
+                                      num_hidden_layers=2)),
     }},
     "gemma2": {"variants": {
         "plain": config(head_dim=24, query_pre_attn_scalar=24, sliding_window=16, attn_logit_softcapping=4.0,
@@ -83,8 +96,12 @@ FAMILIES = {
     }},
     "cohere": {"variants": {
         "plain": config(logit_scale=0.0625, tie_word_embeddings=True),
+        "normed": config(logit_scale=0.1, use_qk_norm=True, num_hidden_layers=3, tie_word_embeddings=True),
     }},
-    "olmo2": {"variants": {"plain": config()}},
+    "olmo2": {"variants": {
+        "plain": config(),
+        "biases": config(attention_bias=True, num_hidden_layers=2, num_key_value_heads=1),
+    }},
     "olmo3": {"variants": {
         "plain": config(sliding_window=16),
         "types": config(sliding_window=24, layer_types=["full_attention", "sliding_attention",
@@ -137,6 +154,9 @@ FAMILIES = {
                                      shared_expert_intermediate_size=20, norm_topk_prob=True, mlp_only_layers=[0, 2])),
         "sparse": without_gguf(config(num_experts=4, num_experts_per_tok=1, moe_intermediate_size=36,
                                       shared_expert_intermediate_size=20, decoder_sparse_step=2, qkv_bias=False)),
+        "window": without_gguf(config(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=36,
+                                      shared_expert_intermediate_size=20, use_sliding_window=True,
+                                      sliding_window=12, max_window_layers=1, num_hidden_layers=2)),
     }},
     "granitemoe": {"variants": {
         "plain": config(num_local_experts=5, num_experts_per_tok=2, embedding_multiplier=3.0,
@@ -163,6 +183,8 @@ FAMILIES = {
                         moe_layer_start_index=1, moe_layer_end_index=3, moe_layer_interval=1),
         "interval": config(moe_num_experts=4, moe_k=3, moe_intermediate_size=36, moe_num_shared_experts=1,
                            moe_layer_start_index=1, moe_layer_interval=2, tie_word_embeddings=True),
+        "biases": config(moe_num_experts=4, moe_k=2, moe_intermediate_size=40, moe_num_shared_experts=1,
+                         moe_layer_start_index=1, use_bias=True, head_dim=20, num_hidden_layers=3),
     }},
     "mixtral": {"variants": {
         "plain": config(num_local_experts=4, num_experts_per_tok=2, head_dim=20),
@@ -190,6 +212,32 @@ FAMILIES = {
                                       num_experts_per_tok=3, use_expert_bias=False, norm_topk_prob=False,
                                       routed_scaling_factor=1.5, conv_L_cache=4,
                                       layer_types=["full_attention", "conv", "conv", "full_attention"])),
+    }},
+    # The converter leaves out embeddings of what is no token.
+    "gemma4_text": {"variants": {
+        "plain": calm(config(vocab_size=258, hidden_size=64, intermediate_size=96, num_hidden_layers=7, head_dim=8,
+                             global_head_dim=16, vocab_size_per_layer_input=258, hidden_size_per_layer_input=24,
+                             num_kv_shared_layers=3, use_double_wide_mlp=True, sliding_window=20,
+                             layer_types=["sliding_attention", "full_attention"] * 3 + ["full_attention"],
+                             final_logit_softcapping=30.0, tie_word_embeddings=True)),
+        "experts": calm(computed(config(vocab_size=258, hidden_size=64, intermediate_size=96, num_hidden_layers=6,
+                                        head_dim=8, global_head_dim=16, num_global_key_value_heads=1,
+                                        hidden_size_per_layer_input=0, attention_k_eq_v=True, enable_moe_block=True,
+                                        num_experts=6, top_k_experts=2, moe_intermediate_size=40, sliding_window=20,
+                                        tie_word_embeddings=True))),
+        "dense": calm(config(vocab_size=258, hidden_size=72, intermediate_size=100, num_hidden_layers=6, head_dim=12,
+                             global_head_dim=20, hidden_size_per_layer_input=0, sliding_window=30,
+                             num_key_value_heads=1, rms_norm_eps=1e-4, tie_word_embeddings=True,
+                             rope_parameters={"full_attention": {"rope_type": "proportional", "rope_theta": 5000.0,
+                                                                 "partial_rotary_factor": 0.5},
+                                              "sliding_attention": {"rope_type": "default", "rope_theta": 700.0}})),
+        # Of ten layers and more transformers writes their numbers in two digits.
+        "many": calm(config(vocab_size=258, hidden_size=64, intermediate_size=80, num_hidden_layers=12, head_dim=8,
+                            global_head_dim=16, hidden_size_per_layer_input=0, sliding_window=20,
+                            tie_word_embeddings=True)),
+        "alike": without_gguf(calm(config(vocab_size=258, hidden_size=64, intermediate_size=80, num_hidden_layers=2,
+                                          head_dim=16, global_head_dim=16, hidden_size_per_layer_input=0,
+                                          sliding_window=20, tie_word_embeddings=True))),
     }},
     "qwen3_5_text": {"variants": {
         "plain": without_mtp(config(head_dim=32, linear_key_head_dim=16, linear_value_head_dim=24,
@@ -269,5 +317,151 @@ FAMILIES = {
                                       chunk_size=16, n_routed_experts=8, num_experts_per_tok=3, n_group=4,
                                       topk_group=2, moe_intermediate_size=36, moe_latent_size=48,
                                       moe_shared_expert_intermediate_size=44, norm_topk_prob=False)),
+    }},
+    # Multi-head latent attention: with and without a latent vector of queries, each router, YaRN that scales scores.
+    "deepseek_v2": {"variants": {
+        "lite": config(q_lora_rank=None, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=8, v_head_dim=20,
+                       n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=2, moe_intermediate_size=36,
+                       first_k_dense_replace=1, topk_method="greedy", n_group=1, topk_group=1,
+                       routed_scaling_factor=1.3, num_key_value_heads=4),
+        "groups": config(q_lora_rank=40, kv_lora_rank=32, qk_nope_head_dim=20, qk_rope_head_dim=16, v_head_dim=28,
+                         n_routed_experts=6, num_experts_per_tok=3, n_shared_experts=1, moe_intermediate_size=40,
+                         first_k_dense_replace=2, topk_method="group_limited_greedy", n_group=3, topk_group=2,
+                         routed_scaling_factor=2.0, num_key_value_heads=4, tie_word_embeddings=True),
+        "yarn": config(q_lora_rank=None, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=16, v_head_dim=20,
+                       n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=36,
+                       topk_method="greedy", num_key_value_heads=4, rope_parameters={
+                           "rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "beta_fast": 32.0,
+                           "beta_slow": 1.0, "original_max_position_embeddings": 32, "mscale": 0.707,
+                           "mscale_all_dim": 0.707}),
+    }},
+    "deepseek_v3": {"variants": {
+        "plain": config(q_lora_rank=40, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=16, v_head_dim=20,
+                        n_routed_experts=8, num_experts_per_tok=3, n_shared_experts=1, moe_intermediate_size=36,
+                        first_k_dense_replace=1, n_group=4, topk_group=2, routed_scaling_factor=2.5,
+                        norm_topk_prob=True, num_key_value_heads=4, num_nextn_predict_layers=0,
+                        **NOAUX),
+        # As transformers saves it: a converter then says nothing of the router.
+        "silent": config(q_lora_rank=40, kv_lora_rank=32, qk_nope_head_dim=24, qk_rope_head_dim=16, v_head_dim=20,
+                         n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=36,
+                         first_k_dense_replace=1, n_group=1, topk_group=1, num_hidden_layers=2,
+                         num_key_value_heads=4),
+        "sums": config(q_lora_rank=None, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=24, v_head_dim=32,
+                       n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=2, moe_intermediate_size=40,
+                       first_k_dense_replace=0, n_group=1, topk_group=1, routed_scaling_factor=1.2,
+                       norm_topk_prob=False, num_key_value_heads=4, tie_word_embeddings=True, **NOAUX),
+        "halves": without_gguf(config(q_lora_rank=24, kv_lora_rank=40, qk_nope_head_dim=12, qk_rope_head_dim=8,
+                                      v_head_dim=12, n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1,
+                                      moe_intermediate_size=36, first_k_dense_replace=3, n_group=2, topk_group=1,
+                                      rope_interleave=False, attention_bias=True, num_key_value_heads=4)),
+        "yarn": config(q_lora_rank=40, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=16, v_head_dim=20,
+                       n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=36,
+                       first_k_dense_replace=1, n_group=1, topk_group=1, num_key_value_heads=4, **NOAUX, rope_parameters={
+                           "rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0, "beta_fast": 32.0,
+                           "beta_slow": 1.0, "original_max_position_embeddings": 32, "mscale": 1.0,
+                           "mscale_all_dim": 1.0}),
+    }},
+    "glm4_moe_lite": {"variants": {
+        "plain": config(q_lora_rank=40, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=8, v_head_dim=32,
+                        n_routed_experts=5, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=36,
+                        n_group=1, topk_group=1, routed_scaling_factor=1.8, num_key_value_heads=4, **NOAUX),
+        "silent": config(q_lora_rank=40, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=8, v_head_dim=32,
+                         n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=36,
+                         mlp_layer_types=["dense", "dense", "sparse"], num_hidden_layers=3, num_key_value_heads=4,
+                         rms_norm_eps=1e-6),
+    }},
+    # Windows in some layers, biases, layers without experts: what few published models have.
+    "qwen2": {"variants": {
+        "window": without_gguf(config(use_sliding_window=True, sliding_window=12, max_window_layers=1,
+                                      num_hidden_layers=2)),
+        "yarn": config(num_hidden_layers=2, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}),
+    }},
+    "qwen3": {"variants": {
+        "biases": config(head_dim=24, attention_bias=True, num_hidden_layers=2, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 32}),
+    }},
+    "qwen3_moe": {"variants": {
+        "dense": without_gguf(config(head_dim=24, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=40,
+                                     mlp_only_layers=[1], attention_bias=True, num_hidden_layers=3,
+                                     use_sliding_window=True, sliding_window=16)),
+    }},
+    "olmoe": {"variants": {
+        "clipped": without_gguf(config(num_experts=4, num_experts_per_tok=2, clip_qkv=0.8, attention_bias=True,
+                                       num_hidden_layers=2)),
+    }},
+    "gemma3_text": {"variants": {
+        "yarn": without_gguf(config(head_dim=24, sliding_window=16, query_pre_attn_scalar=24, num_hidden_layers=3,
+                                    layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+                                    attention_bias=True, tie_word_embeddings=True, rope_parameters={
+                                        "full_attention": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
+                                                           "original_max_position_embeddings": 32},
+                                        "sliding_attention": {"rope_type": "default", "rope_theta": 700.0}})),
+    }},
+    "gemma": {"variants": {
+        "plain": config(head_dim=24, tie_word_embeddings=True, num_hidden_layers=3),
+    }},
+    "phi": {"variants": {
+        "plain": config(num_key_value_heads=4, num_hidden_layers=3),
+        "normed": without_gguf(config(qk_layernorm=True, partial_rotary_factor=0.4, num_hidden_layers=2)),
+    }},
+    "arcee": {"variants": {
+        "plain": config(head_dim=20, attention_bias=True, mlp_bias=True, num_hidden_layers=3),
+    }},
+    "nemotron": {"variants": {
+        "plain": config(attention_bias=True, mlp_bias=True, num_hidden_layers=2, norm_eps=0.001),
+    }},
+    "jais2": {"variants": {
+        "plain": config(num_hidden_layers=2),
+    }},
+    # A converter writes an epsilon and a base of its own.
+    "glm": {"variants": {
+        "plain": config(head_dim=20, rms_norm_eps=1e-5, num_hidden_layers=3),
+    }},
+    "olmo": {"variants": {
+        "plain": config(clip_qkv=0.9, num_hidden_layers=3),
+    }},
+    "hunyuan_v1_dense": {"variants": {
+        "plain": config(head_dim=24, num_hidden_layers=2),
+        "alpha": computed(config(head_dim=24, attention_bias=True, tie_word_embeddings=True, num_hidden_layers=2,
+                                 max_position_embeddings=32768, rope_parameters={
+                                     "rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 1000.0, "factor": 1.0})),
+    }},
+    "hunyuan_v1_moe": {"variants": {
+        "plain": config(head_dim=20, num_experts=5, moe_topk=[2] * 2, num_shared_expert=[1] * 2,
+                        moe_intermediate_size=[100] * 2, num_hidden_layers=2),
+    }},
+    "dots1": {"variants": {
+        "plain": config(head_dim=24, n_routed_experts=6, n_shared_experts=2, num_experts_per_tok=2, n_group=3,
+                        topk_group=2, moe_intermediate_size=40, first_k_dense_replace=1, norm_topk_prob=True,
+                        routed_scaling_factor=2.0, sliding_window=None, num_hidden_layers=3, **NOAUX),
+        "window": without_gguf(config(head_dim=24, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2,
+                                      moe_intermediate_size=36, sliding_window=16, max_window_layers=1,
+                                      attention_bias=True, num_hidden_layers=2)),
+    }},
+    "exaone_moe": {"variants": {
+        "plain": config(head_dim=24, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=40,
+                        sliding_window=16, sliding_window_pattern=2, num_hidden_layers=3),
+    }},
+    "minimax_m2": {"variants": {
+        "plain": config(head_dim=24, num_local_experts=6, num_experts_per_tok=2, rotary_dim=16, num_hidden_layers=3),
+    }},
+    "solar_open": {"variants": {
+        "plain": config(head_dim=20, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=40,
+                        n_shared_experts=1, n_group=1, topk_group=1, routed_scaling_factor=1.3,
+                        partial_rotary_factor=1.0, num_hidden_layers=2),
+    }},
+    "youtu": {"variants": {
+        "plain": config(q_lora_rank=40, kv_lora_rank=32, qk_nope_head_dim=24, qk_rope_head_dim=16, v_head_dim=20,
+                        num_key_value_heads=4, num_hidden_layers=3),
+    }},
+    # Of chunks, and of what a layer without positions does to queries, a GGUF has what the published models have.
+    "llama4_text": {"variants": {
+        "plain": config(head_dim=20, num_local_experts=4, num_experts_per_tok=1, intermediate_size_mlp=90,
+                        interleave_moe_layer_step=2),
+        "chunks": without_gguf(config(head_dim=20, num_local_experts=3, num_experts_per_tok=1,
+                                      intermediate_size_mlp=90, attention_chunk_size=37, floor_scale=16,
+                                      attn_scale=0.3, no_rope_layer_interval=2, use_qk_norm=False,
+                                      attention_bias=True, num_hidden_layers=3)),
     }},
 }

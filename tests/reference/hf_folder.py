@@ -21,6 +21,9 @@ import numpy as np
 
 from tiny_models import EPS, MODELS, gguf_metadata, weights_of
 
+# What transformers calls the architectures that GGUFs call otherwise.
+MODEL_TYPES = {"gemma3": "gemma3_text", "qwen3moe": "qwen3_moe"}
+
 TYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|"
@@ -179,7 +182,7 @@ def tiny_config(name, version):
     m = MODELS[name]
     kind = m["architecture"]
     config = {
-        "architectures": [CLASSES[kind]], "model_type": kind, "vocab_size": m["n_vocab"],
+        "architectures": [CLASSES[kind]], "model_type": MODEL_TYPES.get(kind, kind), "vocab_size": m["n_vocab"],
         "hidden_size": m["d_model"], "intermediate_size": m["d_ff"],
         "num_hidden_layers": m["n_layer"], "num_attention_heads": m["n_head"],
         "num_key_value_heads": m["n_kv_head"], "head_dim": m["d_head"], "rms_norm_eps": EPS,
@@ -276,7 +279,7 @@ def convert(gguf_path, folder, type, shards):
     width = fields[at + "embedding_length"]
     tokens, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
     config = {
-        "architectures": [GGUF_CLASSES[kind]], "model_type": kind, "vocab_size": len(tokens),
+        "architectures": [GGUF_CLASSES[kind]], "model_type": MODEL_TYPES.get(kind, kind), "vocab_size": len(tokens),
         "hidden_size": width, "intermediate_size": fields[at + "feed_forward_length"],
         "num_hidden_layers": fields[at + "block_count"], "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,

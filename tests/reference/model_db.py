@@ -167,6 +167,42 @@ def iq4_xs(blocks):
             * NONLINEAR[codes])
 
 
+def nvfp4(blocks):
+    bits = bytes_of(blocks, 0, 1)
+    exponent, mantissa = bits >> 3, (bits & 7).astype(np.float32)
+    scale = np.where(exponent > 0, np.ldexp(8 + mantissa, exponent - 10), np.ldexp(mantissa, -9)).astype(np.float32)
+    codes = in_order(unpack(vectors(groups(blocks, 128, 256, 2), 0, 4), 4))
+    times = blocks[..., 64:128].copy().view("<f4")
+    return FLOAT4[codes] / 2 * repeated(scale, 16) * times[..., None]
+
+
+def q1_0(blocks):
+    codes = in_order(unpack(vectors(groups(blocks, 32, 64, 4), 0, 1), 1))
+    return halves(blocks, 0)[..., None] * (2 * codes - 1).astype(np.float32)
+
+
+def ternary(at, count, scale_at):
+    def read(blocks):
+        codes = in_order(unpack(vectors(groups(blocks, at, 128, count), 0, 2), 2))
+        return halves(blocks, scale_at)[..., None] * (codes - 1).astype(np.float32)
+    return read
+
+
+def levels(width, times, positive):
+    """The code books' types: scales of 16 columns in nibbles, codes whose upper half is negative."""
+    table = np.concatenate([positive, [-level for level in positive]]).astype(np.float32)
+
+    def read(blocks):
+        scale = np.swapaxes(2 * unpack(vectors(blocks, 0, 2), 4) + 1, -1, -2).astype(np.float32)
+        size = 256 if width == 4 else 192
+        parts = groups(blocks, 128, size, 8)
+        codes = (unpack(vectors(parts, 0, 4), 4) if width == 4 else
+                 unpack(vectors(parts, 64, 2), 2) | unpack(vectors(parts, 0, 1), 1) << 2)
+        d = halves(blocks, 128 + 8 * size) * np.float32(times)
+        return repeated(d[..., None, :] * scale, 16) * table[in_order(codes)]
+    return read
+
+
 def read_bf16(data, cols):
     bits = np.frombuffer(data, "<u2").astype(np.uint32) << 16
     return read_plain(bits.tobytes(), cols, "<f4")
@@ -179,7 +215,13 @@ READERS = {"f32": lambda data, cols: read_plain(data, cols, "<f4"),
            "q2_k": kept(256, 84, q2_k), "q3_k": kept(256, 110, q3_k),
            "q4_k": kept(256, 144, with_minima(lambda g: unpack(vectors(g, 0, 4), 4), 256)),
            "q5_k": kept(256, 176, with_minima(five_bits, 320)), "q6_k": kept(256, 210, q6_k),
-           "iq4_nl": kept(32, 18, iq4_nl), "iq4_xs": kept(256, 136, iq4_xs), "mxfp4": kept(32, 17, mxfp4)}
+           "iq4_nl": kept(32, 18, iq4_nl), "iq4_xs": kept(256, 136, iq4_xs), "mxfp4": kept(32, 17, mxfp4),
+           "nvfp4": kept(64, 40, nvfp4), "q1_0": kept(128, 18, q1_0), "q2_0": kept(64, 18, ternary(32, 2, 0)),
+           "tq2_0": kept(256, 66, ternary(0, 8, 1024)),
+           "iq1": kept(256, 106, levels(3, 1 / 8, [1, 7, 9, 0])),
+           "iq2": kept(256, 106, levels(3, 1 / 8, [8, 25, 43, 0])),
+           "iq3_xxs": kept(256, 138, levels(4, 1 / 4, [4, 12, 20, 28, 36, 44, 52, 62])),
+           "iq3_s": kept(256, 138, levels(4, 1, range(1, 16, 2)))}
 
 
 def read_model(path):

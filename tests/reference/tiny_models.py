@@ -12,6 +12,7 @@ Needs NumPy alone.
     tiny_models.py NAME OUT.gguf
 """
 
+import functools
 import struct
 import sys
 import zlib
@@ -55,6 +56,7 @@ MODELS = {
 }
 
 
+@functools.lru_cache(maxsize=1024)
 def values(name, count):
     """`count` numbers of mean 0 and variance 1: sums of four even ones from splitmix64."""
     with np.errstate(over="ignore"):
@@ -64,7 +66,9 @@ def values(name, count):
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x ^= x >> np.uint64(31)
     even = (x >> np.uint64(40)).astype(np.float64) / 2**24 - 0.5
-    return even.reshape(4, count).sum(axis=0) * np.sqrt(3.0)
+    numbers = even.reshape(4, count).sum(axis=0) * np.sqrt(3.0)
+    numbers.flags.writeable = False  # whoever asks again has the same
+    return numbers
 
 
 def weights_of(name):
@@ -253,6 +257,23 @@ def always(name, token):
     made["output.weight"] = np.zeros_like(made["output.weight"])
     made["output.weight"][token] = sign
     return made
+
+
+def says(name, *chains, end=0):
+    """Tensors of a model that says what is asked: each chain is a list of tokens, the first of which
+    is read last before an answer, the others said one after the other; then comes `end`. A token is
+    in one place only; what is behind none of them is `end`, too."""
+    made = always(name, end)
+    width = made["token_embd.weight"].shape[1]
+    embedding, head = (np.zeros_like(made[key]) for key in ("token_embd.weight", "output.weight"))
+    places = iter(range(width))
+    for chain in chains:
+        for token, after in zip(chain, [*chain[1:], end]):
+            place = next(places)
+            assert not embedding[token].any()
+            embedding[token][place] = 1
+            head[after][place] = 1
+    return made | {"token_embd.weight": embedding, "output.weight": head}
 
 
 def write_gguf(name, path, without=(), metadata=None, rename=None, tensors=None):

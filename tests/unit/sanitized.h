@@ -3,7 +3,7 @@
 // their own and keep what is freed.
 #pragma once
 
-namespace llmsql::testing {
+namespace llmsql::test {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kSanitized = true;
@@ -17,4 +17,4 @@ inline constexpr bool kSanitized = false;
 inline constexpr bool kSanitized = false;
 #endif
 
-}  // namespace llmsql::testing
+}  // namespace llmsql::test

@@ -80,5 +80,45 @@ TEST_F(ByteLockTest, MeetsNoOtherLock) {
     ::close(other);
 }
 
+// SQLite's writers lock all of the readers' bytes.
+bool may_write(const std::filesystem::path& file) {
+    const int descriptor = ::open(file.c_str(), O_RDWR | O_CLOEXEC);
+    struct flock readers {};
+    readers.l_type = F_WRLCK;
+    readers.l_start = 0x40000002;
+    readers.l_len = 510;
+    const bool taken = ::fcntl(descriptor, F_SETLK, &readers) == 0;
+    ::close(descriptor);  // which drops it
+    return taken;
+}
+
+TEST_F(ByteLockTest, ReadersKeepWritersOutWhateverTheProcessCloses) {
+    auto first = std::make_unique<ReadersLock>(SharedFile::of(file_));
+    const auto second = std::make_unique<ReadersLock>(SharedFile::of(file_));
+    first.reset();
+    ::close(::open(file_.c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_TRUE(in_child([&] { return !may_write(file_); }));
+    EXPECT_FALSE(may_write(file_));
+    EXPECT_TRUE(in_child([&] {
+        ReadersLock of_child(SharedFile::of(file_));
+        return true;
+    }));
+    EXPECT_TRUE(in_child([&] { return !may_write(file_); })) << "a child's end dropped it";
+}
+
+TEST_F(ByteLockTest, WritersComeWhereNoReaderIsLeft) {
+    { const ReadersLock gone(SharedFile::of(file_)); }
+    EXPECT_TRUE(in_child([&] { return may_write(file_); }));
+}
+
+TEST_F(ByteLockTest, OneCopyOfTheLibraryHasAFileAndOtherProcessesToo) {
+    const CopyLock first(SharedFile::of(file_));
+    const CopyLock second(SharedFile::of(file_));
+    EXPECT_TRUE(in_child([&] {
+        const CopyLock of_child(SharedFile::of(file_));
+        return true;
+    }));
+}
+
 }  // namespace
 }  // namespace llmsql

@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "common/error.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/says.h"
 #include "tests/unit/temporary_folder.h"
 
@@ -19,18 +20,10 @@ namespace llmsql {
 namespace {
 
 namespace fs = std::filesystem;
+using test::error_of;
 
 class FilesTest : public testing::Test {
   protected:
-    template<class Call>
-    std::string error_of(Call call) {
-        try {
-            call();
-        } catch (const Error& error) {
-            return error.what();
-        }
-        return "";
-    }
     size_t files() const { return folder_.files().size(); }
 
     test::TemporaryFolder folder_;

@@ -29,6 +29,11 @@ TEST(KvLayout, PartsFollowEachOther) {
         EXPECT_EQ(q8.values - q8.key_scales, 32 * columns / 8 * 2);
         EXPECT_EQ(q8.value_scales - q8.values, 32 * columns);
         EXPECT_EQ(q8.bytes - q8.value_scales, 32 * ((columns + 31) / 32) * 2);
+        // Values in keys: what one of the two takes.
+        EXPECT_EQ(kv_head_layout(KvType::f16, width, true).bytes, f16.values);
+        const KvHeadLayout shared = kv_head_layout(KvType::q8, width, true);
+        EXPECT_EQ(shared.value_scales, 32 * columns);
+        EXPECT_EQ(shared.bytes, q8.bytes - q8.values);
     }
     // Of what real models have, 64 to 256: "58 %".
     EXPECT_EQ(kv_head_layout(KvType::f16, 64).bytes * 37,

@@ -15,12 +15,14 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/temporary_folder.h"
 
 namespace llmsql {
 namespace {
 
 namespace fs = std::filesystem;
+using test::error_of;
 
 const std::string kDatabase = std::string("SQLite format 3\0", 16) + std::string(200, 'x');
 
@@ -67,15 +69,6 @@ bool is_locked(const fs::path& path) {
     int status = 0;
     ::waitpid(child, &status, 0);
     return WEXITSTATUS(status) == 1;
-}
-
-std::string error_of(const std::function<void()>& call) {
-    try {
-        call();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "";
 }
 
 TEST_F(SharedFileTest, NothingThatReadsAFileDropsItsLocks) {

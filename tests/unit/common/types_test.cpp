@@ -44,7 +44,8 @@ TEST(Types, StripsHaveTheDocumentedSizes) {
 
 TEST(Types, EveryFormatIsFoundByWhatItKeeps) {
     for (const WeightFormat& format : kWeightFormats)
-        EXPECT_EQ(format_keeping(format.keeps)->type, format.type) << format.name;
+        for (const uint32_t number : format.keeps.number)
+            EXPECT_EQ(format_keeping(number)->type, format.type) << format.name;
     EXPECT_EQ(format_keeping(5), nullptr);
     EXPECT_EQ(weight_format_names(true), "f32, f16, q8 and q4");
     EXPECT_LE(format_of(WeightType::q6_k).block_bytes(), kLargestBlock);

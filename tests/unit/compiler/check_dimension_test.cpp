@@ -74,12 +74,12 @@ TEST(Infer, HeadsAndAttention) {
     EXPECT_EQ(shape_text(split.result), "[T, a, b]");
     const Shape q{t, a, c}, k{t, b, c};
     const Inference attended =
-        infer(*find_operator("attention"), {tensor(q), tensor(k), tensor(k), {}, {}, {}, {}});
+        infer(*find_operator("attention"), {tensor(q), tensor(k), tensor(k), {}, {}, {}, {}, {}});
     EXPECT_EQ(shape_text(attended.result), "[T, a*c]");
     EXPECT_EQ(attended.failed, -1);
     EXPECT_EQ(attended.dims.at("d").text(), "c");
     const Inference wrong = infer(*find_operator("attention"),
-                                  {tensor(q), tensor({t, b, b}), tensor(k), {}, {}, {}, {}});
+                                  {tensor(q), tensor({t, b, b}), tensor(k), {}, {}, {}, {}, {}});
     EXPECT_EQ(wrong.failed, 1);
     EXPECT_EQ(wrong.message,
               "k has the shape [T, b, b], but must be [T, g, c] to go with q [T, a, c]");

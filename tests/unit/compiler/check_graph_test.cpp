@@ -78,7 +78,8 @@ TEST(CheckGraph, ArgumentsAreMatchedByPlaceAndName) {
                                        "y = rope(heads(x, h), bas = 3);\ny = silu(x = x, x = x);\n"
                                        "y = rope(x = x, 3);\ny = silu(a, x);\ny = heads();")),
                 "10:5 embed takes … 2 … (weight, tokens) … 4\n"
-                "11:5 attention needs 3 … 7 … (q, k, v, scale, window, softcap, sinks) … missing\n"
+                "11:5 attention needs 3 … 8 … (q, k, v, scale, window, softcap, sinks, chunked) … "
+                "missing\n"
                 "12:23 rope … 'bas' … 'base'?\n"
                 "13:5 silu takes … 1 … (x) … 2\n"
                 "14:17 an argument without … named one\n"

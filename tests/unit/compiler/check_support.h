@@ -69,7 +69,7 @@ inline std::string in_forward(const std::string& body) {
     return text;
 }
 
-using test::TemporaryFolder;
+using llmsql::test::TemporaryFolder;
 
 /// `text` with every occurrence of `what` replaced.
 inline std::string replaced(std::string text, const std::string& what, const std::string& by) {

@@ -21,7 +21,7 @@ std::string error_of(Call call) {
     } catch (const Error& e) {
         return e.what();
     }
-    return "no error";
+    return "";
 }
 
 TEST(SqlText, Strings) {
@@ -43,8 +43,8 @@ TEST(SqlText, Numbers) {
     EXPECT_EQ(real_text(-0.0), "-0.0");
     EXPECT_EQ(real_text(0.1 + 0.2), "0.30000000000000004");
     EXPECT_EQ(real_text(std::numeric_limits<double>::max()), "1.7976931348623157e+308");
-    EXPECT_NE(error_of([] { real_text(INFINITY); }), "no error");
-    EXPECT_NE(error_of([] { real_text(std::nan("")); }), "no error");
+    EXPECT_NE(error_of([] { real_text(INFINITY); }), "");
+    EXPECT_NE(error_of([] { real_text(std::nan("")); }), "");
     if (std::setlocale(LC_ALL, "de_DE.UTF-8")) {
         EXPECT_EQ(real_text(0.5), "0.5");
     }

@@ -8,9 +8,10 @@
 namespace llmsql::compiler {
 namespace {
 
-constexpr const char* kGraph = R"(graph kinds @gguf("kinds") @hf("Kinds") {
+constexpr const char* kFactsGraph = R"(graph kinds @gguf("kinds") @hf("Kinds") {
   dim d @gguf("kinds.d") @hf("d");
   dim most = d @gguf(largest("kinds.ff")) @hf(largest("ff"));
+  const far = 3 @gguf(last("kinds.wide")) @hf(last("of", "wide"), 7);
   const scale @gguf("kinds.scale", 1 / sqrt(d)) @hf("scale", 2 * d);
   ignore @hf(tensors("mtp.*"));
   param embd : [d, d] @gguf("embd") @hf("embed", "old.embed");
@@ -28,7 +29,7 @@ constexpr const char* kGraph = R"(graph kinds @gguf("kinds") @hf("Kinds") {
       if l.is_conv == 1 {
         x = x * l.conv;
       } else {
-        x = x + linear(linear(x, l.up), l.down) * (l.listed + most);
+        x = x + linear(linear(x, l.up), l.down) * (l.listed + most + far);
       }
     }
     return x;
@@ -38,7 +39,7 @@ constexpr const char* kGraph = R"(graph kinds @gguf("kinds") @hf("Kinds") {
 
 class LayerFacts : public ::testing::Test {
   protected:
-    LayerFacts() { folder_.write("kinds.graph", kGraph); }
+    LayerFacts() { folder_.write("kinds.graph", kFactsGraph); }
 
     struct Source {
         std::map<std::string, double> numbers;
@@ -92,6 +93,9 @@ TEST_F(LayerFacts, DecideWhatALayerHas) {
     EXPECT_EQ(made.numbers.at("layer.2.listed"), 1);
     EXPECT_EQ(made.numbers.at("layer.0.listed"), 0);
     EXPECT_EQ(made.numbers.at("scale"), 32);  // Hugging Face's default
+    EXPECT_EQ(made.numbers.at("far"), 7);
+    source.numbers.insert({{"of.1.wide", 5}, {"of.2.narrow", 9}, {"of.40.wide", 6}});
+    EXPECT_EQ(model(source).numbers.at("far"), 6);
 
     // A list in a GGUF, a number for all layers, and GGUF's default.
     Source gguf;
@@ -101,6 +105,11 @@ TEST_F(LayerFacts, DecideWhatALayerHas) {
                                    "layer.2.up", "layer.2.down"}));
     EXPECT_EQ(other.numbers.at("most"), 8);
     EXPECT_EQ(other.numbers.at("scale"), 0.25);
+    EXPECT_EQ(other.numbers.at("far"), 3);
+    gguf.numbers["kinds.wide"] = 4;
+    EXPECT_EQ(model(gguf, "gguf").numbers.at("far"), 4);
+    gguf.numbers.insert({{"kinds.wide.0", 5}, {"kinds.wide.1", 6}});
+    EXPECT_EQ(model(gguf, "gguf").numbers.at("far"), 6);
 }
 
 TEST_F(LayerFacts, StandInTheModelFile) {
@@ -172,7 +181,7 @@ TEST_F(LayerFacts, AreReadKeyByKey) {
 // A parameter of some layers may be used where a condition says that it is there.
 TEST_F(LayerFacts, AreAskedBeforeAParameterIsUsed) {
     const auto error = [&](const std::string& from, const std::string& to) {
-        std::string text = kGraph;
+        std::string text = kFactsGraph;
         text.replace(text.find(from), from.size(), to);
         folder_.write("kinds.graph", text);
         try {

@@ -152,9 +152,37 @@ TEST_F(LowerGraph, WhatOnlyNumbersCanShow) {
         lowered(attention, "heads = 3\nkv = 2"),
         "t.graph:14:5: error: attention: 3 query heads cannot share 2 key-value heads evenly "
         "(in repetition 0)"));
+    EXPECT_TRUE(starts_with(lowered("x = clamp(x, c - 2.5, 0);"),
+                            "t.graph:13:5: error: clamp: 0.5 is above 0\n"));
+    EXPECT_EQ(lowered("x = clamp(x, c - 3, 0);").find("error"), std::string::npos);
     EXPECT_TRUE(
         starts_with(lowered("r = rope(heads(x, d), 10);"),
                     "t.graph:13:5: error: rope: a part of 0 of the 1 elements cannot be rotated"));
+}
+
+TEST(LowerConvolution, NoMoreTapsThanARunTakes) {
+    TemporaryFolder folder;
+    folder.write("t.graph", R"(graph t {
+  dim d = 8; dim taps = 64;
+  param embd : [10, d]; param w : [taps * d]; state last : [taps, d];
+  forward(tokens: i32[T]) -> f32[T, 10] {
+    return linear(causal_conv(embed(embd, tokens), w, last), embd);
+  }
+})");
+    const auto error = [&](const char* taps) -> std::string {
+        const fs::path file = folder.write(
+            "t.toml", fmt::format("name = \"t\"\ngraph = \"t\"\n[dims]\ntaps = {}\n[weights]\n"
+                                  "\"*\" = \"q8\"\n[tokenizer]\nkind = \"spm\"\n",
+                                  taps));
+        try {
+            lower_model(file, {}, load_model(file, {}));
+        } catch (const Error& failed) {
+            return failed.what();
+        }
+        return "";
+    };
+    EXPECT_EQ(error("64"), "");
+    EXPECT_NE(error("65").find("causal_conv: k must be 1 to 64 taps, not 65"), std::string::npos);
 }
 
 TEST(LowerShipped, EveryModelsForwardIsWhole) {

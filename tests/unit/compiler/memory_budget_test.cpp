@@ -270,6 +270,71 @@ TEST(Memory, CountsTheCacheOfAWindowByItsBlocks) {
     EXPECT_EQ(cache_bytes(brief), (128 + 128) * 32 * 2 * 2);
 }
 
+/// A short convolution, then a selective scan, and a head.
+GraphBuilder recurrent_model() {
+    GraphBuilder b;
+    const int table = b.matrix("token_embd", 960, 64);
+    b.graph.states = {{"conv", 1, 3, 64, 2}, {"memory", 4, 32, 16, 3}};
+    int x = b.embed(table);
+    b.layer = 0;
+    x = b.apply(*find_operator("causal_conv"),
+                {ValueRef{x}, ParamRef{b.vector("taps", 192)}, StateRef{0}}, 1, 64);
+    const int dt = b.linear(x, b.matrix("dt", 4, 64)), keys = b.linear(x, b.matrix("b", 32, 64)),
+              queries = b.linear(x, b.matrix("c", 32, 64));
+    x = b.apply(*find_operator("selective_scan"),
+                {ValueRef{b.heads(x, 4)}, ValueRef{dt}, ParamRef{b.vector("a", 4)}, ValueRef{keys},
+                 ValueRef{queries}, StateRef{1}},
+                1, 64);
+    b.layer = -1;
+    b.linear(b.rms_norm(x, b.vector("output_norm", 64)), table);
+    return b;
+}
+
+TEST(Memory, CountsWhatTakingStatesBackTakes) {
+    const GraphBuilder b = recurrent_model();
+    const auto pages = [](int64_t bytes) { return (bytes + 4095) / 4096 * 4096; };
+    for (const int64_t sequences : {1, 3})
+        for (const int64_t drafts : {1, 8, 40}) {
+            PlanSizes sizes{.context = 256, .sequences = sequences, .drafts = drafts};
+            const Plan plan = make_plan(b.model, b.graph, sizes);
+            const auto parts = memory_parts(plan, b.model.params, 2);
+            const int64_t states = sequences * (pages(3 * 64 * 4) + pages(4 * 32 * 16 * 4));
+            EXPECT_EQ(bytes_of_part(parts, "recurrent state"), states);
+            EXPECT_EQ(bytes_of_part(parts, "state before drafts"), states);
+            // x; x, dt, b and c.
+            EXPECT_EQ(plan.states[0].inputs, 64);
+            EXPECT_EQ(plan.states[1].inputs, 64 + 4 + 32 + 32);
+            EXPECT_EQ(bytes_of_part(parts, "inputs of scans"),
+                      sequences * (pages((drafts + 1) * 64 * 4) + pages((drafts + 1) * 132 * 4)));
+            sizes.drafts = 0;
+            const Plan plain = make_plan(b.model, b.graph, sizes);
+            EXPECT_EQ(plan.draft_bytes, sum_of(fixed_parts(plan, b.model.params, 2)) -
+                                            sum_of(fixed_parts(plain, b.model.params, 2)));
+            EXPECT_GT(plan.draft_bytes, states);
+            // Within a budget they are paid for.
+            sizes.drafts = drafts;
+            const Plan within = planned(b, 20 * kMiB, sizes);
+            EXPECT_LE(sum_of(memory_parts(within, b.model.params, 2)), 20 * kMiB);
+            EXPECT_EQ(bytes_of_part(memory_parts(within, b.model.params, 2), "inputs of scans"),
+                      bytes_of_part(parts, "inputs of scans"));
+        }
+}
+
+TEST(Memory, TakesNothingForDraftsOfStatesThatNobodyHasAskedFor) {
+    const GraphBuilder b = recurrent_model();
+    const Plan plan = make_plan(b.model, b.graph, {.context = 256, .drafts = std::nullopt});
+    EXPECT_EQ(plan.drafts, 0);
+    EXPECT_THROW(bytes_of_part(memory_parts(plan, b.model.params, 2), "state before drafts"),
+                 std::runtime_error);
+    const std::string text = plan_text(b.model, plan);
+    EXPECT_EQ(text.find("drafts"), std::string::npos);
+    EXPECT_EQ(text.find("inputs"), std::string::npos);
+    const Plan drafting = make_plan(b.model, b.graph, {.context = 256, .drafts = 8});
+    const std::string with = plan_text(b.model, drafting);
+    EXPECT_NE(with.find("llm_state(sequences=1, drafts=8)"), std::string::npos);
+    EXPECT_NE(with.find("(1, 'memory', 4, 32, 16, 132);"), std::string::npos);
+}
+
 TEST(Memory, AQ8CacheTakesAboutHalf) {
     for (const GraphBuilder& b : {wide_model(), small_gemma(2)}) {
         const auto cache = [&](KvType kv) {

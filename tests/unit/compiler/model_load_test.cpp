@@ -163,7 +163,7 @@ vocabs = 50
 m.toml:6:1: error: 'eps' belongs in [constants], not in [dims]
 eps = 3
 ^
-m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, qwen35, smollm, llama3, cl100k, default
+m.toml:9:2: error: a bpe tokenizer needs 'pre', how text is split: gpt2, qwen2, qwen35, smollm, llama3, cl100k, default, own
 [tokenizer]
  ^
 m.toml:11:1: error: unknown key 'pree' in [tokenizer], did you mean 'pre'?
@@ -213,13 +213,13 @@ vocab = 1979-05-27
 m.toml:8:7: error: 'eps' must be a finite number
 eps = inf
       ^
-m.toml:10:7: error: unknown weight type 'q5'; there are f32, f16, q8, q4, bf16, q4_0, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs and mxfp4
+m.toml:10:7: error: unknown weight type 'q5'; there are f32, f16, q8, q4, bf16, q4_0, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4, nvfp4, q1_0, q2_0, tq2_0, iq1, iq2, iq3_xxs and iq3_s
 "*" = "q5"
       ^
 m.toml:11:1: error: write a name with dots in quotes: "layer.…" = "q8"
 layer.0.proj = "q8"
 ^
-m.toml:13:8: error: unknown kind 'gpt2'; there are bpe, spm
+m.toml:13:8: error: unknown kind 'gpt2'; there are bpe, spm, unigram, wordpiece
 kind = "gpt2"
        ^
 m.toml:15:8: error: 'stop' must be an array of texts, not a text
@@ -749,16 +749,21 @@ TEST_F(ModelLoad, ComputedParameters) {
         EXPECT_NEAR(factors[element], factor, 1e-4) << element;
 
     source.texts["rope_scaling.rope_type"] = "yarn";
+    const Model stretched = made();
+    ASSERT_EQ(stretched.params[0].name, "rope_factors");
+    // Of transformers 5.24, ROPE_INIT_FUNCTIONS["yarn"].
+    for (const auto& [element, factor] : std::map<size_t, double>{
+             {0, 1}, {9, 1}, {10, 1.12062}, {14, 2.16541}, {17, 7.2}, {18, 32}, {31, 32}})
+        EXPECT_NEAR(stretched.params[0].hf->values[element], factor, 1e-4) << element;
+    source.texts["rope_scaling.rope_type"] = "unheard";
     try {
         made();
-        ADD_FAILURE() << "yarn was taken";
+        ADD_FAILURE() << "an unknown type was taken";
     } catch (const Error& error) {
-        EXPECT_NE(
-            std::string(error.what())
-                .find(
-                    "the graph requires (rope_linear == 1) && (rope_plain == 1), but rope_linear = "
-                    "1, rope_plain = 0: of rotary positions only Llama 3's scaling is supported"),
-            std::string::npos)
+        EXPECT_NE(std::string(error.what())
+                      .find("'rope_is_known' is 1 in this graph, but not in the source: "
+                            "rope_scaling.rope_type is \"unheard\""),
+                  std::string::npos)
             << error.what();
     }
     source.numbers.erase("rope_scaling.factor");

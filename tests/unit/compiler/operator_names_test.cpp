@@ -80,6 +80,8 @@ TEST(OperatorNames, AreKnownToTheTableAndTheListsOfFunctionsAlone) {
             if (path.extension() != ".cpp" && path.extension() != ".h" && path.extension() != ".js")
                 continue;
             ++files;
+            // What config.json files say, in words of their own.
+            if (file == "importer/hf_classes.cpp") continue;
             for (std::string& each : found_in(file, read_file(path)))
                 found.push_back(std::move(each));
         }

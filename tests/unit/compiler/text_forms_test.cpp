@@ -83,17 +83,22 @@ TEST(Passes, DropUnusedNumbersWhatIsLeft) {
 
 TEST(Passes, NumberCachesCountsWhatLooksBack) {
     OpGraph graph;
-    graph.values.resize(3);
-    const std::vector<Arg> all{ValueRef{0}, ValueRef{0}, ValueRef{0}, 1.0, 0.0};
+    graph.values.resize(4);
+    const auto over = [](int q, int k) {
+        return std::vector<Arg>{ValueRef{q}, ValueRef{k}, ValueRef{0}, 1.0, 0.0};
+    };
     graph.ops = {{find_operator("embed"), {ParamRef{1}, TokensRef{}}, 0},
-                 {find_operator("attention"), all, 1},
-                 {find_operator("attention"), all, 2}};
-    graph.output = 2;
+                 {find_operator("attention"), over(0, 0), 1},
+                 {find_operator("attention"), over(0, 1), 2},
+                 {find_operator("attention"), over(2, 0), 3}};
+    graph.output = 3;
     const OpGraph numbered = passed("number-caches", graph);
     EXPECT_EQ(numbered.ops[0].cache, -1);
     EXPECT_EQ(numbered.ops[1].cache, 0);
     EXPECT_EQ(numbered.ops[2].cache, 1);
-    EXPECT_EQ(run_passes(graph, {}).ops.size(), 2u);  // the first is not used
+    EXPECT_EQ(numbered.ops[3].cache, 0);  // of the same keys and values
+    graph.output = 1;
+    EXPECT_EQ(run_passes(graph, {}).ops.size(), 2u);  // the others are not used
 }
 
 TEST(Passes, HaveNamesOfTheirOwn) {

@@ -34,7 +34,10 @@ class CacheTest : public testing::Test {
                 ++made_;
                 write_file_atomically(folder / "model.db", std::string(bytes, 'x'));
             },
-            [&](const std::string& line) { said_ += line + "\n"; });
+            say());
+    }
+    std::function<void(const std::string&)> say() {
+        return [this](const std::string& line) { said_ += line + "\n"; };
     }
     Cache cache() const { return Cache(folder_ / "llmsql"); }
     std::string keys() const {
@@ -56,7 +59,7 @@ TEST_F(CacheTest, MadeOnceAndFoundAgain) {
     {
         const UsedEntry entry = use('a');
         EXPECT_EQ(read_file(entry.folder() / "model.db").size(), 10'000u);
-        EXPECT_SAYS(said_, "… /source/a: … 10.0 kB …");
+        EXPECT_SAYS(said_, "… /source/a: … 9.8 KiB …");
         EXPECT_TRUE(cache().entries()[0].in_use);
         EXPECT_FALSE(cache().remove(key('a')));
         use('a');
@@ -111,7 +114,7 @@ TEST_F(CacheTest, TheLeastRecentlyUsedGoFirstAndNoneInUse) {
     age('b', 2);
     age('c', 1);
     EXPECT_EQ(keys(), "cba");
-    cache().set_limit(3'400'000);
+    cache().set_limit(3'400'000, say());
     EXPECT_EQ(keys(), "cba");
     {
         const UsedEntry kept = use('a', 1'000'000);
@@ -120,20 +123,21 @@ TEST_F(CacheTest, TheLeastRecentlyUsedGoFirstAndNoneInUse) {
         use('d', 1'000'000);
         EXPECT_EQ(keys(), "dca");
         EXPECT_SAYS(said_, "/source/b …\n… /source/d …");
-        EXPECT_SAYS(error_of([&] { use('e', 2'900'000); }), "2.9 MB … 3.4 MB… in use: …limit…");
+        EXPECT_SAYS(error_of([&] { use('e', 2'900'000); }), "2.8 MiB … 3.2 MiB… in use: …limit…");
         EXPECT_EQ(keys(), "a");
     }
-    EXPECT_SAYS(error_of([&] { use('e', 4'000'000); }), "4.0 MB … 3.4 MB… limit …");
+    EXPECT_SAYS(error_of([&] { use('e', 4'000'000); }), "3.8 MiB … 3.2 MiB… limit …");
     EXPECT_EQ(made_, 4);
-    cache().set_limit(0);
+    cache().set_limit(0, say());
+    EXPECT_CONTAINS(said_, "/source/a (976.6 KiB), not used for longest, has left the cache\n");
     EXPECT_EQ(keys(), "");
     EXPECT_EQ(cache().limit(), 0u);
 }
 
 TEST_F(CacheTest, MoreThanTheDiskHasIsRefusedBeforeItBegins) {
-    cache().set_limit(uint64_t{1} << 62);
+    cache().set_limit(uint64_t{1} << 62, say());
     EXPECT_SAYS(error_of([&] { use('a', uint64_t{1} << 60); }),
-                "…llmsql: … 1152921504.61 GB … /source/a … free: …");
+                "…llmsql: … 1073741824.00 GiB … /source/a … free: …");
     EXPECT_EQ(made_, 0);
 }
 
@@ -164,6 +168,19 @@ TEST_F(CacheTest, TwoAtOnceMakeItOnce) {
     maker.join();
     waiter.join();
     EXPECT_SAYS(second, "another llmsql … /source/a …; whole");
+}
+
+TEST_F(CacheTest, LookingWritesNothing) {
+    const Cache none(folder_ / "not" / "there", Cache::Purpose::looking);
+    EXPECT_TRUE(none.entries().empty());
+    EXPECT_EQ(none.limit(), Cache::kDefaultLimit);
+    EXPECT_FALSE(fs::exists(folder_ / "not"));
+    const UsedEntry kept = use('a', 1);
+    for (const CacheEntry& entry : Cache(folder_ / "llmsql", Cache::Purpose::looking).entries())
+        EXPECT_TRUE(entry.in_use);
+    fs::remove(folder_ / "llmsql" / (key('a') + ".lock"));
+    EXPECT_FALSE(cache().entries().front().in_use);
+    EXPECT_FALSE(fs::exists(folder_ / "llmsql" / (key('a') + ".lock")));
 }
 
 TEST_F(CacheTest, FoldersThatCannotBeWrittenAreNamed) {

@@ -17,8 +17,8 @@
 namespace llmsql {
 namespace {
 
-using testing::TemporaryFolder;
-using testing::TinyModel;
+using test::TemporaryFolder;
+using test::TinyModel;
 
 /// A database in memory that has loaded the extension.
 class Connection {
@@ -60,7 +60,7 @@ class Connection {
 class ExtensionThreads : public ::testing::Test {
   protected:
     ExtensionThreads() {
-        testing::tiny_model().write(folder_ / "tiny.db");
+        test::tiny_model().write(folder_ / "tiny.db");
         sqlite3* db = nullptr;
         sqlite3_open((folder_ / "tiny.db").c_str(), &db);
         TinyModel::run(db,
@@ -75,8 +75,8 @@ class ExtensionThreads : public ::testing::Test {
                        "CREATE INDEX llm_token_piece ON llm_token(piece);"
                        "CREATE INDEX llm_token_special ON llm_token(kind) WHERE kind IN (3, 4);");
         sqlite3_close(db);
-        testing::write_text(folder_ / "p.sql", testing::with_end(testing::plan_start() +
-                                                                 std::string(testing::kPlanEnd)));
+        test::write_text(folder_ / "p.sql",
+                         test::with_end(test::plan_start() + std::string(test::kPlanEnd)));
     }
 
     std::string load(const Connection& connection) const {

@@ -14,9 +14,9 @@
 namespace llmsql {
 namespace {
 
-using testing::answer_alone;
-using testing::CacheKind;
-using testing::TextModel;
+using test::answer_alone;
+using test::CacheKind;
+using test::TextModel;
 
 /// Answers of a host, by the names of who asked.
 class Desk {

@@ -20,20 +20,22 @@
 #include "sqlite/callbacks.h"
 #include "tests/unit/error_of.h"
 #include "tests/unit/generate/tiny_text_model.h"
+#include "tests/unit/sanitized.h"
 #include "tests/unit/says.h"
 
 namespace llmsql {
 namespace {
 
+using test::Answer;
+using test::answer_alone;
+using test::CacheKind;
 using test::error_of;
-using testing::Answer;
-using testing::answer_alone;
-using testing::CacheKind;
-using testing::kChunk;
-using testing::kContext;
-using testing::TextModel;
+using test::kChunk;
+using test::kContext;
+using test::TextModel;
 
-constexpr CacheKind kKinds[] = {CacheKind::window_of_5, CacheKind::window_of_40, CacheKind::whole};
+constexpr CacheKind kKinds[] = {CacheKind::window_of_5, CacheKind::window_of_40, CacheKind::whole,
+                                CacheKind::states, CacheKind::states_and_window};
 
 std::vector<int32_t> some_tokens(size_t count, int32_t first = 7) {
     std::vector<int32_t> tokens;
@@ -72,8 +74,10 @@ struct Told {
     std::map<SequenceId, std::string> errors;
     std::set<SequenceId> ended;
 
-    explicit Told(TextModel& model)
-        : model(model), scheduler(*model.program, end_tokens(*model.program, *model.tokenizer)) {}
+    explicit Told(TextModel& model, Scheduler::Clock clock = nullptr)
+        : model(model),
+          scheduler(*model.program, end_tokens(*model.program, *model.tokenizer),
+                    std::move(clock)) {}
 
     SequenceId arrive(Request request) {
         return scheduler.arrive(model.tokenizer.get(), std::move(request));
@@ -105,10 +109,20 @@ struct Told {
     }
 };
 
-// Arrives, cancels and forks at random, and has each sequence answer as it would alone.
-void expect_as_alone(CacheKind kind, uint32_t seed, int operations) {
-    TextModel model(kind, 4, 2), other(kind, 1);
-    Told told(model);
+// What has been compared, and how often a guess was right and wrong in it.
+struct Compared {
+    int whole = 0, cut = 0, forked = 0;
+    uint64_t accepted = 0, refused = 0;
+};
+
+// Arrives, cancels and forks at random, and has each sequence answer as it would alone. Passes that
+// guess take times at random.
+void expect_as_alone(CacheKind kind, uint32_t seed, int operations, Compared& all, int drafts = 0) {
+    TextModel model(kind, 4, seed % 4 == 1 ? 2 : 1, drafts), other(kind, 1);
+    std::mt19937 ticks(seed);
+    double now = 0;
+    const auto clock = [&] { return now += 1 + static_cast<double>(ticks() % 4) / 4; };
+    Told told(model, clock);
     struct Asked {
         std::vector<int32_t> tokens;
         GenerateOptions options;
@@ -118,9 +132,12 @@ void expect_as_alone(CacheKind kind, uint32_t seed, int operations) {
     std::mt19937 random(seed);
     const auto below = [&](size_t n) { return static_cast<size_t>(random() % n); };
     const auto some_options = [&] {
-        GenerateOptions options = greedy(static_cast<int64_t>(below(18)));
+        GenerateOptions options = greedy(static_cast<int64_t>(below(drafts > 0 ? 40 : 18)));
         options.sampler.temperature = below(2) ? 0.9 : 0;
-        options.sampler.top_k = 10;
+        options.sampler.top_k = below(2) ? 10 : 2;
+        if (below(4) == 0) options.sampler.repeat_penalty = 1.1;
+        if (drafts > 0 && below(4) == 0)
+            options.drafts = static_cast<int>(below(static_cast<size_t>(drafts) + 1));
         options.seed = static_cast<int64_t>(below(1000));
         options.ignore_end = below(2) == 0;
         if (below(3) == 0) options.stops = {std::string(1, static_cast<char>('A' + below(20)))};
@@ -205,14 +222,133 @@ void expect_as_alone(CacheKind kind, uint32_t seed, int operations) {
         }
     }
     EXPECT_GT(whole, operations / 20);
-    EXPECT_GT(cut, 0);
-    EXPECT_GT(forked, 0);
+    const Scheduler::Carried& carried = told.scheduler.carried();
+    all.whole += whole;
+    all.cut += cut;
+    all.forked += forked;
+    all.accepted += carried.accepted;
+    all.refused += carried.drafted - carried.accepted;
 }
 
 TEST(Scheduler, WhateverRunsBesideItEachSequenceIsAsItIsAlone) {
     uint32_t seed = 0;
+    Compared all;
     for (const CacheKind kind : kKinds)
-        for (int i = 0; i < 2; ++i) expect_as_alone(kind, ++seed, 334);
+        for (int i = 0; i < 2; ++i) expect_as_alone(kind, ++seed, 334, all);
+    EXPECT_GT(all.cut, 0);
+    EXPECT_GT(all.forked, 0);
+    EXPECT_EQ(all.accepted + all.refused, 0U);
+}
+
+// However many rows a text is given, beside whatever others: 2,000 texts in all.
+TEST(Drafts, NeverChangeAToken) {
+    constexpr int kTexts = test::kSanitized ? 150 : 2000;
+    Compared all;
+    uint32_t seed = 100;
+    do
+        for (const CacheKind kind : kKinds) {
+            ++seed;
+            expect_as_alone(kind, seed, test::kSanitized ? 500 : 3500, all, seed % 4 == 0 ? 2 : 8);
+        }
+    while (all.whole < kTexts && !HasFatalFailure());
+    EXPECT_GT(all.cut, kTexts / 100);
+    EXPECT_GT(all.forked, kTexts / 100);
+    // Right and wrong guesses have both been met.
+    EXPECT_GT(all.accepted, static_cast<uint64_t>(all.whole));
+    EXPECT_GT(all.refused, static_cast<uint64_t>(all.whole) / 2);
+}
+
+// Where passes of several rows cost what one does, a text that repeats itself takes a few; where
+// each row costs as much as the first, as many as it has tokens.
+TEST(Drafts, AreMadeWhereTheyPay) {
+    TextModel model(CacheKind::whole, 1, 1, 8), other(CacheKind::whole, 1);
+    const GenerateOptions options = greedy(70);  // it soon goes round in a circle
+    const Answer expected = answer_alone(other, some_tokens(20), options);
+    double now = 0;
+    const auto passes = [&](double row) {
+        Scheduler::Carried before;
+        Told* told = nullptr;
+        const auto clock = [&]() -> double {
+            if (!told) return 0;
+            // After a pass: what its rows take. Before one, nothing has been carried since.
+            const auto carried = told->scheduler.carried();
+            const auto rows = static_cast<double>(carried.rows - before.rows);
+            before = carried;
+            return now += rows > 0 ? 1 + row * (rows - 1) : 0;
+        };
+        Told made(model, clock);
+        told = &made;
+        const SequenceId id = made.arrive(asking(some_tokens(20), options));
+        made.finish();
+        EXPECT_EQ(made.answers[id], expected);
+        EXPECT_EQ(made.scheduler.at(id).accepted(), made.scheduler.carried().accepted);
+        return made.scheduler.carried().passes;
+    };
+    const uint64_t least = passes(0), most = passes(1.1);
+    EXPECT_LT(least, 45U);
+    EXPECT_GE(most, 65U);  // it has to be seen once that it does not pay
+    // None are made where none are wanted, and none can be had that the plan has no room for.
+    Told told(model);
+    GenerateOptions none = options;
+    none.drafts = 0;
+    const SequenceId id = told.arrive(asking(some_tokens(20), none));
+    told.finish();
+    EXPECT_EQ(told.answers[id], expected);
+    EXPECT_EQ(told.scheduler.carried().drafted, 0U);
+    none.drafts = 9;
+    EXPECT_SAYS(error_of([&] { told.arrive(asking(some_tokens(20), none)); }),
+                "option 'drafts': 9 tokens; the plan has room for 8, llmsqlc --drafts 9 …");
+}
+
+// Nothing in the second prompt repeats itself, but what it begins has been answered.
+TEST(Drafts, ComeFromTheAnswersOfOthersToo) {
+    TextModel model(CacheKind::whole, 1, 1, 8), other(CacheKind::whole, 1);
+    double now = 0;
+    Told told(model, [&] { return now += 1; });  // each pass takes as long
+    uint64_t passes = 0;
+    for (const bool first : {true, false}) {
+        const SequenceId id = told.arrive(asking(some_tokens(20), greedy(12)));
+        told.finish();
+        EXPECT_EQ(told.answers[id], answer_alone(other, some_tokens(20), greedy(12)));
+        const uint64_t all = told.scheduler.carried().passes;
+        if (!first) {
+            EXPECT_LT(all - passes, passes);
+            EXPECT_GE(told.scheduler.at(id).accepted(), 5U);
+        }
+        passes = all;
+        told.scheduler.remove(id);
+    }
+}
+
+// Steps until all have ended, every other pass being interrupted. Returns how many were.
+int finish_interrupted(TextModel& model, Told& told) {
+    int asked = 0, thrown = 0;
+    while (told.scheduler.is_busy()) {
+        // At another statement each time; it is asked every 20 ms at most.
+        model.program->on_interrupt([&] { return ++asked % 3 == 0; });
+        std::this_thread::sleep_for(std::chrono::milliseconds(21));
+        try {
+            told.step();
+        } catch (const Interrupted&) {
+            ++thrown;
+        }
+        model.program->on_interrupt(nullptr);
+        told.step();
+    }
+    return thrown;
+}
+
+TEST(Drafts, APassThatIsInterruptedIsMadeAgain) {
+    for (const CacheKind kind : kKinds) {
+        TextModel model(kind, 2, 1, 8), other(kind, 1);
+        Told told(model, [] { return 0.0; });
+        const SequenceId a = told.arrive(asking(some_tokens(20), greedy(60)));
+        const SequenceId b = told.arrive(asking(some_tokens(9, 3), greedy(60)));
+        EXPECT_GT(finish_interrupted(model, told), 0);
+        EXPECT_GT(told.scheduler.carried().accepted, 0U);
+        EXPECT_EQ(told.answers[a], answer_alone(other, some_tokens(20), greedy(60)));
+        EXPECT_EQ(told.answers[b], answer_alone(other, some_tokens(9, 3), greedy(60)));
+    }
 }
 
 TEST(Scheduler, ABeginningIsReadOnceHoweverManyHaveIt) {
@@ -300,20 +436,7 @@ TEST(Scheduler, APassThatIsInterruptedIsMadeAgain) {
         Told told(model);
         const SequenceId a = told.arrive(asking(some_tokens(50), greedy(6)));
         const SequenceId b = told.arrive(asking(some_tokens(9, 3), greedy(6)));
-        int asked = 0, thrown = 0;
-        while (told.scheduler.is_busy()) {
-            // At another statement each time; it is asked every 20 ms at most.
-            model.program->on_interrupt([&] { return ++asked % 3 == 0; });
-            std::this_thread::sleep_for(std::chrono::milliseconds(21));
-            try {
-                told.step();
-            } catch (const Interrupted&) {
-                ++thrown;
-            }
-            model.program->on_interrupt(nullptr);
-            told.step();
-        }
-        EXPECT_GT(thrown, 0);
+        EXPECT_GT(finish_interrupted(model, told), 0);
         EXPECT_EQ(told.answers[a], answer_alone(other, some_tokens(50), greedy(6)));
         EXPECT_EQ(told.answers[b], answer_alone(other, some_tokens(9, 3), greedy(6)));
     }
@@ -575,11 +698,12 @@ TEST(OpenModel, ThreadsThatOpenOneAtOnceAnswerAsAlone) {
             EXPECT_EQ(got[t][i], answer_alone(other, prompt(t, i), greedy(15)).text);
 }
 
+// With drafts, too: a pass may have picked more than has been taken.
 TEST(Generator, AnAnswerGoesOnFromItsStateAsIfItHadNotStopped) {
-    TextModel model(CacheKind::whole, 1), other(CacheKind::whole, 1);
-    for (const int64_t keep : {-2, 10}) {
+    TextModel model(CacheKind::whole, 1, 1, 8), other(CacheKind::whole, 1);
+    for (const int64_t keep : {-2, 10, 11}) {
         GenerateOptions options = greedy(90);
-        options.sampler.temperature = 0.9;
+        if (keep < 11) options.sampler.temperature = 0.9;
         if (keep >= 0) options.keep = keep;
         const Answer whole = answer_alone(other, some_tokens(30), options);
         for (const size_t at : {1U, 5U, 69U, 70U, 71U, 72U}) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Tiny models that write texts: a vocabulary of fifty tokens, and plans over the tiny decoder with
-// caches of different kinds.
+// caches of different kinds, and with recurrent states.
 #pragma once
 
 #include <fmt/format.h>
@@ -13,29 +13,33 @@
 #include "runtime/generate/sequence.h"
 #include "runtime/program/program.h"
 #include "runtime/text/tokenizer.h"
-#include "tests/unit/runtime/tiny_plan.h"
+#include "tests/unit/runtime/recurrent_plan.h"
 
-namespace llmsql::testing {
+namespace llmsql::test {
 
 inline constexpr int32_t kVocabulary = 50, kEnd = 48, kBye = 49;
 inline constexpr int kContext = 100, kChunk = 16;
 
-enum class CacheKind { window_of_5, window_of_40, whole };
+enum class CacheKind { window_of_5, window_of_40, whole, states, states_and_window };
 
-/// The tiny plan with another cache and number of sequences.
-inline std::string text_plan(CacheKind kind, int sequences) {
+inline bool has_states(CacheKind kind) {
+    return kind == CacheKind::states || kind == CacheKind::states_and_window;
+}
+
+/// The tiny plan with another cache, number of sequences and of drafts.
+inline std::string text_plan(CacheKind kind, int sequences, int drafts = 0) {
     std::string plan = plan_start(kind == CacheKind::whole ? "q8" : "f16") + std::string(kPlanEnd);
+    if (has_states(kind)) plan = with_states(plan, sequences, drafts);
     const auto replace = [&](const std::string& from, const std::string& to) {
-        const size_t at = plan.find(from);
-        if (at == std::string::npos) throw std::logic_error("not in the plan: " + from);
-        plan.replace(at, from.size(), to);
+        plan = replaced(plan, from, to);
     };
-    replace("sequences=2", fmt::format("sequences={}", sequences));
+    replace("', sequences=2)", fmt::format("', sequences={}{})", sequences,
+                                           drafts > 0 ? fmt::format(", drafts={}", drafts) : ""));
     if (kind == CacheKind::window_of_40) {
         replace("(0, 2, 6, 5)", "(0, 2, 6, 40)");
         replace("0.4, 5)", "0.4, 40)");
         replace(":position - 36", ":position - 71");
-    } else if (kind == CacheKind::whole) {
+    } else if (kind == CacheKind::whole || kind == CacheKind::states) {
         replace("(0, 2, 6, 5)", "(0, 2, 6, 0)");
         replace("0.4, 5)", "0.4)");
         replace(" AND kv.position > :position - 36", "");
@@ -50,8 +54,8 @@ struct TextModel {
     std::unique_ptr<Tokenizer> tokenizer;
     std::unique_ptr<Program> program;
 
-    TextModel(CacheKind kind, int sequences, int threads = 1) {
-        tiny_model().write(folder / "tiny.db");
+    TextModel(CacheKind kind, int sequences, int threads = 1, int drafts = 0) {
+        (has_states(kind) ? recurrent_model() : tiny_model()).write(folder / "tiny.db");
         sqlite3* raw = nullptr;
         if (sqlite3_open((folder / "tiny.db").c_str(), &raw) != SQLITE_OK)
             throw std::runtime_error("open");
@@ -66,7 +70,7 @@ struct TextModel {
         }
         TinyModel::run(raw, sql);
         sqlite3_close(raw);
-        write_text(folder / "plan.sql", text_plan(kind, sequences));
+        write_text(folder / "plan.sql", text_plan(kind, sequences, drafts));
         db = std::make_unique<ModelDb>(folder / "tiny.db");
         tokenizer = std::make_unique<Tokenizer>(*db);
         program =
@@ -127,4 +131,4 @@ inline Answer answer_alone(TextModel& model, std::vector<int32_t> tokens,
     }
 }
 
-}  // namespace llmsql::testing
+}  // namespace llmsql::test

@@ -26,10 +26,10 @@ constexpr std::string_view kCompiler[] = {
     "compiler/parse",  "compiler/check",   "compiler/ir",   "compiler/model",  "compiler/lower",
     "compiler/passes", "compiler/load",    "compiler/fuse", "compiler/memory", "compiler/emit",
     "compiler/page",   "compiler/install", "compiler",      "importer",        "driver"};
-constexpr std::string_view kRuntime[] = {"runtime/kernels",  "runtime/weights",  "runtime/state",
-                                         "runtime/compute",  "runtime/text",     "runtime/program",
-                                         "runtime/generate", "runtime/session",  "runtime/observe",
-                                         "runtime/cli",      "runtime/extension"};
+constexpr std::string_view kRuntime[] = {"runtime/kernels",  "runtime/weights",   "runtime/state",
+                                         "runtime/compute",  "runtime/text",      "runtime/program",
+                                         "runtime/generate", "runtime/session",   "runtime/observe",
+                                         "runtime/cli",      "runtime/extension", "bindings"};
 
 std::vector<std::string_view> wing(std::span<const std::string_view> rooms) {
     std::vector<std::string_view> all(std::begin(kShared), std::end(kShared));
@@ -55,7 +55,7 @@ std::vector<Source> read_sources() {
     const fs::path root = LLMSQL_SOURCE_DIR;
     std::vector<Source> sources;
     for (const char* top : {"common", "jinja", "operators", "plan", "page", "sqlite", "database",
-                            "compiler", "importer", "driver", "runtime"})
+                            "compiler", "importer", "driver", "runtime", "bindings"})
         for (const auto& entry : fs::recursive_directory_iterator(root / top)) {
             const fs::path& path = entry.path();
             if (path.extension() != ".h" && path.extension() != ".cpp") continue;
@@ -93,12 +93,12 @@ std::string room_of_include(const std::string& name) {
 /// Why a room may not use another; empty if it may.
 std::string refusal(const std::string& room, const std::string& other) {
     if (room == other || other.empty()) return "";
+    const bool in_runtime = room.starts_with("runtime/") || room == "bindings";
     const bool knows_sqlite = room == "sqlite" || room == "database" || room == "importer" ||
-                              room == "driver" || room == "compiler/install" ||
-                              room.starts_with("runtime/");
+                              room == "driver" || room == "compiler/install" || in_runtime;
     if ((other == "sqlite" || other == "database") && !knows_sqlite)
         return room + " knows nothing of SQLite";
-    const auto rooms = room.starts_with("runtime/") ? wing(kRuntime) : wing(kCompiler);
+    const auto rooms = in_runtime ? wing(kRuntime) : wing(kCompiler);
     const auto from = std::ranges::find(rooms, room), to = std::ranges::find(rooms, other);
     if (from == rooms.end()) return room + " has no place in the list of rooms";
     if (to == rooms.end()) return other + " is not of the same wing";
@@ -171,6 +171,8 @@ TEST(Rooms, WhatMayNotBeUsedIsFound) {
     EXPECT_EQ(refusal("compiler/install", "sqlite"), "");
     EXPECT_EQ(refusal("runtime/program", "runtime/compute"), "");
     EXPECT_EQ(refusal("importer", "compiler/load"), "");
+    EXPECT_EQ(refusal("bindings", "sqlite"), "");
+    EXPECT_NE(refusal("bindings", "importer"), "");
     EXPECT_EQ(refusal("common", ""), "");
 }
 

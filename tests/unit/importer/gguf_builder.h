@@ -45,6 +45,9 @@ class GgufBuilder {
     GgufBuilder& number(std::string_view key, uint32_t value) {
         return raw_key(key, 4, bytes_of(value));
     }
+    GgufBuilder& floating(std::string_view key, float value) {
+        return raw_key(key, 6, bytes_of(value));
+    }
     GgufBuilder& flag(std::string_view key, bool value) {
         return raw_key(key, 7, bytes_of(uint8_t{value}));
     }
@@ -94,16 +97,5 @@ class GgufBuilder {
     uint64_t keys_ = 0, tensors_ = 0;
     std::string metadata_, directory_, data_;
 };
-
-/// The message of the Error that a call throws; "" if it throws none.
-template<class Call>
-std::string error_of(Call&& call) {
-    try {
-        call();
-    } catch (const std::runtime_error& error) {
-        return error.what();
-    }
-    return "";
-}
 
 }  // namespace llmsql::test

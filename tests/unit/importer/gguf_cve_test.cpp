@@ -31,6 +31,7 @@
 #include "importer/tokenizer.h"
 #include "runtime/text/tokenizer.h"
 #include "runtime/weights/model_db.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/says.h"
 

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "common/error.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/says.h"
 

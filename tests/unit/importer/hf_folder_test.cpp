@@ -9,6 +9,7 @@
 
 #include "common/half.h"
 #include "importer/store.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/safetensors_builder.h"
 #include "tests/unit/importer/sql.h"
 #include "tests/unit/says.h"

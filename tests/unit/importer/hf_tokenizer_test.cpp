@@ -2,12 +2,14 @@
 // Hugging Face's tokenizers into tables: which are taken for what, and which are refused.
 #include "importer/hf_tokenizer.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
 
 #include "importer/chat.h"
 #include "importer/special_tokens.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/safetensors_builder.h"
 #include "tests/unit/importer/sql.h"
 #include "tests/unit/says.h"
@@ -43,7 +45,7 @@ json added(int64_t id, const char* text, bool special, bool normalized = false) 
 }
 
 /// "a", "b", " " and what merges make of them, two added tokens.
-json bpe() {
+json byte_pairs() {
     return {{"added_tokens", {added(6, "<|end|>", true), added(5, "<tool>", false)}},
             {"normalizer", nullptr},
             {"pre_tokenizer", kByteLevel},
@@ -60,7 +62,7 @@ json pair(const char* left, const char* right) {
 }
 
 /// SentencePiece's as transformers converts it.
-json spm() {
+json pieces() {
     return {{"added_tokens",
              {added(0, "<unk>", true), added(1, "<s>", true), added(7, "\u2581\u2581", false)}},
             {"normalizer",
@@ -126,29 +128,29 @@ class HfTokenizerTest : public testing::Test {
 };
 
 TEST_F(HfTokenizerTest, WritesByteLevelBpe) {
-    import(bpe());
+    import(byte_pairs());
     EXPECT_EQ(query("SELECT id, CAST(piece AS TEXT), kind, score FROM llm_token"),
               "0|a|1|0.0;1|b|1|0.0;2| |1|0.0;3| a|1|0.0;4| ab|1|0.0;5|<tool>|4|0.0;"
               "6|<|end|>|3|0.0;7|[PAD7]|5|0.0");
     EXPECT_EQ(query("SELECT \"left\", \"right\", rank, merged FROM llm_merge"), "2|0|0|3;3|1|1|4");
     EXPECT_EQ(query("SELECT key || '=' || value FROM llm_meta WHERE key NOT LIKE 'digest.%'"),
-              "tokenizer.add_bos=0;tokenizer.kind=bpe;tokenizer.pre=gpt2");
+              "tokenizer.add_bos=0;tokenizer.kind=bpe;tokenizer.pre=gpt2;tokenizer.unicode=16.0");
     EXPECT_TRUE(notes_.empty());
 }
 
 TEST_F(HfTokenizerTest, ReadsMergesInBothForms) {
-    json pairs = bpe();
+    json pairs = byte_pairs();
     pairs["model"]["merges"] = json::array({pair("\u0120", "a"), pair("\u0120a", "b")});
     import(pairs);
     EXPECT_EQ(query("SELECT \"left\", \"right\", rank, merged FROM llm_merge"), "2|0|0|3;3|1|1|4");
     for (const json& bad :
          {json("ab"), json(""), json(" "), json::array({"a"}), json::array({"a", "b", "c"}),
           json::array({"a", 1}), json(7), json(nullptr)}) {
-        json broken = bpe();
+        json broken = byte_pairs();
         broken["model"]["merges"] = json::array({bad});
         EXPECT_CONTAINS(error_for(broken), "merge 0 is ");
     }
-    json unknown = bpe();
+    json unknown = byte_pairs();
     unknown["model"]["merges"] = json::array({"a b"});
     EXPECT_CONTAINS(error_for(unknown), "merge 0 is \"a b\", but \"ab\" is not a token");
     unknown["model"]["merges"] = json::array();
@@ -157,7 +159,7 @@ TEST_F(HfTokenizerTest, ReadsMergesInBothForms) {
 
 TEST_F(HfTokenizerTest, KnowsHowTextIsSplit) {
     const auto pre = [&](const json& pre_tokenizer, bool ignore_merges = false) {
-        json tokenizer = bpe();
+        json tokenizer = byte_pairs();
         tokenizer["pre_tokenizer"] = pre_tokenizer;
         tokenizer["model"]["ignore_merges"] = ignore_merges;
         std::string name;
@@ -174,31 +176,62 @@ TEST_F(HfTokenizerTest, KnowsHowTextIsSplit) {
     EXPECT_EQ(pre(split_by(R"(\p{N})")), "qwen2");
     EXPECT_EQ(pre(split_by(R"(\p{N}{1,3})")), "cl100k");
     EXPECT_EQ(pre(split_by(R"(\p{N}{1,3})"), true), "llama3");
-    // Each of these splits in another way.
-    EXPECT_CONTAINS(pre(split_by(R"(\p{N}{1,2})")), "by the expression");
-    EXPECT_CONTAINS(pre(split_by(R"(\p{N})"), true), "ignore_merges");
-    EXPECT_CONTAINS(pre(kByteLevel, true), "ignore_merges");
-    json removed = split_by(R"(\p{N})");
-    removed["pretokenizers"][0]["behavior"] = "Removed";
-    EXPECT_CONTAINS(pre(removed), "not isolating");
-    json inverted = split_by(R"(\p{N})");
-    inverted["pretokenizers"][0]["invert"] = true;
-    EXPECT_CONTAINS(pre(inverted), "not isolating");
-    json spaced = kByteLevel;
+    // Without ByteLevel its pieces are of characters.
+    json characters = byte_pairs();
+    characters["pre_tokenizer"] = {{"type", "Whitespace"}};
+    const SourceTokenizer read_back = read(characters);
+    EXPECT_EQ(read_back.spec.kind, "spm");
+    EXPECT_EQ(read_back.split.size(), 1u);
+    EXPECT_FALSE(read_back.falls_back);
+    EXPECT_EQ(read_back.unknown, "none");
+    // ByteLevel anywhere but at the end is something else.
+    EXPECT_CONTAINS(pre(sequence(json::array({kByteLevel, digits}))), "a step ByteLevel");
+}
+
+TEST_F(HfTokenizerTest, TakesOtherSplittersAsTheFileHasThem) {
+    const auto rules = [&](const json& steps, bool ignore_merges = false) {
+        json tokenizer = byte_pairs();
+        tokenizer["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", steps}};
+        tokenizer["model"]["ignore_merges"] = ignore_merges;
+        std::string all;
+        const std::string error = error_of([&] {
+            const SourceTokenizer read_back = read(tokenizer);
+            all = read_back.spec.pre + (read_back.takes_words ? " words" : "");
+            for (const std::string& rule : read_back.split) all += "; " + rule;
+        });
+        return error.empty() ? all : error;
+    };
+    json bytes = kByteLevel;
+    bytes["use_regex"] = false;
+    const auto split = [](const json& pattern, const char* behavior, bool invert) {
+        return json{
+            {"type", "Split"}, {"pattern", pattern}, {"behavior", behavior}, {"invert", invert}};
+    };
+    EXPECT_EQ(rules({split({{"Regex", "a+|\\p{L}"}}, "Isolated", false), bytes}),
+              "own; isolated a+|\\p{L}");
+    EXPECT_EQ(rules({split({{"Regex", "b"}}, "Removed", true),
+                     split({{"String", "."}}, "MergedWithPrevious", false), bytes},
+                    true),
+              "own words; inverted removed b; merged_with_previous \\x{2e}");
+    EXPECT_EQ(rules({split({{"Regex", "b"}}, "Contiguous", false),
+                     split({{"Regex", "c"}}, "MergedWithNext", false), bytes}),
+              "own; contiguous b; merged_with_next c");
+    json spaced = bytes;
     spaced["add_prefix_space"] = true;
-    EXPECT_CONTAINS(pre(spaced), "with a space in front");
-    json grouped = digits;
-    grouped["individual_digits"] = false;
-    EXPECT_CONTAINS(pre(sequence(json::array({grouped, kByteLevel}))), "a step Digits before");
-    EXPECT_CONTAINS(pre(sequence(json::array({digits, digits, kByteLevel}))),
-                    "a step Digits before");
-    EXPECT_CONTAINS(pre(nullptr), "no ByteLevel step");
-    EXPECT_CONTAINS(pre({{"type", "Whitespace"}}), "no ByteLevel step");
-    EXPECT_CONTAINS(pre(sequence(json::array())), "no ByteLevel step");
+    EXPECT_EQ(rules(json::array({{{"type", "Digits"}, {"individual_digits", false}}, spaced})),
+              "own; contiguous [\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]; prefix  ");
+    EXPECT_EQ(rules(json::array({kByteLevel}), true), "gpt2 words");
+    EXPECT_CONTAINS(rules({split({{"Regex", "("}}, "Isolated", false), bytes}),
+                    "the expression (: ");
+    EXPECT_CONTAINS(rules({split({{"Regex", "\\Gx"}}, "Isolated", false), bytes}),
+                    "no counterpart");
+    EXPECT_CONTAINS(rules({split({{"Regex", "x"}}, "Elsewhere", false), bytes}), "Elsewhere");
+    EXPECT_CONTAINS(rules(json::array({{{"type", "UnicodeScripts"}}, bytes})),
+                    "a step UnicodeScripts");
 }
 
 TEST_F(HfTokenizerTest, WritesSentencePiece) {
-    import(spm(), 9);
+    import(pieces(), 9);
     // What is in runs of marks is found by merging; the unknown token is not a control token.
     EXPECT_EQ(query("SELECT id, CAST(piece AS TEXT), kind FROM llm_token"),
               "0|<unk>|2;1|<s>|3;2|<0x0A>|6;3|\u2581|1;4|a|1;5|\u2581a|1;6|aa|1;7|\u2581\u2581|1;"
@@ -207,18 +240,18 @@ TEST_F(HfTokenizerTest, WritesSentencePiece) {
               "3|3|2|7;3|4|1|5;4|4|0|6");
     EXPECT_EQ(query("SELECT key || '=' || value FROM llm_meta WHERE key NOT LIKE 'digest.%'"),
               "tokenizer.add_bos=1;tokenizer.add_space_prefix=0;tokenizer.bos=1;"
-              "tokenizer.kind=spm;tokenizer.unk=0");
+              "tokenizer.kind=spm;tokenizer.literal=7;tokenizer.unk=0");
 }
 
 TEST_F(HfTokenizerTest, KnowsWhetherSentencePiecePutsASpaceInFront) {
     const json prepend = {{"type", "Prepend"}, {"prepend", "\u2581"}};
-    json llama2 = spm();
+    json llama2 = pieces();
     llama2["normalizer"] = {{"type", "Sequence"},
-                            {"normalizers", json::array({prepend, spm()["normalizer"]})}};
+                            {"normalizers", json::array({prepend, pieces()["normalizer"]})}};
     llama2["pre_tokenizer"] = nullptr;
     EXPECT_TRUE(read(llama2).add_space_prefix);
     const auto metaspace = [&](const char* scheme, bool split) {
-        json tokenizer = spm();
+        json tokenizer = pieces();
         tokenizer["normalizer"] = nullptr;
         tokenizer["pre_tokenizer"] = {{"type", "Metaspace"},
                                       {"replacement", "\u2581"},
@@ -226,23 +259,33 @@ TEST_F(HfTokenizerTest, KnowsWhetherSentencePiecePutsASpaceInFront) {
                                       {"split", split}};
         return tokenizer;
     };
-    EXPECT_TRUE(read(metaspace("always", false)).add_space_prefix);
     EXPECT_FALSE(read(metaspace("never", false)).add_space_prefix);
-    EXPECT_CONTAINS(error_for(metaspace("first", false)),
-                    "a space in front of the first word only");
-    EXPECT_CONTAINS(error_for(metaspace("always", true)), "Metaspace that splits");
-    json unmarked = spm();
+    // What does more is done as the file has it.
+    const auto steps = [&](const json& tokenizer) {
+        const SourceTokenizer read_back = read(tokenizer);
+        std::string all;
+        for (const auto& [rule, by] : read_back.normalize) all += rule + " " + by + "; ";
+        for (const std::string& rule : read_back.split) all += rule + "; ";
+        return all;
+    };
+    EXPECT_EQ(steps(metaspace("never", false)), "");
+    EXPECT_EQ(steps(metaspace("always", false)), "mark \u2581; prefix \u2581; ");
+    EXPECT_EQ(steps(metaspace("first", true)),
+              "mark \u2581; first \u2581; merged_with_next \u2581; ");
+    EXPECT_CONTAINS(error_for(metaspace("last", true)), "Metaspace of an unknown form");
+    json unmarked = pieces();
     unmarked["normalizer"] = nullptr;
-    EXPECT_CONTAINS(error_for(unmarked), "a pre_tokenizer Split");
+    EXPECT_EQ(steps(unmarked), "merged_with_previous \\x{20}; ");
     unmarked["pre_tokenizer"] = nullptr;
-    EXPECT_CONTAINS(error_for(unmarked), "no step that marks spaces");
-    json nfkc = spm();
+    EXPECT_EQ(steps(unmarked), "replace (?!) ; ");
+    json nfkc = pieces();
     nfkc["normalizer"] = {{"type", "NFKC"}};
-    EXPECT_CONTAINS(error_for(nfkc), "a normalizer NFKC");
-    json after = spm();
+    EXPECT_EQ(steps(nfkc), "nfkc ; merged_with_previous \\x{20}; ");
+    json after = pieces();
     after["normalizer"] = {{"type", "Sequence"},
-                           {"normalizers", json::array({spm()["normalizer"], prepend})}};
-    EXPECT_CONTAINS(error_for(after), "a normalizer Prepend");
+                           {"normalizers", json::array({pieces()["normalizer"], prepend})}};
+    EXPECT_EQ(steps(after),
+              "replace \\x{20} \u2581; prepend \u2581; merged_with_previous \\x{20}; ");
 }
 
 TEST_F(HfTokenizerTest, RefusesKindsThatItDoesNotHave) {
@@ -250,59 +293,103 @@ TEST_F(HfTokenizerTest, RefusesKindsThatItDoesNotHave) {
                     "tokenizer.json: is missing; llmsql reads no other form");
     EXPECT_CONTAINS(error_for(json::object()), "holds no tokenizer (model is missing)");
     const auto with = [](const char* key, const json& value) {
-        json tokenizer = bpe();
+        json tokenizer = byte_pairs();
         tokenizer["model"][key] = value;
         return tokenizer;
     };
-    EXPECT_CONTAINS(error_for(with("type", "Unigram")), "of the kind \"Unigram\"");
+    EXPECT_CONTAINS(error_for(with("type", "WordLevel")), "of the kind \"WordLevel\" (model)");
     EXPECT_CONTAINS(error_for(with("continuing_subword_prefix", "##")), "marks parts of words");
     EXPECT_CONTAINS(error_for(with("end_of_word_suffix", "</w>")), "marks parts of words");
     EXPECT_CONTAINS(error_for(with("dropout", 0.1)), "at random");
     EXPECT_EQ(error_for(with("dropout", nullptr)), "");
     EXPECT_CONTAINS(error_for(with("byte_fallback", 1)), "byte_fallback is neither true nor false");
     EXPECT_CONTAINS(error_for(with("vocab", json::object())), "has no vocabulary");
-    json lower = bpe();
-    lower["normalizer"] = {{"type", "Lowercase"}};
-    EXPECT_CONTAINS(error_for(lower), "a normalizer Lowercase");
+    json other = byte_pairs();
+    other["normalizer"] = {{"type", "ByteLevel"}};
+    EXPECT_CONTAINS(error_for(other), "(normalizer): a step ByteLevel");
+    other["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "("}}}, {"content", ""}};
+    EXPECT_CONTAINS(error_for(other), "(normalizer): the expression (: ");
+    other["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "?"}};
+    EXPECT_CONTAINS(error_for(other), "whose map is not base64");
+    other["normalizer"] = {{"type", "NFC"}};
+    EXPECT_EQ(read(other).normalize, (decltype(SourceTokenizer::normalize){{"nfc", ""}}));
     EXPECT_TRUE(notes_.empty());
-    lower["normalizer"] = {{"type", "NFC"}};
-    EXPECT_EQ(error_for(lower), "");
-    ASSERT_EQ(notes_.size(), 1u);
-    EXPECT_CONTAINS(notes_[0], "NFC");
+}
+
+TEST_F(HfTokenizerTest, TakesUnigramAndWordPiece) {
+    const json unigram = {
+        {"added_tokens", {added(0, "<unk>", true)}},
+        {"normalizer", nullptr},
+        {"pre_tokenizer", {{"type", "WhitespaceSplit"}}},
+        {"model",
+         {{"type", "Unigram"},
+          {"unk_id", 0},
+          {"vocab", json::array({json::array({"<unk>", 0.0}), json::array({"a", -1.5}),
+                                 json::array({"ab", -2})})}}}};
+    import(unigram, 3);
+    EXPECT_EQ(query("SELECT id, CAST(piece AS TEXT), kind, score FROM llm_token"),
+              "0|<unk>|3|0.0;1|a|1|-1.5;2|ab|1|-2.0");
+    EXPECT_EQ(query("SELECT value FROM llm_meta WHERE key = 'tokenizer.kind'"), "unigram");
+    json broken = unigram;
+    broken["model"]["vocab"][1] = json::array({"a"});
+    EXPECT_CONTAINS(error_for(broken, 3), "the token 1 is not a text and a score");
+    const json wordpiece = {{"normalizer", {{"type", "BertNormalizer"}}},
+                            {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+                            {"model",
+                             {{"type", "WordPiece"},
+                              {"unk_token", "[UNK]"},
+                              {"continuing_subword_prefix", "##"},
+                              {"vocab", {{"[UNK]", 0}, {"a", 1}, {"##b", 2}}}}}};
+    const SourceTokenizer read_back = read(wordpiece, 3);
+    EXPECT_EQ(read_back.spec.kind, "wordpiece");
+    EXPECT_EQ(read_back.continuing, "##");
+    EXPECT_EQ(read_back.longest_word, 100u);
+    EXPECT_EQ(read_back.unk, 0);
+    EXPECT_EQ(read_back.split.size(), 2u);
 }
 
 TEST_F(HfTokenizerTest, RefusesTokensThatDoNotFit) {
     for (const json& bad : {json(-1), json(1.5), json("1"), json(nullptr), json(1 << 22)}) {
-        json tokenizer = bpe();
+        json tokenizer = byte_pairs();
         tokenizer["model"]["vocab"]["c"] = bad;
         EXPECT_CONTAINS(error_for(tokenizer), "the id of the token \"c\" is not a number below");
     }
-    json twice = bpe();
+    json twice = byte_pairs();
     twice["model"]["vocab"]["c"] = 1;
     EXPECT_CONTAINS(error_for(twice), "the token 1 is both \"b\" and \"c\"");
-    json other = bpe();
+    json other = byte_pairs();
     other["added_tokens"].push_back(added(1, "<x>", true));
     EXPECT_CONTAINS(error_for(other), "the token 1 is both \"b\" and \"<x>\"");
     for (const json& bad : {json(1), json::object(), json{{"id", 7}}, json{{"content", "x"}},
                             added(-1, "x", true), added(1 << 22, "x", true), added(7, "", true)}) {
-        json tokenizer = bpe();
+        json tokenizer = byte_pairs();
         tokenizer["added_tokens"].push_back(bad);
         EXPECT_CONTAINS(error_for(tokenizer), "the added token 2 lacks an id or its text");
     }
-    EXPECT_CONTAINS(error_for(bpe(), 4), "the token 4 (\"\u0120ab\") is beyond the model's 4");
+    EXPECT_CONTAINS(error_for(byte_pairs(), 4), "the token 4 (\"\u0120ab\") is beyond the model's 4");
     // As in Gemma 3, whose image token has no row.
-    EXPECT_EQ(error_for(bpe(), 6), "");
+    EXPECT_EQ(error_for(byte_pairs(), 6), "");
     ASSERT_EQ(notes_.size(), 1u);
     EXPECT_CONTAINS(notes_[0], "1 added token beyond the model's 6 is left out");
-    json stripping = bpe();
+    json stripping = byte_pairs();
     stripping["added_tokens"][0]["rstrip"] = true;
-    EXPECT_EQ(error_for(stripping), "");
-    EXPECT_CONTAINS(notes_.back(), "1 added token takes also the spaces beside it");
+    stripping["added_tokens"][1]["lstrip"] = true;
+    stripping["added_tokens"][1]["single_word"] = true;
+    stripping["added_tokens"][1]["normalized"] = true;
+    const SourceTokenizer read_back = read(stripping);
+    EXPECT_EQ(read_back.takes_right, (std::vector<int64_t>{6}));
+    EXPECT_EQ(read_back.takes_left, (std::vector<int64_t>{5}));
+    EXPECT_EQ(read_back.single_word, (std::vector<int64_t>{5}));
+    EXPECT_EQ(read_back.normalized, (std::vector<int64_t>{5}));
 }
 
 TEST_F(HfTokenizerTest, FindsTheSpecialTokens) {
-    config("generation_config.json", {{"bos_token_id", 5}, {"eos_token_id", {6, 5, 99, -1, "x"}}});
-    SourceTokenizer tokenizer = read(bpe());
+    config("generation_config.json", {{"bos_token_id", 5}, {"eos_token_id", {6, 5, 99, -1}}});
+    SourceTokenizer tokenizer = read(byte_pairs());
+    ASSERT_EQ(notes_.size(), 2u);
+    EXPECT_CONTAINS(notes_[0],
+                    "generation_config.json: eos_token_id is 99, but there are 8 tokens: left out");
+    EXPECT_CONTAINS(notes_[1], "eos_token_id is -1");
     EXPECT_EQ(tokenizer.bos, 5);
     EXPECT_EQ(tokenizer.eos, 6);
     EXPECT_EQ(tokenizer.ends, (std::vector<int64_t>{6, 5}));
@@ -310,30 +397,63 @@ TEST_F(HfTokenizerTest, FindsTheSpecialTokens) {
     // tokenizer_config.json knows better, even that there is none.
     config("tokenizer_config.json",
            {{"bos_token", nullptr}, {"eos_token", {{"content", "<tool>"}}}, {"unk_token", "a"}});
-    tokenizer = read(bpe());
+    tokenizer = read(byte_pairs());
     EXPECT_EQ(tokenizer.bos, std::nullopt);
     EXPECT_EQ(tokenizer.eos, 5);
     EXPECT_EQ(tokenizer.unk, 0);
     config("tokenizer_config.json", {{"bos_token", "<|end|>"}, {"add_bos_token", true}});
-    EXPECT_EQ(read(bpe()).bos, 6);
-    EXPECT_TRUE(read(bpe()).add_bos);
+    EXPECT_EQ(read(byte_pairs()).bos, 6);
+    EXPECT_TRUE(read(byte_pairs()).add_bos);
     config("tokenizer_config.json", {{"bos_token", "<none>"}});
-    EXPECT_CONTAINS(error_for(bpe()), "bos_token is \"<none>\", which is not a token");
+    EXPECT_CONTAINS(error_for(byte_pairs()), "bos_token is \"<none>\", which is not a token");
     config("tokenizer_config.json", {{"bos_token", 7}});
-    EXPECT_CONTAINS(error_for(bpe()), "bos_token is not a token's text");
+    EXPECT_CONTAINS(error_for(byte_pairs()), "bos_token is not a token's text");
     config("tokenizer_config.json", {{"add_bos_token", true}});
-    EXPECT_CONTAINS(error_for(bpe()), "there is no bos_token");
+    EXPECT_CONTAINS(error_for(byte_pairs()), "there is no bos_token");
     // The post-processor says what is put before a text, unless the configuration does.
     config("tokenizer_config.json", {{"add_bos_token", false}});
-    EXPECT_FALSE(read(spm()).add_bos);
+    EXPECT_FALSE(read(pieces()).add_bos);
     config("tokenizer_config.json", json::object());
-    json unknown = spm();
+    json unknown = pieces();
     unknown["post_processor"]["single"][0]["SpecialToken"]["id"] = "<none>";
     EXPECT_CONTAINS(error_for(unknown), "puts \"<none>\" before a text, which is not a token");
-    json ended = spm();
+    json ended = pieces();
     ended["post_processor"]["single"].push_back({{"SpecialToken", {{"id", "<s>"}}}});
     EXPECT_EQ(error_for(ended), "");
     EXPECT_CONTAINS(notes_.back(), "puts an end token after a text");
+}
+
+TEST_F(HfTokenizerTest, IdsThatAreNone) {
+    const std::pair<const char*, const char*> kNone[] = {
+        {"\"6\"", "\"6\""},     {"1.5", "1.5"},
+        {"NaN", "NaN"},         {"-Infinity", "-Infinity"},
+        {"true", "true"},       {"{\"a\":1}", "{\"a\":1}"},
+        {"[[1]]", "[[1]]"},     {"[1,\"x\"]", "[1,\"x\"]"},
+        {"[1,[2]]", "[1,[2]]"}, {"[2.5]", "[2.5]"},
+        {"1e300", "1e+300"},
+    };
+    for (const char* file : {"generation_config.json", "config.json"}) {
+        for (const char* key : {"eos_token_id", "bos_token_id"})
+            for (const auto& [value, shown] : kNone) {
+                folder_.write(file, fmt::format("{{\"{}\": {}}}", key, value));
+                const std::string error = error_for(byte_pairs());
+                EXPECT_CONTAINS(error, fmt::format("{}: {} is {}: a token's id", file, key, shown));
+            }
+        folder_.write(file, "{}");
+    }
+    // What transformers takes, or says that it ends nothing.
+    for (const auto& [value, ends, notes] : {std::tuple("6.0", "6", 0),
+                                             {"[]", "", 0},
+                                             {"null", "", 0},
+                                             {"8", "", 1},
+                                             {"18446744073709551615", "", 1},
+                                             {"[-7, 5]", "5", 1},
+                                             {"-1.0", "", 1}}) {
+        notes_.clear();
+        folder_.write("generation_config.json", fmt::format("{{\"eos_token_id\": {}}}", value));
+        EXPECT_EQ(fmt::format("{}", fmt::join(read(byte_pairs()).ends, " ")), ends) << value;
+        EXPECT_EQ(notes_.size(), static_cast<size_t>(notes)) << value;
+    }
 }
 
 TEST_F(HfTokenizerTest, FindsTheChatTemplate) {
@@ -354,7 +474,7 @@ TEST_F(HfTokenizerTest, FindsTheChatTemplate) {
 TEST_F(HfTokenizerTest, EveryEndIsAStop) {
     config("generation_config.json", {{"eos_token_id", {5, 6}}});
     config("tokenizer_config.json", {{"eos_token", "<|end|>"}});
-    SourceTokenizer tokenizer = read(bpe());
+    SourceTokenizer tokenizer = read(byte_pairs());
     settle_special_tokens(tokenizer, {}, false, note());
     EXPECT_EQ(tokenizer.ends, (std::vector<int64_t>{5, 6}));
     EXPECT_EQ(tokenizer.tokens.kind(5), PieceKind::control);

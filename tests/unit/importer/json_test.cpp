@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/says.h"
 

@@ -11,6 +11,7 @@
 #include <functional>
 
 #include "common/error.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/importer/sql.h"
 

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <set>
 
 #include "common/half.h"
 #include "common/strips.h"
@@ -162,28 +163,38 @@ std::vector<std::byte> random_row(GgmlType type, size_t weights, std::mt19937& r
     return row;
 }
 
-/// The formats that keep a source's blocks, with the type whose blocks they are.
+/// The formats that keep a source's blocks, with each type whose blocks they are.
 std::vector<std::pair<WeightFormat, GgmlType>> kept_formats() {
     std::vector<std::pair<WeightFormat, GgmlType>> all;
     for (const WeightFormat& format : kWeightFormats)
-        if (const GgmlTypeInfo* info = find_ggml_type(format.keeps); info && !format.takes_anything)
-            all.emplace_back(format, static_cast<GgmlType>(format.keeps));
+        for (const uint32_t number : std::set(format.keeps.number, std::end(format.keeps.number)))
+            if (!format.takes_anything) all.emplace_back(format, static_cast<GgmlType>(number));
     return all;
 }
 
-TEST(Pack, BlocksOfASourceKeepEveryValueInNoMoreBytes) {
+TEST(Pack, BlocksOfASourceKeepEveryValue) {
+    // Of points of code books what the points are made of; of TQ1_0's five trits a byte two bits
+    // each; with NVFP4's blocks the number that the whole matrix is multiplied by.
+    const std::set larger{GgmlType::tq1_0, GgmlType::nvfp4,   GgmlType::iq1_s,
+                          GgmlType::iq1_m, GgmlType::iq2_xxs, GgmlType::iq2_xs,
+                          GgmlType::iq2_s, GgmlType::iq3_xxs, GgmlType::iq3_s};
     std::mt19937 random(1);
-    EXPECT_EQ(kept_formats().size(), 12u);
+    EXPECT_EQ(kept_formats().size(), 24u);
     for (const auto& [format, type] : kept_formats()) {
-        SCOPED_TRACE(format.name);
+        SCOPED_TRACE(info_of(type).name);
         const GgmlTypeInfo& info = info_of(type);
-        ASSERT_EQ(format.bytes * info.block_weights, info.block_bytes * format.columns);
+        const int64_t held = format.bytes * info.block_weights,
+                      read = info.block_bytes * format.columns;
+        if (larger.contains(type))
+            ASSERT_GT(held, read);
+        else
+            ASSERT_EQ(held, read);
         const int64_t cols = 3 * format.columns;
         auto strip = empty_strip(format.type, cols);
         std::vector<std::vector<std::byte>> rows;
         for (int r = 0; r < 16; ++r) rows.push_back(random_row(type, cols, random));
         for (int r = 15; r >= 0; --r)
-            ASSERT_TRUE(pack_blocks(format.type, rows[r], r, strip.data()));
+            ASSERT_TRUE(pack_blocks(type, format.type, rows[r], r, strip.data()));
         for (int r = 0; r < 16; ++r) {
             std::vector<float> expected(cols);
             dequantize_row(type, rows[r].data(), expected);
@@ -201,7 +212,7 @@ TEST(Pack, ReadsFromAnyColumnOn) {
         const int64_t cols = 2 * format.columns;
         auto strip = empty_strip(format.type, cols);
         const auto row = random_row(type, cols, random);
-        ASSERT_TRUE(pack_blocks(format.type, row, 5, strip.data()));
+        ASSERT_TRUE(pack_blocks(type, format.type, row, 5, strip.data()));
         const auto whole = unpack_values(format.type, strip.data(), cols, 5);
         for (int64_t first = 0; first < cols; first += 1 + cols / 9) {
             std::vector<float> part(static_cast<size_t>(std::min<int64_t>(cols - first, 40)));
@@ -213,14 +224,37 @@ TEST(Pack, ReadsFromAnyColumnOn) {
 
 TEST(Pack, AScaleThatIsNotFiniteIsRefused) {
     for (const auto& [format, type] : kept_formats()) {
-        const auto bytes = static_cast<size_t>(format.bytes);
+        const auto bytes = static_cast<size_t>(ggml_row_bytes(type, format.columns));
         auto strip = empty_strip(format.type, format.columns);
-        // All bits set: every f16 in it, and every exponent, is not a number.
-        EXPECT_FALSE(pack_blocks(format.type, std::vector(bytes, std::byte{0xff}), 0, strip.data()))
-            << format.name;
-        EXPECT_TRUE(pack_blocks(format.type, std::vector(bytes, std::byte{0}), 0, strip.data()))
-            << format.name;
+        const auto packs = [&](std::byte fill, float times) {
+            return pack_blocks(type, format.type, std::vector(bytes, fill), 0, strip.data(), times);
+        };
+        SCOPED_TRACE(info_of(type).name);
+        // All bits set: every f16 in it, and every exponent, is not a number. NVFP4's are numbers,
+        // but not what some scales make of them.
+        if (type == GgmlType::nvfp4)
+            EXPECT_FALSE(packs(std::byte{0}, 1e36f));
+        else
+            EXPECT_FALSE(packs(std::byte{0xff}, 1));
+        EXPECT_TRUE(packs(std::byte{0}, 1));
     }
+}
+
+TEST(Pack, NumbersThatMultiplyAMatrixAreKeptBesideItsBlocks) {
+    std::mt19937 random(3);
+    auto strip = empty_strip(WeightType::nvfp4, 128);
+    const auto row = random_row(GgmlType::nvfp4, 128, random);
+    ASSERT_TRUE(pack_blocks(GgmlType::nvfp4, WeightType::nvfp4, row, 3, strip.data(), 0.37f));
+    std::vector<float> expected(128);
+    dequantize_row(GgmlType::nvfp4, row.data(), expected);
+    const auto values = unpack_values(WeightType::nvfp4, strip.data(), 128, 3);
+    for (size_t c = 0; c < 128; ++c) EXPECT_EQ(values[c], expected[c] * 0.37f) << c;
+}
+
+TEST(Pack, ATypeThatAFormatDoesNotKeepIsRefused) {
+    auto strip = empty_strip(WeightType::iq2, 256);
+    EXPECT_FALSE(pack_blocks(GgmlType::iq1_s, WeightType::iq2, std::vector(50, std::byte{0}), 0,
+                             strip.data()));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/safetensors_builder.h"
 #include "tests/unit/says.h"
 

@@ -16,6 +16,7 @@
 #include "common/half.h"
 #include "importer/dequantize.h"
 #include "importer/gguf.h"
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/importer/sql.h"
 #include "tests/unit/says.h"
@@ -132,6 +133,54 @@ TEST_F(StoreTest, TransformsAreDoneInTheirOrder) {
     EXPECT_CONTAINS(error_for(builder, param), "before all else");
 }
 
+// Of two heads of five rows the first three, and of those the columns: a row for each.
+TEST_F(StoreTest, GroupsOfRowsAreTransposedEachForItself) {
+    GgufBuilder builder;
+    builder.tensor("m", {4, 10}, kF32, bytes_of(count(40)));
+    Param param = matrix("m", 8, 3, WeightType::f32);
+    param.gguf->transforms = {{"slice", {0, 5, 2}}, {"transposed", {2}}};
+    EXPECT_EQ(stored_part(builder, param), (std::vector<std::vector<float>>{{0, 4, 8},
+                                                                            {1, 5, 9},
+                                                                            {2, 6, 10},
+                                                                            {3, 7, 11},
+                                                                            {20, 24, 28},
+                                                                            {21, 25, 29},
+                                                                            {22, 26, 30},
+                                                                            {23, 27, 31}}));
+    EXPECT_EQ(RowSource(Gguf(folder_ / "x.gguf"), param).natural_type(), WeightType::f32);
+    param.gguf->transforms = {{"transposed", {2}}, {"slice", {0, 5, 2}}};
+    EXPECT_CONTAINS(error_for(builder, param), "are not those of 2 transposed matrices");
+    param.gguf->transforms = {{"slice", {0, 5, 2}}, {"transposed", {3}}};
+    EXPECT_CONTAINS(error_for(builder, param),
+                    "the 8 rows of p are not those of 3 transposed matrices");
+    param.gguf->transforms = {{"transposed", {2}}};
+    EXPECT_CONTAINS(error_for(builder, param), "has the shape [10, 4], the model needs [6, 4]");
+
+    // Of types in blocks values are taken out of them; of others nothing changes but the order.
+    std::string blocks;
+    for (int block = 0; block < 4; ++block) {  // two rows of 64: scale 1, levels 0 to 15 less 8
+        blocks += bytes_of(std::vector<uint16_t>{0x3c00});
+        for (int i = 0; i < 16; ++i) blocks += static_cast<char>(i | (15 - i) << 4);
+    }
+    GgufBuilder quantised;
+    quantised.tensor("m", {64, 2}, kQ4_0, blocks)
+        .tensor("h", {2, 3, 2}, kF16, bytes_of(std::vector<uint16_t>(12, 0x3c00)));
+    Param turned = matrix("m", 64, 2, WeightType::f32, "transposed", {1});
+    const auto rows = stored(quantised, turned);
+    for (size_t r = 0; r < 64; ++r) {
+        const auto i = static_cast<float>(r % 16);
+        EXPECT_EQ(rows[r], std::vector<float>(2, r % 32 < 16 ? i - 8 : 7 - i)) << r;
+    }
+    const Gguf gguf(folder_ / "x.gguf");
+    EXPECT_EQ(RowSource(gguf, turned).natural_type(), WeightType::q8);
+    EXPECT_EQ(RowSource(gguf, matrix("h", 6, 2, WeightType::f16, "flattened")).natural_type(),
+              WeightType::f16);
+    EXPECT_EQ(stored(quantised, matrix("h", 6, 2, WeightType::f16, "flattened")),
+              std::vector<std::vector<float>>(6, std::vector<float>(2, 1.0f)));
+    EXPECT_CONTAINS(error_for(quantised, matrix("h", 4, 3, WeightType::f16, "flattened")),
+                    "has the shape [2, 3, 2], the model needs [4, 3]");
+}
+
 TEST_F(StoreTest, StoresMatricesAndVectors) {
     // 50 rows, cols no multiple of a block: several strips, the last one not full.
     GgufBuilder builder;
@@ -183,7 +232,8 @@ TEST_F(StoreTest, TakesGroupsAndColumns) {
     GgufBuilder builder;
     builder.tensor("m", {3, 40}, kF32, bytes_of(count(120)))
         .tensor("v", {12}, kF32, bytes_of(count(12)))
-        .tensor("taps", {4, 1, 3}, kF32, bytes_of(count(12)));
+        .tensor("taps", {4, 1, 3}, kF32, bytes_of(count(12)))
+        .tensor("one", {1}, kF32, bytes_of(std::vector<float>{4.5f}));
     // Rows 3 and 4 of each of five groups of eight.
     const auto rows = stored_part(builder, matrix("m", 10, 3, WeightType::f32, "slice", {3, 8, 5}));
     for (size_t r = 0; r < 10; ++r)
@@ -201,6 +251,12 @@ TEST_F(StoreTest, TakesGroupsAndColumns) {
     EXPECT_EQ(stored(builder, taps)[0], (std::vector<float>{0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11}));
     EXPECT_CONTAINS(error_for(builder, vector("v", 12, "columns", {5})),
                     "the 12 values of p are not 5 columns");
+
+    Param repeated = vector("one", 5, "repeated");
+    EXPECT_EQ(stored_part(builder, repeated)[0], std::vector<float>(5, 4.5f));
+    EXPECT_CONTAINS(error_for(builder, matrix("m", 10, 3, WeightType::f32, "repeated")),
+                    "p is a matrix");
+    EXPECT_CONTAINS(error_for(builder, vector("v", 12, "repeated")), "the model needs [1]");
 
     const auto negative = stored(builder, vector("v", 12, "minus_exp"));
     for (size_t i = 0; i < 12; ++i)

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <set>
 
+#include "tests/unit/error_of.h"
 #include "tests/unit/importer/gguf_builder.h"
 #include "tests/unit/importer/sql.h"
 #include "tests/unit/says.h"
@@ -93,7 +94,8 @@ TEST_F(TokenizerTest, WritesByteLevelBpe) {
               "5|206162|1|0.0;6|3CC4A03E|4|0.0");  // a user's token is taken literally
     EXPECT_EQ(query("SELECT \"left\", \"right\", rank, merged FROM llm_merge"), "3|1|0|4;4|2|1|5");
     EXPECT_EQ(query("SELECT key || '=' || value FROM llm_meta WHERE key NOT LIKE 'digest.%'"),
-              "tokenizer.add_bos=0;tokenizer.eos=0;tokenizer.kind=bpe;tokenizer.pre=smollm");
+              "tokenizer.add_bos=0;tokenizer.eos=0;tokenizer.kind=bpe;tokenizer.pre=smollm;"
+              "tokenizer.unicode=15.1");
     EXPECT_TRUE(notes_.empty());
 }
 
@@ -137,15 +139,18 @@ TEST_F(TokenizerTest, RefusesKindsThatItDoesNotHave) {
     EXPECT_CONTAINS(error_for(GgufBuilder()), "holds no tokenizer (tokenizer.ggml.model");
     GgufBuilder no_tokens = bpe();
     EXPECT_CONTAINS(error_for(no_tokens), "holds no tokenizer (tokenizer.ggml.tokens");
-    GgufBuilder bert;
-    bert.text("tokenizer.ggml.model", "bert").texts("tokenizer.ggml.tokens", {"a"});
-    EXPECT_CONTAINS(error_for(bert), "kind \"bert\"");
+    GgufBuilder rwkv;
+    rwkv.text("tokenizer.ggml.model", "rwkv").texts("tokenizer.ggml.tokens", {"a"});
+    EXPECT_CONTAINS(error_for(rwkv), "kind \"rwkv\"");
+    GgufBuilder unigram;
+    unigram.text("tokenizer.ggml.model", "t5").texts("tokenizer.ggml.tokens", {"a"});
+    EXPECT_CONTAINS(error_for(unigram), "no scores");
     GgufBuilder pre;
     pre.text("tokenizer.ggml.model", "gpt2")
-        .text("tokenizer.ggml.pre", "tekken")
+        .text("tokenizer.ggml.pre", "elvish")
         .texts("tokenizer.ggml.tokens", {"a"});
     EXPECT_CONTAINS(error_for(pre),
-                    "\"tekken\" (tokenizer.ggml.pre), which llmsql does not have; it has gpt-2, ");
+                    "\"elvish\" (tokenizer.ggml.pre), which llmsql does not have; it has gpt-2, ");
 }
 
 TEST_F(TokenizerTest, RefusesTablesThatDoNotFit) {

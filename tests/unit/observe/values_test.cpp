@@ -16,8 +16,8 @@
 namespace llmsql {
 namespace {
 
-using testing::random_values;
-using testing::TemporaryFolder;
+using test::random_values;
+using test::TemporaryFolder;
 
 TEST(TensorValues, OfF32InItsStride) {
     Arena arena(4096);
@@ -116,7 +116,7 @@ TEST(ResultFile, IsThereWholeOrNotAtAll) {
     }
     EXPECT_EQ(files(), 1);
     EXPECT_THROW(ResultFile(path, kProfileDatabase), Error);
-    testing::write_text(folder / "text", "dear");
+    test::write_text(folder / "text", "dear");
     EXPECT_THROW(ResultFile(folder / "text", kTraceDatabase), Error);
     EXPECT_THROW(ResultFile(folder / "no/where", kTraceDatabase), Error);
     EXPECT_EQ(files(), 2);

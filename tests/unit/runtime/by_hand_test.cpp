@@ -15,22 +15,22 @@
 namespace llmsql {
 namespace {
 
-using testing::random_values;
-using testing::TemporaryFolder;
-using testing::TinyModel;
+using test::random_values;
+using test::TemporaryFolder;
+using test::TinyModel;
 
-constexpr int64_t kWidth = 24;
+constexpr int64_t kColumns = 24;
 
 TinyModel small_model(const std::string& name) {
     TinyModel model;
     const uint32_t seed = name == "tiny" ? 1 : 7;
-    model.add_matrix("embd", WeightType::f32, 50, kWidth, random_values(50 * kWidth, seed, 1));
+    model.add_matrix("embd", WeightType::f32, 50, kColumns, random_values(50 * kColumns, seed, 1));
     std::vector<float> factors;
-    for (uint32_t i = 1; i <= kWidth / 2; ++i) factors.push_back(static_cast<float>(i * seed));
+    for (uint32_t i = 1; i <= kColumns / 2; ++i) factors.push_back(static_cast<float>(i * seed));
     model.add_vector("factors", factors);
     if (name != "tiny") return model;
     for (const char* matrix : {"a", "b", "c"})
-        model.add_matrix(matrix, WeightType::q8, 32, kWidth, random_values(32 * kWidth, 3, 1));
+        model.add_matrix(matrix, WeightType::q8, 32, kColumns, random_values(32 * kColumns, 3, 1));
     return model;
 }
 

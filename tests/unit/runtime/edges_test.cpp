@@ -15,7 +15,7 @@
 namespace llmsql {
 namespace {
 
-using testing::TemporaryFolder;
+using test::TemporaryFolder;
 
 const std::vector<std::string> kEdges{"-9223372036854775808",
                                       "-1",
@@ -71,9 +71,9 @@ std::vector<Number> numbers(const std::string& text, size_t begin, size_t end) {
 class Edges : public ::testing::Test {
   protected:
     Edges() {
-        testing::tiny_model().write(folder_ / "m.db");
+        test::tiny_model().write(folder_ / "m.db");
         db_.emplace(folder_ / "m.db");
-        plan_ = testing::plan_start() + std::string(testing::kPlanEnd);
+        plan_ = test::plan_start() + std::string(test::kPlanEnd);
         plan_.insert(plan_.find("CREATE VIRTUAL TABLE temp.tensor"), residency());
         const auto right = run(plan_);
         if (!right) throw std::runtime_error(said_);
@@ -82,7 +82,7 @@ class Edges : public ::testing::Test {
 
     // The last row of logits of 9 tokens in two passes; nothing where the plan is refused.
     std::optional<std::vector<float>> run(const std::string& plan) {
-        testing::write_text(folder_ / "p.sql", testing::with_end(plan));
+        test::write_text(folder_ / "p.sql", test::with_end(plan));
         try {
             Program program(read_plan(folder_ / "p.sql"), *db_, {.threads = 1});
             const std::vector<int32_t> ids{3, 1, 4, 1, 5, 9, 2, 6, 5};

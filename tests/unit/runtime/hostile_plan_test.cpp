@@ -19,11 +19,11 @@
 namespace llmsql {
 namespace {
 
-using testing::kPlanEnd;
-using testing::plan_start;
-using testing::TemporaryFolder;
-using testing::tiny_model;
-using testing::TinyModel;
+using test::kPlanEnd;
+using test::plan_start;
+using test::TemporaryFolder;
+using test::tiny_model;
+using test::TinyModel;
 
 std::string whole_plan() {
     return plan_start() + std::string(kPlanEnd);
@@ -49,10 +49,10 @@ class HostilePlan : public ::testing::Test {
         db_ = std::make_unique<ModelDb>(folder_ / "tiny.db");
     }
 
-    // What running it all comes to: "plan.sql:12: …", or "no error".
+    // What running it all comes to: "plan.sql:12: …", or "".
     std::string error_of(const std::string& plan) {
         const auto path = folder_ / "plan.sql";
-        testing::write_text(path, plan + "--@ end " + count_of(plan) + "\n");
+        test::write_text(path, plan + "--@ end " + count_of(plan) + "\n");
         try {
             ProgramOptions options;
             options.threads = 1;
@@ -70,7 +70,7 @@ class HostilePlan : public ::testing::Test {
             const size_t name = message.find("plan.sql");
             return name == std::string::npos ? message : message.substr(name);
         }
-        return "no error";
+        return "";
     }
 
     // How many statements the plan is told that it has, if it is told that it has 10^9.
@@ -102,8 +102,8 @@ class HostilePlan : public ::testing::Test {
 };
 
 TEST_F(HostilePlan, TheTinyPlanItselfRuns) {
-    EXPECT_EQ(error_of(whole_plan()), "no error");
-    EXPECT_EQ(error_of(plan_start("q8") + std::string(kPlanEnd)), "no error");
+    EXPECT_EQ(error_of(whole_plan()), "");
+    EXPECT_EQ(error_of(plan_start("q8") + std::string(kPlanEnd)), "");
 }
 
 // What nobody may do in any section.
@@ -170,7 +170,7 @@ TEST_F(HostilePlan, NoSectionReachesBeyondThePlan) {
                 EXPECT_EQ(refusal, c.error);
             else
                 // SQLite itself may be first: there is no such table, nothing may be attached.
-                EXPECT_NE(refusal, "no error");
+                EXPECT_NE(refusal, "");
         }
 }
 
@@ -241,8 +241,7 @@ TEST_F(HostilePlan, StatementsThatWouldNotEndBeingPreparedAreRefused) {
         EXPECT_CONTAINS(refusal_of(section, sql + " SELECT x FROM a30;"),
                         "a plan may not do this: WITH");
     // A word in a text or a name is none.
-    EXPECT_EQ(error_of(with_statement("stop", "SELECT 'with' AS \"with\", 1 AS without;")),
-              "no error");
+    EXPECT_EQ(error_of(with_statement("stop", "SELECT 'with' AS \"with\", 1 AS without;")), "");
 }
 
 TEST_F(HostilePlan, TextsThatWouldFillTheMemoryAreRefused) {
@@ -251,7 +250,7 @@ TEST_F(HostilePlan, TextsThatWouldFillTheMemoryAreRefused) {
     };
     // SQLite gives NULL for it, newer ones an error; neither takes memory.
     const std::string wide = chat("SELECT printf('%1000000000d', 1)");
-    EXPECT_TRUE(wide == "no error" || wide.ends_with("too big")) << wide;
+    EXPECT_TRUE(wide == "" || wide.ends_with("too big")) << wide;
     EXPECT_CONTAINS(chat("SELECT replace(printf('%1000000d', 1), ' ', printf('%1000d', 1))"),
                     "too big");
     EXPECT_CONTAINS(chat("SELECT instr(printf('%1000000d', 1), printf('%999999d', 2))"),
@@ -273,7 +272,7 @@ TEST_F(HostilePlan, TextsThatWouldFillTheMemoryAreRefused) {
         chat("SELECT a.content FROM message a, message b, message c, message d, message "
              "e, message f, message g ORDER BY printf('%9000d', a.id)"),
         "too much memory");
-    EXPECT_EQ(chat("SELECT 1 FROM message, (SELECT 1) ORDER BY 1"), "no error");
+    EXPECT_EQ(chat("SELECT 1 FROM message, (SELECT 1) ORDER BY 1"), "");
     std::string sum = "1";
     for (int i = 0; i < 300; ++i) sum += "+1";
     EXPECT_CONTAINS(chat("SELECT " + sum), "too large");
@@ -286,7 +285,7 @@ TEST_F(HostilePlan, AStatementIsWhatStandsBetweenSemicolons) {
                             "SELECT 1 /* ; */ -- ;\n;", "SELECT 'it''s;';",
                             "SELECT `;` FROM (SELECT 1 AS `;`);"};
     for (const char* statement : kWhole)
-        EXPECT_EQ(error_of(with_statement("stop", statement)), "no error") << statement;
+        EXPECT_EQ(error_of(with_statement("stop", statement)), "") << statement;
 }
 
 TEST_F(HostilePlan, NumbersAtTheEdgesAreRefusedOrHarmless) {
@@ -298,26 +297,25 @@ TEST_F(HostilePlan, NumbersAtTheEdgesAreRefusedOrHarmless) {
         SCOPED_TRACE(number);
         EXPECT_NE(
             edited("llm_rope(q.data, :position,", "llm_rope(q.data, " + std::string(number) + ","),
-            "no error");
+            "");
         EXPECT_NE(
             edited("kv.position, :position, 0.4", "kv.position, " + std::string(number) + ", 0.4"),
-            "no error");
-        EXPECT_NE(edited("0.4, 5)", "0.4, " + std::string(number) + ")"), "no error");
+            "");
+        EXPECT_NE(edited("0.4, 5)", "0.4, " + std::string(number) + ")"), "");
         EXPECT_NE(edited("SELECT :sequence, 0, :position",
                          "SELECT " + std::string(number) + ", 0, :position"),
-                  "no error");
+                  "");
         EXPECT_NE(
             edited("SELECT :sequence, 0, :position", "SELECT :sequence, 0, " + std::string(number)),
-            "no error");
+            "");
         EXPECT_NE(edited("llm_rows(x.data, :first, :rows)",
                          "llm_rows(x.data, :first, " + std::string(number) + ")"),
-                  "no error");
+                  "");
         EXPECT_NE(
             edited("kv.position > :position - 36", "kv.position > " + std::string(number)) +
                 edited("kv.position > :position - 36", "kv.position < " + std::string(number)),
             "no errorno error");
-        EXPECT_NE(edited("c.item, w.data, 2)", "c.item, w.data, " + std::string(number) + ")"),
-                  "no error");
+        EXPECT_NE(edited("c.item, w.data, 2)", "c.item, w.data, " + std::string(number) + ")"), "");
     }
     EXPECT_CONTAINS(edited("kv.position, :position, 0.4", "kv.position, 9223372036854775807, 0.4"),
                     "the position must be 0 to 1099511627776, not 9223372036854775807");
@@ -370,12 +368,12 @@ TEST_F(HostilePlan, ExpressionsThatGrowWithoutEndAreRefused) {
     std::string deep = "x.data";
     for (int i = 0; i < 14; ++i) deep = "llm_add(" + deep + ", " + deep + ")";
     EXPECT_NE(refusal_of("logits", "SELECT llm_shape(" + deep + ") FROM tensor x WHERE x.id = 14;"),
-              "no error");
+              "");
     std::string nested = "x.data";
     for (int i = 0; i < 20; ++i) nested = "llm_silu(" + nested + ")";
     EXPECT_EQ(error_of(with_statement(
                   "logits", "SELECT llm_stats(" + nested + ") FROM tensor x WHERE x.id = 14;")),
-              "no error");
+              "");
 }
 
 // What logits compute is computed again when they are wanted again.
@@ -391,7 +389,7 @@ TEST_F(HostilePlan, LogitsLeaveTheirPassAsItIs) {
     TinyModel::run(raw, "INSERT INTO llm_token(id, piece) VALUES (29, 'x')");
     sqlite3_close(raw);
     db_ = std::make_unique<ModelDb>(folder_ / "tokens.db");
-    EXPECT_EQ(error_of(whole_plan()), "no error");
+    EXPECT_EQ(error_of(whole_plan()), "");
     EXPECT_CONTAINS(error_of(replaced(whole_plan(), "SELECT data FROM tensor WHERE id = 13",
                                       "SELECT data FROM tensor WHERE id = 12")),
                     "the logits are 24 wide, but the model has 30 tokens");
@@ -423,7 +421,7 @@ TEST_F(HostilePlan, NamesThatAreTooLongSayWhereTheyStand) {
 TEST_F(HostilePlan, InterruptsAreHeardWhereverAPlanTakesLong) {
     struct Stop {};
     const auto stops = [&](const std::string& plan, bool renders) {
-        testing::write_text(folder_ / "plan.sql", plan + "--@ end " + count_of(plan) + "\n");
+        test::write_text(folder_ / "plan.sql", plan + "--@ end " + count_of(plan) + "\n");
         bool armed = false;
         ProgramOptions options;
         options.threads = 1;
@@ -613,13 +611,13 @@ class HostileDatabase : public ::testing::Test {
             EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
             return error.what();
         }
-        return "no error";
+        return "";
     }
     TemporaryFolder folder_;
 };
 
 TEST_F(HostileDatabase, TablesThatArePrograms) {
-    EXPECT_EQ(error_after("SELECT 1"), "no error");
+    EXPECT_EQ(error_after("SELECT 1"), "");
     const std::string endless =
         " AS WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c) SELECT i AS id, i AS "
         "key, i AS value, i AS param, i AS first_row, i AS checksums, i AS data FROM c";
@@ -638,7 +636,7 @@ TEST_F(HostileDatabase, TablesThatArePrograms) {
     EXPECT_CONTAINS(error_after("ALTER TABLE llm_token ADD COLUMN x GENERATED ALWAYS AS "
                                 "(printf('%1000000000d', id))"),
                     "the column x of llm_token is computed; import the model again");
-    EXPECT_EQ(error_after("CREATE TRIGGER t INSERT ON llm_meta BEGIN SELECT 1; END"), "no error");
+    EXPECT_EQ(error_after("CREATE TRIGGER t INSERT ON llm_meta BEGIN SELECT 1; END"), "");
 }
 
 // Pages of a b-tree that lead to each other make tables without end; so does this, which is

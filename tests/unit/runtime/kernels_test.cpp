@@ -17,11 +17,11 @@
 namespace llmsql {
 namespace {
 
-using testing::pack_matrix;
-using testing::PackedMatrix;
-using testing::random_blocks;
-using testing::random_matrix;
-using testing::random_values;
+using test::pack_matrix;
+using test::PackedMatrix;
+using test::random_blocks;
+using test::random_matrix;
+using test::random_values;
 
 // `tokens` rows of x quantised as a q8 tensor.
 struct QuantizedRows {
@@ -382,16 +382,31 @@ struct Q8Cache {
     };
     Result attend(const Kernels& kernels, const std::vector<float>& query, int64_t first,
                   int64_t last) const {
-        std::vector<int16_t> codes(static_cast<size_t>((width + 7) / 8 * 8), 99);
+        return attend_all(kernels, query, 1, first, last)[0];
+    }
+    std::vector<Result> attend_all(const Kernels& kernels, const std::vector<float>& queries,
+                                   int64_t count, int64_t first, int64_t last) const {
+        const int64_t columns = (width + 7) / 8 * 8;
+        std::vector<int16_t> codes(static_cast<size_t>(count * columns), 99);
         std::vector<float> scales(codes.size() / 8);
-        quantize_query(query.data(), width, codes.data(), scales.data());
-        std::vector<float> values(static_cast<size_t>(width), 0.0f);
-        AttentionState state{-std::numeric_limits<float>::infinity(), 0, values.data()};
+        std::vector<Result> results(static_cast<size_t>(count));
+        std::vector<AttentionState> states;
+        for (int64_t q = 0; q < count; ++q) {
+            quantize_query(queries.data() + q * width, width, codes.data() + q * columns,
+                           scales.data() + q * columns / 8);
+            auto& values = results[static_cast<size_t>(q)].values;
+            values.assign(static_cast<size_t>(width), 0.0f);
+            states.push_back({-std::numeric_limits<float>::infinity(), 0, values.data()});
+        }
         for (int64_t at = first / 32 * 32; at < last; at += 32)
-            kernels.attend_q8(codes.data(), scales.data(), width, cache.block(0, 0, at).head(0),
-                              std::max<int64_t>(0, first - at), std::min<int64_t>(32, last - at),
-                              state);
-        return {values, state.sum, state.max};
+            kernels.attend_q8(codes.data(), scales.data(), count, width,
+                              cache.block(0, 0, at).head(0), std::max<int64_t>(0, first - at),
+                              std::min<int64_t>(32, last - at), states.data());
+        for (size_t q = 0; q < results.size(); ++q) {
+            results[q].sum = states[q].sum;
+            results[q].max = states[q].max;
+        }
+        return results;
     }
 };
 
@@ -428,6 +443,28 @@ TEST(Attend, Q8AgreesWithSoftmaxInF64OfWhatIsStored) {
                     EXPECT_NEAR(got.values[static_cast<size_t>(d)] / got.sum, expected, 1e-3)
                         << kernels->name << " width " << width << " positions " << first << " to "
                         << last;
+                }
+            }
+}
+
+TEST(Attend, Q8GivesTheSameWhateverTheNumberOfHeads) {
+    uint32_t seed = 90;
+    for (const Kernels* kernels : usable_kernels())
+        for (const int64_t width : {1, 8, 31, 64, 80, 256})
+            for (int64_t count = 1; count <= kMostQueries; ++count) {
+                SCOPED_TRACE(fmt::format("{} width {} heads {}", kernels->name, width, count));
+                const int64_t first = count % 3 * 15, last = first + 1 + count * 7;
+                const Q8Cache held(width, 96,
+                                   random_values(static_cast<size_t>(192 * width), ++seed, 2.0f));
+                const auto queries =
+                    random_values(static_cast<size_t>(count * width), ++seed, 2.0f);
+                const auto got = held.attend_all(*kernels, queries, count, first, last);
+                for (int64_t q = 0; q < count; ++q) {
+                    const auto from = queries.begin() + q * width;
+                    const auto alone = held.attend(*kernels, {from, from + width}, first, last);
+                    EXPECT_EQ(got[static_cast<size_t>(q)].values, alone.values);
+                    EXPECT_EQ(got[static_cast<size_t>(q)].sum, alone.sum);
+                    EXPECT_EQ(got[static_cast<size_t>(q)].max, alone.max);
                 }
             }
 }

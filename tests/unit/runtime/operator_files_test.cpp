@@ -19,7 +19,7 @@
 #include "sqlite/statement.h"
 #include "tests/unit/runtime/tiny_model.h"
 
-namespace llmsql::testing {
+namespace llmsql::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -329,4 +329,4 @@ const bool registered = [] {
 }();
 
 }  // namespace
-}  // namespace llmsql::testing
+}  // namespace llmsql::test

@@ -16,7 +16,7 @@
 #include "common/types.h"
 #include "common/weight_format.h"
 
-namespace llmsql::testing {
+namespace llmsql::test {
 
 inline std::vector<float> random_values(size_t count, uint32_t seed, float scale = 1.0f) {
     std::mt19937 generator(seed);
@@ -117,8 +117,20 @@ inline PackedMatrix random_blocks(WeightType type, int64_t rows, int64_t cols, u
             case WeightType::q5_k:
                 tame(block, 0, 32);
                 break;
+            case WeightType::nvfp4:
+                for (size_t i = 0; i < 64; ++i) packed.bytes[block + i] &= std::byte{0x7f};
+                for (size_t i = 0; i < 16; ++i) {
+                    const float times = static_cast<float>(random() % 200 + 1) * 1e-4f;
+                    std::memcpy(packed.bytes.data() + block + 64 + 4 * i, &times, sizeof times);
+                }
+                break;
             case WeightType::q3_k:
             case WeightType::q6_k:
+            case WeightType::tq2_0:
+            case WeightType::iq1:
+            case WeightType::iq2:
+            case WeightType::iq3_xxs:
+            case WeightType::iq3_s:
                 tame(block, format.block_bytes() - 32, 16);
                 break;
             case WeightType::iq4_xs:
@@ -147,4 +159,4 @@ inline PackedMatrix random_matrix(WeightType type, int64_t rows, int64_t cols, u
                : random_blocks(type, rows, cols, seed);
 }
 
-}  // namespace llmsql::testing
+}  // namespace llmsql::test

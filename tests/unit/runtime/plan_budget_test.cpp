@@ -16,7 +16,7 @@ namespace {
 // The tiny plan within a budget, with 100 more layers in its cache, of windows of 1 position, and
 // room for passes of `chunk` tokens.
 std::string plan(int64_t budget, int64_t chunk) {
-    std::string text = testing::plan_start() + std::string(testing::kPlanEnd);
+    std::string text = test::plan_start() + std::string(test::kPlanEnd);
     const auto replace = [&](const std::string& old, const std::string& with) {
         text.replace(text.find(old), old.size(), with);
     };
@@ -40,11 +40,11 @@ std::string plan(int64_t budget, int64_t chunk) {
 }
 
 TEST(PlanBudget, CountsWindowsForThePassesThatThereAre) {
-    const testing::TemporaryFolder folder;
-    testing::tiny_model().write(folder / "m.db");
+    const test::TemporaryFolder folder;
+    test::tiny_model().write(folder / "m.db");
     const ModelDb db(folder / "m.db");
     const auto opens = [&](int64_t budget, int64_t chunk) -> std::string {
-        testing::write_text(folder / "p.sql", testing::with_end(plan(budget, chunk)));
+        test::write_text(folder / "p.sql", test::with_end(plan(budget, chunk)));
         try {
             const Program program(read_plan(folder / "p.sql"), db, {.threads = 1});
             return "";

@@ -14,7 +14,7 @@
 namespace llmsql {
 namespace {
 
-using testing::random_values;
+using test::random_values;
 
 constexpr int64_t kChunk = 16, kContext = 256;
 

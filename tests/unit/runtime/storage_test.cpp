@@ -69,7 +69,7 @@ TEST(Arena, ColumnSlicesAreWrittenWithTheirParentAndBesideEachOther) {
     arena.declare(slice(2, 0));
     arena.declare(slice(3, 128));
     arena.declare(place(4, 32, 256, 0));  // made from 2, in its place
-    EXPECT_NE(error_of([&] { arena.declare(slice(5, 192)); }), "no error");
+    EXPECT_NE(error_of([&] { arena.declare(slice(5, 192)); }), "");
     arena.note_written(1, 4);
     EXPECT_EQ(arena.rows_held(2), 4);
     EXPECT_EQ(arena.rows_held(3), 4);
@@ -154,13 +154,13 @@ TEST(Arena, LogitsWriteTensorsOfTheirOwn) {
 
 TEST(Arena, RefusesPlacesThatDoNotFit) {
     Arena arena(1024);
-    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 256, 64)); }), "no error");
-    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 252, 0)); }), "no error");
-    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 256, -64)); }), "no error");
-    EXPECT_NE(error_of([&] { arena.declare(place(1, int64_t{1} << 61, 256, 0)); }), "no error");
-    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, int64_t{1} << 62, 0)); }), "no error");
+    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 256, 64)); }), "");
+    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 252, 0)); }), "");
+    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 256, -64)); }), "");
+    EXPECT_NE(error_of([&] { arena.declare(place(1, int64_t{1} << 61, 256, 0)); }), "");
+    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, int64_t{1} << 62, 0)); }), "");
     arena.declare(place(1, 64, 256, 0));
-    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 256, 0)); }), "no error");
+    EXPECT_NE(error_of([&] { arena.declare(place(1, 64, 256, 0)); }), "");
 }
 
 // What a block holds, by common/kv_layout.h.
@@ -249,8 +249,8 @@ TEST(KvCache, Q8StoresToHalfACode) {
         cache.declare(0, {.heads = 3, .width = width, .window = 0});
         cache.append(0, 0, 0, 70);
         const auto stored = [&](int64_t p, int64_t head) {
-            return testing::random_values(static_cast<size_t>(2 * width),
-                                          static_cast<uint32_t>(p * 3 + head), 0.1f + p);
+            return test::random_values(static_cast<size_t>(2 * width),
+                                       static_cast<uint32_t>(p * 3 + head), 0.1f + p);
         };
         for (int64_t p = 0; p < 70; ++p)
             for (int64_t head = 0; head < 3; ++head) {
@@ -335,8 +335,8 @@ TEST(KvCache, StoringAPositionTouchesNoOther) {
             const int64_t p = step * 37 % 64;
             const auto before = all();
             for (int64_t head = 0; head < 2; ++head) {
-                const auto values = testing::random_values(
-                    40, static_cast<uint32_t>(step * 2 + head), static_cast<float>(step + 1));
+                const auto values = test::random_values(40, static_cast<uint32_t>(step * 2 + head),
+                                                        static_cast<float>(step + 1));
                 cache.store_key(0, 0, p, head, values.data());
                 cache.store_value(0, 0, p, head, values.data() + 20);
             }
@@ -388,11 +388,11 @@ TEST(KvCache, Q8RingsRewindAndTruncateAsF16Do) {
 TEST(KvCache, RefusesGapsAndOverflow) {
     KvCache cache = windowed_cache();
     fill(cache, 0, 10);
-    EXPECT_NE(error_of([&] { cache.append(0, 0, 11, 1); }), "no error");
-    EXPECT_NE(error_of([&] { cache.append(0, 0, 10, 9); }), "no error");
-    EXPECT_NE(error_of([&] { cache.append(2, 0, 0, 1); }), "no error");
-    EXPECT_NE(error_of([&] { cache.append(0, 2, 0, 1); }), "no error");
-    EXPECT_NE(error_of([&] { cache.append(0, 0, -1, 1); }), "no error");
+    EXPECT_NE(error_of([&] { cache.append(0, 0, 11, 1); }), "");
+    EXPECT_NE(error_of([&] { cache.append(0, 0, 10, 9); }), "");
+    EXPECT_NE(error_of([&] { cache.append(2, 0, 0, 1); }), "");
+    EXPECT_NE(error_of([&] { cache.append(0, 2, 0, 1); }), "");
+    EXPECT_NE(error_of([&] { cache.append(0, 0, -1, 1); }), "");
     fill(cache, 10, 1000);
     EXPECT_SAYS(error_of([&] { cache.append(0, 0, 1000, 1); }),
                 "the context is full … 1000 … 1001; … --context");
@@ -415,7 +415,7 @@ TEST(Workers, EveryItemOnceOnEveryNumberOfThreads) {
 
 // As many as the system gives, but where somebody insists on more than there are cores.
 TEST(Workers, FewerWillDoWhereThereAreNoMoreThreads) {
-    if (testing::kSanitized) GTEST_SKIP() << "the sanitizer itself needs address space";
+    if (test::kSanitized) GTEST_SKIP() << "the sanitizer itself needs address space";
     const pid_t child = ::fork();
     if (child == 0) {
         // Stacks of threads that earlier tests had are kept for new ones, of this size no more.

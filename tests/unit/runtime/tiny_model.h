@@ -21,7 +21,7 @@
 #include "tests/unit/runtime/packed_matrix.h"
 #include "tests/unit/temporary_folder.h"
 
-namespace llmsql::testing {
+namespace llmsql::test {
 
 /// Of a plan over a tiny decoder's layer with a window of 5, from the normed input (tensor 2) to
 /// the sum with what came in (9): what several plans of tests have in common.
@@ -164,4 +164,4 @@ inline void write_text(const std::filesystem::path& path, const std::string& tex
     std::ofstream(path, std::ios::binary) << text;
 }
 
-}  // namespace llmsql::testing
+}  // namespace llmsql::test

@@ -5,7 +5,7 @@
 
 #include "tests/unit/runtime/tiny_model.h"
 
-namespace llmsql::testing {
+namespace llmsql::test {
 
 /// A decoder's parameters in f32, q8, q4 and f16, and a table of four matrices of q8.
 inline TinyModel tiny_model() {
@@ -104,4 +104,4 @@ inline std::string with_end(const std::string& plan) {
     return plan + "--@ end " + std::to_string(statements) + "\n";
 }
 
-}  // namespace llmsql::testing
+}  // namespace llmsql::test

@@ -17,7 +17,7 @@
 namespace llmsql {
 namespace {
 
-Connection in_memory() {
+Connection host() {
     return Connection(":memory:", {.access = Access::make, .name = "test"});
 }
 
@@ -55,7 +55,7 @@ class Squares final : public Table {
 struct WithSquares {
     std::vector<std::string> seen;
     bool declaring = false;
-    Connection db = in_memory();
+    Connection db = host();
 
     WithSquares() {
         register_table(db.get(), "squares",
@@ -101,7 +101,11 @@ TEST(Table, ErrorsAreTheStatements) {
     with.db.execute("INSERT INTO s(n) VALUES (20)");
     EXPECT_EQ(error_of([&] { with.db.execute("SELECT * FROM s"); }), "test: 13 has no square");
     EXPECT_CONTAINS(error_of([&] { with.db.execute("INSERT INTO s(n) VALUES ('x')"); }),
-                    "squares.n must be an integer");
+                    "squares.n must be an integer, not text");
+    for (const auto& [given, said] : {std::pair("1e999", "inf"), {"0.5", "0.5"}})
+        EXPECT_CONTAINS(
+            error_of([&] { with.db.execute(fmt::format("INSERT INTO s(n) VALUES ({})", given)); }),
+            fmt::format("squares.n must be an integer, not the number {}", said));
     EXPECT_CONTAINS(error_of([&] { with.db.execute("DELETE FROM s"); }), "inserted, not changed");
     const auto made = [&](const std::string& arguments) {
         return error_of([&] {
@@ -167,7 +171,7 @@ constexpr TableFunction kCount{.name = "count_up",
                                .most = 2};
 
 TEST(TableFunction, MakesRowsAsTheyAreRead) {
-    const Connection db = in_memory();
+    const Connection db = host();
     int calls = 0;
     register_table_function(
         db.get(), kCount, [&](std::span<sqlite3_value*> arguments) -> std::unique_ptr<Rows> {

@@ -14,7 +14,7 @@ using Words = std::vector<std::string>;
 Words words(const char* name, const std::string& text) {
     const PreTokenizer pre_tokenizer(name);
     Words out;
-    pre_tokenizer.split(text, [&](std::string_view word) { out.emplace_back(word); });
+    pre_tokenizer.split(text, true, [&](std::string_view word) { out.emplace_back(word); });
     return out;
 }
 
@@ -24,6 +24,28 @@ TEST(PreTokenizer, Gpt2) {
     EXPECT_EQ(words("gpt2", "IT'S"), (Words{"IT", "'", "S"}));
     EXPECT_EQ(words("gpt2", "a\n\n b \n"), (Words{"a", "\n\n", " b", " \n"}));
     EXPECT_EQ(words("gpt2", ""), (Words{}));
+}
+
+// U+1FAE8 is of Unicode 15.0, U+2EBF0 of 15.1; U+1FAE9, U+10D70, U+1C8A and U+A7DB are of 16.0.
+TEST(PreTokenizer, NewerCharactersAreThoseOfItsVersion) {
+    const auto cut = [](const char* expression, int unicode, const std::string& text) {
+        const PreTokenizer made({piece_rule_of(std::string("isolated ") + expression)}, unicode);
+        Words out;
+        made.split(text, true, [&](std::string_view word) { out.emplace_back(word); });
+        return out;
+    };
+    const std::string emoji = "\U0001fae8\U0001fae9", letters = "\U0002ebf0\U00010d70\ua7db";
+    EXPECT_EQ(cut("\\p{S}", 160, "a" + emoji), (Words{"a", "\U0001fae8", "\U0001fae9"}));
+    EXPECT_EQ(cut("\\p{S}", 151, "a" + emoji), (Words{"a", "\U0001fae8", "\U0001fae9"}));
+    EXPECT_EQ(cut("\\p{S}", 151, "\U0001fae9" + emoji),
+              (Words{"\U0001fae9", "\U0001fae8", "\U0001fae9"}));
+    EXPECT_EQ(cut("\\p{S}", 151, "a\U0001fae9"), (Words{"a\U0001fae9"}));
+    EXPECT_EQ(cut("\\p{L}+", 160, "1" + letters + "\xff"), (Words{"1", letters, "\xff"}));
+    EXPECT_EQ(cut("\\p{Han}", 151, "a\U0002ebf0"), (Words{"a", "\U0002ebf0"}));
+    EXPECT_EQ(cut("\\p{Lu}", 160, "\U00010d50\U00010d70"), (Words{"\U00010d50", "\U00010d70"}));
+    EXPECT_EQ(cut("\\p{L}", 151, "\u1c8a\ua500"), (Words{"\u1c8a", "\ua500"}));
+    EXPECT_EQ(cut("\\p{L}", 151, "\u1c8a"), (Words{"\u1c8a"}));
+    EXPECT_EQ(cut("[^\\p{L}]", 151, "a\u1c8a"), (Words{"a", "\u1c8a"}));
 }
 
 TEST(PreTokenizer, Qwen2) {
@@ -60,6 +82,44 @@ TEST(PreTokenizer, SmolLmSetsDigitsApartFirst) {
     EXPECT_EQ(words("smollm", "a  1"), (Words{"a", "  ", "1"}));
     EXPECT_EQ(words("gpt2", "a  1"), (Words{"a", " ", " 1"}));
     EXPECT_EQ(words("smollm", "\u00BD\u2167"), (Words{"\u00BD", "\u2167"}));  // ½ and Ⅷ are \p{N}
+}
+
+Words cut(const std::vector<std::string>& rules, const std::string& text) {
+    std::vector<PieceRule> all;
+    for (const std::string& rule : rules) all.push_back(piece_rule_of(rule));
+    const PreTokenizer pre_tokenizer(all);
+    Words out;
+    pre_tokenizer.split(text, true, [&](std::string_view word) { out.emplace_back(word); });
+    return out;
+}
+
+// As Hugging Face's tokenizers document them, of "the-final--countdown" cut at "-".
+TEST(PreTokenizer, EachBehavior) {
+    const std::string text = "the-final--countdown";
+    EXPECT_EQ(cut({"removed -"}, text), (Words{"the", "final", "countdown"}));
+    EXPECT_EQ(cut({"isolated -"}, text), (Words{"the", "-", "final", "-", "-", "countdown"}));
+    EXPECT_EQ(cut({"merged_with_previous -"}, text), (Words{"the-", "final-", "-", "countdown"}));
+    EXPECT_EQ(cut({"merged_with_next -"}, text), (Words{"the", "-final", "-", "-countdown"}));
+    EXPECT_EQ(cut({"contiguous -"}, text), (Words{"the", "-", "final", "--", "countdown"}));
+    EXPECT_EQ(cut({"inverted removed [a-z]+"}, text), (Words{"the", "final", "countdown"}));
+    EXPECT_EQ(cut({"isolated (?=f|c)"}, text), (Words{"the-", "final--", "countdown"}));
+    EXPECT_EQ(cut({"isolated -", "prefix  "}, "a- b"), (Words{" a", " -", " b"}));
+    EXPECT_EQ(cut({}, "a b"), (Words{"a b"}));
+    // An empty match is a match to what it is merged with.
+    EXPECT_EQ(cut({"merged_with_previous -|(?=f)"}, text),
+              (Words{"the-", "final-", "-", "countdown"}));
+    EXPECT_EQ(cut({"mark _", "prefix _", "merged_with_next _"}, "a  b"), (Words{"_a", "_", "_b"}));
+    EXPECT_EQ(cut({"removed ,", "first _"}, "a,b"), (Words{"_a", "b"}));
+    EXPECT_EQ(cut({"removed ,", "first _"}, ",b"), (Words{"b"}));
+    EXPECT_THROW(piece_rule_of("elsewhere -"), Error);
+    EXPECT_THROW(cut({"isolated ("}, "a"), Error);
+}
+
+TEST(PreTokenizer, AHostileExpressionIsAnError) {
+    // PCRE2 by itself knows that there is no match where a letter that each has is missing.
+    EXPECT_THROW(cut({"isolated (a+)+[bc]"}, std::string(100, 'a')), Error);
+    EXPECT_THROW(cut({"isolated (?:(a)|b)*[cd]"}, std::string(4'000'000, 'a')), Error);
+    EXPECT_THROW(cut({"isolated (?=[ab]*[cd])"}, std::string(200'000, 'a')), Error);
 }
 
 TEST(PreTokenizer, SpacesAreUnicodesWhiteSpace) {

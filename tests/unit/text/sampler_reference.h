@@ -10,7 +10,7 @@
 
 #include "runtime/text/sampler.h"
 
-namespace llmsql::testing {
+namespace llmsql::test {
 
 class ReferenceSampler {
   public:
@@ -72,4 +72,4 @@ class ReferenceSampler {
     std::vector<int32_t> never_;
 };
 
-}  // namespace llmsql::testing
+}  // namespace llmsql::test

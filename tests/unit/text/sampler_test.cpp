@@ -233,7 +233,7 @@ TEST(Sampler, PicksWhatSortingAllWouldPick) {
             .repeat_penalty = one_of(1, 1, 1.1, 0.5)};
         const Ids history = some(100), never = some(std::min<size_t>(20, count / 2));
         Sampler sampler(options, 5, never);
-        testing::ReferenceSampler reference(options, 5, never);
+        test::ReferenceSampler reference(options, 5, never);
         for (int draw = 0; draw < 4; ++draw)
             ASSERT_EQ(sampler.sample(logits, history), reference.sample(logits, history))
                 << "round " << round << ", shape " << shape << ", " << count << " tokens, draw "
@@ -252,7 +252,7 @@ TEST(Sampler, PicksWhatSortingAllWouldPickOfManyTokens) {
                 const SamplerOptions options{
                     .temperature = temperature, .top_k = 0, .top_p = top_p, .min_p = 0};
                 Sampler sampler(options, 5);
-                testing::ReferenceSampler reference(options, 5, {});
+                test::ReferenceSampler reference(options, 5, {});
                 EXPECT_EQ(sampler.sample(logits, {}), reference.sample(logits, {})) << shape;
             }
     }

@@ -235,7 +235,7 @@ TEST(Tokenizer, RefusesWhatItDoesNotKnow) {
         return "";
     };
     const std::string insert = "INSERT INTO llm_meta VALUES ";
-    EXPECT_NE(message(insert + "('tokenizer.kind', 'wordpiece')").find("'wordpiece'"),
+    EXPECT_NE(message(insert + "('tokenizer.kind', 'wordlevel')").find("'wordlevel'"),
               std::string::npos);
     EXPECT_NE(message(insert + "('a', 1)").find("tokenizer kind"), std::string::npos);
     EXPECT_NE(message(insert + "('tokenizer.kind', 'bpe'), ('tokenizer.pre', 'odd')").find("'odd'"),
@@ -245,6 +245,64 @@ TEST(Tokenizer, RefusesWhatItDoesNotKnow) {
     EXPECT_NE(
         message(insert + "('tokenizer.kind', 'spm'), ('tokenizer.add_bos', 1)").find("add_bos"),
         std::string::npos);
+}
+
+const std::string kUnigram = R"sql(
+    INSERT INTO llm_meta VALUES ('tokenizer.kind', 'unigram'), ('tokenizer.unk', 0),
+      ('tokenizer.unknown', 'fused');
+    INSERT INTO llm_token VALUES (0, CAST('<unk>' AS BLOB), 2, 0), (1, CAST('a' AS BLOB), 1, -3),
+      (2, CAST('b' AS BLOB), 1, -3), (3, CAST('ab' AS BLOB), 1, -4), (4, CAST('bc' AS BLOB), 1, -1),
+      (5, CAST('abc' AS BLOB), 3, 0), (6, CAST('c' AS BLOB), 1, -3);
+)sql";
+
+TEST(Unigram, TakesTheBestCover) {
+    const VocabularyDb file(kUnigram);
+    const ModelDb db(file.path());
+    Tokenizer tokenizer(db);
+    EXPECT_EQ(tokenizer.encode("ab", false), (Ids{3}));
+    EXPECT_EQ(tokenizer.encode("abc", false),
+              (Ids{1, 4}));  // -4 is more than -7; 5 is a control token
+    EXPECT_EQ(tokenizer.encode("", false), (Ids{}));
+    EXPECT_EQ(tokenizer.encode("xéa\xffz", false), (Ids{0, 1, 0}));
+    EXPECT_EQ(decode(tokenizer, {3, 4}), "abbc");
+}
+
+const std::string kWordPiece = R"sql(
+    INSERT INTO llm_meta VALUES ('tokenizer.kind', 'wordpiece'), ('tokenizer.unk', 0),
+      ('tokenizer.continuing', '##'), ('tokenizer.longest_word', '6'),
+      ('tokenizer.normalize.1', 'lowercase'), ('tokenizer.split.1', 'removed \s');
+    INSERT INTO llm_token VALUES (0, CAST('[UNK]' AS BLOB), 3, 0), (1, CAST('un' AS BLOB), 1, 0),
+      (2, CAST('##a' AS BLOB), 1, 0), (3, CAST('##able' AS BLOB), 1, 0), (4, CAST('##' AS BLOB), 1, 0),
+      (5, CAST('a' AS BLOB), 1, 0);
+)sql";
+
+TEST(WordPiece, TakesTheLongestFirst) {
+    const VocabularyDb file(kWordPiece);
+    const ModelDb db(file.path());
+    Tokenizer tokenizer(db);
+    EXPECT_EQ(tokenizer.encode("UNable  A una", false), (Ids{1, 3, 5, 1, 2}));
+    // A word with a rest that is no piece is unknown as a whole; so is one that is too long.
+    EXPECT_EQ(tokenizer.encode("unx a aaaaaa aaaaaaa", false), (Ids{0, 5, 5, 2, 2, 2, 2, 2, 0}));
+    EXPECT_EQ(decode(tokenizer, {1, 3, 5}), " unable a");
+}
+
+TEST(AddedTokens, AreFoundAsTheyAreToBe) {
+    const VocabularyDb file(kWords + R"sql(
+        INSERT INTO llm_token VALUES (400, CAST('cat' AS BLOB), 4, 0), (401, CAST('Dog' AS BLOB), 4, 0);
+        INSERT INTO llm_meta VALUES ('tokenizer.normalize.1', 'lowercase'),
+          ('tokenizer.single_word', '400'), ('tokenizer.normalized', '401'),
+          ('tokenizer.takes_left', '301'), ('tokenizer.takes_right', '301');)sql");
+    const ModelDb db(file.path());
+    Tokenizer tokenizer(db);
+    EXPECT_EQ(tokenizer.encode("cat", false), (Ids{400}));
+    EXPECT_EQ(tokenizer.encode("cats", false), (Ids{'c', 'a', 't', 's'}));
+    EXPECT_EQ(tokenizer.encode("!cat!", false), (Ids{'!', 400, '!'}));
+    // Looked for in what the normalizer makes, as it makes the token.
+    EXPECT_EQ(tokenizer.encode("dOG", false), (Ids{401}));
+    EXPECT_EQ(tokenizer.encode("Cat", false), (Ids{'c', 'a', 't'}));
+    EXPECT_EQ(tokenizer.encode("a \n<tag>\u3000 a", false), (Ids{'a', 301, 'a'}));
+    EXPECT_EQ(tokenizer.encode("<tag> <tag>", false), (Ids{301, 301}));
+    EXPECT_EQ(tokenizer.encode(" <tag>", false), (Ids{301}));
 }
 
 }  // namespace

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Sizes of memory, in and out.
-#include "compiler/memory/byte_size.h"
+#include "common/byte_size.h"
 
 #include <gtest/gtest.h>
 
 #include "common/error.h"
 #include "tests/unit/says.h"
 
-namespace llmsql::compiler::test {
+namespace llmsql {
 namespace {
 
 TEST(ByteSize, Reads) {
@@ -45,6 +45,9 @@ TEST(ByteSize, WritesExactly) {
     EXPECT_EQ(exact_bytes_text(65536), "64 KiB");
     EXPECT_EQ(exact_bytes_text(12345), "12345 bytes");
     EXPECT_EQ(exact_bytes_text(0), "0 bytes");
+    for (const char* text : {"38.1 MiB", "20.5 MiB", "350 MB", "30.25 MiB", "100.5 MB", "7.77 GiB"})
+        EXPECT_EQ(exact_bytes_text(parse_bytes(text, "it")), text);
+    EXPECT_EQ(exact_bytes_text(123456789), "123456789 bytes");
     for (const int64_t bytes : {1, 999, 1000, 1024, 1536, 1000000, 1 << 20, 123456789, 5 << 20})
         if (const std::string text = exact_bytes_text(bytes); !text.ends_with("bytes")) {
             EXPECT_EQ(parse_bytes(text, "it"), bytes);
@@ -64,4 +67,4 @@ TEST(ByteSize, WritesTenths) {
 }
 
 }  // namespace
-}  // namespace llmsql::compiler::test
+}  // namespace llmsql
