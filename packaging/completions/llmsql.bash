@@ -25,15 +25,15 @@ _llmsql_command() {
   COMPREPLY=()
   [[ $program != */* ]] || folder=${program%/*}/
   if ((COMP_CWORD == 1)); then
-    mapfile -t COMPREPLY < <(compgen -W "run show bench verify cache import compile help --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "run show bench verify prepare cache import compile help --help --version" -- "$word")
     return
   fi
   case ${COMP_WORDS[1]} in
     cache) ((COMP_CWORD > 2)) || mapfile -t COMPREPLY < <(compgen -W "ls rm limit" -- "$word") ;;
-    help) mapfile -t COMPREPLY < <(compgen -W "run show bench verify cache import compile" -- "$word") ;;
+    help) mapfile -t COMPREPLY < <(compgen -W "run show bench verify prepare cache import compile" -- "$word") ;;
     import) _llmsql "${folder}llmsql-import" "$word" "$3" ;;
     compile) _llmsql "${folder}llmsqlc" "$word" "$3" ;;
-    run | show | bench | verify)
+    run | show | bench | verify | prepare)
       if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$({ "$program" help run; "${folder}llmsql-run" --help; } 2>/dev/null |
           _llmsql_options | sort -u)" -- "$word")

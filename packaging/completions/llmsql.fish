@@ -17,11 +17,11 @@ function __llmsql_run_options
     __llmsql_options llmsql-run
 end
 
-set -l commands run show bench verify cache import compile help
+set -l commands run show bench verify prepare cache import compile help
 complete -c llmsql -n "not __fish_seen_subcommand_from $commands" -f -a "$commands"
 complete -c llmsql -n "__fish_seen_subcommand_from cache" -f -a "ls rm limit"
 complete -c llmsql -n "__fish_seen_subcommand_from help" -f -a "run cache"
-complete -c llmsql -n "__fish_seen_subcommand_from run show bench verify; and string match -q -- '-*' (commandline -ct)" -a "(__llmsql_run_options)"
+complete -c llmsql -n "__fish_seen_subcommand_from run show bench verify prepare; and string match -q -- '-*' (commandline -ct)" -a "(__llmsql_run_options)"
 complete -c llmsql -n "__fish_seen_subcommand_from import; and string match -q -- '-*' (commandline -ct)" -a "(__llmsql_options llmsql-import)"
 complete -c llmsql -n "__fish_seen_subcommand_from compile; and string match -q -- '-*' (commandline -ct)" -a "(__llmsql_options llmsqlc)"
 for program in llmsqlc llmsql-run llmsql-import
