@@ -160,15 +160,15 @@ def llmsql_run(options, plan, database, tokens, prompt=None, extra=(), **how):
     a file, instead of options.prompt."""
     command = [options.bin / "llmsql-run", plan, database,
                *(["-f", prompt] if prompt else ["-p", options.prompt]), "-n", tokens,
-               "--ignore-eos", "--temp", 0, "-t", options.threads, *extra]
+               "--ignore-eos", "--temp", 0, "--drafts", 0, "-t", options.threads, *extra]
     result = run(command + (["--io", options.io] if options.io else []), **how)
     prefill = re.search(r"^prefill: (\d+) tokens?, ([\d.]+) tok/s", result["err"], re.M)
-    line = re.search(r"^decode: (\d+) tokens?, (?:([\d.]+) tok/s.*)?peak RSS (\d+) MB", result["err"], re.M)
+    line = re.search(r"^decode: (\d+) tokens?, (?:([\d.]+) tok/s.*)?peak RSS ([\d.]+) MiB", result["err"], re.M)
     if not line or not prefill:
         fail(f"llmsql-run printed no line 'decode: …, peak RSS …': {last_words(result)}")
     if int(line[1]) != tokens:
         fail(f"llmsql-run decoded {line[1]} tokens instead of {tokens}: is --context too small?")
-    return result | {"rate": float(line[2] or 0), "own_rss": int(line[3]) * 1e6,
+    return result | {"rate": float(line[2] or 0), "own_rss": float(line[3]) * 2**20,
                      "prompt_tokens": int(prefill[1]), "prefill_rate": float(prefill[2])}
 
 

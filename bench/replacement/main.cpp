@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include "bench/replacement/replacement.h"
+#include "common/byte_size.h"
 #include "common/error.h"
 #include "compiler/emit/compile.h"
 #include "compiler/load/load.h"
-#include "compiler/memory/byte_size.h"
 #include "compiler/memory/residency.h"
 
 namespace llmsql::compiler {
