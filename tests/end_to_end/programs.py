@@ -45,6 +45,27 @@ def run(variable, *arguments, **options):
     return done
 
 
+# Started by a small process, as the system counts the most memory of who starts a program as that program's, too: with
+# NumPy this one is as large as the smallest budgets.
+STARTER = """
+import os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ,
+                       file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss * 1024)
+sys.exit(os.waitstatus_to_exitcode(status) and 1)
+"""
+
+
+def run_and_measure(variable, *arguments):
+    """(stderr, peak resident set in bytes) of a run that has to succeed."""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", STARTER, os.environ[variable], *map(str, arguments)],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(f"{variable} failed: {done.stderr}")
+    return done.stderr, int(done.stdout)
+
+
 def rows(db, query):
     connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
     try:

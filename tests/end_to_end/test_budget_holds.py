@@ -10,22 +10,9 @@ import re
 import subprocess
 import unittest
 
-from programs import MODELS, SOURCE, compile_model, folder_of, run
+from programs import MODELS, SOURCE, compile_model, folder_of, run, run_and_measure
 
 TOML = SOURCE / "models" / "smollm2-135m.toml"
-
-
-def start_and_measure(*arguments):
-    """(stderr, peak resident set in bytes) of a run of llmsql-run that has to succeed."""
-    process = subprocess.Popen([os.environ["LLMSQL_RUN"], *map(str, arguments)],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    err = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stderr.close()
-    if process.returncode != 0:
-        raise AssertionError(f"exited with {process.returncode}: {err}")
-    return err, usage.ru_maxrss * 1024
 
 
 def has_direct(file):
@@ -58,13 +45,10 @@ class BudgetHolds(unittest.TestCase):
 
     def logits_and_peak(self, budget, count):
         out = self.folder / "logits.npy"
-        _, peak = start_and_measure(self.plans[budget], self.db, "--logits", out,
-                                    "--tokens", ",".join(map(str, self.tokens[:count])))
-        # In pieces: the system counts this process's own peak into those that it starts.
-        digest = hashlib.sha256()
+        _, peak = run_and_measure("LLMSQL_RUN", self.plans[budget], self.db, "--logits", out,
+                                  "--tokens", ",".join(map(str, self.tokens[:count])))
         with out.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
+            digest = hashlib.file_digest(file, "sha256")
         out.unlink()
         return digest.hexdigest(), peak
 
@@ -88,8 +72,8 @@ class BudgetHolds(unittest.TestCase):
                 ways.append("direct")
             for way in ways:
                 with self.subTest(budget=budget, way=way):
-                    err, peak = start_and_measure(self.plans[budget], self.db, "-p", "Once upon a",
-                                                  "-n", 12, "--ignore-eos", "--io", way)
+                    err, peak = run_and_measure("LLMSQL_RUN", self.plans[budget], self.db, "-p", "Once upon a",
+                                                "-n", 12, "--ignore-eos", "--io", way)
                     self.assertEqual(re.search(r"held, (\d+) read per (?:token|pass)", err)[1], predicted)
                     self.assertLessEqual(peak, float(budget) * 2**20)
 

@@ -10,12 +10,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import unittest
 
 import numpy as np
 
-from programs import FIXTURES, SOURCE, TemporaryFolder, compile_model, import_gguf, logits, rows, run
+from programs import (FIXTURES, SOURCE, TemporaryFolder, compile_model, import_gguf, logits, rows, run,
+                      run_and_measure)
 
 from hf_folder import (encoded, safetensors_header, spm_tokenizer, tiny_config, write_json,
                        write_tiny, write_weights)
@@ -300,15 +300,7 @@ class Memory(Folder):
                 vocab[word] = len(vocab) + 2
                 merges.append([word[:-1], word[-1]])
         write_json(hf / "tokenizer.json", tokenizer)
-        # A process of its own starts the import: what one starts counts as as large as itself.
-        done = subprocess.run(
-            [sys.executable, "-c",
-             "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
-             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)",
-             os.environ["LLMSQL_IMPORT"], hf, "--graph-dir", GRAPHS, "--weights", "q4", "-o",
-             self.folder / "x.db"], capture_output=True)
-        self.assertEqual(done.returncode, 0, done.stderr.decode())
-        peak = int(done.stdout) * 1024
+        _, peak = run_and_measure("LLMSQL_IMPORT", hf, "--graph-dir", GRAPHS, "--weights", "q4", "-o", self.folder / "x.db")
         if not os.environ.get("LLMSQL_SANITIZED"):  # sanitizers keep what is freed
             self.assertLess(peak, 200e6)
 

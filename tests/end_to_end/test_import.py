@@ -17,7 +17,7 @@ import unittest
 
 import numpy as np
 
-from programs import FIXTURES, MODELS, SOURCE, TemporaryFolder, import_gguf, rows, run
+from programs import FIXTURES, MODELS, SOURCE, TemporaryFolder, import_gguf, rows, run, run_and_measure
 
 from model_db import read_model
 
@@ -415,14 +415,9 @@ class RealModels(Folder):
         for gguf, toml in sources:
             with self.subTest(toml):
                 db = self.folder / "x.db"
-                process = subprocess.Popen([os.environ["LLMSQL_IMPORT"], gguf, "--model",
-                                            SOURCE / "models" / toml, "-o", db],
-                                           stderr=subprocess.DEVNULL)
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-                self.assertEqual(process.returncode, 0)
+                _, peak = run_and_measure("LLMSQL_IMPORT", gguf, "--model", SOURCE / "models" / toml, "-o", db)
                 if not os.environ.get("LLMSQL_SANITIZED"):  # sanitizers keep what is freed
-                    self.assertLess(usage.ru_maxrss * 1024, 150e6)
+                    self.assertLess(peak, 150e6)
                 self.assertEqual(self.names(), ["x.db"])
 
 
