@@ -76,10 +76,11 @@ void finish_aggregate(sqlite3_context* context) {
 
 void register_operator(sqlite3* db, const Operator& op, const OperatorFunction& function,
                        OperatorState& state) {
+    const std::string name(op.sql);
     for (int count = min_args(op); count <= max_args(op); ++count) {
         auto* self = new Registered{&op, &function, &state};
         const int code = sqlite3_create_function_v2(
-            db, std::string(op.sql).c_str(), count, SQLITE_UTF8 | SQLITE_DIRECTONLY, self,
+            db, name.c_str(), count, SQLITE_UTF8 | SQLITE_DIRECTONLY, self,
             op.aggregate ? nullptr : call_scalar, op.aggregate ? step_aggregate : nullptr,
             op.aggregate ? finish_aggregate : nullptr,
             [](void* held) { delete static_cast<Registered*>(held); });

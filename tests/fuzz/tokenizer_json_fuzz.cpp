@@ -11,7 +11,8 @@ namespace {
 const Folder& folder_of_a_model() {
     static const Folder folder;
     static const bool written = [] {
-        folder.write("config.json", R"({"architectures": ["LlamaForCausalLM"]})");
+        folder.write("config.json",
+                     R"({"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": true})");
         const std::string header =
             R"({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})";
         const uint64_t length = header.size();
