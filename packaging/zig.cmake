@@ -44,6 +44,7 @@ set(CMAKE_CXX_FLAGS_INIT "${flags}")
 foreach(kind EXE SHARED MODULE)
   set(CMAKE_${kind}_LINKER_FLAGS_INIT "-Wl,--gc-sections -Wl,--build-id=sha1")
 endforeach()
+string(APPEND CMAKE_EXE_LINKER_FLAGS_INIT " -pie")  # as a Debian's own compiler does; Zig's doesn't unless it is told
 
 # Nothing of the machine that builds is looked at, but its programs.
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """What scripts/demo, scripts/test and scripts/install-dependencies say and do where packages are missing, apt fails,
-or there is no network: with programs that only note how they were called in place of apt, sudo, cmake and ctest."""
+or there is no network: with programs that only note how they were called in place of apt, sudo, cmake and ctest. And what
+scripts/package makes of a build."""
 
 import os
 import pathlib
+import runpy
 import shutil
 import subprocess
 import tempfile
@@ -159,6 +161,23 @@ class Scripts(unittest.TestCase):
         self.presets()
         self.program("ctest", "exit 8")
         self.assertEqual(self.run_script("test")[0], 8)
+
+
+class Package(unittest.TestCase):
+    @unittest.skipUnless(all(map(shutil.which, ("cc", "strip"))), "there is no compiler")
+    def test_what_is_packaged_does_not_tell_where_it_was_built(self):
+        stamp = runpy.run_path(str(SOURCE / "scripts" / "package"))["stamp"]
+        linked, stripped = set(), set()
+        for _ in range(2):
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / "program"
+                (path.with_suffix(".c")).write_text("int main(void) { return 0; }\n")
+                subprocess.run(["cc", "-g", "-Wl,--build-id=sha1", "program.c", "-o", path], cwd=folder, check=True)
+                for files, act in ((linked, lambda: None), (stripped, lambda: stamp("strip", path))):
+                    act()
+                    subprocess.run(["strip", "-s", "-o", f"{path}.stripped", path], check=True)
+                    files.add(pathlib.Path(f"{path}.stripped").read_bytes())
+        self.assertEqual((len(linked), len(stripped)), (2, 1))
 
 
 if __name__ == "__main__":
