@@ -6,10 +6,11 @@ if(NOT EXISTS ${sources}/versions)
   message(FATAL_ERROR "LLMSQL_BUNDLED: ${sources} is not what packaging/fetch-sources makes: run it with that folder")
 endif()
 
-# Nothing of them is seen from outside of what they are linked into, nor a warning of theirs here.
+# Nothing of them is seen from outside of what they are linked into, nor a warning of theirs here. Packages have most of
+# them several times: -Os, where nothing else is named behind it.
 function(bundle name)
   add_library(${name} STATIC EXCLUDE_FROM_ALL ${ARGN})
-  target_compile_options(${name} PRIVATE -w)
+  target_compile_options(${name} PRIVATE -w $<$<CONFIG:Release>:-Os>)
   set_target_properties(${name} PROPERTIES C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden
                                            VISIBILITY_INLINES_HIDDEN ON)
 endfunction()
@@ -27,15 +28,16 @@ target_include_directories(bundled_fmt SYSTEM PUBLIC ${sources}/fmtlib/include)
 add_library(fmt::fmt ALIAS bundled_fmt)
 
 bundle(bundled_xxhash ${sources}/xxhash/xxhash.c)
+target_compile_options(bundled_xxhash PRIVATE -O3)
 target_include_directories(bundled_xxhash SYSTEM PUBLIC ${sources}/xxhash)
 add_library(PkgConfig::XXHASH ALIAS bundled_xxhash)
 
-# Debian's choice of what plans and hosts can count on, without what needs other libraries.
+# Of what Debian chooses all that a plan may use: no virtual tables of SQLite's own are among that.
 bundle(bundled_sqlite ${sources}/sqlite3/sqlite3.c)
+target_compile_options(bundled_sqlite PRIVATE -O2)
 target_compile_definitions(bundled_sqlite PRIVATE
-  SQLITE_THREADSAFE=1 SQLITE_ENABLE_COLUMN_METADATA SQLITE_ENABLE_MATH_FUNCTIONS SQLITE_ENABLE_FTS5 SQLITE_ENABLE_RTREE
-  SQLITE_ENABLE_DBSTAT_VTAB SQLITE_USE_URI=1 SQLITE_DEFAULT_WAL_SYNCHRONOUS=1 HAVE_USLEEP=1 HAVE_FDATASYNC=1
-  HAVE_LOCALTIME_R=1 HAVE_PREAD=1 HAVE_PWRITE=1)
+  SQLITE_THREADSAFE=1 SQLITE_ENABLE_COLUMN_METADATA SQLITE_ENABLE_MATH_FUNCTIONS SQLITE_USE_URI=1
+  SQLITE_DEFAULT_WAL_SYNCHRONOUS=1 HAVE_USLEEP=1 HAVE_FDATASYNC=1 HAVE_LOCALTIME_R=1 HAVE_PREAD=1 HAVE_PWRITE=1)
 target_include_directories(bundled_sqlite SYSTEM PUBLIC ${sources}/sqlite3)
 target_link_libraries(bundled_sqlite PUBLIC Threads::Threads m ${CMAKE_DL_LIBS})
 add_library(PkgConfig::SQLITE3 ALIAS bundled_sqlite)
@@ -52,6 +54,7 @@ set(parts auto_possess compile config context convert dfa_match error extuni fin
           xclass jit_compile)
 list(TRANSFORM parts REPLACE "(.+)" "${sources}/pcre2/src/pcre2_\\1.c")
 bundle(bundled_pcre2 ${parts} ${pcre2}/pcre2_chartables.c)
+target_compile_options(bundled_pcre2 PRIVATE -O2)
 target_compile_definitions(bundled_pcre2 PRIVATE HAVE_CONFIG_H SUPPORT_PCRE2_8 SUPPORT_UNICODE PUBLIC PCRE2_STATIC
                                                  PCRE2_CODE_UNIT_WIDTH=8)
 target_include_directories(bundled_pcre2 SYSTEM PUBLIC ${pcre2} PRIVATE ${sources}/pcre2/src)
