@@ -36,7 +36,7 @@ function prebuilt(...names) {
     if (why) throw new LlmsqlError(why);
   }
   const file = path.join(build || path.join(__dirname, "prebuilds", `${process.platform}-${process.arch}`), ...names);
-  if (!fs.existsSync(file)) throw new LlmsqlError(`${file}: is not there: install the package anew (npm install llmsql)`);
+  if (!fs.existsSync(file)) throw new LlmsqlError(`${file}: is not there: install the package anew`);
   return file;
 }
 

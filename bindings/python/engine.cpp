@@ -5,12 +5,13 @@
 // HOW IT WORKS. There is no logic here: whoever opens a connection asks it in SQL
 // (docs/sql-reference.md).
 //
-//     llmsql_open(&db, &error)                            error: a line, to be given to
-//     llmsql_free() llmsql_prepare(db, "SELECT llm_generate(?)", -1, &statement)
+//     llmsql_open(&db, &error)                            error: a line, for llmsql_free()
+//     llmsql_prepare(db, "SELECT llm_generate(?)", -1, &statement)
 //     llmsql_bind_text(statement, 1, prompt, bytes)
-//     llmsql_step(statement)                              100: a row; 101: the end; else
-//     llmsql_error(db) says what is wrong llmsql_column_text(statement, 0, &bytes)            valid
-//     until the next call for the statement llmsql_finalize(statement), llmsql_close(db)
+//     llmsql_step(statement)                              100: a row; 101: the end; else wrong
+//     llmsql_error(db)                                    what is wrong
+//     llmsql_column_text(statement, 0, &bytes)            valid until the next call for it
+//     llmsql_finalize(statement), llmsql_close(db)
 //
 // Codes and types are SQLite's. A connection is used by one thread at a time, but for
 // llmsql_interrupt().

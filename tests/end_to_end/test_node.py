@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ GGUF = SOURCE / "tests" / "fixtures" / "tiny-llama.gguf"
 INSTALLED = os.environ.get("LLMSQL_INSTALLED")
 PACKAGE = pathlib.Path(INSTALLED) if INSTALLED else SOURCE / "bindings" / "node"
 NODE = os.environ.get("LLMSQL_NODE") or shutil.which("node")
+WANTED = os.environ.get("LLMSQL_WANTED", "").split()  # told by who has seen to it that they are there
 
 
 @unittest.skipIf(os.environ.get("LLMSQL_SANITIZED"), "Node.js does not load a sanitizer's runtime first")
@@ -41,8 +43,7 @@ class Package(unittest.TestCase):
         said = self.node(SOURCE / "bindings" / "node" / "test.js", PACKAGE, GGUF)
         tried = said.strip().split("\n")[-1]
         self.assertRegex(tried, r"\Atried: ")
-        wanted = os.environ.get("LLMSQL_WANTED", "").split()  # told by who has seen to it that they are there
-        for module in wanted:
+        for module in WANTED:
             self.assertIn(module, tried)
 
     def test_readme(self):
@@ -55,11 +56,16 @@ class Package(unittest.TestCase):
         for block in blocks:
             module = re.search(r'require\("(better-sqlite3|node:sqlite)"\)', block)[1]
             there = subprocess.run([NODE, "-e", f'require("{module}")'], capture_output=True, env=self.environment, cwd=self.folder)
+            self.assertTrue(there.returncode == 0 or module not in WANTED, there.stderr)
             if there.returncode == 0:
                 self.assertTrue(self.node("-e", block))
         (shell,) = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        self.assertIn('npx llmsql run model.gguf -p "The river" -n 8 --temp 0', shell)
-        said = self.node(PACKAGE / "bin" / "llmsql.js", "run", "model.gguf", "-p", "The river", "-n", 8, "--temp", 0)
+        install, command = shell.strip().split("\n")
+        self.assertRegex(install, r"^npm install \./llmsql-")  # scripts/check-fresh does it
+        npx, name, *words = shlex.split(command)
+        self.assertEqual((npx, name), ("npx", "llmsql"))
+        program = (self.folder / "node_modules" / "llmsql" / json.loads((PACKAGE / "package.json").read_text())["bin"]["llmsql"])
+        said = self.node(program, *words)  # which is what npx does
         self.assertTrue(said.startswith("The river"))
 
     def test_programs_end_as_they_end(self):

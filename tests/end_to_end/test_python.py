@@ -25,7 +25,8 @@ import unittest
 
 SOURCE = pathlib.Path(os.environ.get("LLMSQL_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
 GGUF = SOURCE / "tests" / "fixtures" / "tiny-llama.gguf"
-if not os.environ.get("LLMSQL_INSTALLED"):
+INSTALLED = bool(os.environ.get("LLMSQL_INSTALLED"))
+if not INSTALLED:
     sys.path.insert(0, str(SOURCE / "bindings" / "python"))
     os.environ.setdefault("LLMSQL_BUILD", os.environ.get("LLMSQL_BUILD_DIR", str(SOURCE / "build")))
 SANITIZED = bool(os.environ.get("LLMSQL_SANITIZED"))
@@ -115,11 +116,18 @@ class Examples(Case):
                                   env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
             self.assertEqual(done.returncode, 0, done.stderr)
         (shell,) = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        command = shell.strip().split("\n")[-1]
+        install, command = shell.strip().split("\n")
+        self.assertRegex(install, r"^pip install \./llmsql-")  # scripts/check-fresh does it
         self.assertTrue(command.startswith("llmsql run "))
-        done = subprocess.run([sys.executable, "-c", "from llmsql import _programs; _programs.llmsql()",
-                               "run", "model.gguf", "-p", "The river", "-n", "8", "--temp", "0"], cwd=self.folder,
-                              capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        programs = pathlib.Path(sys.executable).parent
+        if not INSTALLED:  # what pip makes of pyproject.toml's [project.scripts]
+            programs = self.folder / "bin"
+            programs.mkdir()
+            (programs / "llmsql").write_text(f"#!{sys.executable}\nfrom llmsql import _programs\n_programs.llmsql()\n")
+            (programs / "llmsql").chmod(0o755)
+        done = subprocess.run(command, shell=True, cwd=self.folder, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path),
+                                   "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"})
         self.assertEqual(done.stdout.strip(), "The river" + self.open(self.folder / "model.gguf").generate("The river", **GREEDY),
                          done.stderr)
 
@@ -277,6 +285,7 @@ class Interrupts(Case):
 
     def test_control_c(self):
         process = self.child(f"""
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what runs in the background ignore it
             model = llmsql.Model.open(GGUF, context=128)
             print("ready", flush=True)
             try:

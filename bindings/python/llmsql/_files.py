@@ -12,7 +12,7 @@ _ROOT = pathlib.Path(os.environ.get("LLMSQL_BUILD") or pathlib.Path(__file__).re
 
 def _there(path):
     if not path.exists():
-        raise Error(f"{path}: is not there: install the package anew (pip install --force-reinstall llmsql)")
+        raise Error(f"{path}: is not there: install the package anew")
     return path
 
 
