@@ -63,6 +63,38 @@ struct TokenizerFile {
     Texts lefts, rights;         // of model.merges
 };
 
+/// A number as Rust's serde_json reads it, and so Hugging Face's tokenizers: its digits as a whole
+/// number, times or by a power of ten, each rounded. Of scores that sum to the same, one is larger
+/// so.
+double as_serde_reads(double exact) {
+    if (exact == 0 || !std::isfinite(exact)) return exact;
+    const std::string text = fmt::format("{}", std::abs(exact));
+    uint64_t digits = 0;
+    int exponent = 0;
+    bool behind_point = false;
+    for (size_t at = 0; at < text.size(); ++at) {
+        if (text[at] == 'e') {
+            exponent += std::stoi(text.substr(at + 1));
+            break;
+        }
+        if (text[at] == '.') {
+            behind_point = true;
+            continue;
+        }
+        digits = digits * 10 + static_cast<uint64_t>(text[at] - '0');
+        exponent -= behind_point;
+    }
+    constexpr int kLargest = 308;  // there is no larger power of ten
+    auto value = static_cast<double>(digits);
+    if (exponent < -kLargest) {
+        value /= 1e308;
+        exponent += kLargest;
+    }
+    const double power = std::stod(fmt::format("1e{}", std::abs(exponent)));
+    value = exponent < 0 ? value / power : value * power;
+    return exact < 0 ? -value : value;
+}
+
 void take_merge(TokenizerFile& file, const Json& merge) {
     if (file.lefts.size() == kMostMerges)
         fail("{}: has more than {} merges, more than any model has", file.where, kMostMerges);
@@ -103,7 +135,7 @@ TokenizerFile read_file_of(const HfFolder& folder) {
                 fail("{}: has more tokens, or longer ones, than any model", file.where);
             file.ids.push_back(static_cast<int64_t>(file.ids.size()));
             file.pieces.add(piece);
-            file.scores.push_back(value[1].get<double>());
+            file.scores.push_back(as_serde_reads(value[1].get<double>()));
             return true;
         }
         if (path[1] == "vocab") {
@@ -255,11 +287,16 @@ std::vector<Json> pre_steps_of(const TokenizerFile& file) {
     return steps_of(file.json, "pre_tokenizer", "pretokenizers");
 }
 
-/// The splitter of a byte-level tokenizer, whose last step is ByteLevel: one that has a name, or
+bool is_byte_level(const Json& step) {
+    return type_of(step) == "ByteLevel";
+}
+
+/// The splitter of a byte-level tokenizer, one of whose steps is ByteLevel: one that has a name, or
 /// its own.
-void read_pre(const TokenizerFile& file, std::vector<Json> steps, SourceTokenizer& tokenizer) {
-    const Json byte_level = steps.back();
-    steps.pop_back();
+void read_pre(const TokenizerFile& file, const std::vector<Json>& all, SourceTokenizer& tokenizer) {
+    const auto found = std::ranges::find_if(all, is_byte_level);
+    const Json byte_level = *found;
+    const std::vector<Json> steps(all.begin(), found), behind(found + 1, all.end());
     tokenizer.spec = {"bpe", "own"};
     const bool prefix = is_flag(byte_level, "add_prefix_space", true, true);
     const bool words = is_flag(byte_level, "use_regex", true, true);
@@ -267,6 +304,16 @@ void read_pre(const TokenizerFile& file, std::vector<Json> steps, SourceTokenize
     rules = rules_of(file, steps);
     if (prefix) rules.push_back("prefix  ");
     if (words) rules.push_back("isolated " + translated(file, kGpt2));
+    if (!behind.empty()) {
+        // They see each byte as a character: Falcon's cut digits there.
+        rules.emplace_back("bytes");
+        for (const Json& step : behind) {
+            if (type_of(step) == "Metaspace")
+                fail_pre(file, "a step Metaspace behind a step ByteLevel");
+            for (std::string& rule : rules_of(file, step)) rules.push_back(std::move(rule));
+        }
+        return;
+    }
     // What has a name here is called by it.
     std::string name;
     if (!prefix && words && steps.empty()) name = "gpt2";
@@ -676,7 +723,7 @@ SourceTokenizer read_tokenizer(const HfFolder& folder, int64_t vocabulary, const
     } else {
         if (file.lefts.size() == 0)
             fail("{}: its tokenizer has no merges (model.merges)", file.where);
-        if (!steps.empty() && type_of(steps.back()) == "ByteLevel") {
+        if (std::ranges::any_of(steps, is_byte_level)) {
             read_pre(file, steps, tokenizer);
         } else {
             tokenizer.spec.kind = "spm";

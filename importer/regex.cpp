@@ -23,7 +23,8 @@ constexpr size_t kLongest = 64 << 10;
 constexpr int kDeepest = 50;
 
 // Members of a class, as they stand within its brackets. PCRE2's \s also takes U+180E, which ceased
-// to be a space in Unicode 6.3, and its \w no marks; Oniguruma's has the numbers of Latin-1, too.
+// to be a space in Unicode 6.3, and its \w no marks; Oniguruma's has the numbers of Latin-1, too,
+// but not within brackets.
 constexpr std::string_view kSpaces =
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
     "\\x{205f}\\x{3000}";
@@ -33,6 +34,7 @@ constexpr std::string_view kNoSpaces =
     "\\x{d7ff}\\x{e000}-\\x{10ffff}";
 constexpr std::string_view kWord =
     "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+constexpr std::string_view kWordInClass = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 // Alphabetic since Unicode 16.
 constexpr std::string_view kAlphabetic =
     "\\p{Alphabetic}\\x{363}-\\x{36f}\\x{c04}\\x{f82}\\x{f83}\\x{1dd3}-\\x{1de6}\\x{11080}\\x{"
@@ -43,7 +45,7 @@ constexpr std::string_view kAlphanumeric =
 constexpr std::string_view kHex = "0-9A-Fa-f";
 
 // Names of properties that are no scripts, in lower case and without _ and spaces.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 46> kProperties{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 45> kProperties{{
     {"alnum", kAlphanumeric},
     {"alpha", kAlphabetic},
     {"alphabetic", kAlphabetic},
@@ -55,12 +57,11 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 46> kPropert
     {"emoji", "\\p{Emoji}"},
     {"lower", "\\p{Lowercase}"},
     {"lowercase", "\\p{Lowercase}"},
-    {"punct", "\\p{P}\\p{S}"},
+    {"punct", "\\p{P}"},
     {"space", kSpaces},
     {"whitespace", kSpaces},
     {"upper", "\\p{Uppercase}"},
     {"uppercase", "\\p{Uppercase}"},
-    {"word", kWord},
     {"xdigit", kHex},
     {"letter", "\\p{L}"},
     {"mark", "\\p{M}"},
@@ -280,8 +281,8 @@ class Translator {
         out_ += escaped_set().text();
     }
 
-    /// What a backslash has begun, as a set: one character, mostly.
-    Set escaped_set() {
+    /// What a backslash has begun, as a set: one character, mostly. `word`: what \w is there.
+    Set escaped_set(std::string_view word = kWord) {
         const std::string_view first = character();
         if (first.size() > 1) return {std::string(first), false, ""};
         switch (const char c = first[0]) {
@@ -294,16 +295,16 @@ class Translator {
             case 'D':
                 return {"\\P{Nd}", false, ""};
             case 'w':
-                return {std::string(kWord), false, ""};
+                return {std::string(word), false, ""};
             case 'W':
-                return {std::string(kWord), true, ""};
+                return {std::string(word), true, ""};
             case 'h':
                 return {std::string(kHex), false, ""};
             case 'H':
                 return {std::string(kHex), true, ""};
             case 'p':
             case 'P':
-                return property(c == 'P');
+                return property(c == 'P', word);
             default:
                 --at_;
                 return {code_text(escaped_code()), false, ""};
@@ -371,17 +372,17 @@ class Translator {
     }
 
     /// \p{…}, whose letter has been read.
-    Set property(bool inverted) {
+    Set property(bool inverted, std::string_view word) {
         if (!take("{")) fail("\\p wants {{…}}");
         if (take("^")) inverted = !inverted;
         const size_t end = regex_.find('}', at_);
         if (end == std::string_view::npos) fail("\\p{{…}} does not end");
         const std::string_view given = regex_.substr(at_, end - at_);
         at_ = end + 1;
-        return named(given, inverted);
+        return named(given, inverted, word);
     }
 
-    static Set named(std::string_view given, bool inverted) {
+    static Set named(std::string_view given, bool inverted, std::string_view word) {
         std::string plain;
         for (const char c : given) {
             if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != ' ' && c != '-')
@@ -396,6 +397,7 @@ class Translator {
                 const std::string_view name = category == "LC" ? "L&" : category;
                 return {fmt::format("\\{}{{{}}}", inverted ? 'P' : 'p', name), false, ""};
             }
+        if (plain == "word") return {std::string(word), inverted, ""};
         for (const auto& [name, members] : kProperties)
             if (plain == name) return {std::string(members), inverted, ""};
         // PCRE2's \p{Han} would be whatever is used with Han, too.
@@ -436,13 +438,14 @@ class Translator {
             if (end == std::string_view::npos) fail("[:…:] does not end");
             const std::string_view name = regex_.substr(at_, end - at_);
             at_ = end + 2;
-            return named(name, inverted);
+            if (name == "punct") return {"\\p{P}\\p{S}", inverted, ""};
+            return named(name, inverted, kWordInClass);
         }
         if (take("[")) return set(depth + 1);
         uint32_t low = 0;
         if (take("\\")) {
             constexpr std::string_view kSets = "sSdDwWhHpP";
-            if (kSets.find(peek()) != std::string_view::npos) return escaped_set();
+            if (kSets.find(peek()) != std::string_view::npos) return escaped_set(kWordInClass);
             low = escaped_code();
         } else {
             low = utf8_at(character()).code;

@@ -81,6 +81,7 @@ struct PreTokenizer::Stage {
 struct PreTokenizer::Cut {
     const std::function<void(std::string_view)>& word;
     Allowance allowance;
+    bool spelled = false;  // its parts are spelled(): words are to be bytes again
 };
 
 namespace {
@@ -98,6 +99,43 @@ std::string marked(std::string_view text, std::string_view mark) {
         else
             out += c;
     return out;
+}
+
+// GPT-2's spelling of bytes: printable ones of Latin-1 are themselves, all others the characters
+// from U+0100 on, in their order.
+constexpr std::array<char32_t, 256> kSpelling = [] {
+    std::array<char32_t, 256> spelling{};
+    char32_t next = 0x100;
+    for (char32_t byte = 0; byte < 256; ++byte) {
+        const bool printable = byte > 0x20 && (byte < 0x7f || byte > 0xa0) && byte != 0xad;
+        spelling[byte] = printable ? byte : next++;
+    }
+    return spelling;
+}();
+
+std::string spelled(std::string_view bytes) {
+    std::string text;
+    text.reserve(2 * bytes.size());
+    for (const char byte : bytes) {
+        const char32_t code = kSpelling[static_cast<uint8_t>(byte)];
+        if (code < 0x80) {
+            text += static_cast<char>(code);
+        } else {
+            text += static_cast<char>(0xc0 | code >> 6);
+            text += static_cast<char>(0x80 | (code & 0x3f));
+        }
+    }
+    return text;
+}
+
+std::string unspelled(std::string_view text) {
+    std::string bytes;
+    for (size_t at = 0; at < text.size();) {
+        const Utf8Char next = utf8_at(text.substr(at));
+        at += next.length;
+        bytes += static_cast<char>(std::ranges::find(kSpelling, next.code) - kSpelling.begin());
+    }
+    return bytes;
 }
 
 /// What neighbours become one, as Hugging Face's tokenizers have it.
@@ -125,6 +163,10 @@ std::vector<Segment> joined(std::vector<Segment> segments, PieceBehavior behavio
 
 PieceRule piece_rule_of(std::string_view text) {
     PieceRule rule;
+    if (text == "bytes") {
+        rule.kind = PieceRule::Kind::bytes;
+        return rule;
+    }
     for (const auto& [name, kind] : kChanges)
         if (text.starts_with(name) && text.size() > name.size()) {
             rule.kind = kind;
@@ -170,10 +212,17 @@ void PreTokenizer::cut(Cut& how, size_t stage, std::string_view subject, std::st
                        bool first) const {
     if (subject.empty()) return;
     if (stage == stages_.size()) {
-        how.word(text);
+        how.word(how.spelled ? unspelled(text) : text);
         return;
     }
     const PieceRule& rule = stages_[stage].rule;
+    if (rule.kind == PieceRule::Kind::bytes) {
+        const std::string characters = spelled(text);
+        how.spelled = true;
+        cut(how, stage + 1, characters, characters, first);
+        how.spelled = false;
+        return;
+    }
     if (rule.kind == PieceRule::Kind::mark)
         return cut(how, stage + 1, marked(subject, rule.text), marked(text, rule.text), first);
     if (rule.kind != PieceRule::Kind::cut) {

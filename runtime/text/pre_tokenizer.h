@@ -33,6 +33,7 @@ struct PieceRule {
         prefix,  // a part that does not begin with `text` gets it in front
         first,   // the same for the first part of a whole text alone
         mark,    // each space becomes `text`
+        bytes,   // what follows sees each byte as one character, as GPT-2 spells it
     };
     Kind kind = Kind::cut;
     std::string text;
@@ -41,7 +42,7 @@ struct PieceRule {
 };
 
 /// A rule as llm_meta has it: "isolated EXPRESSION", "inverted removed EXPRESSION", "prefix TEXT",
-/// "first TEXT", "mark TEXT". Fails on what is none.
+/// "first TEXT", "mark TEXT", "bytes". Fails on what is none.
 PieceRule piece_rule_of(std::string_view text);
 
 /// Not thread-safe: a match needs scratch space, which is kept.

@@ -170,6 +170,9 @@ def tokenizers():
                                                       ][:1] + [pre_tokenizers.Digits(False), byte_level()]),
                              normalizers.Sequence([normalizers.NFKD(), normalizers.StripAccents(),
                                                    normalizers.Lowercase()]))
+    # What stands behind ByteLevel cuts what it has made of the bytes: a raised two is one of them.
+    yield "falcon", bpe(pre_tokenizers.Sequence([pre_tokenizers.Punctuation("contiguous"), byte_level(),
+                                                 pre_tokenizers.Digits(False), split("[0-9][0-9][0-9]")]))
     yield "added", bpe(byte_level(), normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()]), [
         AddedToken("quick", single_word=True, normalized=False), AddedToken("Fox", normalized=True),
         AddedToken("dog", lstrip=True, normalized=False), AddedToken("user", rstrip=True, normalized=False),

@@ -184,8 +184,13 @@ TEST_F(HfTokenizerTest, KnowsHowTextIsSplit) {
     EXPECT_EQ(read_back.split.size(), 1u);
     EXPECT_FALSE(read_back.falls_back);
     EXPECT_EQ(read_back.unknown, "none");
-    // ByteLevel anywhere but at the end is something else.
-    EXPECT_CONTAINS(pre(sequence(json::array({kByteLevel, digits}))), "a step ByteLevel");
+    // Steps behind ByteLevel see bytes; there is one such step.
+    EXPECT_EQ(pre(sequence(json::array({kByteLevel, digits}))), "own");
+    EXPECT_CONTAINS(pre(sequence(json::array({kByteLevel, digits, kByteLevel}))),
+                    "a step ByteLevel");
+    EXPECT_CONTAINS(
+        pre(sequence(json::array({kByteLevel, {{"type", "Metaspace"}, {"replacement", "_"}}}))),
+        "a step Metaspace behind a step ByteLevel");
 }
 
 TEST_F(HfTokenizerTest, TakesOtherSplittersAsTheFileHasThem) {
@@ -221,6 +226,8 @@ TEST_F(HfTokenizerTest, TakesOtherSplittersAsTheFileHasThem) {
     EXPECT_EQ(rules(json::array({{{"type", "Digits"}, {"individual_digits", false}}, spaced})),
               "own; contiguous [\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]; prefix  ");
     EXPECT_EQ(rules(json::array({kByteLevel}), true), "gpt2 words");
+    EXPECT_EQ(rules({bytes, split({{"Regex", "[0-9]{3}"}}, "Isolated", false)}),
+              "own; bytes; isolated [\\x{30}-\\x{39}]{3}");
     EXPECT_CONTAINS(rules({split({{"Regex", "("}}, "Isolated", false), bytes}),
                     "the expression (: ");
     EXPECT_CONTAINS(rules({split({{"Regex", "\\Gx"}}, "Isolated", false), bytes}),
@@ -330,6 +337,15 @@ TEST_F(HfTokenizerTest, TakesUnigramAndWordPiece) {
     EXPECT_EQ(query("SELECT id, CAST(piece AS TEXT), kind, score FROM llm_token"),
               "0|<unk>|3|0.0;1|a|1|-1.5;2|ab|1|-2.0");
     EXPECT_EQ(query("SELECT value FROM llm_meta WHERE key = 'tokenizer.kind'"), "unigram");
+    // As Hugging Face's tokenizers read numbers: not to the nearest.
+    json scored = unigram;
+    scored["model"]["vocab"] =
+        json::array({json::array({"<unk>", 0.0}), json::array({"a", -10.413266654746877}),
+                     json::array({"b", -1e-7}), json::array({"c", -9.222574290196015})});
+    const SourceTokenizer scores = read(scored, 4);
+    EXPECT_EQ(scores.tokens.score(1), -10.413266654746876);
+    EXPECT_EQ(scores.tokens.score(2), -1e-7);
+    EXPECT_EQ(scores.tokens.score(3), -9.222574290196016);
     json broken = unigram;
     broken["model"]["vocab"][1] = json::array({"a"});
     EXPECT_CONTAINS(error_for(broken, 3), "the token 1 is not a text and a score");
@@ -366,7 +382,8 @@ TEST_F(HfTokenizerTest, RefusesTokensThatDoNotFit) {
         tokenizer["added_tokens"].push_back(bad);
         EXPECT_CONTAINS(error_for(tokenizer), "the added token 2 lacks an id or its text");
     }
-    EXPECT_CONTAINS(error_for(byte_pairs(), 4), "the token 4 (\"\u0120ab\") is beyond the model's 4");
+    EXPECT_CONTAINS(error_for(byte_pairs(), 4),
+                    "the token 4 (\"\u0120ab\") is beyond the model's 4");
     // As in Gemma 3, whose image token has no row.
     EXPECT_EQ(error_for(byte_pairs(), 6), "");
     ASSERT_EQ(notes_.size(), 1u);

@@ -27,7 +27,11 @@ TEST(Regex, ClassesAreOfUnicode) {
     EXPECT_EQ(pcre2_of("x\\p{N}{1,3}+"), "x(?:\\p{N}{1,3})+");
     EXPECT_EQ(pcre2_of("x(?:a(b)){2}+|c"), "x(?:(?:a(b)){2})+|c");
     EXPECT_EQ(pcre2_of("[[:punct:]]"), "[\\p{P}\\p{S}]");
+    EXPECT_EQ(pcre2_of("\\p{Punct}"), "\\p{P}");
     EXPECT_NE(pcre2_of("\\w").find("\\x{bc}-\\x{be}"), std::string::npos);
+    EXPECT_NE(pcre2_of("\\p{Word}").find("\\x{bc}-\\x{be}"), std::string::npos);
+    for (const char* within : {"[\\w]", "[^\\w]", "[\\W]", "[[:word:]]", "[\\p{Word}-]"})
+        EXPECT_EQ(pcre2_of(within).find("\\x{bc}-\\x{be}"), std::string::npos) << within;
     EXPECT_EQ(pcre2_of("^a$"), "(?m:^)a(?m:$)");
     EXPECT_EQ(pcre2_of("(?m:.)"), "(?s:.)");
 }

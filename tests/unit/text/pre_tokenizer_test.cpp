@@ -111,6 +111,11 @@ TEST(PreTokenizer, EachBehavior) {
     EXPECT_EQ(cut({"mark _", "prefix _", "merged_with_next _"}, "a  b"), (Words{"_a", "_", "_b"}));
     EXPECT_EQ(cut({"removed ,", "first _"}, "a,b"), (Words{"_a", "b"}));
     EXPECT_EQ(cut({"removed ,", "first _"}, ",b"), (Words{"b"}));
+    // U+00F2 is the bytes C3 B2, the second of which is spelled as a raised two.
+    EXPECT_EQ(cut({"bytes", "isolated \\p{N}"}, "a\u00f2b1\xb9"),
+              (Words{"a\xc3", "\xb2", "b", "1", "\xb9"}));
+    EXPECT_EQ(cut({"isolated  ", "bytes", "merged_with_next \u0120"}, "a \n"),
+              (Words{"a", " ", "\n"}));
     EXPECT_THROW(piece_rule_of("elsewhere -"), Error);
     EXPECT_THROW(cut({"isolated ("}, "a"), Error);
 }
