@@ -452,6 +452,8 @@ std::map<std::string, Value, std::less<>> globals(int64_t now) {
         const bool foreign = std::ranges::any_of(format, [](Char c) { return mark_of(c) != 0; });
         return chars_of(format_time(bytes_of(format), now), foreign ? kForeign : 0);
     });
+    // A template's own blocks, by name.
+    add("self", [](Arguments&) -> Value { fail("self is not supported"); });
     add("lipsum",
         [](Arguments&) -> Value { fail("lipsum() is not supported: its text is made by chance"); });
     return names;

@@ -744,12 +744,14 @@ Value batch(const Value& value, Arguments& given) {
         [value, count_given, filling, next = Next(),
          ahead = std::optional<Value>()]() mutable -> std::optional<Value> {
             const auto count = count_given.number();
-            if (!next) {
+            const bool first = !next;
+            if (first) {
                 next = iterate(value);
                 ahead = next();
             }
             if (!ahead) return std::nullopt;
             Values part;
+            if (first && count && *count == 0) return Value(List(std::move(part)));
             // As jinja2 has it: a line of another size than asked for has everything.
             while (ahead &&
                    (part.empty() || !count || static_cast<double>(part.size()) != *count)) {
