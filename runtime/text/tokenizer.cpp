@@ -105,6 +105,8 @@ Tokenizer::Tokenizer(const ModelDb& db) : db_(db), vocabulary_(db) {
              error.what());
     }
     read_special();
+    const auto last = db.connection().integer("SELECT max(id) FROM llm_token");
+    cache_ = MergeCache(last.value_or(0));
     const bool falls_back = db.meta("tokenizer.byte_fallback").value_or("1") == "1";
     for (int byte = 0; byte < 256; ++byte)
         byte_tokens_[static_cast<size_t>(byte)] =
@@ -388,12 +390,6 @@ void Tokenizer::encode_greedily(std::string_view word, std::vector<int32_t>& out
 /// Byte-level BPE of one word.
 void Tokenizer::encode_word(std::string_view word, std::vector<int32_t>& out) {
     note_step();
-    if (takes_words_) {
-        if (const auto known = vocabulary_.find_by_score(word)) {
-            out.push_back(known->token);
-            return;
-        }
-    }
     symbols_.clear();
     for (size_t i = 0; i < word.size(); ++i)
         symbols_.push_back({byte_tokens_[static_cast<uint8_t>(word[i])], static_cast<uint32_t>(i)});
@@ -404,6 +400,12 @@ void Tokenizer::encode_word(std::string_view word, std::vector<int32_t>& out) {
                       return cache_.find(left, right,
                                          [&] { return vocabulary_.find_merge(left, right); });
                   });
+    // Where merges end in one token it is the word's, which need not be looked up.
+    if (takes_words_ && symbols_.size() > 1)
+        if (const auto known = vocabulary_.find_by_score(word)) {
+            out.push_back(known->token);
+            return;
+        }
     for (const Symbol& symbol : symbols_) {
         if (symbol.token >= 0)
             out.push_back(symbol.token);
