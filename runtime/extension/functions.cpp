@@ -56,13 +56,15 @@ void reply(Host& host, sqlite3_context* context, Arguments arguments) {
     const auto model = host.borrow(options.choice);
     check_options(options, *model);
     answer_row(options, [&] {
+        std::string conversation;
         const auto tokens = of_row(arguments[0], "the conversation", [&] {
-            return conversation_prompt(
-                model->chat(), model->tokenizer(), text_argument(arguments[0], "the conversation"),
-                context_of(model->program(), options.generate), options.variables);
+            conversation = text_argument(arguments[0], "the conversation");
+            return conversation_prompt(model->chat(), model->tokenizer(), conversation,
+                                       context_of(model->program(), options.generate),
+                                       options.variables);
         });
         result_text(context, returned(answer_to(*model, tokens, options.generate, model->form()),
-                                      options, *model));
+                                      options, *model, conversation));
     });
 }
 

@@ -58,11 +58,13 @@ constexpr FunctionReference kReference[] = {
      "Options as of "
      "llm_generate, but `chat` and `system`. NULL of NULL.",
      ""},
-    {"llm_tool_calls", "llm_tool_calls(answer)",
+    {"llm_tool_calls", "llm_tool_calls(answer [, tools])",
      "A table: one row for each call of a tool in an answer, which is a text, in whatever form its "
      "model writes calls, or a message of llm_reply: `name`, `arguments` (a JSON object) and `id`. "
      "What looks like a call and cannot be read is a row whose `name` is NULL: `error` says why, "
-     "and `text` is what stands there. Needs no model. No rows of NULL.",
+     "and `text` is what stands there. `tools`, a JSON array of tools or a conversation that has "
+     "them, tells which arguments are texts, where a form does not. Needs no model. No rows of "
+     "NULL.",
      "SELECT name, arguments ->> 'city' FROM llm_tool_calls('<tool_call>{\"name\": \"weather\", "
      "\"arguments\": {\"city\": \"Paris\"}}</tool_call>');"},
     {"llm_tokenize", "llm_tokenize(text)",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// llm_tool_calls(answer): the calls of tools in an answer, a row each.
+// llm_tool_calls(answer [, tools]): the calls of tools in an answer, a row each.
 #include <utility>
 
 #include "runtime/extension/host_function.h"
@@ -30,10 +30,11 @@ class CallRows final : public Rows {
 constexpr TableFunction kToolCalls{
     .name = "llm_tool_calls",
     .declaration =
-        "CREATE TABLE x(name TEXT, arguments TEXT, id TEXT, error TEXT, text TEXT, answer HIDDEN)",
+        "CREATE TABLE x(name TEXT, arguments TEXT, id TEXT, error TEXT, text TEXT, answer HIDDEN, "
+        "tools HIDDEN)",
     .columns = 5,
     .least = 1,
-    .most = 1,
+    .most = 2,
 };
 
 }  // namespace
@@ -44,8 +45,11 @@ void register_tool_calls(const std::shared_ptr<Host>& host) {
         [](const std::shared_ptr<Host>&,
            std::span<sqlite3_value*> arguments) -> std::unique_ptr<Rows> {
             if (sqlite3_value_type(arguments[0]) == SQLITE_NULL) return std::make_unique<NoRows>();
+            const bool typed = arguments[1] && sqlite3_value_type(arguments[1]) != SQLITE_NULL;
+            const ToolTypes types =
+                typed ? ToolTypes(text_argument(arguments[1], "the tools")) : ToolTypes();
             return std::make_unique<CallRows>(
-                calls_of_answer(text_argument(arguments[0], "the answer")).calls);
+                calls_of_answer(text_argument(arguments[0], "the answer"), types).calls);
         });
 }
 

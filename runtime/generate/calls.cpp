@@ -48,9 +48,10 @@ std::string with_thinking(const Spoken& answer) {
     return fmt::format("<think>\n{}\n</think>\n\n{}", answer.thinking, answer.text);
 }
 
-std::string message_json(const Spoken& answer, std::span<const ToolForm* const> forms) {
+std::string message_json(const Spoken& answer, std::span<const ToolForm* const> forms,
+                         const ToolTypes& types) {
     using Ordered = nlohmann::ordered_json;
-    const ToolCalls found = read_tool_calls(answer.text, forms, answer.marks);
+    const ToolCalls found = read_tool_calls(answer.text, forms, answer.marks, types);
     Ordered message{{"role", "assistant"}, {"content", found.content}};
     if (!answer.thinking.empty()) message["reasoning_content"] = answer.thinking;
     size_t number = 0;
@@ -70,8 +71,11 @@ std::string message_json(const Spoken& answer, std::span<const ToolForm* const> 
     return message.dump(-1, ' ', false, Ordered::error_handler_t::replace);
 }
 
-std::string returned(const Spoken& answer, const CallOptions& options, OpenModel& model) {
-    if (options.message) return message_json(answer, model.form()->tool_forms());
+std::string returned(const Spoken& answer, const CallOptions& options, OpenModel& model,
+                     std::string_view conversation) {
+    if (options.message)
+        return message_json(answer, model.form()->tool_forms(),
+                            ToolTypes(conversation.empty() ? options.variables : conversation));
     return options.thinking ? with_thinking(answer) : answer.text;
 }
 

@@ -20,15 +20,18 @@ Spoken answer_to(OpenModel& model, std::span<const int32_t> tokens, const Genera
 
 /// An answer as a call is to return it: the text; what was thought before it, in <think> and
 /// </think>, with option `thinking`; or, with `message`, as a conversation in JSON has it, with
-/// reasoning_content and tool_calls.
-std::string returned(const Spoken& answer, const CallOptions& options, OpenModel& model);
+/// reasoning_content and tool_calls. `conversation`: the JSON that it answers, whose tools tell
+/// which arguments are texts; without one, those that are among the options' variables do.
+std::string returned(const Spoken& answer, const CallOptions& options, OpenModel& model,
+                     std::string_view conversation = {});
 
 /// An answer with what was thought before it as one text.
 std::string with_thinking(const Spoken& answer);
 /// As a message: {"role": "assistant", "content": …}. Calls of one of `forms` become tool_calls;
 /// what looks like one and cannot be read stays in the content, and is told of in
 /// malformed_tool_calls.
-std::string message_json(const Spoken& answer, std::span<const ToolForm* const> forms);
+std::string message_json(const Spoken& answer, std::span<const ToolForm* const> forms,
+                         const ToolTypes& types = {});
 
 /// A conversation in memory: what has been said, and answered.
 class Conversation {

@@ -116,10 +116,11 @@ AnswerForm::AnswerForm(const Tokenizer& tokenizer, std::string_view chat_templat
     for (const ToolForm& form : llmsql::tool_forms()) {
         const bool of_channels = form.open.find("to=") != std::string_view::npos;
         const bool whole = form.open.empty();
-        const bool used =
-            of_channels ? channels_.has_value()
-            : whole     ? written("\"parameters\"") && written("\"name\"") && written("tool_call")
-                        : tokenizer.find_special(form.open) || written(form.open);
+        const bool used = of_channels ? channels_.has_value()
+                          : whole     ? written("func_name1(") ||
+                                        ((written("\"parameters\"") || written("\"arguments\"")) &&
+                                         written("\"name\"") && written("tool_call"))
+                                  : tokenizer.find_special(form.open) || written(form.open);
         if (!used) continue;
         // Where a template names marks, JSON in an answer is JSON.
         if (whole && std::ranges::any_of(tools_, [](const ToolForm* other) {

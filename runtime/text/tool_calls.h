@@ -9,9 +9,11 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace llmsql {
@@ -30,11 +32,33 @@ struct ToolCalls {
     std::vector<ToolCall> calls;  // in their order
 };
 
+/// Which parameters of tools are texts, by the tools' JSON schemas: what XML-like forms do not
+/// tell.
+class ToolTypes {
+  public:
+    ToolTypes() = default;
+    /// Of a JSON array of tools as in OpenAI's API, or of a conversation, an object that has them
+    /// as `tools`; what is neither says nothing. Each tool's `function` may stand there itself.
+    explicit ToolTypes(std::string_view json);
+
+    enum class Type { unknown, text, text_or_null };
+    Type of(std::string_view tool, std::string_view parameter) const;
+
+  private:
+    std::map<std::pair<std::string, std::string>, Type, std::less<>> types_;
+};
+
+/// What a reader has read, and what is known of the tools.
+struct ToolReading {
+    std::vector<ToolCall> calls;
+    const ToolTypes* types = nullptr;
+};
+
 /// A form of calls.
 struct ToolForm {
     std::string_view open;   // empty: the whole answer is calls
     std::string_view close;  // empty: to the next `open`, or the end
-    void (*read)(std::string_view body, std::vector<ToolCall>& calls);  // fails on what it is not
+    void (*read)(std::string_view body, ToolReading& into);  // fails on what it is not
 };
 
 /// All that are known.
@@ -52,13 +76,13 @@ struct TokenMarks {
 /// The calls of one of `forms` in a text. Never fails but for lack of memory. Of marks in `marks`
 /// those count that are tokens.
 ToolCalls read_tool_calls(std::string_view text, std::span<const ToolForm* const> forms,
-                          std::span<const TokenMarks> marks = {});
-/// Of any form.
-ToolCalls read_tool_calls(std::string_view text);
+                          std::span<const TokenMarks> marks = {}, const ToolTypes& types = {});
+/// Of any form; a thought that the text begins with (<think>…</think>) is passed over.
+ToolCalls read_tool_calls(std::string_view text, const ToolTypes& types = {});
 
 /// The calls of an answer in either form: a text, or a message in JSON ({"role": …}) with
 /// tool_calls and malformed_tool_calls, as a conversation has it.
-ToolCalls calls_of_answer(std::string_view answer);
+ToolCalls calls_of_answer(std::string_view answer, const ToolTypes& types = {});
 
 /// What a call that has no id is to have: nine letters and digits, as Mistral's templates want
 /// them, that depend on the answer and the call's number alone.

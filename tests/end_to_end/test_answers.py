@@ -255,6 +255,20 @@ class Tools(Answers):
         self.assertIn("does not come to its end", error)
         self.assertEqual(json.loads(message)["content"], "Look: " + text)
 
+    def test_the_tools_tell_which_arguments_are_texts(self):
+        self.model(["<tool_call>", "<function=get><parameter=zip>10115</parameter>", "<parameter=n>2</parameter></function>",
+                    "</tool_call>"])
+        tools = [{"type": "function", "function": {"name": "get", "parameters": {
+            "type": "object", "properties": {"zip": {"type": "string"}, "n": {"type": "integer"}}}}}]
+        for tools, expected in ((tools, {"zip": "10115", "n": 2}), ([], {"zip": 10115, "n": 2})):
+            conversation = json.dumps({"messages": [], "tools": tools})
+            options = json.dumps(GREEDY | {"message": True})
+            message = json.loads(self.value("SELECT llm_reply(?, ?)", conversation, options))
+            self.assertEqual(message["tool_calls"][0]["function"]["arguments"], expected)
+            text = self.value("SELECT llm_reply(?, ?)", conversation, json.dumps(GREEDY))
+            (arguments,), = self.sql("SELECT arguments FROM llm_tool_calls(?, ?)", text, conversation)
+            self.assertEqual(json.loads(arguments), expected)
+
     def test_json_that_is_an_answer_is_one(self):
         self.model(['{"name": "get", "parameters": {}}'])
         message = json.loads(self.value("SELECT llm_reply('[]', ?)", json.dumps(GREEDY | {"message": True})))

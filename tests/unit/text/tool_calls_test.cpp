@@ -151,6 +151,105 @@ TEST(ToolCalls, Others) {
     EXPECT_EQ(calls_of(R"(<|tool_call|>[{"name": "f", "arguments": {}}])"), "f{}");
 }
 
+TEST(ToolCalls, ValuesAsPythonWritesThem) {
+    // As templates show them that write a value by Jinja's own way.
+    EXPECT_EQ(calls_of("<function=f><parameter=a>\nFalse\n</parameter><parameter=b>None</parameter>"
+                       "<parameter=c>[1, 'a', {'b': True}]</parameter></function>"),
+              R"(f{"a":false,"b":null,"c":[1,"a",{"b":true}]})");
+    EXPECT_EQ(calls_of("<tool_calls>[{\"name\": \"f\", \"arguments\": {'a': 'it\\'s \"x\"', 'b': "
+                       "True}}]</tool_calls>"),
+              R"(f{"a":"it's \"x\"","b":true})");
+    EXPECT_EQ(
+        calls_of(R"(<tool_call>{'name': 'f', 'arguments': {'a': '\ud83d\ude00\/'}}</tool_call>)"),
+        R"(f{"a":"😀/"})");
+    EXPECT_EQ(calls_of(R"(<tool_call>{'name': 'f', 'arguments': {'a': 1 'b': 2}}</tool_call>)"),
+              R"(!what is in braces is no JSON | <tool_call>{'name': 'f', 'arguments': )"
+              R"({'a': 1 'b': 2}}</tool_call>)");
+    EXPECT_EQ(calls_of("<|tool_call>call:f{a:None}<tool_call|>"), R"(f{"a":null})");
+}
+
+TEST(ToolCalls, TextsByTheToolsSchemas) {
+    const ToolTypes types(R"([{"type": "function", "function": {"name": "f", "parameters": {
+        "type": "object", "properties": {"a": {"type": "string"}, "b": {"type": ["string", "null"]},
+        "c": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "d": {"type": "integer"},
+        "e": {"anyOf": [{"type": "string"}, {"type": "number"}]}}}}}])");
+    const auto arguments = [&](std::string_view text) {
+        const ToolCalls found = read_tool_calls(text, types);
+        return found.calls.size() == 1 ? found.calls[0].arguments : "?";
+    };
+    EXPECT_EQ(arguments("<function=f><parameter=a>\n12\n</parameter><parameter=b>null</parameter>"
+                        "<parameter=c>true</parameter><parameter=d>12</parameter>"
+                        "<parameter=e>12</parameter><parameter=g>12</parameter></function>"),
+              R"({"a":"12","b":null,"c":"true","d":12,"e":12,"g":12})");
+    EXPECT_EQ(arguments("<tool_call>f<arg_key>a</arg_key><arg_value>[1]</arg_value></tool_call>"),
+              R"({"a":"[1]"})");
+    EXPECT_EQ(arguments("<minimax:tool_call><invoke name=\"f\"><parameter name=\"a\">1.50"
+                        "</parameter></invoke></minimax:tool_call>"),
+              R"({"a":"1.50"})");
+    EXPECT_EQ(arguments("<function=g><parameter=a>12</parameter></function>"), R"({"a":12})");
+    // Of a conversation, and without `function`; what is no tools says nothing.
+    const auto type = [](std::string_view json) { return ToolTypes(json).of("f", "a"); };
+    constexpr std::string_view kTool =
+        R"({"name": "f", "parameters": {"properties": {"a": {"type": "string"}}}})";
+    EXPECT_EQ(type("{\"messages\": [], \"tools\": [" + std::string(kTool) + "]}"),
+              ToolTypes::Type::text);
+    for (const char* none :
+         {"", "[", "{}", "[1, null]", R"({"tools": 1})", R"([{"name": "f", "parameters": 1}])",
+          R"([{"name": 1}])", R"([{"name": "f", "parameters": {"properties": {"a": []}}}])"})
+        EXPECT_EQ(type(none), ToolTypes::Type::unknown) << none;
+    EXPECT_EQ(type(std::string(100'000, '[')), ToolTypes::Type::unknown);
+}
+
+TEST(ToolCalls, WholeAnswers) {
+    EXPECT_EQ(calls_of(R"([{"name": "f", "arguments": {"a": 1}}, {"name": "g", "arguments": {}}])"),
+              R"(f{"a":1}; g{})");
+    EXPECT_EQ(calls_of("[f(a=\"x\", b=[1, 2]), g()]"), R"(f{"a":"x","b":[1,2]}; g{})");
+    // What is none stays a text, without a word.
+    EXPECT_EQ(calls_of("[f(1), g()]"), " | [f(1), g()]");
+    EXPECT_EQ(calls_of("[a](https://b.c/d(e))"), " | [a](https://b.c/d(e))");
+    EXPECT_EQ(calls_of(R"([{"name": "Ann"}])"), R"( | [{"name": "Ann"}])");
+}
+
+TEST(ToolCalls, FormsOfFewModels) {
+    EXPECT_EQ(calls_of("<function_calls>f(a=\"b\")\ng(c=null)</function_calls>"),
+              R"(f{"a":"b"}; g{"c":null})");
+    EXPECT_EQ(calls_of("<longcat_tool_call>f\n<longcat_arg_key>a</longcat_arg_key>\n"
+                       "<longcat_arg_value>b</longcat_arg_value>\n</longcat_tool_call>"),
+              R"(f{"a":"b"})");
+    EXPECT_EQ(calls_of(R"(<longcat_tool_call>{"name": "f", "arguments": {}}</longcat_tool_call>)"),
+              "f{}");
+    EXPECT_EQ(calls_of("<tool_calls:opensource>\n<tool_call:opensource>f<tool_sep:opensource>\n"
+                       "<arg_key:opensource>a</arg_key:opensource>\n<arg_value:opensource>b"
+                       "</arg_value:opensource>\n</tool_call:opensource>\n"
+                       "</tool_calls:opensource>"),
+              R"(f{"a":"b"})");
+    EXPECT_EQ(calls_of("<|action_start|><|plugin|>\n{\"name\": \"f\", \"parameters\": {}}\n"
+                       "<|action_end|>"),
+              "f{}");
+    EXPECT_EQ(calls_of("<|CALL_START|>function\nf\n{\"a\": 1}<|CALL_END|>"), R"(f{"a":1})");
+    EXPECT_EQ(calls_of(R"(<|function_call|>{"name": "f", "arguments": {"a": 1}})"), R"(f{"a":1})");
+    EXPECT_EQ(calls_of(" -> tool/function_call\n[{\"name\": \"f\", \"arguments\": {}}]"), "f{}");
+    EXPECT_EQ(calls_of("<|python_start|>[f(a=1)]<|python_end|>"), R"(f{"a":1})");
+    EXPECT_EQ(calls_of(R"(<|python_start|><|python_end|>{"name": "f", "parameters": {"a": 1}})"),
+              R"(f{"a":1})");
+    EXPECT_EQ(calls_of("<tool_call>f\n```json\n{\"a\": 1}\n```</tool_call>"), R"(f{"a":1})");
+    EXPECT_EQ(calls_of("<|tool_call_start|>\n```python\nf(a=1)\n```\n<|tool_call_end|>"),
+              R"(f{"a":1})");
+}
+
+TEST(ToolCalls, NothingIsCalledInAThought) {
+    constexpr const char* kCall = R"(<tool_call>{"name": "f", "arguments": {}}</tool_call>)";
+    const std::string thought = std::string("<think>\nI could ") + kCall + "\n</think>";
+    EXPECT_EQ(calls_of(thought + "\n\n" + kCall), "f{} | " + thought);
+    EXPECT_EQ(calls_of("\n" + thought + "No."), " | \n" + thought + "No.");
+    EXPECT_EQ(calls_of(std::string("<think>") + kCall), std::string(" | <think>") + kCall);
+    EXPECT_EQ(
+        calls_of(std::string("[THINK]") + kCall + R"([/THINK]{"name": "g", "parameters": {}})"),
+        std::string("g{} | [THINK]") + kCall + "[/THINK]");
+    // What is no thought at the begin is none.
+    EXPECT_EQ(calls_of(std::string(kCall) + "<think>"), "f{} | <think>");
+}
+
 TEST(ToolCalls, WhatIsMalformedStaysAndSaysSo) {
     const auto said = [](std::string_view text) { return calls_of(text); };
     EXPECT_SAYS(
