@@ -74,8 +74,11 @@ class Case(unittest.TestCase):
     def child(self, code, *arguments, **options):
         """A process of its own that runs code with this module's names."""
         program = f"import sys; sys.path.insert(0, {str(SOURCE / 'tests' / 'end_to_end')!r})\nfrom test_python import *\n"
-        return subprocess.Popen([sys.executable, "-c", program + textwrap.dedent(code), *map(str, arguments)],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        process = subprocess.Popen([sys.executable, "-c", program + textwrap.dedent(code), *map(str, arguments)],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        self.addCleanup(process.__exit__, None, None, None)
+        self.addCleanup(process.kill)  # first, where a test has failed
+        return process
 
     def output(self, code, *arguments):
         process = self.child(code, *arguments)
