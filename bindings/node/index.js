@@ -2,11 +2,23 @@
 // llmsql for Node.js: the loadable extension, and its SQL functions by name. index.d.ts says what each takes and does.
 "use strict";
 const fs = require("node:fs");
+const os = require("node:os");
 const path = require("node:path");
 const {LlmsqlError, prebuilt, run} = require("./platform.js");
 
 function loadablePath() {
   return prebuilt("lib", "libllmsql.so");
+}
+
+// One copy of the library serves one SQLite: of the two modules' the second one gets a copy of the file.
+const copies = new Map();
+
+function copy() {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "llmsql-"));
+  process.on("exit", () => fs.rmSync(folder, {recursive: true, force: true}));
+  const file = path.join(folder, "libllmsql.so");
+  fs.copyFileSync(loadablePath(), file);
+  return file;
 }
 
 // better-sqlite3 and node:sqlite differ in how a connection is told that it may load extensions.
@@ -16,7 +28,7 @@ function load(db) {
   if (typeof db.loadExtension !== "function")
     throw new LlmsqlError(`load: this ${db.constructor.name} cannot load extensions: Node.js 22.13 or later has node:sqlite that can, ` +
                           "or use better-sqlite3 (npm install better-sqlite3)");
-  const file = loadablePath();
+  let file = copies.get(db.constructor) ?? loadablePath();
   let enabled = false;
   if (typeof db.enableLoadExtension === "function") {
     try {
@@ -28,7 +40,14 @@ function load(db) {
     }
   }
   try {
-    db.loadExtension(file);
+    try {
+      db.loadExtension(file);
+    } catch (error) {
+      if (!error.message.includes("load a copy of the file for each")) throw error;
+      file = copy();
+      copies.set(db.constructor, file);
+      db.loadExtension(file);
+    }
   } catch (error) {
     throw new LlmsqlError(`${file}: ${oneLine(error)}`);
   } finally {
