@@ -108,6 +108,10 @@ class Silence(TemporaryFolder):
         self.alike(self.folder_of("gpt_oss-plain"),
                    self.folder_of("gpt_oss-plain", drop=["num_local_experts"], num_experts=4))
         self.alike(self.folder_of("exaone4-plain"), self.folder_of("exaone4-plain", drop=["layer_types"]))
+        # What K-EXAONE's own configuration says besides.
+        self.alike(self.folder_of("exaone_moe-plain"),
+                   self.folder_of("exaone_moe-plain", is_moe_layer=[False, True, True], first_last_k_dense_replace=1))
+        self.refused(self.folder_of("exaone_moe-plain", is_moe_layer=[True, True, True]), "is_moe_too")
         self.refused(self.folder_of("llama-plain", drop=["num_hidden_layers"]), "n_layer")
         self.refused(self.folder_of("ernie4_5_moe-plain", moe_norm_min=0.5), "moe_norm_min")
         self.refused(self.folder_of("llama-plain", model_type="mixtral"), "which class")

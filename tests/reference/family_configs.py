@@ -455,6 +455,9 @@ FAMILIES = {
         "plain": config(q_lora_rank=40, kv_lora_rank=32, qk_nope_head_dim=24, qk_rope_head_dim=16, v_head_dim=20,
                         num_key_value_heads=4, num_hidden_layers=3),
     }},
+    "apertus": {"variants": {
+        "plain": config(num_hidden_layers=2),
+    }},
     # Of chunks, and of what a layer without positions does to queries, a GGUF has what the published models have.
     "llama4_text": {"variants": {
         "plain": config(head_dim=20, num_local_experts=4, num_experts_per_tok=1, intermediate_size_mlp=90,
