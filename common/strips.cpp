@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
 #include "common/half.h"
@@ -180,13 +181,16 @@ void read_mxfp4(const std::byte* block, int64_t place, float* values) {
 }
 
 void read_nvfp4(const std::byte* block, int64_t place, float* values) {
-    const auto times = load<float>(block + 64 + 4 * place);
+    // What all are multiplied by, a bit in the place of each scale's sign.
+    uint32_t signs = 0;
+    for (uint32_t i = 0; i < 32; ++i) signs |= (load<uint8_t>(block + i) >> 7 & 1u) << i;
+    const auto times = std::bit_cast<float>(signs);
     for (int64_t c = 0; c < 64; ++c) {
         const int bits = byte_of(block, 0, place, c / 16), exponent = bits >> 3 & 15;
         // e4m3 without its sign, halved, as the levels are doubled.
         const float scale = std::ldexp(static_cast<float>((exponent > 0 ? 8 : 0) + (bits & 7)),
                                        std::max(exponent, 1) - 11);
-        const int code = nibble(block + 128 + c / 32 * 256, place, c % 32);
+        const int code = nibble(block + 64 + c / 32 * 256, place, c % 32);
         values[c] = scale * static_cast<float>(kFloat4[code]) * times;
     }
 }

@@ -38,6 +38,7 @@ struct WeightFormat {
     KeptTypes keeps;         // types of GGUF that it holds exactly, by their numbers
     bool takes_anything;     // import converts any type to it, too
     bool fills;              // tiles are cut so that they fill the pages of model.db
+    int64_t since = 1;       // the format of model.db (common/model_format.h) that lays it out so
 
     /// Blocks in a row of `cols` weights.
     constexpr int64_t blocks(int64_t cols) const { return (cols + columns - 1) / columns; }
@@ -49,7 +50,7 @@ struct WeightFormat {
 
 /// In the order of WeightType.
 inline constexpr std::array kWeightFormats{
-    // type, name, columns, bytes, activations, GGUF's numbers, takes anything, fills pages
+    // type, name, columns, bytes, activations, GGUF's numbers, takes anything, fills pages, since
     WeightFormat{WeightType::f32, "f32", 1, 4, TensorType::f32, 0, true, false},
     WeightFormat{WeightType::f16, "f16", 1, 2, TensorType::f32, 1, true, false},
     WeightFormat{WeightType::q8, "q8", 32, 2 + 32, TensorType::q8, 8, true, false},
@@ -68,7 +69,7 @@ inline constexpr std::array kWeightFormats{
     WeightFormat{WeightType::iq4_xs, "iq4_xs", 256, 2 + 2 + 4 + 128, TensorType::q8, 23, false,
                  true},
     WeightFormat{WeightType::mxfp4, "mxfp4", 32, 1 + 16, TensorType::q8, 39, false, true},
-    WeightFormat{WeightType::nvfp4, "nvfp4", 64, 4 + 4 + 32, TensorType::q8, 40, false, true},
+    WeightFormat{WeightType::nvfp4, "nvfp4", 64, 4 + 32, TensorType::q8, 40, false, true, 3},
     WeightFormat{WeightType::q1_0, "q1_0", 128, 2 + 16, TensorType::q8, 41, false, true},
     WeightFormat{WeightType::q2_0, "q2_0", 64, 2 + 16, TensorType::q8, 42, false, true},
     WeightFormat{WeightType::tq2_0, "tq2_0", 256, 64 + 2, TensorType::q8, {34, 35}, false, true},

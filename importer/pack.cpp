@@ -3,6 +3,7 @@
 #include "importer/pack.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -235,9 +236,18 @@ bool pack_nvfp4(Bytes from, const Place& to) {
             codes[j / 8 * 16 + j % 8] = both & 15;
             codes[j / 8 * 16 + 8 + j % 8] = both >> 4;
         }
-        put_bits(to, 128 + half * 256, codes.data(), 32, 0, 4);
+        put_bits(to, 64 + half * 256, codes.data(), 32, 0, 4);
     }
     return true;
+}
+
+// What the whole matrix is multiplied by: of an nvfp4 block's scales, which have no sign, the bits
+// in its place, the first byte's the lowest. Rows that are missing have theirs, too.
+bool put_times(std::byte* block, float times) {
+    const auto bits = std::bit_cast<uint32_t>(times);
+    for (size_t i = 0; i < 32; ++i)
+        block[i] = (block[i] & std::byte{0x7f}) | static_cast<std::byte>((bits >> i & 1) << 7);
+    return std::isfinite(times * kLargestE4m3 * 6);
 }
 
 bool pack_q1_0(Bytes from, const Place& to) {
@@ -367,9 +377,7 @@ bool pack_blocks(GgmlType from, WeightType type, std::span<const std::byte> row,
         const auto block = reinterpret_cast<Bytes>(row.data()) + b * each;
         const Place to{strip + b * format.block_bytes(), static_cast<size_t>(place)};
         good = pack ? pack(block, to) : pack_other(from, type, block, to);
-        if (type != WeightType::nvfp4) continue;
-        good = good && std::isfinite(times * kLargestE4m3 * 6);
-        to.put(64, &times, sizeof times);
+        if (type == WeightType::nvfp4) good = good && put_times(to.block, times);
     }
     return good;
 }

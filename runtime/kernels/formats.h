@@ -355,25 +355,28 @@ struct Mxfp4 : QuantizedFormat<WeightType::mxfp4> {
 // What few files have is compiled in a third of the time so.
 constexpr int kTokensOfRareTypes = kMostTokens / 2;
 
-// A vector of bytes of e4m3 without a sign, for 16 columns each, and a float for the whole matrix.
-// An exponent of 4 bits in the place of f32's is too small by 120, a subnormal one too.
+// A vector of bytes of e4m3 for 16 columns each. In the place of their signs, which they have not,
+// are the bits of a float for the whole matrix. An exponent of 4 bits in the place of f32's is too
+// small by 120, or by 119 for half the scale, as codes are doubled. Where it is 0, what is below
+// the smallest normal number counts twice.
 template<class I>
 struct Nvfp4 : QuantizedFormat<WeightType::nvfp4> {
     static constexpr int kTokens = kTokensOfRareTypes;
-    static constexpr int64_t kCodes = 128, kGroup = 256;
+    static constexpr int64_t kCodes = 64, kGroup = 256;
     static constexpr int kMost = kSigned;
     static constexpr bool kFloatsOf16 = true;
     struct Head {
         typename I::Sum scale[4];
     };
     static LLMSQL_INLINE Head head(const std::byte* block) {
-        const auto scales = I::load_bytes(block);
-        const auto times =  // half of it, as codes are doubled
-            I::mul(I::load(reinterpret_cast<const float*>(block + 64)), I::splat(0x1p59f));
+        const auto both = I::load_bytes(block), scales = I::and_bytes(both, 0x7f);
+        const auto times = I::splat(__builtin_bit_cast(float, I::signs(both))), one = I::splat(1);
         Head head;
         unroll<4>([&]<int g>() LLMSQL_INLINE {
-            const auto small = I::from_bits(I::template shift_ints<-20>(byte_of<I, g>(scales)));
-            head.scale[g] = I::mul(I::mul(small, I::splat(0x1p60f)), times);
+            const auto half = I::from_bits(I::add_ints(
+                I::template shift_ints<-20>(byte_of<I, g>(scales)), I::all_ints(119 << 23)));
+            const auto below = I::lesser(I::fma(half, one, I::splat(-0x1p-7f)), I::zero());
+            head.scale[g] = I::mul(I::fma(below, one, half), times);
         });
         return head;
     }

@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/files.h"
 #include "common/model_format.h"
+#include "common/weight_format.h"
 #include "runtime/weights/model_file.h"
 #include "sqlite/statement.h"
 
@@ -157,6 +158,7 @@ std::optional<std::string> ModelDb::meta(const std::string& key) const {
 
 std::vector<ParamEntry> ModelDb::catalogue() const {
     const std::string where = path_.string();
+    const int64_t version = pragma(db_, "PRAGMA user_version");
     Query query(db_, "SELECT id, name, type, rows, cols FROM llm_param ORDER BY id");
     std::vector<ParamEntry> entries;
     while (query.next()) {
@@ -169,6 +171,11 @@ std::vector<ParamEntry> ModelDb::catalogue() const {
         if (!weight_type)
             fail("{}: parameter {} has the unknown type '{}'", where, entry.name, type);
         entry.type = *weight_type;
+        if (const int64_t since = format_of(entry.type).since; version < since)
+            fail(
+                "{}: parameter {} is {} as model database format {} has it, this program reads it "
+                "from format {} on; import the model again (llmsql-import)",
+                where, entry.name, type, version, since);
         if (!query.is_null(3)) entry.shape.rows = query.as_integer(3);
         entry.shape.cols = query.as_integer(4);
         if (!is_plausible(entry.shape))

@@ -3,15 +3,18 @@
 """Makes a folder of tests/fixtures/formats: a model database, plans and a session file as the programs of one
 version write them, and what that version answers with them.
 
-    tests/reference/make_format_fixture.py BUILD_FOLDER NAME
+    tests/reference/make_format_fixture.py BUILD_FOLDER NAME [TYPE…]
 
-NAME is the day and the commit. Made once for each change of a format, before the change lands, and never
+Of given types, by GGUF's numbers (40, NVFP4), a model each whose matrices are of that type, no more than a few
+kilobytes, in place of the usual one. NAME is the day and the commit. Made once for each change of a format, before the change lands, and never
 again: tests/end_to_end/test_formats.py holds every later version to it.
 """
 
 import json
 import lzma
 import pathlib
+import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -41,6 +44,8 @@ def main():
     programs, name = pathlib.Path(sys.argv[1]).resolve() / "bin", sys.argv[2]
     target = SOURCE / "tests" / "fixtures" / "formats" / name
     target.mkdir(parents=True)
+    if len(sys.argv) > 3:
+        return make_types(programs, target, map(int, sys.argv[3:]))
 
     with tempfile.TemporaryDirectory() as folder:
         def run(program, *arguments):
@@ -64,7 +69,45 @@ def main():
                  for name in ("model.db", "plan.sql", "budget.sql", "session.db", "text.txt")}
         expected = {what: {"arguments": arguments, "output": run("llmsql-run", *arguments)}
                     for what, arguments in TRIES.items()}
+    write(target, files, expected)
 
+
+def make_types(programs, target, types):
+    sys.path.insert(0, str(SOURCE / "tests/end_to_end"))
+    from gguf_files import Gguf, Tensor, bytes_of
+    files, expected = {"text.txt": (SOURCE / "tests/fixtures/perplexity.txt").read_bytes()[:300]}, {}
+    for type in types:
+        gguf = Gguf(SOURCE / "tests/fixtures/tiny-llama-k.gguf")
+        for tensor in [tensor for tensor in gguf.tensors if len(tensor.shape) == 2]:
+            tensor.type = type  # strips are alike, so that they take little room
+            strip = random.Random(tensor.shape[0]).choices(range(1, 62), k=16 * bytes_of(type, tensor.shape[0]))
+            tensor.data = (bytes(strip) * tensor.shape[1])[:bytes_of(type, tensor.weights())]
+            if type == 34:  # d, so that nothing gets large
+                tensor.data = b"".join(tensor.data[at:at + 52] + struct.pack("<e", 0.02)
+                                       for at in range(0, len(tensor.data), 54))
+            if type == 40:
+                gguf.tensors.append(Tensor(tensor.name.removesuffix("weight") + "scale", (1,), 0,
+                                           struct.pack("<f", 0.03)))
+        with tempfile.TemporaryDirectory() as folder:
+            def run(program, *arguments):
+                return subprocess.run([programs / program, *arguments], cwd=folder, check=True,
+                                      stdout=subprocess.PIPE).stdout.decode()
+
+            graphs = ["--graph-dir", SOURCE / "graphs"]
+            model, plan = f"{type}.db", f"{type}.sql"
+            run("llmsql-import", gguf.write(pathlib.Path(folder) / "x.gguf"), *graphs, "-o", model,
+                "--write-model", "x.toml")
+            run("llmsqlc", "x.toml", *graphs, "--context", "128", "-o", plan)
+            (pathlib.Path(folder) / "text.txt").write_bytes(files["text.txt"])
+            tries = {f"{type}: {what}": [plan if it == "plan.sql" else model if it == "model.db" else it
+                                         for it in TRIES[what]] for what in ("a plan", "a text scored")}
+            expected |= {what: {"arguments": arguments, "output": run("llmsql-run", *arguments)}
+                         for what, arguments in tries.items()}
+            files |= {name: (pathlib.Path(folder) / name).read_bytes() for name in (model, plan)}
+    write(target, files, expected)
+
+
+def write(target, files, expected):
     for file, content in files.items():
         (target / (file + ".xz")).write_bytes(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
     (target / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")

@@ -168,12 +168,13 @@ def iq4_xs(blocks):
 
 
 def nvfp4(blocks):
-    bits = bytes_of(blocks, 0, 1)
+    signs = np.packbits(blocks[..., :32] >> 7, axis=-1, bitorder="little")
+    times = signs.view("<f4")[..., None, :]  # one number a block
+    bits = bytes_of(blocks, 0, 1) & 127
     exponent, mantissa = bits >> 3, (bits & 7).astype(np.float32)
     scale = np.where(exponent > 0, np.ldexp(8 + mantissa, exponent - 10), np.ldexp(mantissa, -9)).astype(np.float32)
-    codes = in_order(unpack(vectors(groups(blocks, 128, 256, 2), 0, 4), 4))
-    times = blocks[..., 64:128].copy().view("<f4")
-    return FLOAT4[codes] / 2 * repeated(scale, 16) * times[..., None]
+    codes = in_order(unpack(vectors(groups(blocks, 64, 256, 2), 0, 4), 4))
+    return FLOAT4[codes] / 2 * repeated(scale, 16) * times
 
 
 def q1_0(blocks):
@@ -216,7 +217,7 @@ READERS = {"f32": lambda data, cols: read_plain(data, cols, "<f4"),
            "q4_k": kept(256, 144, with_minima(lambda g: unpack(vectors(g, 0, 4), 4), 256)),
            "q5_k": kept(256, 176, with_minima(five_bits, 320)), "q6_k": kept(256, 210, q6_k),
            "iq4_nl": kept(32, 18, iq4_nl), "iq4_xs": kept(256, 136, iq4_xs), "mxfp4": kept(32, 17, mxfp4),
-           "nvfp4": kept(64, 40, nvfp4), "q1_0": kept(128, 18, q1_0), "q2_0": kept(64, 18, ternary(32, 2, 0)),
+           "nvfp4": kept(64, 36, nvfp4), "q1_0": kept(128, 18, q1_0), "q2_0": kept(64, 18, ternary(32, 2, 0)),
            "tq2_0": kept(256, 66, ternary(0, 8, 1024)),
            "iq1": kept(256, 106, levels(3, 1 / 8, [1, 7, 9, 0])),
            "iq2": kept(256, 106, levels(3, 1 / 8, [8, 25, 43, 0])),

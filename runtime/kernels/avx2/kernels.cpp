@@ -83,6 +83,9 @@ struct Avx2 {
         return {{_mm256_fmadd_ps(a.half[0], b.half[0], c.half[0]),
                  _mm256_fmadd_ps(a.half[1], b.half[1], c.half[1])}};
     }
+    static LLMSQL_INLINE Sum lesser(Sum a, Sum b) {
+        return {{_mm256_min_ps(a.half[0], b.half[0]), _mm256_min_ps(a.half[1], b.half[1])}};
+    }
 
     static LLMSQL_INLINE Ints both(__m256i a) {
         return {{a, a}};
@@ -122,6 +125,9 @@ struct Avx2 {
             if constexpr (N > 0) return _mm256_srli_epi16(x, N);
             return x;
         });
+    }
+    static LLMSQL_INLINE uint32_t signs(Bytes a) {
+        return static_cast<uint32_t>(_mm256_movemask_epi8(a.half[0]));
     }
     static LLMSQL_INLINE Signed look_up(Bytes codes, const int8_t (&values)[16]) {
         const __m256i table =

@@ -42,6 +42,7 @@ struct Avx512 {
     static LLMSQL_INLINE Sum halves(const void* p) { return load_halves(p); }
     static LLMSQL_INLINE Sum mul(Sum a, Sum b) { return _mm512_mul_ps(a, b); }
     static LLMSQL_INLINE Sum fma(Sum a, Sum b, Sum c) { return _mm512_fmadd_ps(a, b, c); }
+    static LLMSQL_INLINE Sum lesser(Sum a, Sum b) { return _mm512_min_ps(a, b); }
 
     static LLMSQL_INLINE Ints no_ints() { return _mm512_setzero_si512(); }
     static LLMSQL_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
@@ -60,6 +61,9 @@ struct Avx512 {
         if constexpr (N < 0) return _mm512_slli_epi16(a, -N);
         if constexpr (N > 0) return _mm512_srli_epi16(a, N);
         return a;
+    }
+    static LLMSQL_INLINE uint32_t signs(Bytes a) {
+        return static_cast<uint32_t>(_mm256_movemask_epi8(_mm512_castsi512_si256(a)));
     }
     static LLMSQL_INLINE Signed look_up(Bytes codes, const int8_t (&values)[16]) {
         const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));

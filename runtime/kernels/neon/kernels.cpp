@@ -70,6 +70,9 @@ struct Neon {
         return quarters<Sum>(
             [&](int v) LLMSQL_INLINE { return vfmaq_f32(c.part[v], a.part[v], b.part[v]); });
     }
+    static LLMSQL_INLINE Sum lesser(const Sum& a, const Sum& b) {
+        return quarters<Sum>([&](int v) LLMSQL_INLINE { return vminq_f32(a.part[v], b.part[v]); });
+    }
 
     static LLMSQL_INLINE Ints all_ints(int a) {
         return quarters<Ints>([&](int) LLMSQL_INLINE { return vdupq_n_s32(a); });
@@ -102,6 +105,17 @@ struct Neon {
     static LLMSQL_INLINE Bytes shift(const Bytes& a) {
         return quarters<Bytes>([&](int v)
                                    LLMSQL_INLINE { return vshlq_u8(a.part[v], vdupq_n_s8(-N)); });
+    }
+    // Of eight bytes each their bits, moved to their places, as a sum.
+    static LLMSQL_INLINE uint32_t signs(const Bytes& a) {
+        constexpr int8_t kPlaces[16] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
+        uint32_t bits = 0;
+        for (int v = 0; v < 2; ++v) {
+            const uint8x16_t placed = vshlq_u8(vshrq_n_u8(a.part[v], 7), vld1q_s8(kPlaces));
+            bits |= uint32_t{vaddv_u8(vget_low_u8(placed))} << (16 * v) |
+                    uint32_t{vaddv_u8(vget_high_u8(placed))} << (16 * v + 8);
+        }
+        return bits;
     }
     static LLMSQL_INLINE Signed look_up(const Bytes& codes, const int8_t (&values)[16]) {
         const int8x16_t table = vld1q_s8(values);

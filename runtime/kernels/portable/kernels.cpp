@@ -74,6 +74,9 @@ struct Portable {
     static Sum fma(const Sum& a, const Sum& b, const Sum& c) {
         return rows<Sum>([&](int r) { return a.row[r] * b.row[r] + c.row[r]; });
     }
+    static Sum lesser(const Sum& a, const Sum& b) {
+        return rows<Sum>([&](int r) { return std::min(a.row[r], b.row[r]); });
+    }
 
     static Ints no_ints() { return {}; }
     static Ints add_ints(const Ints& a, const Ints& b) {
@@ -96,6 +99,12 @@ struct Portable {
     }
     static Bytes and_or(const Bytes& a, int mask, const Bytes& b) {
         return bytes([&](int i) { return (a.byte[i] & mask) | b.byte[i]; });
+    }
+    /// The highest bits of the first 32 bytes, the first one's the lowest.
+    static uint32_t signs(const Bytes& a) {
+        uint32_t bits = 0;
+        for (int i = 0; i < 32; ++i) bits |= static_cast<uint32_t>(a.byte[i] >> 7) << i;
+        return bits;
     }
     /// To the right, or, of a negative N, to the left. What comes in is masked before it is used.
     template<int N>

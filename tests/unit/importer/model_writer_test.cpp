@@ -53,7 +53,7 @@ TEST_F(ModelWriterTest, WritesTheDocumentedTables) {
 
     const Sql sql(output());
     EXPECT_EQ(sql.text("PRAGMA application_id"), "1819112305");
-    EXPECT_EQ(sql.text("PRAGMA user_version"), "2");
+    EXPECT_EQ(sql.text("PRAGMA user_version"), "3");
     EXPECT_EQ(sql.text("PRAGMA page_size"), "65536");
     EXPECT_EQ(sql.text("PRAGMA integrity_check"), "ok");
     EXPECT_EQ(sql.text("SELECT key || '=' || value FROM llm_meta WHERE key NOT LIKE 'digest.%'"),

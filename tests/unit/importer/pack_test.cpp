@@ -174,10 +174,9 @@ std::vector<std::pair<WeightFormat, GgmlType>> kept_formats() {
 
 TEST(Pack, BlocksOfASourceKeepEveryValue) {
     // Of points of code books what the points are made of; of TQ1_0's five trits a byte two bits
-    // each; with NVFP4's blocks the number that the whole matrix is multiplied by.
-    const std::set larger{GgmlType::tq1_0, GgmlType::nvfp4,   GgmlType::iq1_s,
-                          GgmlType::iq1_m, GgmlType::iq2_xxs, GgmlType::iq2_xs,
-                          GgmlType::iq2_s, GgmlType::iq3_xxs, GgmlType::iq3_s};
+    // each.
+    const std::set larger{GgmlType::tq1_0,  GgmlType::iq1_s, GgmlType::iq1_m,   GgmlType::iq2_xxs,
+                          GgmlType::iq2_xs, GgmlType::iq2_s, GgmlType::iq3_xxs, GgmlType::iq3_s};
     std::mt19937 random(1);
     EXPECT_EQ(kept_formats().size(), 24u);
     for (const auto& [format, type] : kept_formats()) {
@@ -240,15 +239,29 @@ TEST(Pack, AScaleThatIsNotFiniteIsRefused) {
     }
 }
 
-TEST(Pack, NumbersThatMultiplyAMatrixAreKeptBesideItsBlocks) {
+TEST(Pack, NumbersThatMultiplyAMatrixAreKeptInItsBlocks) {
     std::mt19937 random(3);
-    auto strip = empty_strip(WeightType::nvfp4, 128);
-    const auto row = random_row(GgmlType::nvfp4, 128, random);
-    ASSERT_TRUE(pack_blocks(GgmlType::nvfp4, WeightType::nvfp4, row, 3, strip.data(), 0.37f));
-    std::vector<float> expected(128);
-    dequantize_row(GgmlType::nvfp4, row.data(), expected);
-    const auto values = unpack_values(WeightType::nvfp4, strip.data(), 128, 3);
-    for (size_t c = 0; c < 128; ++c) EXPECT_EQ(values[c], expected[c] * 0.37f) << c;
+    // Of all bits; and of one row of a strip, of several in any order.
+    for (const float times : {0.37f, -0.37f, 0.0f, -0.0f, 0x1p-149f, 0x1p100f, 0x1.fffffep-40f})
+        for (const std::vector<int64_t>& places :
+             {std::vector<int64_t>{3}, {0, 1, 2}, {15, 9, 8, 7, 0}, {12}}) {
+            auto strip = empty_strip(WeightType::nvfp4, 128);
+            const auto row = random_row(GgmlType::nvfp4, 128, random);
+            for (const int64_t place : places)
+                ASSERT_TRUE(pack_blocks(GgmlType::nvfp4, WeightType::nvfp4, row, place,
+                                        strip.data(), times));
+            std::vector<float> expected(128);
+            dequantize_row(GgmlType::nvfp4, row.data(), expected);
+            for (const int64_t place : places) {
+                const auto values = unpack_values(WeightType::nvfp4, strip.data(), 128, place);
+                for (size_t c = 0; c < 128; ++c)
+                    ASSERT_EQ(std::bit_cast<uint32_t>(values[c]),
+                              std::bit_cast<uint32_t>(expected[c] * times))
+                        << times << " " << place << " " << c;
+            }
+            const auto missing = unpack_values(WeightType::nvfp4, strip.data(), 128, 14);
+            EXPECT_TRUE(std::ranges::all_of(missing, [](float value) { return value == 0; }));
+        }
 }
 
 TEST(Pack, ATypeThatAFormatDoesNotKeepIsRefused) {

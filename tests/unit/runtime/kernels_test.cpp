@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -68,8 +69,8 @@ std::vector<float> run_linear(const Kernels& kernels, WeightType type, const std
 TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverIsComputedBeside) {
     uint32_t seed = 1;
     for (const Kernels* kernels : usable_kernels())
-        for (const auto& [type, name, columns, bytes, activations, keeps, takes_anything, fills] :
-             kWeightFormats)
+        for (const auto& [type, name, columns, bytes, activations, keeps, takes_anything, fills,
+                          since] : kWeightFormats)
             for (int64_t cols : {1, 31, 32, 33, 64, 100, 576, 1537}) {
                 if (!takes_anything) cols = format_of(type).blocks(cols) * columns;
                 for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 13}) {
@@ -115,8 +116,8 @@ TEST(Linear, EveryKernelAgreesWithF64AndWithItselfWhateverIsComputedBeside) {
 TEST(Linear, PartsOfAStripGiveTheBitsOfTheWhole) {
     std::mt19937 random(7);
     for (const Kernels* kernels : usable_kernels())
-        for (const auto& [type, name, columns, bytes, activations, keeps, takes_anything, fills] :
-             kWeightFormats)
+        for (const auto& [type, name, columns, bytes, activations, keeps, takes_anything, fills,
+                          since] : kWeightFormats)
             for (int64_t cols : {32, 33, 100, 576, 4864}) {
                 if (!takes_anything) cols = format_of(type).blocks(cols) * columns;
                 SCOPED_TRACE(fmt::format("{} {} cols {}", kernels->name, name_of(type), cols));
@@ -209,6 +210,28 @@ TEST(Linear, Mxfp4HasEveryPowerOfTwo) {
             // OCP Microscaling Formats 1.0: 2^(e - 127) times a half, here times 127.
             ASSERT_EQ(out[3], 127 * std::ldexp(0.5f, exponent - 127)) << kernels->name << exponent;
         }
+}
+
+TEST(Linear, Nvfp4HasEveryScale) {
+    for (const Kernels* kernels : usable_kernels())
+        for (int bits = 0; bits < 128; ++bits)
+            for (const float times : {1.0f, -0.375f, 0x1p-100f, 0x1p100f}) {
+                std::vector<std::byte> block(format_of(WeightType::nvfp4).block_bytes());
+                const auto signs = std::bit_cast<uint32_t>(times);
+                for (size_t i = 0; i < 64; ++i)
+                    block[i] = static_cast<std::byte>(bits | (i < 32 ? signs >> i & 1 : 1) << 7);
+                for (size_t i = 64; i < block.size(); ++i) block[i] = std::byte{0x01};  // a half, 0
+                std::vector<float> x(64, 0.0f);
+                x[32] = 127;
+                const QuantizedRows quantized(*kernels, x, 1, 64);
+                const auto out = run_linear(*kernels, WeightType::nvfp4, block.data(), 16, 64,
+                                            quantized, x, 0, 1);
+                // OCP OFP8 1.0, "E4M3": a bias of 7, and exponents of 0 are subnormal.
+                const int exponent = bits >> 3;
+                const float scale = exponent == 0 ? std::ldexp(bits / 8.0f, -6)
+                                                  : std::ldexp(1 + bits % 8 / 8.0f, exponent - 7);
+                ASSERT_EQ(out[3], 127 * (scale * 0.5f * times)) << kernels->name << " " << bits;
+            }
 }
 
 TEST(Quantize, CodesAreTheNearestAndSumsAreTheirs) {

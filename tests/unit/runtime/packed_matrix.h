@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -117,13 +118,16 @@ inline PackedMatrix random_blocks(WeightType type, int64_t rows, int64_t cols, u
             case WeightType::q5_k:
                 tame(block, 0, 32);
                 break;
-            case WeightType::nvfp4:
-                for (size_t i = 0; i < 64; ++i) packed.bytes[block + i] &= std::byte{0x7f};
-                for (size_t i = 0; i < 16; ++i) {
-                    const float times = static_cast<float>(random() % 200 + 1) * 1e-4f;
-                    std::memcpy(packed.bytes.data() + block + 64 + 4 * i, &times, sizeof times);
+            case WeightType::nvfp4: {
+                const float times = static_cast<float>(random() % 200 + 1) * 1e-4f;
+                const auto bits = std::bit_cast<uint32_t>(times);
+                for (size_t i = 0; i < 32; ++i) {
+                    std::byte& scale = packed.bytes[block + i];
+                    scale =
+                        (scale & std::byte{0x7f}) | static_cast<std::byte>((bits >> i & 1) << 7);
                 }
                 break;
+            }
             case WeightType::q3_k:
             case WeightType::q6_k:
             case WeightType::tq2_0:
