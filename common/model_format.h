@@ -8,7 +8,8 @@ namespace llmsql {
 
 inline constexpr int64_t kModelApplicationId = 0x6c6d7371;  // 'lmsq'
 /// What import writes, and the oldest that is still read. 2: more weight formats
-/// (common/weight_format.h), whose tiles are cut by the pages. 3: nvfp4 in 4.5 bits a weight.
+/// (common/weight_format.h), whose tiles are cut by the pages. 3: nvfp4 in 4.5 bits a weight,
+/// tq1_0.
 inline constexpr int64_t kModelFormatVersion = 3, kOldestModelFormat = 1;
 inline constexpr int64_t kModelPageBytes = 65536;
 

@@ -216,6 +216,17 @@ void read_tq2_0(const std::byte* block, int64_t place, float* values) {
     read_ternary(block, f16_at(block + 8 * 128, place), place, 256, values);
 }
 
+// Five codes in a byte, in thirds: 3 y / 256, rounded up, is the first, and y times 3, modulo 256,
+// has the next. Of 65 that thirteen vectors have so the last is none's.
+void read_tq1_0(const std::byte* block, int64_t place, float* values) {
+    constexpr int kPowers[5] = {1, 3, 9, 27, 81};
+    const float scale = f16_at(block + 13 * 64, place);
+    for (int64_t c = 0; c < 256; ++c) {
+        const int y = byte_of(block, c / 20, place, c % 4) * kPowers[c / 4 % 5] & 255;
+        values[c] = scale * static_cast<float>((3 * y + 255) / 256 - 2);
+    }
+}
+
 // Of the code books' formats: scales of 16 columns, 2 s + 1, in two vectors of nibbles.
 template<class Code>
 void read_levels(const std::byte* block, float d, int64_t place, const int8_t (&levels)[16],
@@ -260,9 +271,10 @@ void read_iq3_s(const std::byte* block, int64_t place, float* values) {
 
 // In the order of WeightType.
 constexpr std::array<Read, kWeightFormats.size()> kReads{
-    read_f32,   read_f16,  read_q8,   read_q4,    read_bf16, read_q4_0,   read_q5_0,    read_q5_1,
-    read_q2_k,  read_q3_k, read_q4_k, read_q5_k,  read_q6_k, read_iq4_nl, read_iq4_xs,  read_mxfp4,
-    read_nvfp4, read_q1_0, read_q2_0, read_tq2_0, read_iq1,  read_iq2,    read_iq3_xxs, read_iq3_s};
+    read_f32,    read_f16,     read_q8,    read_q4,   read_bf16, read_q4_0,  read_q5_0,
+    read_q5_1,   read_q2_k,    read_q3_k,  read_q4_k, read_q5_k, read_q6_k,  read_iq4_nl,
+    read_iq4_xs, read_mxfp4,   read_nvfp4, read_q1_0, read_q2_0, read_tq2_0, read_iq1,
+    read_iq2,    read_iq3_xxs, read_iq3_s, read_tq1_0};
 
 }  // namespace
 

@@ -43,7 +43,8 @@ enum class WeightType : uint8_t {
     iq1,
     iq2,
     iq3_xxs,
-    iq3_s
+    iq3_s,
+    tq1_0
 };
 
 /// How a tensor of activations is stored in the arena.

@@ -72,13 +72,14 @@ inline constexpr std::array kWeightFormats{
     WeightFormat{WeightType::nvfp4, "nvfp4", 64, 4 + 32, TensorType::q8, 40, false, true, 3},
     WeightFormat{WeightType::q1_0, "q1_0", 128, 2 + 16, TensorType::q8, 41, false, true},
     WeightFormat{WeightType::q2_0, "q2_0", 64, 2 + 16, TensorType::q8, 42, false, true},
-    WeightFormat{WeightType::tq2_0, "tq2_0", 256, 64 + 2, TensorType::q8, {34, 35}, false, true},
+    WeightFormat{WeightType::tq2_0, "tq2_0", 256, 64 + 2, TensorType::q8, 35, false, true},
     WeightFormat{
         WeightType::iq1, "iq1", 256, 8 + 32 + 64 + 2, TensorType::q8, {19, 29}, false, true},
     WeightFormat{
         WeightType::iq2, "iq2", 256, 8 + 32 + 64 + 2, TensorType::q8, {16, 17, 22}, false, true},
     WeightFormat{WeightType::iq3_xxs, "iq3_xxs", 256, 8 + 128 + 2, TensorType::q8, 18, false, true},
     WeightFormat{WeightType::iq3_s, "iq3_s", 256, 8 + 128 + 2, TensorType::q8, 21, false, true},
+    WeightFormat{WeightType::tq1_0, "tq1_0", 256, 52 + 2, TensorType::q8, 34, false, true, 3},
 };
 
 constexpr size_t index_of(WeightType type) {

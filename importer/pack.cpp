@@ -266,15 +266,31 @@ bool pack_q2_0(Bytes from, const Place& to) {
     return finite_half(from);
 }
 
-// TQ1_0's trits too, which take two bits each.
-bool pack_tq2_0(GgmlType type, Bytes from, const Place& to) {
+// Byte 32 n + j has column 128 n + 32 i + j at bits 2 i.
+bool pack_tq2_0(Bytes from, const Place& to) {
+    Codes codes;
+    for (size_t c = 0; c < 256; ++c) codes[c] = two_bits(from, c);
+    for (size_t g = 0; g < 8; ++g) put_bits(to, g * 128, &codes[g * 32], 32, 0, 2);
+    to.put(8 * 128, from + 64, 2);
+    return finite_half(from + 64);
+}
+
+// Of four neighboring columns and the next sixteen the trits, five in each of four bytes: the first
+// counts most, and all of them, as 243rds, are rounded up to 256ths, 0 to 1.
+bool pack_tq1_0(GgmlType type, Bytes from, const Place& to) {
     GgmlBlock block;
     read_block(type, from, block);
-    Codes codes;
-    for (size_t c = 0; c < 256; ++c) codes[c] = static_cast<uint8_t>(block.levels[c] + 1);
-    for (size_t g = 0; g < 8; ++g) put_bits(to, g * 128, &codes[g * 32], 32, 0, 2);
+    for (size_t v = 0; v < 13; ++v)
+        for (size_t i = 0; i < 4; ++i) {
+            int trits = 0;
+            for (size_t n = 0; n < 5; ++n) {
+                const size_t c = 20 * v + 4 * n + i;
+                trits = 3 * trits + (c < 256 ? block.levels[c] + 1 : 0);
+            }
+            to.four(0, v)[i] = static_cast<std::byte>(trits * 256 / 243 + 1);
+        }
     const Bytes d = from + info_of(type).block_bytes - 2;
-    to.put(8 * 128, d, 2);
+    to.put(13 * 64, d, 2);
     return finite_half(d);
 }
 
@@ -341,6 +357,8 @@ Pack pack_of(WeightType type) {
             return pack_q1_0;
         case WeightType::q2_0:
             return pack_q2_0;
+        case WeightType::tq2_0:
+            return pack_tq2_0;
         default:
             return nullptr;  // rows of numbers, or of blocks that any type is converted to
     }
@@ -349,8 +367,8 @@ Pack pack_of(WeightType type) {
 // A block of a type that has another layout than its format.
 bool pack_other(GgmlType from, WeightType type, Bytes block, const Place& to) {
     switch (type) {
-        case WeightType::tq2_0:
-            return pack_tq2_0(from, block, to);
+        case WeightType::tq1_0:
+            return pack_tq1_0(from, block, to);
         case WeightType::iq1:
             return pack_levels(from, kLevelsOfIq1, 3, block, to);
         case WeightType::iq2:

@@ -117,6 +117,12 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
         typename F::Head head[S];
         for (int s = 0; s < S; ++s) head[s] = F::head(block + s * strip);
         if constexpr (F::kGroups > 1) prefetch<F::kCodes>(block);
+        constexpr bool kUnpacks = F::kUnpacked > 0;
+        alignas(kUnpacks ? 64 : 1) std::byte unpacked[kUnpacks ? S * F::kUnpacked : 1];
+        if constexpr (kUnpacks)
+            for (int s = 0; s < S; ++s) F::unpack(block + s * strip, unpacked + s * F::kUnpacked);
+        const std::byte* const codes = kUnpacks ? unpacked : block + F::kCodes;
+        const int64_t next = kUnpacks ? F::kUnpacked : strip;
         Sum whole[S][T], least[S][T];  // of the block, before its f16 scale and that of its minima
         for (int s = 0; s < S; ++s)
             for (int t = 0; t < T; ++t) {
@@ -125,9 +131,9 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
             }
 #pragma GCC unroll 1
         for (int g = 0; g < F::kGroups; ++g) {
-            const std::byte* at = block + F::kCodes + g * F::kGroup;
+            const std::byte* at = codes + g * F::kGroup;
             const int64_t group = b * F::kGroups + g;
-            if constexpr (F::kGroups > 1) prefetch<F::kGroup>(at);
+            if constexpr (F::kGroups > 1 && !kUnpacks) prefetch<F::kGroup>(at);
             typename I::Ints products[S][T];
             unroll<kParts>([&]<int P>() LLMSQL_INLINE {
                 constexpr Part part = kParts == 1 ? Part::all : static_cast<Part>(P);
@@ -143,7 +149,7 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
                     constexpr int k = P * kSteps + K;
                     decltype(F::template code<k>(at, head[0])) code[S];
                     for (int s = 0; s < S; ++s)
-                        code[s] = F::template code<k>(at + s * strip, head[s]);
+                        code[s] = F::template code<k>(at + s * next, head[s]);
                     for (int t = 0; t < T; ++t)
                         for (int s = 0; s < S; ++s)
                             dot[s][t].template add<K, kSteps>(code[s],

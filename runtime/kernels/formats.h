@@ -7,6 +7,8 @@
 //   kMost, kBias             largest code as stored, and what is to be taken from it
 //   Head, head(block)        what is decoded once for a block: scale[group], offset[group], …
 //   code<k>(group, head)     16 rows' codes of the four columns from column(k) on, k = 0 … 7
+//   kUnpacked, unpack(block, codes)   bytes that the block's codes are first unpacked to, if they
+//                            are; groups then lie there
 #pragma once
 
 #include "runtime/kernels/driver.h"
@@ -28,6 +30,7 @@ struct QuantizedFormat : Format<Type> {
     static constexpr bool kFloatsOf16 = false;  // a float for each 16 columns: head.scale
     static constexpr bool kMinimaOf16 = false;  // so, too: head.minimum and head.less
     static constexpr bool kOffsets = false;     // floats for each 32 columns: head.offset
+    static constexpr int64_t kUnpacked = 0;     // codes lie as they are multiplied
     static constexpr int kBias = 0;
     static constexpr int column(int k) { return 4 * k; }
 };
@@ -426,6 +429,28 @@ struct Q2_0 : Ternary<I, WeightType::q2_0, 32, 0> {};
 template<class I>
 struct Tq2_0 : Ternary<I, WeightType::tq2_0, 0, 8 * 128> {};
 
+// Thirteen vectors of bytes that have five codes each, in thirds, d behind them.
+template<class I>
+struct Tq1_0 : OneScale<I, WeightType::tq1_0, 13 * 64> {
+    static constexpr int kTokens = kMostTokens;
+    static constexpr int64_t kUnpacked = 65 * 64, kCodes = Tq1_0::kBytes, kGroup = 512;
+    static constexpr int kMost = 3, kBias = 2;
+    static LLMSQL_INLINE void unpack(const std::byte* block, std::byte* codes) {
+#pragma GCC unroll 1
+        for (int v = 0; v < 13; ++v, block += 64, codes += 5 * 64) {
+            auto rest = I::load_bytes(block);
+            unroll<5>([&]<int n>() LLMSQL_INLINE {
+                I::store_bytes(codes + n * 64, I::thirds(rest));
+                rest = I::triple(rest);
+            });
+        }
+    }
+    template<int k>
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+        return I::load_bytes(group + 64 * k);
+    }
+};
+
 // Scales of 16 columns are 2 s + 1, s in nibbles; d, times `Eighths` / 8, comes last.
 template<class I, WeightType Type, int Eighths>
 struct Levels : QuantizedFormat<Type> {
@@ -496,7 +521,7 @@ constexpr Linears<I> linears_of() {
 template<class I>
 constexpr Linears<I> kLinears =
     linears_of<I, F32, F16, Q8, Q4, Bf16, Q4_0, Q5_0, Q5_1, Q2K, Q3K, Q4K, Q5K, Q6K, Iq4Nl, Iq4Xs,
-               Mxfp4, Nvfp4, Q1_0, Q2_0, Tq2_0, Iq1, Iq2, Iq3Xxs, Iq3S>();
+               Mxfp4, Nvfp4, Q1_0, Q2_0, Tq2_0, Iq1, Iq2, Iq3Xxs, Iq3S, Tq1_0>();
 
 }  // namespace
 }  // namespace llmsql

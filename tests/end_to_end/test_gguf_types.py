@@ -20,9 +20,9 @@ LLAMA = FIXTURES / "tiny-llama-k.gguf"  # rows of 256
 CHANGED = "blk.0.ffn_up.weight", "blk.0.attn_k.weight"
 IQ3_S, NVFP4, Q4_K, Q6_K = 21, 40, 12, 14
 KEPT = {0: "f32", 1: "f16", 2: "q4_0", 3: "q4", 6: "q5_0", 7: "q5_1", 8: "q8", 10: "q2_k", 11: "q3_k", 12: "q4_k",
-        13: "q5_k", 14: "q6_k", 20: "iq4_nl", 23: "iq4_xs", 30: "bf16", 35: "tq2_0", 39: "mxfp4", 40: "nvfp4", 41: "q1_0", 42: "q2_0"}
+        13: "q5_k", 14: "q6_k", 20: "iq4_nl", 23: "iq4_xs", 30: "bf16", 34: "tq1_0", 35: "tq2_0", 39: "mxfp4", 40: "nvfp4", 41: "q1_0", 42: "q2_0"}
 # Exactly, too, but in more bytes.
-LARGER = {16: "iq2", 17: "iq2", 18: "iq3_xxs", 19: "iq1", 21: "iq3_s", 22: "iq2", 29: "iq1", 34: "tq2_0"}
+LARGER = {16: "iq2", 17: "iq2", 18: "iq3_xxs", 19: "iq1", 21: "iq3_s", 22: "iq2", 29: "iq1"}
 BECOME = {24: "f32", 25: "f32", 26: "f32", 27: "f32", 28: "f32"}
 
 

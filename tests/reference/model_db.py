@@ -189,6 +189,15 @@ def ternary(at, count, scale_at):
     return read
 
 
+def tq1_0(blocks):
+    """Thirteen vectors of five codes a byte, in thirds; the 65th code of each four rows' columns is none's."""
+    y = vectors(blocks, 0, 13)[..., :, None, :, :].astype(np.int32) * np.array([1, 3, 9, 27, 81])[:, None, None]
+    codes = -(-3 * (y & 255) // 256)  # [..., vector, code, row, column of four]
+    codes = codes.reshape(codes.shape[:-4] + (65, ROWS, 4))[..., :64, :, :]
+    codes = np.moveaxis(codes, -2, -3).reshape(codes.shape[:-3] + (ROWS, 256))
+    return halves(blocks, 832)[..., None] * (codes - 2).astype(np.float32)
+
+
 def levels(width, times, positive):
     """The code books' types: scales of 16 columns in nibbles, codes whose upper half is negative."""
     table = np.concatenate([positive, [-level for level in positive]]).astype(np.float32)
@@ -218,7 +227,7 @@ READERS = {"f32": lambda data, cols: read_plain(data, cols, "<f4"),
            "q5_k": kept(256, 176, with_minima(five_bits, 320)), "q6_k": kept(256, 210, q6_k),
            "iq4_nl": kept(32, 18, iq4_nl), "iq4_xs": kept(256, 136, iq4_xs), "mxfp4": kept(32, 17, mxfp4),
            "nvfp4": kept(64, 36, nvfp4), "q1_0": kept(128, 18, q1_0), "q2_0": kept(64, 18, ternary(32, 2, 0)),
-           "tq2_0": kept(256, 66, ternary(0, 8, 1024)),
+           "tq1_0": kept(256, 54, tq1_0), "tq2_0": kept(256, 66, ternary(0, 8, 1024)),
            "iq1": kept(256, 106, levels(3, 1 / 8, [1, 7, 9, 0])),
            "iq2": kept(256, 106, levels(3, 1 / 8, [8, 25, 43, 0])),
            "iq3_xxs": kept(256, 138, levels(4, 1 / 4, [4, 12, 20, 28, 36, 44, 52, 62])),

@@ -129,6 +129,21 @@ struct Avx2 {
     static LLMSQL_INLINE uint32_t signs(Bytes a) {
         return static_cast<uint32_t>(_mm256_movemask_epi8(a.half[0]));
     }
+    static LLMSQL_INLINE void store_bytes(std::byte* p, Bytes a) {
+        _mm256_store_si256(reinterpret_cast<__m256i*>(p), a.half[0]);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(p + 32), a.half[1]);
+    }
+    static LLMSQL_INLINE Bytes triple(Bytes a) {
+        return of(
+            a, [](__m256i x) LLMSQL_INLINE { return _mm256_add_epi8(x, _mm256_add_epi8(x, x)); });
+    }
+    // By means, which are rounded up.
+    static LLMSQL_INLINE Bytes thirds(Bytes a) {
+        const auto mean = [](__m256i x) LLMSQL_INLINE {
+            return _mm256_avg_epu8(x, _mm256_avg_epu8(x, _mm256_set1_epi8(static_cast<char>(252))));
+        };
+        return and_bytes(shift<6>(of(a, mean)), 3);
+    }
     static LLMSQL_INLINE Signed look_up(Bytes codes, const int8_t (&values)[16]) {
         const __m256i table =
             _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));

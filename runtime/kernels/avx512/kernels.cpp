@@ -65,6 +65,13 @@ struct Avx512 {
     static LLMSQL_INLINE uint32_t signs(Bytes a) {
         return static_cast<uint32_t>(_mm256_movemask_epi8(_mm512_castsi512_si256(a)));
     }
+    static LLMSQL_INLINE void store_bytes(std::byte* p, Bytes a) { _mm512_store_si512(p, a); }
+    static LLMSQL_INLINE Bytes triple(Bytes a) { return _mm512_add_epi8(a, _mm512_add_epi8(a, a)); }
+    // By means, which are rounded up.
+    static LLMSQL_INLINE Bytes thirds(Bytes a) {
+        const __m512i half = _mm512_avg_epu8(a, _mm512_set1_epi8(static_cast<char>(252)));
+        return and_bytes(shift<6>(_mm512_avg_epu8(a, half)), 3);
+    }
     static LLMSQL_INLINE Signed look_up(Bytes codes, const int8_t (&values)[16]) {
         const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
         return signed_codes(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes));

@@ -106,6 +106,22 @@ struct Neon {
         return quarters<Bytes>([&](int v)
                                    LLMSQL_INLINE { return vshlq_u8(a.part[v], vdupq_n_s8(-N)); });
     }
+    static LLMSQL_INLINE void store_bytes(std::byte* p, const Bytes& a) {
+        for (int v = 0; v < kVectors; ++v)
+            vst1q_u8(reinterpret_cast<uint8_t*>(p) + 16 * v, a.part[v]);
+    }
+    static LLMSQL_INLINE Bytes triple(const Bytes& a) {
+        return quarters<Bytes>([&](int v) LLMSQL_INLINE {
+            return vaddq_u8(a.part[v], vaddq_u8(a.part[v], a.part[v]));
+        });
+    }
+    // By means, which are rounded up.
+    static LLMSQL_INLINE Bytes thirds(const Bytes& a) {
+        return quarters<Bytes>([&](int v) LLMSQL_INLINE {
+            const uint8x16_t half = vrhaddq_u8(a.part[v], vdupq_n_u8(252));
+            return vshrq_n_u8(vrhaddq_u8(a.part[v], half), 6);
+        });
+    }
     // Of eight bytes each their bits, moved to their places, as a sum.
     static LLMSQL_INLINE uint32_t signs(const Bytes& a) {
         constexpr int8_t kPlaces[16] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};

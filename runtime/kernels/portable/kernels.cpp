@@ -106,6 +106,14 @@ struct Portable {
         for (int i = 0; i < 32; ++i) bits |= static_cast<uint32_t>(a.byte[i] >> 7) << i;
         return bits;
     }
+    static void store_bytes(std::byte* p, const Bytes& a) { std::memcpy(p, a.byte, kVector); }
+    /// Of each byte y 3 y, modulo 256; and 3 y / 256, rounded up.
+    static Bytes triple(const Bytes& a) {
+        return bytes([&](int i) { return 3 * a.byte[i]; });
+    }
+    static Bytes thirds(const Bytes& a) {
+        return bytes([&](int i) { return (3 * a.byte[i] + 255) / 256; });
+    }
     /// To the right, or, of a negative N, to the left. What comes in is masked before it is used.
     template<int N>
     static Bytes shift(const Bytes& a) {

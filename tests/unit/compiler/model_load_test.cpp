@@ -213,7 +213,7 @@ vocab = 1979-05-27
 m.toml:8:7: error: 'eps' must be a finite number
 eps = inf
       ^
-m.toml:10:7: error: unknown weight type 'q5'; there are f32, f16, q8, q4, bf16, q4_0, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4, nvfp4, q1_0, q2_0, tq2_0, iq1, iq2, iq3_xxs and iq3_s
+m.toml:10:7: error: unknown weight type 'q5'; there are f32, f16, q8, q4, bf16, q4_0, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4, nvfp4, q1_0, q2_0, tq2_0, iq1, iq2, iq3_xxs, iq3_s and tq1_0
 "*" = "q5"
       ^
 m.toml:11:1: error: write a name with dots in quotes: "layer.…" = "q8"

@@ -173,10 +173,9 @@ std::vector<std::pair<WeightFormat, GgmlType>> kept_formats() {
 }
 
 TEST(Pack, BlocksOfASourceKeepEveryValue) {
-    // Of points of code books what the points are made of; of TQ1_0's five trits a byte two bits
-    // each.
-    const std::set larger{GgmlType::tq1_0,  GgmlType::iq1_s, GgmlType::iq1_m,   GgmlType::iq2_xxs,
-                          GgmlType::iq2_xs, GgmlType::iq2_s, GgmlType::iq3_xxs, GgmlType::iq3_s};
+    // Of points of code books what the points are made of.
+    const std::set larger{GgmlType::iq1_s, GgmlType::iq1_m,   GgmlType::iq2_xxs, GgmlType::iq2_xs,
+                          GgmlType::iq2_s, GgmlType::iq3_xxs, GgmlType::iq3_s};
     std::mt19937 random(1);
     EXPECT_EQ(kept_formats().size(), 24u);
     for (const auto& [format, type] : kept_formats()) {

@@ -130,6 +130,7 @@ inline PackedMatrix random_blocks(WeightType type, int64_t rows, int64_t cols, u
             }
             case WeightType::q3_k:
             case WeightType::q6_k:
+            case WeightType::tq1_0:
             case WeightType::tq2_0:
             case WeightType::iq1:
             case WeightType::iq2:
