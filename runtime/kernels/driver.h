@@ -11,6 +11,7 @@
 //   Signed    64 int8 codes in the form in which products take them
 //   Dot<M>    sums of products of codes of at most M (or Signed, where M is kSigned) with int8
 //             activations, started with Ints; `add<K, N>` is the K-th of N steps
+//   Dots<M, S, T>   those of S strips and T rows of x: EachDot, or what takes rows together
 //   bias<B, H>(pair)   -B times the sum of a group's activations, of all 32 columns or of 16 of
 //             them: what takes back that codes are stored raised by B
 //   kTokens   rows of x in a tile, so that sums and products find registers
@@ -92,6 +93,24 @@ struct ActivationRows {
     }
 };
 
+/// The sums of products of `S` strips with `T` rows of x, one by one.
+template<class I, int Most, int S, int T>
+struct EachDot {
+    typename I::template Dot<Most> of[S][T];
+
+    LLMSQL_INLINE void start(int t, const typename I::Ints& from) {
+        for (int s = 0; s < S; ++s) of[s][t].start(from);
+    }
+    /// The codes of step `k` of a format's group, in sums of `N` steps.
+    template<class F, int k, int N, class Code>
+    LLMSQL_INLINE void add(const Code (&code)[S], const ActivationRows<T>& x, int64_t group) {
+        for (int t = 0; t < T; ++t)
+            for (int s = 0; s < S; ++s)
+                of[s][t].template add<k % N, N>(code[s], x.codes(t, group, F::column(k)));
+    }
+    LLMSQL_INLINE typename I::Ints result(int s, int t) const { return of[s][t].result(); }
+};
+
 /// Weights whose blocks are long are asked for so many bytes before they are multiplied, so that
 /// memory is never idle; those of one group a block the processor asks for itself, and sooner.
 constexpr int64_t kAhead = 8192;
@@ -137,36 +156,33 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
             typename I::Ints products[S][T];
             unroll<kParts>([&]<int P>() LLMSQL_INLINE {
                 constexpr Part part = kParts == 1 ? Part::all : static_cast<Part>(P);
-                typename I::template Dot<F::kMost> dot[S][T];
+                typename I::template Dots<F::kMost, S, T> dots;
                 for (int t = 0; t < T; ++t) {
                     constexpr int kRaised = F::kMost == kSigned ? I::kSignedBias : F::kBias;
                     typename I::Ints start = I::no_ints();
                     if constexpr (kRaised != 0)
                         start = I::template bias<kRaised, part>(x.halves(t, group));
-                    for (int s = 0; s < S; ++s) dot[s][t].start(start);
+                    dots.start(t, start);
                 }
                 unroll<kSteps>([&]<int K>() LLMSQL_INLINE {
                     constexpr int k = P * kSteps + K;
                     decltype(F::template code<k>(at, head[0])) code[S];
                     for (int s = 0; s < S; ++s)
                         code[s] = F::template code<k>(at + s * next, head[s]);
-                    for (int t = 0; t < T; ++t)
-                        for (int s = 0; s < S; ++s)
-                            dot[s][t].template add<K, kSteps>(code[s],
-                                                              x.codes(t, group, F::column(k)));
+                    dots.template add<F, k, kSteps>(code, x, group);
                 });
                 for (int s = 0; s < S; ++s)
                     for (int t = 0; t < T; ++t) {
                         if constexpr (F::kFloatsOf16) {
                             sum[s][t] = I::fma(
-                                I::to_f32(dot[s][t].result()),
+                                I::to_f32(dots.result(s, t)),
                                 I::mul(head[s].scale[2 * g + P], I::splat(x.scale(t, group))),
                                 sum[s][t]);
                         } else if constexpr (!F::kScalesOf16) {
-                            products[s][t] = dot[s][t].result();
+                            products[s][t] = dots.result(s, t);
                         } else {
                             const auto scaled =
-                                I::mul_ints(dot[s][t].result(), head[s].scale[2 * g + P]);
+                                I::mul_ints(dots.result(s, t), head[s].scale[2 * g + P]);
                             products[s][t] = P == 0 ? scaled : I::add_ints(products[s][t], scaled);
                         }
                     }

@@ -149,6 +149,7 @@ const Kernels* avx2_kernels();     // AVX2, FMA and F16C
 const Kernels* avxvnni_kernels();  // those, and AVX-VNNI
 const Kernels* avx512_kernels();   // AVX-512 F, BW, DQ, VL and VNNI
 const Kernels* neon_kernels();     // 64-bit Arm with the dot product
+const Kernels* i8mm_kernels();     // that, and products of matrices of int8
 
 /// The kernel of a weight format.
 inline const LinearKernel& kernel_of(const Kernels& kernels, WeightType type) {

@@ -258,6 +258,9 @@ struct Avx2 {
     };
 #endif
 
+    template<int Most, int S, int T>
+    using Dots = EachDot<Avx2, Most, S, T>;
+
     template<int>
     static void attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
                              int64_t last, AttentionState* state);

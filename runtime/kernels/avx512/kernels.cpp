@@ -133,6 +133,9 @@ struct Avx512 {
         LLMSQL_INLINE Ints result() const { return sum; }
     };
 
+    template<int Most, int S, int T>
+    using Dots = EachDot<Avx512, Most, S, T>;
+
     template<int Queries>
     static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
                              int64_t last, AttentionState* states);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The kernels for 64-bit Arm with NEON and its dot product (Armv8.2-A FEAT_DotProd). Same results
-// as the portable ones to rounding.
+// as the portable ones to rounding. With LLMSQL_I8MM also those that multiply matrices of int8
+// (FEAT_I8MM): same results to the bit.
 //
 // This file alone is compiled with the dot product enabled, so it must not define or instantiate
 // inline functions that other files share: it includes no standard containers.
@@ -13,6 +14,10 @@
 
 #include "runtime/kernels/formats.h"
 #include "runtime/kernels/scans.h"
+
+#ifndef HWCAP2_I8MM  // glibc has it since 2.32
+#define HWCAP2_I8MM (1 << 13)
+#endif
 
 namespace llmsql {
 namespace {
@@ -215,6 +220,87 @@ struct Neon {
         }
         LLMSQL_INLINE Ints result() const { return sum; }
     };
+
+#ifdef LLMSQL_I8MM
+    // `smmla` multiplies two rows of eight columns by two rows of x: of a strip's rows four columns
+    // and the next four are put side by side. Its vectors of sums have two rows of a strip by two
+    // of x. A row of x that is left alone takes the dot product. The integers are the same.
+    template<int Most, int S, int T>
+    struct Dots {
+        static constexpr int kPairs = T / 2, kHeld = kPairs > 0 ? kPairs : 1;
+        int32x4_t of[S][kHeld][2 * kVectors];
+        Dot<Most> alone[S];  // of the last of an odd number of rows
+        Ints first;          // what the first of a pair begins with
+        Signed before[S];    // codes of the first four columns
+
+        LLMSQL_INLINE void start(int t, const Ints& from) {
+            if (t == 2 * kPairs) {
+                for (int s = 0; s < S; ++s) alone[s].start(from);
+            } else if (t % 2 == 0) {
+                first = from;
+            } else {  // all rows of the strip begin alike
+                const int32x4_t both = vtrn1q_s32(first.part[0], from.part[0]);
+                for (int s = 0; s < S; ++s)
+                    for (int i = 0; i < 2 * kVectors; ++i) of[s][t / 2][i] = both;
+            }
+        }
+
+        template<class F, int k, int N, class Code>
+        LLMSQL_INLINE void add(const Code (&code)[S], const ActivationRows<T>& x, int64_t group) {
+            static_assert(N % 2 == 0);
+            if constexpr (T % 2 == 1)
+                for (int s = 0; s < S; ++s)
+                    alone[s].template add<k % N, N>(code[s], x.codes(T - 1, group, F::column(k)));
+            if constexpr (kPairs > 0 && k % 2 == 0)
+                for (int s = 0; s < S; ++s) before[s] = as_signed(code[s]);
+            if constexpr (kPairs > 0 && k % 2 == 1) {
+                int8x16_t pair[kHeld];
+                for (int p = 0; p < kPairs; ++p)
+                    pair[p] = vcombine_s8(eight<F, k - 1>(2 * p, x, group),
+                                          eight<F, k - 1>(2 * p + 1, x, group));
+                for (int s = 0; s < S; ++s) multiply(s, as_signed(code[s]), pair);
+            }
+        }
+
+        LLMSQL_INLINE Ints result(int s, int t) const {
+            if (t == 2 * kPairs) return alone[s].result();
+            return quarters<Ints>([&](int v) LLMSQL_INLINE {
+                const int32x4_t low = of[s][t / 2][2 * v], high = of[s][t / 2][2 * v + 1];
+                return t % 2 == 0 ? vuzp1q_s32(low, high) : vuzp2q_s32(low, high);
+            });
+        }
+
+      private:
+        static LLMSQL_INLINE Signed as_signed(const Signed& codes) { return codes; }
+        static LLMSQL_INLINE Signed as_signed(const Bytes& codes) { return signed_codes(codes); }
+
+        // Row t's codes of steps k and k + 1.
+        template<class F, int k>
+        static LLMSQL_INLINE int8x8_t eight(int t, const ActivationRows<T>& x, int64_t group) {
+            const int8_t* const low = x.codes(t, group, F::column(k));
+            if constexpr (F::column(k + 1) == F::column(k) + 4) return vld1_s8(low);
+            uint32_t four[2];
+            __builtin_memcpy(&four[0], low, 4);
+            __builtin_memcpy(&four[1], x.codes(t, group, F::column(k + 1)), 4);
+            return vcreate_s8(four[0] | static_cast<uint64_t>(four[1]) << 32);
+        }
+
+        LLMSQL_INLINE void multiply(int s, const Signed& codes, const int8x16_t (&pair)[kHeld]) {
+            for (int v = 0; v < kVectors; ++v) {
+                const int32x4_t low = vreinterpretq_s32_s8(before[s].part[v]),
+                                high = vreinterpretq_s32_s8(codes.part[v]);
+                const int8x16_t rows[2] = {vreinterpretq_s8_s32(vzip1q_s32(low, high)),
+                                           vreinterpretq_s8_s32(vzip2q_s32(low, high))};
+                for (int p = 0; p < kPairs; ++p)
+                    for (int h = 0; h < 2; ++h)
+                        of[s][p][2 * v + h] = vmmlaq_s32(of[s][p][2 * v + h], rows[h], pair[p]);
+            }
+        }
+    };
+#else
+    template<int Most, int S, int T>
+    using Dots = EachDot<Neon, Most, S, T>;
+#endif
 
     template<int Queries>
     static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
@@ -529,8 +615,17 @@ void gelu(float* x, int64_t n) {
 
 }  // namespace
 
+#ifdef LLMSQL_I8MM
+const Kernels* i8mm_kernels() {
+    constexpr const char* kName = "i8mm";
+    const bool can_run =
+        (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0 && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+#else
 const Kernels* neon_kernels() {
-    static const Kernels table{"neon",
+    constexpr const char* kName = "neon";
+    const bool can_run = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#endif
+    static const Kernels table{kName,
                                kLinears<Neon>.of,
                                quantize,
                                attend_f16<Neon>,
@@ -542,7 +637,7 @@ const Kernels* neon_kernels() {
                                convolve<Neon>,
                                recur<Neon>,
                                portable_exponentials};
-    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? &table : nullptr;
+    return can_run ? &table : nullptr;
 }
 
 }  // namespace llmsql
@@ -551,7 +646,11 @@ const Kernels* neon_kernels() {
 
 namespace llmsql {
 
+#ifdef LLMSQL_I8MM
+const Kernels* i8mm_kernels() {
+#else
 const Kernels* neon_kernels() {
+#endif
     return nullptr;
 }
 

@@ -203,6 +203,9 @@ struct Portable {
         Ints result() const { return sum; }
     };
 
+    template<int Most, int S, int T>
+    using Dots = EachDot<Portable, Most, S, T>;
+
     template<int>
     static void attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
                              int64_t last, AttentionState* state);

@@ -144,6 +144,33 @@ TEST(Linear, PartsOfAStripGiveTheBitsOfTheWhole) {
             }
 }
 
+// What a processor has beside another's instructions: the same integers, summed in the same order.
+TEST(Linear, SomeInstructionSetsGiveTheSameBits) {
+    const auto named = [](std::string_view name) -> const Kernels* {
+        for (const Kernels* kernels : usable_kernels())
+            if (kernels->name == name) return kernels;
+        return nullptr;
+    };
+    uint32_t seed = 70;
+    for (const auto& [one, other] : {std::pair{"avx2", "avxvnni"}, {"neon", "i8mm"}}) {
+        const Kernels *first = named(one), *second = named(other);
+        if (!first || !second) continue;
+        for (const WeightFormat& format : kWeightFormats)
+            for (const int64_t tokens : {1, 2, 3, 4, 5, 7, 8, 13}) {
+                SCOPED_TRACE(fmt::format("{} {} tokens {}", other, format.name, tokens));
+                const int64_t rows = 3 * kStripRows, cols = format.blocks(500) * format.columns;
+                const auto x = random_values(static_cast<size_t>(tokens * cols), ++seed, 3.0f);
+                const PackedMatrix weights = random_matrix(format.type, rows, cols, ++seed);
+                const QuantizedRows quantized(*first, x, tokens, cols);
+                const auto run = [&](const Kernels& kernels) {
+                    return run_linear(kernels, format.type, weights.bytes.data(), rows, cols,
+                                      quantized, x, 0, tokens);
+                };
+                EXPECT_EQ(run(*first), run(*second));
+            }
+    }
+}
+
 TEST(Linear, ExtremeCodesDoNotOverflow) {
     // All codes at their limits, so that every partial sum is as large as it can be.
     for (const Kernels* kernels : usable_kernels())
