@@ -7,6 +7,12 @@ namespace llmsql {
 
 // clang-format off
 const std::string_view kHfClasses[] = {
+R"json({"ApertusForCausalLM":{"model_type":"apertus", "defaults":{"hidden_act":"xielu",
+"max_position_embeddings":65536, "rms_norm_eps":1e-05, "tie_word_embeddings":false, "attention_bias":false},
+"names":{}, "tied":true, "windows":false, "theta":12000000.0, "positions":{"rope_type":"llama3", "factor":8.0,
+"original_max_position_embeddings":8192, "low_freq_factor":1.0, "high_freq_factor":4.0},
+"biases":{"layers.*.self_attn.k_proj.bias":"attention_bias", "layers.*.self_attn.o_proj.bias":"attention_bias",
+"layers.*.self_attn.q_proj.bias":"attention_bias", "layers.*.self_attn.v_proj.bias":"attention_bias"}}})json",
 R"json({"ArceeForCausalLM":{"model_type":"arcee", "defaults":{"hidden_act":"relu2", "max_position_embeddings":4096,
 "rms_norm_eps":1e-05, "tie_word_embeddings":false, "attention_bias":false, "mlp_bias":false}, "names":{},
 "tied":true, "windows":false, "theta":10000.0, "biases":{"layers.*.mlp.down_proj.bias":"mlp_bias",
@@ -99,6 +105,14 @@ R"json({"GPT2LMHeadModel":{"model_type":"gpt2", "defaults":{"activation_function
 "num_attention_heads":"n_head", "num_hidden_layers":"n_layer"}, "tied":true, "windows":false,
 "biases":{"h.*.attn.c_attn.bias":"", "h.*.attn.c_proj.bias":"", "h.*.ln_1.bias":"", "h.*.ln_2.bias":"",
 "h.*.mlp.c_fc.bias":"", "h.*.mlp.c_proj.bias":"", "ln_f.bias":""}}})json",
+R"json({"GPTNeoXForCausalLM":{"model_type":"gpt_neox", "defaults":{"hidden_act":"gelu", "classifier_dropout":0.1,
+"max_position_embeddings":2048, "layer_norm_eps":1e-05, "tie_word_embeddings":false, "use_parallel_residual":true,
+"attention_bias":true, "is_decoder":false}, "names":{}, "tied":true, "windows":false, "theta":10000.0,
+"partial":0.25, "biases":{"gpt_neox.final_layer_norm.bias":"",
+"gpt_neox.layers.*.attention.dense.bias":"attention_bias",
+"gpt_neox.layers.*.attention.query_key_value.bias":"attention_bias", "gpt_neox.layers.*.input_layernorm.bias":"",
+"gpt_neox.layers.*.mlp.dense_4h_to_h.bias":"", "gpt_neox.layers.*.mlp.dense_h_to_4h.bias":"",
+"gpt_neox.layers.*.post_attention_layernorm.bias":""}}})json",
 R"json({"Gemma2ForCausalLM":{"model_type":"gemma2", "defaults":{"num_key_value_heads":4, "head_dim":256,
 "hidden_activation":"gelu_pytorch_tanh", "max_position_embeddings":8192, "rms_norm_eps":1e-06,
 "tie_word_embeddings":true, "attention_bias":false, "query_pre_attn_scalar":256, "sliding_window":4096,

@@ -28,7 +28,9 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kSingle = "model.safetensors";
 constexpr size_t kIndexBytes = 16 << 20;
 constexpr const char* kFloat = "__float__";
+// Of GPT-NeoX alone it has the other name.
 constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kHeadToo = "embed_out.weight";
 constexpr size_t kMostShards = 1000;
 constexpr size_t kMostJudged = 4096;  // elements of a list that stands for something a layer
 
@@ -124,7 +126,8 @@ void HfFolder::settle_tensors() {
     }
     const auto tied = flag_member(config(), "tie_word_embeddings", (path_ / kConfig).string());
     tied_ = tied.value_or(false) && config_.ties_head();
-    const bool own = tensor_index_.contains(kHead);
+    head_ = tensor_index_.contains(kHeadToo) ? kHeadToo : kHead;
+    const bool own = tensor_index_.contains(head_);
     if (tied && !tied_ && !own)
         fail("{}: {}, but there is no tensor {}", (path_ / kConfig).string(),
              *tied ? "its class has a head of its own" : "tie_word_embeddings is false", kHead);
@@ -133,15 +136,17 @@ void HfFolder::settle_tensors() {
     notes_.push_back(
         fmt::format("{}: tie_word_embeddings is true, but {} is not the embedding: it is taken for "
                     "the head, as transformers does",
-                    name_, kHead));
+                    name_, head_));
 }
 
 /// Whether they are equal to the last bit.
 bool HfFolder::head_is_embedding() const {
     constexpr size_t kPiece = 1 << 20;
-    const SourceTensor& head = tensors_[tensor_index_.at(kHead)];
-    for (const char* name : {"model.embed_tokens.weight", "transformer.wte.weight", "wte.weight",
-                             "backbone.embeddings.weight", "model.embeddings.weight"}) {
+    const SourceTensor& head = tensors_[tensor_index_.at(head_)];
+    for (const char* name :
+         {"model.embed_tokens.weight", "transformer.wte.weight", "wte.weight",
+          "backbone.embeddings.weight", "model.embeddings.weight", "gpt_neox.embed_in.weight",
+          "transformer.word_embeddings.weight", "model.word_embeddings.weight"}) {
         const auto found = tensor_index_.find(name);
         if (found == tensor_index_.end()) continue;
         const SourceTensor& embedding = tensors_[found->second];
@@ -311,7 +316,7 @@ std::optional<int64_t> HfFolder::trained_context() const {
 }
 
 const SourceTensor* HfFolder::find_tensor(const std::string& name) const {
-    if (tied_ && name == kHead) return nullptr;
+    if (tied_ && name == head_) return nullptr;
     const auto found = tensor_index_.find(name);
     return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
 }

@@ -65,6 +65,7 @@ class HfFolder : public Source {
     std::vector<SourceTensor> tensors_;
     std::unordered_map<std::string_view, size_t> tensor_index_;  // views of tensors_' names
     bool tied_ = false;                                          // the embedding is the head
+    std::string head_;                                           // what its head is called
     std::vector<std::string> notes_;
 };
 

@@ -211,7 +211,8 @@ void check_vocabulary(const Source& source, const Model& model, const SourceToke
 
 /// Tensors that a Hugging Face model has besides its weights, or in place of a tied one.
 bool is_idle_in_folder(std::string_view tensor) {
-    return tensor.ends_with(".rotary_emb.inv_freq") || tensor == "lm_head.weight";
+    return tensor.ends_with(".rotary_emb.inv_freq") || tensor == "lm_head.weight" ||
+           tensor == "embed_out.weight";
 }
 
 /// X.input_scale beside a matrix X.weight that is used: how activations may be quantised for it on

@@ -366,8 +366,9 @@ RowSource::RowSource(const Source& source, const Param& param) {
     expected.push_back(groups_ > 0                            ? rows_ / groups_
                        : !param.shape.rows && !picks_.empty() ? whole_
                                                               : param.shape.cols);
-    if (transposed_) std::swap(expected[expected.size() - 1], expected[expected.size() - 2]);
     tensor_ = source.find_tensor(place->tensor);
+    if (either_way_ && tensor_) transposed_ = essential(tensor_->shape) != essential(expected);
+    if (transposed_) std::swap(expected[expected.size() - 1], expected[expected.size() - 2]);
     if (!tensor_) {
         std::vector<std::string> names;
         for (const SourceTensor& tensor : source.tensors()) names.push_back(tensor.name);
@@ -435,10 +436,10 @@ void RowSource::take_transforms(const ParamSource& place, const Param& param) {
                      param.name, groups);
             groups_ = static_cast<int64_t>(groups);
             own = groups_ * cols_;
-        } else if (step->name == "transposed") {
+        } else if (step->name == "transposed" || step->name == "either_way") {
             if (!param.shape.rows || std::next(step) != place.transforms.rend())
                 fail("{}: only a matrix can be transposed, and before all else", where_);
-            transposed_ = true;
+            (step->name == "transposed" ? transposed_ : either_way_) = true;
         } else {
             picks_.push_back(pick_of(*step, own, param));
             own = picks_.back().whole;

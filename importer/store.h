@@ -32,6 +32,7 @@ using compiler::ParamSource;
 ///   flattened()    a vector of a tensor of more dimensions, row after row, or a matrix of all but
 ///                  its last; before the others
 ///   transposed()   rows are the tensor's columns; before the others, and not of types in blocks
+///   either_way()   as it is where its shape is the matrix's, else transposed()
 ///   transposed(n)  of each of n groups of rows the columns; after the others
 ///
 /// The first is done first.
@@ -116,6 +117,7 @@ class RowSource {
     int64_t whole_ = 1;             // rows of the matrix from which picks_ take
     std::vector<Pick> picks_;       // the last first
     bool transposed_ = false;
+    bool either_way_ = false;
     int64_t groups_ = 0;  // of rows that are transposed, each for itself; 0: none are
     GgmlType held_type_ = GgmlType::f32;  // of the rows that are read, before they are changed
     bool minus_exp_ = false;

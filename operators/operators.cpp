@@ -403,6 +403,14 @@ constexpr std::array kOperators{
         .signature = "(x: [...]) -> [...]",
         .sql_form = "llm_gelu(x.data)",
         .summary = "The tanh form of GELU: x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))."},
+    Operator{
+        .name = "gelu_erf",
+        .sql = "llm_gelu_erf",
+        .locality = Locality::element,
+        .signature = "(x: [...]) -> [...]",
+        .sql_form = "llm_gelu_erf(x.data)",
+        .summary =
+            "GELU as it is defined: x / 2 * (1 + erf(x / sqrt(2))) (Hendrycks and Gimpel, 2016)."},
     Operator{.name = "tanh",
              .sql = "llm_tanh",
              .locality = Locality::element,

@@ -18,12 +18,13 @@ struct Transform {
     size_t least, most;  // how many numbers it takes
     std::string_view form;
 };
-constexpr std::array<Transform, 9> kTransforms{{{"unpermute", 1, 1, "unpermute(heads)"},
+constexpr std::array<Transform, 10> kTransforms{{{"unpermute", 1, 1, "unpermute(heads)"},
                                                 {"plus", 1, 1, "plus(number)"},
                                                 {"slice", 2, 3, "slice(first, rows)"},
                                                 {"every", 2, 2, "every(step, first)"},
                                                 {"flattened", 0, 0, "flattened()"},
                                                 {"transposed", 0, 1, "transposed()"},
+                                                {"either_way", 0, 0, "either_way()"},
                                                 {"columns", 1, 1, "columns(number)"},
                                                 {"minus_exp", 0, 0, "minus_exp()"},
                                                 {"repeated", 0, 0, "repeated()"}}};

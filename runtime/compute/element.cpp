@@ -138,6 +138,13 @@ ExprPtr op_gelu(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), kernels().gelu);
 }
 
+ExprPtr op_gelu_erf(OperatorState&, const Arguments& arguments) {
+    return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
+        // 1 + erf(y) is erfc(-y), which keeps its digits where erf is about -1.
+        for (int64_t i = 0; i < n; ++i) x[i] *= 0.5f * std::erfc(x[i] * -0.707106781f);
+    });
+}
+
 ExprPtr op_relu(OperatorState&, const Arguments& arguments) {
     return std::make_shared<MapExpr>(arguments.tensor(0), [](float* x, int64_t n) {
         for (int64_t i = 0; i < n; ++i) x[i] = x[i] < 0 ? 0 : x[i];  // what is no number stays
@@ -178,12 +185,18 @@ ExprPtr op_tanh(OperatorState&, const Arguments& arguments) {
 
 std::span<const OperatorFunction> element_functions() {
     static constexpr OperatorFunction kFunctions[] = {
-        {.sql = "llm_add", .scalar = op_add},           {.sql = "llm_mul", .scalar = op_mul},
-        {.sql = "llm_scale", .scalar = op_scale},       {.sql = "llm_silu", .scalar = op_silu},
-        {.sql = "llm_sigmoid", .scalar = op_sigmoid},   {.sql = "llm_gelu", .scalar = op_gelu},
-        {.sql = "llm_tanh", .scalar = op_tanh},         {.sql = "llm_exp", .scalar = op_exp},
-        {.sql = "llm_softplus", .scalar = op_softplus}, {.sql = "llm_relu", .scalar = op_relu},
+        {.sql = "llm_add", .scalar = op_add},
+        {.sql = "llm_mul", .scalar = op_mul},
+        {.sql = "llm_scale", .scalar = op_scale},
+        {.sql = "llm_silu", .scalar = op_silu},
+        {.sql = "llm_sigmoid", .scalar = op_sigmoid},
+        {.sql = "llm_gelu", .scalar = op_gelu},
+        {.sql = "llm_tanh", .scalar = op_tanh},
+        {.sql = "llm_exp", .scalar = op_exp},
+        {.sql = "llm_softplus", .scalar = op_softplus},
+        {.sql = "llm_relu", .scalar = op_relu},
         {.sql = "llm_clamp", .scalar = op_clamp},
+        {.sql = "llm_gelu_erf", .scalar = op_gelu_erf},
     };
     return kFunctions;
 }

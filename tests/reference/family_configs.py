@@ -11,6 +11,12 @@ def config(**changes):
     return {"config": dict(PLAIN, **changes)}
 
 
+def own(**changes):
+    """Of classes that have other names for some of these."""
+    return {"config": dict({key: value for key, value in PLAIN.items() if "key_value" not in key and
+                            "intermediate" not in key}, num_hidden_layers=2, **changes)}
+
+
 def computed(variant):
     """Of which a converter computes a number, so that a GGUF has it rounded."""
     return dict(variant, apart=1e-3)
@@ -455,8 +461,21 @@ FAMILIES = {
         "plain": config(q_lora_rank=40, kv_lora_rank=32, qk_nope_head_dim=24, qk_rope_head_dim=16, v_head_dim=20,
                         num_key_value_heads=4, num_hidden_layers=3),
     }},
+    # What transformers saves says nothing of rotary_pct, which the converter asks for.
+    "gpt_neox": {"variants": {
+        "plain": without_gguf(own(intermediate_size=100, rope_parameters={
+            "rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.4})),
+        "serial": without_gguf(own(intermediate_size=100, use_parallel_residual=False, hidden_act="gelu_fast",
+                                   attention_bias=False, rope_parameters={
+                                       "rope_type": "default", "rope_theta": 5000.0, "partial_rotary_factor": 0.5})),
+    }},
+    "falcon": {"variants": {
+        "plain": own(new_decoder_architecture=True, num_kv_heads=2),
+        "one": without_gguf(own(ffn_hidden_size=120, tie_word_embeddings=True)),
+        "serial": without_gguf(own(multi_query=False, parallel_attn=False, bias=True)),
+    }},
     "apertus": {"variants": {
-        "plain": config(num_hidden_layers=2),
+        "plain": computed(config(num_hidden_layers=2)),
     }},
     # Of chunks, and of what a layer without positions does to queries, a GGUF has what the published models have.
     "llama4_text": {"variants": {

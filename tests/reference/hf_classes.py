@@ -45,7 +45,7 @@ NAMES = {
                              "mamba_conv_bias": "use_conv_bias"},
 }
 # Of which the graph says itself what is left out.
-THEMSELVES = {"Gemma4ForCausalLM", "Gemma4ForConditionalGeneration"}
+THEMSELVES = {"Gemma4ForCausalLM", "Gemma4ForConditionalGeneration", "FalconForCausalLM"}
 # Models of more than text: their classes, and those of their text parts by model_type ("": any).
 WRAPPERS = {
     "Gemma3ForConditionalGeneration": {"": "Gemma3ForCausalLM"},

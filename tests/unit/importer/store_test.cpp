@@ -133,6 +133,29 @@ TEST_F(StoreTest, TransformsAreDoneInTheirOrder) {
     EXPECT_CONTAINS(error_for(builder, param), "before all else");
 }
 
+// The same matrices with their inputs as rows, and with their outputs.
+TEST_F(StoreTest, EitherWayIsDecidedByTheShape) {
+    GgufBuilder builder;
+    builder.tensor("m", {8, 3, 2}, kF32, bytes_of(count(48)));
+    GgufBuilder other;
+    std::vector<float> turned(48);
+    for (size_t part = 0; part < 2; ++part)
+        for (size_t row = 0; row < 8; ++row)
+            for (size_t col = 0; col < 3; ++col)
+                turned[part * 24 + row * 3 + col] = static_cast<float>(part * 24 + col * 8 + row);
+    other.tensor("m", {3, 8, 2}, kF32, bytes_of(turned));
+    Param param = matrix("m", 2, 3, WeightType::f32);
+    param.gguf->part = 1;
+    param.gguf->parts = 2;
+    param.gguf->transforms = {{"either_way", {}}, {"slice", {4, 8}}};
+    const std::vector<std::vector<float>> expected{{28, 36, 44}, {29, 37, 45}};
+    EXPECT_EQ(stored_part(builder, param), expected);
+    EXPECT_EQ(stored_part(other, param), expected);
+    GgufBuilder wrong;
+    wrong.tensor("m", {8, 4, 2}, kF32, bytes_of(count(64)));
+    EXPECT_CONTAINS(error_for(wrong, param), "has the shape");
+}
+
 // Of two heads of five rows the first three, and of those the columns: a row for each.
 TEST_F(StoreTest, GroupsOfRowsAreTransposedEachForItself) {
     GgufBuilder builder;
