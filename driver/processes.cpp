@@ -21,19 +21,29 @@ namespace {
 
 namespace fs = std::filesystem;
 
-volatile sig_atomic_t child = 0;
+volatile sig_atomic_t child = 0, taken = 0;
 
-void pass_on(int signal) {
-    if (child > 0) ::kill(child, signal);
+/// A terminal sends its signals to the child too; those of a process are passed on.
+void pass_on(int signal, siginfo_t* sent, void*) {
+    taken = signal;
+    const bool by_terminal = sent->si_code == SI_KERNEL && signal != SIGTERM && signal != SIGHUP;
+    if (child > 0 && !by_terminal) ::kill(child, signal);
 }
 
-/// How signals are taken while a child runs; afterwards as before.
+/// How signals are taken while a child runs; afterwards as before. They wait until it has been
+/// started, so that none is lost between.
 class ChildSignals {
   public:
     ChildSignals() {
+        taken = 0;
+        sigset_t ours;
+        sigemptyset(&ours);
+        for (const int signal : kSignals) sigaddset(&ours, signal);
+        ::sigprocmask(SIG_BLOCK, &ours, &mask_);
         for (size_t i = 0; i < kSignals.size(); ++i) {
             struct sigaction now {};
-            now.sa_handler = i < kIgnored ? SIG_IGN : pass_on;
+            now.sa_sigaction = pass_on;
+            now.sa_flags = SA_SIGINFO;
             ::sigaction(kSignals[i], nullptr, &before_[i]);
             if (before_[i].sa_handler != SIG_IGN) ::sigaction(kSignals[i], &now, nullptr);
         }
@@ -42,14 +52,17 @@ class ChildSignals {
     ChildSignals& operator=(const ChildSignals&) = delete;
     ~ChildSignals() { restore(); }
 
+    void started() const { ::sigprocmask(SIG_SETMASK, &mask_, nullptr); }
+
     /// In the child too, which is async-signal-safe.
     void restore() const {
         for (size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+        started();
     }
 
   private:
     static constexpr std::array kSignals = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
-    static constexpr size_t kIgnored = 2;
+    sigset_t mask_{};
     std::array<struct sigaction, kSignals.size()> before_{};
 };
 
@@ -121,6 +134,7 @@ Ended run_program(const std::string& name, const std::vector<std::string>& argum
         ::_exit(127);
     }
     child = pid;
+    signals.started();
     out.writer = Descriptor();
     err.writer = Descriptor();
     Ended ended;
@@ -130,6 +144,7 @@ Ended run_program(const std::string& name, const std::vector<std::string>& argum
         if (errno != EINTR) fail("{}: {}", path.string(), std::strerror(errno));
     child = 0;
     ended.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    if (taken != 0 && ended.status == 0) ended.status = 128 + taken;  // too late for the child
     if (ended.status == 127) fail("{}: cannot be run", path.string());
     return ended;
 }

@@ -90,7 +90,7 @@ int run(const Options& options) {
         check_profile_paths(options);
         return status_after_signals();  // llmsql goes on, or not
     }
-    const ModelDb db(options.db);
+    ModelDb db(options.db);
     if (options.mode == Mode::tokenize) {
         Tokenizer tokenizer(db);
         tokenizer.on_progress(stop_if_interrupted);

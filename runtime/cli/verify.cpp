@@ -31,9 +31,12 @@ bool verify_tables(const ModelDb& db) {
     return true;
 }
 
-int run_verify(const ModelDb& db, const Options& options) {
+namespace {
+
+int verify(const ModelDb& db, const Options& options) {
     const std::string path = db.path().string();
-    db.file()->fill_page_cache();
+    db.file()->fill_page_cache([] { return interrupt() != 0; });
+    stop_if_interrupted();
     {
         Query check(db.connection(), "PRAGMA integrity_check(1)");
         if (!check.next() || check.as_text(0) != "ok")
@@ -53,7 +56,7 @@ int run_verify(const ModelDb& db, const Options& options) {
     }
     PoolOptions reading;
     reading.io = options.io.value_or(IoMode::read);
-    WeightPool(db, streamed, reading, workers).verify_all(workers);
+    WeightPool(db, streamed, reading, workers).verify_all(workers, stop_if_interrupted);
     print(fmt::format("{}: {} parameters, {} bytes of weights: {}\n", path, streamed.size(), bytes,
                       whole ? "all as imported" : "no damage found"));
     if (!whole) print(fmt::format("{}: {}\n", path, kNoDigests));
@@ -61,6 +64,18 @@ int run_verify(const ModelDb& db, const Options& options) {
         print(one_line(fmt::format("{}: imported with --ignore-key, without {}", path, *ignored)) +
               "\n");
     return 0;
+}
+
+}  // namespace
+
+int run_verify(ModelDb& db, const Options& options) {
+    db.on_interrupt([] { return interrupt() != 0; });
+    try {
+        return verify(db, options);
+    } catch (const Error&) {
+        stop_if_interrupted();  // it may be a statement that was ended by that
+        throw;
+    }
 }
 
 }  // namespace llmsql

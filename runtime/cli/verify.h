@@ -20,6 +20,6 @@ inline constexpr char kNoDigests[] =
     "again to have that";
 
 /// Mode::verify: the b-trees, the tokenizer, the tables, and every strip of every weight.
-int run_verify(const ModelDb& db, const Options& options);
+int run_verify(ModelDb& db, const Options& options);
 
 }  // namespace llmsql

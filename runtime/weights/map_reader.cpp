@@ -106,31 +106,31 @@ void MapReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, std
     }
 }
 
-// Makes a range of the file this worker's, instead of the one it had. What is decided under the
-// lock is done outside it: a worker that needs a window which another one is populating faults its
-// pages in itself, and one that is dropped just after it was wanted again comes back the same way.
+// Makes a range of the file this worker's, instead of the one it had. Windows are dropped under the
+// lock, so that another worker cannot fill the room before it is there; they are populated outside:
+// a worker that needs a window which another one is populating faults its pages in itself.
 void MapReader::open(Worker& worker, FileRange range) {
     const uint64_t first = range.offset / kHuge;
     const uint64_t last = (range.offset + range.bytes - 1) / kHuge;
-    std::vector<uint64_t> missing, unused;
+    std::vector<uint64_t> missing;
     {
         const std::lock_guard lock(mutex_);
         worker.begin = range.offset;
         worker.end = range.offset + range.bytes;
         for (uint64_t huge = first; huge <= last; ++huge) {
             if (std::ranges::find(open_, huge) != open_.end()) continue;
-            take_unused(unused);
+            if (open_.size() >= most_windows_) drop_unused();
             open_.push_back(huge);
             missing.push_back(huge);
         }
     }
-    drop(unused);
     for (const uint64_t huge : missing) populate(huge);
 }
 
-// Where there is no room for one more, takes all windows that no worker uses off the list.
-void MapReader::take_unused(std::vector<uint64_t>& unused) {
-    if (open_.size() < most_windows_) return;
+// Drops all windows that no worker uses. Neighbours go together: each call interrupts the other
+// processors, which costs more than all else here.
+void MapReader::drop_unused() {
+    std::vector<uint64_t> unused;
     std::erase_if(open_, [&](uint64_t huge) {
         const uint64_t begin = huge * kHuge;
         const bool used = std::ranges::any_of(workers_, [&](const Worker& worker) {
@@ -139,17 +139,12 @@ void MapReader::take_unused(std::vector<uint64_t>& unused) {
         if (!used) unused.push_back(huge);
         return !used;
     });
-}
-
-// Neighbours go together: each call interrupts the other processors, which costs more than all
-// else here.
-void MapReader::drop(std::vector<uint64_t>& windows) {
-    std::ranges::sort(windows);
-    for (size_t i = 0; i < windows.size();) {
-        const uint64_t first = windows[i];
+    std::ranges::sort(unused);
+    for (size_t i = 0; i < unused.size();) {
+        const uint64_t first = unused[i];
         uint64_t bytes = 0;
-        for (; i < windows.size() && windows[i] == first + bytes / kHuge; ++i)
-            bytes += huge_bytes(windows[i]);
+        for (; i < unused.size() && unused[i] == first + bytes / kHuge; ++i)
+            bytes += huge_bytes(unused[i]);
         release(mapping_.subspan(first * kHuge, bytes));
     }
 }

@@ -44,8 +44,7 @@ class MapReader final : public TileReader {
     void look_at(Worker& worker, int64_t rowid);
     std::span<const std::byte> piece(Worker& worker, size_t offset, size_t bytes);
     void open(Worker& worker, FileRange range);
-    void take_unused(std::vector<uint64_t>& unused);
-    void drop(std::vector<uint64_t>& windows);
+    void drop_unused();
     size_t huge_bytes(uint64_t huge) const;
     void populate(uint64_t huge);
 

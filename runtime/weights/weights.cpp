@@ -278,12 +278,13 @@ WeightPool::Strips WeightPool::strips(const Weight& weight, int64_t first, int64
     return {data, count};
 }
 
-void WeightPool::verify_all(Workers& workers) {
+void WeightPool::verify_all(Workers& workers, const std::function<void()>& pulse) {
     loadable_ = INT64_MAX;
     std::vector<StripBuffer> buffers(static_cast<size_t>(workers.count()));
     for (size_t i = 0; i < buffers.size(); ++i) buffers[i].worker = static_cast<int>(i);
     for (const Weight& weight : weights_) {
         if (weight.entry.shape.is_vector()) continue;
+        if (pulse) pulse();
         const Tiles& tiles = tiles_[index_of(weight.id)];
         workers.run(static_cast<int64_t>(tiles.tiles.size()), [&](int64_t item, int worker) {
             const Tile& tile = tiles.tiles[static_cast<size_t>(item)];

@@ -112,8 +112,9 @@ class WeightPool {
     /// thing: it may be in memory in part.
     const std::byte* held(int id) const;
 
-    /// Reads whatever has not been read yet: every strip is verified.
-    void verify_all(Workers& workers);
+    /// Reads whatever has not been read yet: every strip is verified. `pulse` is called before each
+    /// matrix, and may throw.
+    void verify_all(Workers& workers, const std::function<void()>& pulse = nullptr);
 
     /// Fails if mapped weights used so far were not the file's; call when a pass has ended.
     void check() const { reader_->check(); }

@@ -254,9 +254,9 @@ class Killed(OneCommand):
         self.assertEqual([path.name for path in self.entries()[0].iterdir() if path.suffix == ".db"], ["model.db"])
 
     def test_interrupted(self):
-        """Ctrl-C reaches all of a terminal's processes; SIGTERM this one alone, which passes it on."""
+        """A signal reaches all processes of a group, or this one alone, which passes it on."""
         (self.folder / "llmsql-import.hold").touch()
-        for number, whole in ((signal.SIGINT, True), (signal.SIGTERM, False)):
+        for number, whole in ((signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGTERM, False)):
             process = self.start("run", self.gguf, *TEXT, start_new_session=True)
             wait_for(lambda: (self.folder / "calls").exists())
             (os.killpg if whole else os.kill)(process.pid, number)
@@ -265,6 +265,19 @@ class Killed(OneCommand):
             self.calls()
             self.expect_nothing_half_made()
             self.assertEqual(self.entries(), [])
+
+    def test_interrupted_at_many_moments(self):
+        """No signal is lost, wherever it comes: a long answer ends."""
+        long = ("run", self.gguf, "-p", "the", "-c", 32768, "--ignore-eos")
+        self.succeed(*long, "-n", 1)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for step in range(8):
+                process = self.start(*long, "-n", 32000, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                time.sleep(0.004 * step)
+                process.send_signal(number)
+                process.wait(timeout=60)
+                self.assertIn(process.returncode, (-number, 128 + number))
+        self.expect_nothing_half_made()
 
 
 class Space(OneCommand):
