@@ -5,6 +5,7 @@ Under AddressSanitizer the library needs ASan's runtime first in the process: te
 start themselves anew with it (see main())."""
 
 import contextlib
+import json
 import os
 import pathlib
 import sqlite3
@@ -45,6 +46,34 @@ def connect(database=":memory:", **options):
     db.load_extension(LIBRARY)
     db.enable_load_extension(False)
     return db
+
+
+def expect_same_with_drafts(test, model_db, plan, prompts, temperature):
+    """A plan with room for 8 drafts gives the answers that there are without, one by one and in a batch; llm_info() of it all."""
+    db = connect()
+    test.addCleanup(db.close)
+    db.execute("SELECT llm_load(?, ?)", (str(model_db), str(plan)))
+    db.execute("CREATE TABLE question(id INTEGER PRIMARY KEY, prompt)")
+    db.executemany("INSERT INTO question(prompt) VALUES (?)", [(prompt,) for prompt in prompts])
+
+    def answers(sql, **options):
+        options = {"n_predict": 40, "temperature": temperature, "seed": 4, "ignore_eos": True} | options
+        return [answer for (answer,) in db.execute(sql, (json.dumps(options),))]
+
+    def info():
+        return json.loads(db.execute("SELECT llm_info()").fetchone()[0])
+
+    one = "SELECT llm_generate(prompt, ?) FROM question ORDER BY id"
+    batch = "SELECT answer FROM llm_batch('SELECT id, prompt FROM question ORDER BY id', ?)"
+    expected = answers(one, drafts=0)
+    none = info()
+    test.assertEqual((none["drafts"], none["drafted"], none["accepted"]), (8, 0, 0))
+    test.assertEqual(answers(one), expected)
+    test.assertEqual(answers(batch), expected)
+    test.assertEqual(answers(batch, drafts=2), expected)
+    after = info()
+    test.assertGreaterEqual(after["drafted"], after["accepted"])
+    return after
 
 
 @contextlib.contextmanager

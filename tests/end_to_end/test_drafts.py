@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """Drafts: texts that repeat themselves come in fewer passes, and are the same to the last token."""
 
-import json
 import random
 import re
 import signal
@@ -109,27 +108,9 @@ class Drafts(RunTest):
 
     def test_in_sql(self):
         plan = self.compiled("tiny-llama", "--sequences", 3, "--drafts", 8)
-        db = extension.connect()
-        self.addCleanup(db.close)
-        db.execute("SELECT llm_load(?, ?)", (str(self.db), str(plan)))
-        db.execute("CREATE TABLE question(id INTEGER PRIMARY KEY, prompt)")
-        db.executemany("INSERT INTO question(prompt) VALUES (?)", [(REPEATING + " " * (i % 2),) for i in range(7)])
-
-        def answers(sql, **options):
-            options = {"n_predict": 40, "temperature": 0.5, "seed": 4, "ignore_eos": True} | options
-            return [answer for (answer,) in db.execute(sql, (json.dumps(options),))]
-
-        one = "SELECT llm_generate(prompt, ?) FROM question ORDER BY id"
-        batch = "SELECT answer FROM llm_batch('SELECT id, prompt FROM question ORDER BY id', ?)"
-        expected = answers(one, drafts=0)
-        info = json.loads(db.execute("SELECT llm_info()").fetchone()[0])
-        self.assertEqual((info["drafts"], info["drafted"], info["accepted"]), (8, 0, 0))
-        self.assertEqual(answers(one), expected)
-        self.assertEqual(answers(batch), expected)
-        self.assertEqual(answers(batch, drafts=2), expected)
-        info = json.loads(db.execute("SELECT llm_info()").fetchone()[0])
+        info = extension.expect_same_with_drafts(
+            self, self.db, plan, [REPEATING + " " * (i % 2) for i in range(7)], temperature=0.5)
         self.assertGreater(info["accepted"], 100)
-        self.assertGreaterEqual(info["drafted"], info["accepted"])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 """Drafts of models with recurrent states: the text is the same to the last token, whatever is taken back; memory is
 counted for it. The models are tiny ones of tests/fixtures/families, of every scan and mixture of layers."""
 
-import json
 import os
 import random
 import re
@@ -140,25 +139,9 @@ class StateDrafts(unittest.TestCase):
     def test_in_sql(self):
         for model in ("lfm2-plain", "granitemoehybrid-experts"):
             plan = self.compiled(model, "--sequences", 3, "--drafts", 8)
-            db = extension.connect()
-            self.addCleanup(db.close)
-            db.execute("SELECT llm_load(?, ?)", (str(self.model(model)[0]), str(plan)))
-            db.execute("CREATE TABLE question(id INTEGER PRIMARY KEY, prompt)")
-            db.executemany("INSERT INTO question(prompt) VALUES (?)",
-                           [(REPEATING + " " * (i % 2) + "two" * (i % 3 == 2),) for i in range(7)])
-
-            def answers(sql, **options):
-                options = {"n_predict": 40, "temperature": 0.3, "seed": 4, "ignore_eos": True} | options
-                return [answer for (answer,) in db.execute(sql, (json.dumps(options),))]
-
-            one = "SELECT llm_generate(prompt, ?) FROM question ORDER BY id"
-            batch = "SELECT answer FROM llm_batch('SELECT id, prompt FROM question ORDER BY id', ?)"
-            expected = answers(one, drafts=0)
-            self.assertEqual(answers(one), expected)
-            self.assertEqual(answers(batch), expected)
-            self.assertEqual(answers(batch, drafts=2), expected)
-            info = json.loads(db.execute("SELECT llm_info()").fetchone()[0])
-            self.assertGreaterEqual(info["drafted"], info["accepted"])
+            extension.expect_same_with_drafts(
+                self, self.model(model)[0], plan,
+                [REPEATING + " " * (i % 2) + "two" * (i % 3 == 2) for i in range(7)], temperature=0.3)
 
     def test_memory_is_counted(self):
         def pages(size):
