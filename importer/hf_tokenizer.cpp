@@ -11,8 +11,10 @@
 
 #include "common/error.h"
 #include "common/files.h"
+#include "importer/base64.h"
 #include "importer/hf_characters.h"
 #include "importer/regex.h"
+#include "importer/tekken.h"
 
 namespace llmsql {
 namespace {
@@ -121,9 +123,9 @@ TokenizerFile read_file_of(const HfFolder& folder) {
     std::error_code ignored;
     if (!std::filesystem::exists(file.where, ignored))
         fail(
-            "{}: is missing; llmsql reads no other form of tokenizer (transformers' "
-            "AutoTokenizer.from_pretrained(…).save_pretrained(…) writes it)",
-            file.where);
+            "{}: is missing; of other forms of tokenizer llmsql reads Mistral's {} alone "
+            "(transformers' AutoTokenizer.from_pretrained(…).save_pretrained(…) writes this one)",
+            file.where, kTekkenFile);
     JsonLimits limits{.bytes = kLargestFile};
     limits.take = [&](const JsonPath& path, Json& value) {
         if (path.size() != 3 || path[0] != "model") return false;
@@ -291,6 +293,38 @@ bool is_byte_level(const Json& step) {
     return type_of(step) == "ByteLevel";
 }
 
+/// Whether a normalizer spells bytes as characters, behind which nothing may change the text of a
+/// BPE that does not: its words are bytes.
+bool normalizes_bytes(const TokenizerFile& file, const std::string& model,
+                      const std::vector<Json>& pre_steps) {
+    const std::vector<Json> steps = steps_of(file.json, "normalizer", "normalizers");
+    const auto found = std::ranges::find_if(steps, is_byte_level);
+    if (found == steps.end()) return false;
+    if (model != "BPE")
+        fail(
+            "{}: its tokenizer changes text in a way that llmsql does not have (normalizer): a "
+            "step ByteLevel before a model {}",
+            file.where, model);
+    if (std::ranges::any_of(pre_steps, is_byte_level)) return false;
+    if (found + 1 != steps.end())
+        fail(
+            "{}: its tokenizer changes text in a way that llmsql does not have (normalizer): a "
+            "step {} behind a step ByteLevel",
+            file.where, type_of(*(found + 1)));
+    return true;
+}
+
+/// The splitter of a byte-level tokenizer whose normalizer has spelled the bytes.
+void read_spelled(const TokenizerFile& file, const std::vector<Json>& steps,
+                  SourceTokenizer& tokenizer) {
+    for (const Json& step : steps)
+        if (type_of(step) == "Metaspace")
+            fail_pre(file, "a step Metaspace behind a normalizer ByteLevel");
+    tokenizer.spec = {"bpe", "own"};
+    tokenizer.split = rules_of(file, steps);
+    tokenizer.split.insert(tokenizer.split.begin(), "spelled");
+}
+
 /// The splitter of a byte-level tokenizer, one of whose steps is ByteLevel: one that has a name, or
 /// its own.
 void read_pre(const TokenizerFile& file, const std::vector<Json>& all, SourceTokenizer& tokenizer) {
@@ -330,27 +364,6 @@ void read_pre(const TokenizerFile& file, const std::vector<Json>& all, SourceTok
 [[noreturn]] void fail_normalizer(const TokenizerFile& file, const std::string& why) {
     fail("{}: its tokenizer changes text in a way that llmsql does not have (normalizer): {}",
          file.where, why);
-}
-
-/// The bytes that base64 stands for.
-std::string bytes_of_base64(const TokenizerFile& file, std::string_view text) {
-    constexpr std::string_view kDigits =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    std::string bytes;
-    uint32_t held = 0;
-    int bits = 0;
-    while (!text.empty() && text.back() == '=') text.remove_suffix(1);
-    for (const char c : text) {
-        const size_t digit = kDigits.find(c);
-        if (digit == std::string_view::npos)
-            fail_normalizer(file, "a step Precompiled whose map is not base64");
-        held = (held << 6 | static_cast<uint32_t>(digit)) & 0xffff;
-        bits += 6;
-        if (bits < 8) continue;
-        bits -= 8;
-        bytes += static_cast<char>(held >> bits & 0xff);
-    }
-    return bytes;
 }
 
 using NormalRules = std::vector<std::pair<std::string, std::string>>;
@@ -416,9 +429,14 @@ void add_normal_step(const TokenizerFile& file, const Json& step, NormalRules& r
                            text_member(step, "content", file.where).value_or(""));
     } else if (type == "Precompiled") {
         const auto map = text_member(step, "precompiled_charsmap", file.where);
-        if (map && !map->empty()) rules.emplace_back("map graphemes", bytes_of_base64(file, *map));
+        if (!map || map->empty()) return;
+        auto bytes = bytes_of_base64(*map);
+        if (!bytes) fail_normalizer(file, "a step Precompiled whose map is not base64");
+        rules.emplace_back("map graphemes", *std::move(bytes));
     } else if (type == "BertNormalizer") {
         add_bert_steps(step, rules);
+    } else if (type == "ByteLevel") {
+        rules.emplace_back("bytes", "");
     } else if (type == "Nmt") {
         rules.emplace_back(R"(replace [\x{1}-\x{8}\x{b}\x{e}-\x{1f}\x{7f}\x{8f}\x{9f}]++)", "");
         rules.emplace_back(
@@ -646,21 +664,11 @@ Surroundings surroundings(const Json& json) {
 void fill_special(const HfFolder& folder, const TokenizerFile& file, SourceTokenizer& tokenizer,
                   const Note& note) {
     const Json config = folder.optional_json("tokenizer_config.json");
-    const Json generation = folder.optional_json("generation_config.json");
     const std::string where = folder.path("tokenizer_config.json").string();
     const int64_t vocabulary = tokenizer.tokens.size();
     const TokenIds ids(tokenizer.tokens);
-    // Of both files, the first that counts first. What a class has where the file says nothing
-    // is of its own vocabulary, which may be another.
     const auto ids_of = [&](const char* name) {
-        std::vector<int64_t> all = ids_under(generation, name, vocabulary,
-                                             folder.path("generation_config.json").string(), note);
-        const Note none = [](const std::string&) {};
-        const auto more =
-            ids_under(folder.config(), name, vocabulary, folder.path("config.json").string(),
-                      folder.is_default(name) ? none : note);
-        all.insert(all.end(), more.begin(), more.end());
-        return all;
+        return configured_ids(folder, name, vocabulary, note);
     };
     const std::vector<int64_t> starts = ids_of("bos_token_id"), ends = ids_of("eos_token_id");
     tokenizer.bos = named_token(config, "bos_token", ids, where);
@@ -698,7 +706,26 @@ void fill_special(const HfFolder& folder, const TokenizerFile& file, SourceToken
 
 }  // namespace
 
+std::vector<int64_t> configured_ids(const HfFolder& folder, const char* name, int64_t vocabulary,
+                                    const Note& note) {
+    // Of both files, the first that counts first. What a class has where the file says nothing
+    // is of its own vocabulary, which may be another.
+    std::vector<int64_t> all =
+        ids_under(folder.optional_json("generation_config.json"), name, vocabulary,
+                  folder.path("generation_config.json").string(), note);
+    const Note none = [](const std::string&) {};
+    const auto more =
+        ids_under(folder.config(), name, vocabulary, folder.path("config.json").string(),
+                  folder.is_default(name) ? none : note);
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+}
+
 SourceTokenizer read_tokenizer(const HfFolder& folder, int64_t vocabulary, const Note& note) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(folder.path("tokenizer.json"), ignored) &&
+        std::filesystem::exists(folder.path(kTekkenFile), ignored))
+        return read_tekken(folder, vocabulary, note);
     const TokenizerFile file = read_file_of(folder);
     const Json* model = member(file.json, "model");
     if (!model) fail("{}: holds no tokenizer (model is missing)", file.where);
@@ -709,6 +736,7 @@ SourceTokenizer read_tokenizer(const HfFolder& folder, int64_t vocabulary, const
     const bool has_unknown = member(*model, "unk_token") || member(*model, "unk_id");
     const bool fuses = flag_member(*model, "fuse_unk", file.where).value_or(false);
     const std::vector<Json> steps = pre_steps_of(file);
+    const bool spelled = normalizes_bytes(file, type_of(*model), steps);
     std::optional<bool> prefix;  // of SentencePiece's BPE without more
     if (type_of(*model) == "Unigram") {
         tokenizer.spec.kind = "unigram";
@@ -723,7 +751,9 @@ SourceTokenizer read_tokenizer(const HfFolder& folder, int64_t vocabulary, const
     } else {
         if (file.lefts.size() == 0)
             fail("{}: its tokenizer has no merges (model.merges)", file.where);
-        if (std::ranges::any_of(steps, is_byte_level)) {
+        if (spelled) {
+            read_spelled(file, steps, tokenizer);
+        } else if (std::ranges::any_of(steps, is_byte_level)) {
             read_pre(file, steps, tokenizer);
         } else {
             tokenizer.spec.kind = "spm";

@@ -178,7 +178,7 @@ int read_and_run(int argc, char** argv) {
     app.footer(kFooter);
     app.add_option("SRC", source,
                    "the model to import: a GGUF file (of a split model any part), or a folder with "
-                   "config.json, safetensors and tokenizer.json")
+                   "config.json, safetensors and tokenizer.json or tekken.json")
         ->required();
     app.add_option("-o,--output", output, "the database to write")->type_name("DB");
     auto* by_model = app.add_option("--model", model, "a model file: store the model as it says")

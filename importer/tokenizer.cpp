@@ -147,14 +147,45 @@ void read_wordpiece(const Gguf& gguf, SourceTokenizer& tokenizer) {
                                R"(\x{f900}-\x{faff}\x{2f800}-\x{2fa1f}])")};
 }
 
+/// The bytes that are not printable Latin-1, in order: the characters from U+0100 on stand for
+/// them.
+const std::vector<uint8_t>& unprintable_bytes() {
+    static const std::vector<uint8_t> unprintable = [] {
+        std::vector<uint8_t> bytes;
+        for (int b = 0; b < 256; ++b)
+            if (b <= 0x20 || (b >= 0x7f && b <= 0xa0) || b == 0xad)
+                bytes.push_back(static_cast<uint8_t>(b));
+        return bytes;
+    }();
+    return unprintable;
+}
+
+/// BPE of the characters between spaces (llama-vocab.cpp), as of Jina's Chinese embeddings.
+void read_whitespace(const Gguf& gguf, SourceTokenizer& tokenizer) {
+    const std::string pre = gguf.text("tokenizer.ggml.pre").value_or("");
+    if (pre != "whitespace")
+        fail(
+            "{}: its tokenizer is of the kind \"whitespace\", but splits text in the way \"{}\" "
+            "(tokenizer.ggml.pre), which llmsql does not have of that kind; it has whitespace",
+            gguf.name(), printable(pre));
+    if (!gguf.array(kMerges)) fail("{}: its tokenizer has no merges ({})", gguf.name(), kMerges);
+    tokenizer.spec.kind = "spm";
+    if (gguf.flag("tokenizer.ggml.normalizer.lowercase").value_or(false)) {
+        tokenizer.normalize.emplace_back("replace \\x{130}", "i");
+        tokenizer.normalize.emplace_back("lowercase", "");
+    }
+    tokenizer.split = {"removed " + pcre2_of("\\s+")};
+}
+
 /// The ids that the file gives, and SentencePiece's own for those that it doesn't.
 void read_special(const Gguf& gguf, SourceTokenizer& tokenizer, const Note& note) {
     const TokenList& tokens = tokenizer.tokens;
+    const bool of_words = gguf.text("tokenizer.ggml.model") == "whitespace";
     std::vector<std::string> taken;
     const auto read = [&](const char* name, int64_t of_spm) -> std::optional<int64_t> {
         const auto id =
             token_id(gguf, fmt::format("tokenizer.ggml.{}_token_id", name), tokens.size());
-        if (id || tokenizer.spec.kind != "spm" || of_spm >= tokens.size()) return id;
+        if (id || tokenizer.spec.kind != "spm" || of_words || of_spm >= tokens.size()) return id;
         // A vocabulary that begins with words is none that SentencePiece numbered; its unknown
         // token is no control token.
         const std::string_view text = tokens.text(of_spm);
@@ -168,7 +199,8 @@ void read_special(const Gguf& gguf, SourceTokenizer& tokenizer, const Note& note
     };
     tokenizer.bos = read("bos", 1);
     tokenizer.eos = read("eos", 2);
-    tokenizer.unk = read("unknown", 0);
+    // Of BPE what has no token is left out, whatever is called unknown.
+    if (!of_words) tokenizer.unk = read("unknown", 0);
     // llama.cpp's, of files that don't name them.
     const auto settle = [&](std::optional<int64_t>& id, int64_t usual) {
         if (!id && usual < tokens.size()) id = usual;
@@ -265,15 +297,8 @@ SourceMerge merge_of(const TokenIds& ids, std::string_view text, uint64_t rank,
 }
 
 std::optional<std::string> bytes_of_byte_level(std::string_view piece) {
-    // The characters U+0100 and up, in order, for the bytes that are not printable Latin-1.
-    static const std::vector<uint8_t> unprintable = [] {
-        std::vector<uint8_t> bytes;
-        for (int b = 0; b < 256; ++b)
-            if (b <= 0x20 || (b >= 0x7f && b <= 0xa0) || b == 0xad)
-                bytes.push_back(static_cast<uint8_t>(b));
-        return bytes;
-    }();
-    const auto is_unprintable = [](uint32_t b) {
+    const std::vector<uint8_t>& unprintable = unprintable_bytes();
+    const auto is_unprintable = [&](uint32_t b) {
         return std::ranges::find(unprintable, b) != unprintable.end();
     };
     std::string bytes;
@@ -293,6 +318,25 @@ std::optional<std::string> bytes_of_byte_level(std::string_view piece) {
         bytes += static_cast<char>(character);
     }
     return bytes;
+}
+
+std::string byte_level_of(std::string_view bytes) {
+    const std::vector<uint8_t>& unprintable = unprintable_bytes();
+    std::string text;
+    for (const char c : bytes) {
+        const auto byte = static_cast<uint8_t>(c);
+        const auto found = std::ranges::find(unprintable, byte);
+        const auto code = found == unprintable.end()
+                              ? byte
+                              : static_cast<uint32_t>(0x100 + (found - unprintable.begin()));
+        if (code < 0x80) {
+            text += static_cast<char>(code);
+        } else {
+            text += static_cast<char>(0xc0 | code >> 6);
+            text += static_cast<char>(0x80 | (code & 0x3f));
+        }
+    }
+    return text;
 }
 
 SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
@@ -331,6 +375,8 @@ SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
         if (!gguf.array(kScores))
             fail("{}: its tokenizer has no scores ({})", gguf.name(), kScores);
         require_count(gguf, kScores, count);
+    } else if (*model == "whitespace") {
+        read_whitespace(gguf, tokenizer);
     } else if (*model == "t5") {
         read_unigram(gguf, tokenizer);
         require_count(gguf, kScores, count);
@@ -340,14 +386,14 @@ SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {
     } else {
         fail(
             "{}: its tokenizer is of the kind \"{}\" (tokenizer.ggml.model), which llmsql does not "
-            "have; it has gpt2 (byte-level BPE), llama and gemma4 (SentencePiece BPE), t5 "
-            "(Unigram) "
-            "and bert (WordPiece)",
+            "have; it has gpt2 (byte-level BPE), llama and gemma4 (SentencePiece BPE), whitespace "
+            "(BPE of words), t5 (Unigram) and bert (WordPiece)",
             gguf.name(), printable(*model));
     }
     require_count(gguf, kKinds, count);
     read_tokens(gguf, count, tokenizer);
-    if (*model == "gpt2" || *model == "gemma4") read_merges(gguf, tokenizer);
+    if (*model == "gpt2" || *model == "gemma4" || *model == "whitespace")
+        read_merges(gguf, tokenizer);
     read_special(gguf, tokenizer, note);
     read_takers(gguf, tokenizer);
     const auto add_bos = gguf.flag("tokenizer.ggml.add_bos_token");

@@ -15,6 +15,7 @@
 #include "common/error.h"
 #include "common/utf8.h"
 #include "runtime/text/bounded_regex.h"
+#include "runtime/text/byte_spelling.h"
 
 namespace llmsql {
 namespace {
@@ -275,6 +276,9 @@ struct Normalizer::Step {
                 begins = text.starts_with(made);
                 return made;
             };
+        } else if (rule == "bytes") {
+            of_bytes = true;
+            run = [](std::string_view text) { return spelled(text); };
         } else if (rule == "prepend") {
             of_bytes = true;
             run = [by = step.by](std::string_view text) {

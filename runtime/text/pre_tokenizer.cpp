@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/utf8.h"
 #include "runtime/text/bounded_regex.h"
+#include "runtime/text/byte_spelling.h"
 
 // The expressions' \s is Unicode's White_Space property. PCRE2's own \s also takes U+180E, which
 // ceased to be a space in Unicode 6.3, so the class is spelt out.
@@ -101,43 +102,6 @@ std::string marked(std::string_view text, std::string_view mark) {
     return out;
 }
 
-// GPT-2's spelling of bytes: printable ones of Latin-1 are themselves, all others the characters
-// from U+0100 on, in their order.
-constexpr std::array<char32_t, 256> kSpelling = [] {
-    std::array<char32_t, 256> spelling{};
-    char32_t next = 0x100;
-    for (char32_t byte = 0; byte < 256; ++byte) {
-        const bool printable = byte > 0x20 && (byte < 0x7f || byte > 0xa0) && byte != 0xad;
-        spelling[byte] = printable ? byte : next++;
-    }
-    return spelling;
-}();
-
-std::string spelled(std::string_view bytes) {
-    std::string text;
-    text.reserve(2 * bytes.size());
-    for (const char byte : bytes) {
-        const char32_t code = kSpelling[static_cast<uint8_t>(byte)];
-        if (code < 0x80) {
-            text += static_cast<char>(code);
-        } else {
-            text += static_cast<char>(0xc0 | code >> 6);
-            text += static_cast<char>(0x80 | (code & 0x3f));
-        }
-    }
-    return text;
-}
-
-std::string unspelled(std::string_view text) {
-    std::string bytes;
-    for (size_t at = 0; at < text.size();) {
-        const Utf8Char next = utf8_at(text.substr(at));
-        at += next.length;
-        bytes += static_cast<char>(std::ranges::find(kSpelling, next.code) - kSpelling.begin());
-    }
-    return bytes;
-}
-
 /// What neighbours become one, as Hugging Face's tokenizers have it.
 std::vector<Segment> joined(std::vector<Segment> segments, PieceBehavior behavior) {
     const bool backwards = behavior == PieceBehavior::merged_with_next;
@@ -165,6 +129,10 @@ PieceRule piece_rule_of(std::string_view text) {
     PieceRule rule;
     if (text == "bytes") {
         rule.kind = PieceRule::Kind::bytes;
+        return rule;
+    }
+    if (text == "spelled") {
+        rule.kind = PieceRule::Kind::spelled;
         return rule;
     }
     for (const auto& [name, kind] : kChanges)
@@ -220,6 +188,12 @@ void PreTokenizer::cut(Cut& how, size_t stage, std::string_view subject, std::st
         const std::string characters = spelled(text);
         how.spelled = true;
         cut(how, stage + 1, characters, characters, first);
+        how.spelled = false;
+        return;
+    }
+    if (rule.kind == PieceRule::Kind::spelled) {
+        how.spelled = true;
+        cut(how, stage + 1, subject, text, first);
         how.spelled = false;
         return;
     }

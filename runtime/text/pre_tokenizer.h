@@ -29,11 +29,12 @@ enum class PieceBehavior {
 /// One step: each part that the step before made is cut again, or changed.
 struct PieceRule {
     enum class Kind {
-        cut,     // by `text`, an expression for PCRE2 in its UTF and property modes
-        prefix,  // a part that does not begin with `text` gets it in front
-        first,   // the same for the first part of a whole text alone
-        mark,    // each space becomes `text`
-        bytes,   // what follows sees each byte as one character, as GPT-2 spells it
+        cut,      // by `text`, an expression for PCRE2 in its UTF and property modes
+        prefix,   // a part that does not begin with `text` gets it in front
+        first,    // the same for the first part of a whole text alone
+        mark,     // each space becomes `text`
+        bytes,    // what follows sees each byte as one character, as GPT-2 spells it
+        spelled,  // each byte is spelled so already (normalizer.h)
     };
     Kind kind = Kind::cut;
     std::string text;
@@ -42,7 +43,7 @@ struct PieceRule {
 };
 
 /// A rule as llm_meta has it: "isolated EXPRESSION", "inverted removed EXPRESSION", "prefix TEXT",
-/// "first TEXT", "mark TEXT", "bytes". Fails on what is none.
+/// "first TEXT", "mark TEXT", "bytes", "spelled". Fails on what is none.
 PieceRule piece_rule_of(std::string_view text);
 
 /// Not thread-safe: a match needs scratch space, which is kept.

@@ -432,10 +432,17 @@ void Tokenizer::encode_marked(std::string_view text, std::vector<int32_t>& out) 
             valid ? static_cast<int32_t>(next.code) : 0x110000 + static_cast<uint8_t>(text[at]);
         const size_t length = valid ? next.length : 1;
         symbols_.push_back({-1 - code, static_cast<uint32_t>(at)});
-        // Ranks are of pairs of tokens, so there a character is looked up by itself.
-        if (by_rank_)
-            if (const auto known = known_character(text.substr(at, length), -1 - code))
+        // Ranks are of pairs of tokens, so there a character is looked up by itself. What is left
+        // out is so before others merge, as in Hugging Face's tokenizers.
+        if (by_rank_) {
+            const std::string_view character = text.substr(at, length);
+            if (const auto known = known_character(character, -1 - code)) {
                 symbols_.back().token = known->token;
+            } else if (unknowns_ == Unknown::left_out && !has_byte_tokens(character)) {
+                symbols_.pop_back();
+                bytes_left_out_ += length;
+            }
+        }
         at += length;
     }
     const auto end = static_cast<uint32_t>(text.size());
@@ -472,6 +479,11 @@ void Tokenizer::encode_marked(std::string_view text, std::vector<int32_t>& out) 
     append_unknown(end);
 }
 
+bool Tokenizer::has_byte_tokens(std::string_view bytes) const {
+    return std::ranges::all_of(
+        bytes, [&](char byte) { return byte_tokens_[static_cast<uint8_t>(byte)] >= 0; });
+}
+
 /// The token of one character, which stands for it as a symbol until it is known.
 std::optional<Merge> Tokenizer::known_character(std::string_view character, int32_t stand_in) {
     // No merge has a right side of INT32_MIN, so single characters share the cache.
@@ -483,8 +495,7 @@ std::optional<Merge> Tokenizer::known_character(std::string_view character, int3
 /// all of `bytes`, or for each.
 void Tokenizer::append_bytes(std::string_view bytes, std::vector<int32_t>& out) {
     if ((unknowns_ == Unknown::fused || unknowns_ == Unknown::each) && unknown_ &&
-        std::ranges::any_of(
-            bytes, [&](char byte) { return byte_tokens_[static_cast<uint8_t>(byte)] < 0; })) {
+        !has_byte_tokens(bytes)) {
         out.push_back(*unknown_);
         return;
     }

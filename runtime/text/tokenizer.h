@@ -123,6 +123,7 @@ class Tokenizer {
     void encode_marked(std::string_view text, std::vector<int32_t>& out);
     std::optional<Merge> known_character(std::string_view character, int32_t stand_in);
     void append_bytes(std::string_view bytes, std::vector<int32_t>& out);
+    bool has_byte_tokens(std::string_view bytes) const;
 
     const ModelDb& db_;
     Vocabulary vocabulary_;

@@ -25,7 +25,9 @@ Vocabulary::Vocabulary(const ModelDb& db) : where_(db.path().string()), db_(db) 
         "SELECT id FROM llm_token WHERE piece = ?1 ORDER BY kind = 3 DESC, id LIMIT 1");
     by_score_ = tables.prepare(
         "SELECT id, score FROM llm_token WHERE piece = ?1 AND +kind IN (1, 4, 5) LIMIT 1");
-    byte_ = tables.prepare("SELECT id FROM llm_token WHERE piece = ?1 AND +kind IN (1, 6) LIMIT 1");
+    // A letter may be an added token besides, which a text has not everywhere (single_word).
+    byte_ =
+        tables.prepare("SELECT id FROM llm_token WHERE piece = ?1 AND +kind IN (1, 4, 6) LIMIT 1");
     merge_ = tables.prepare("SELECT merged, rank FROM llm_merge WHERE left = ?1 AND right = ?2");
 
     has_merges_ = tables.integer("SELECT 1 FROM llm_merge LIMIT 1").has_value();

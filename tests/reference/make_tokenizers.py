@@ -3,7 +3,7 @@
 """Makes tests/fixtures/tokenizers: small tokenizers, each trained on the texts of compare_tokens.py under the
 normalizer, splitter and decoder of a family of models, and what Hugging Face's tokenizers make of the texts.
 
-    make_tokenizers.py [FOLDER]
+    make_tokenizers.py [FOLDER] [NAME…]     those of these names; others stay as they are
 
 tokenizers.json.xz holds "texts", and under each name {"tokenizer": tokenizer.json's object, "ids": of each text}.
 Needs tokenizers and, for a map of characters, sentencepiece.
@@ -60,7 +60,7 @@ def bpe(splitter, normalizer=None, added=(), **options):
 
 
 def sentencepiece_bpe(normalizer, splitter, alphabet=300, **options):
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", **options))
+    tokenizer = Tokenizer(models.BPE(**{"unk_token": "<unk>", **options}))
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = splitter
     tokens = ["<unk>", "<s>", "</s>"]
@@ -177,6 +177,16 @@ def tokenizers():
         AddedToken("quick", single_word=True, normalized=False), AddedToken("Fox", normalized=True),
         AddedToken("dog", lstrip=True, normalized=False), AddedToken("user", rstrip=True, normalized=False),
         AddedToken("print", lstrip=True, rstrip=True), AddedToken("==", normalized=False)])
+    # The normalizer spells the bytes, and what cuts sees them spelled.
+    yield "normalized-bytes", bpe(split("[ĠĊ]", "merged_with_next"), normalizers.Sequence([normalizers.NFC(),
+                                                                                          normalizers.ByteLevel()]))
+    yield "normalized-bytes-added", bpe(pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), pre_tokenizers.Digits(True)]),
+                                        normalizers.Sequence([normalizers.Lowercase(), normalizers.ByteLevel()]),
+                                        [AddedToken("quick", single_word=True), AddedToken("dog", lstrip=True),
+                                         AddedToken("x", single_word=True), AddedToken("好", normalized=True)],
+                                        ignore_merges=True)
+    # What has no token is left out before others merge.
+    yield "words-left-out", sentencepiece_bpe(None, pre_tokenizers.WhitespaceSplit(), unk_token=None)
     yield "kimi", bpe(pre_tokenizers.Sequence([split(KIMI), byte_level(use_regex=False)]))
     yield "possessive", bpe(pre_tokenizers.Sequence([split(POSSESSIVE), byte_level(use_regex=False)]))
     yield "classes", bpe(pre_tokenizers.Sequence([split(r"[[:punct:]]|\w+", "isolated"), pre_tokenizers.Whitespace(),
@@ -208,15 +218,19 @@ def tokenizers():
 def main():
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     folder.mkdir(exist_ok=True)
-    made = {"texts": list(texts(small=True))}
+    file = folder / "tokenizers.json.xz"
+    names = sys.argv[2:]
+    made = json.loads(lzma.decompress(file.read_bytes())) if names else {"texts": list(texts(small=True))}
     for name, tokenizer in tokenizers():
+        if names and name not in names:
+            continue
         tokenizer.encode_special_tokens = True
         ids = [each.ids for each in tokenizer.encode_batch(made["texts"], add_special_tokens=False)]
         made[name] = {"tokenizer": json.loads(tokenizer.to_str()), "ids": ids}
         print(name, tokenizer.get_vocab_size(), sum(map(len, ids)))
     text = json.dumps(made, ensure_ascii=False, separators=(",", ":"))
-    (folder / "tokenizers.json.xz").write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
-    print((folder / "tokenizers.json.xz").stat().st_size)
+    file.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+    print(file.stat().st_size)
 
 
 if __name__ == "__main__":

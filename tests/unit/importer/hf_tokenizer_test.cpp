@@ -297,7 +297,8 @@ TEST_F(HfTokenizerTest, KnowsWhetherSentencePiecePutsASpaceInFront) {
 
 TEST_F(HfTokenizerTest, RefusesKindsThatItDoesNotHave) {
     EXPECT_CONTAINS(error_of([&] { read_tokenizer(HfFolder(folder_ / "."), 8, note()); }),
-                    "tokenizer.json: is missing; llmsql reads no other form");
+                    "tokenizer.json: is missing; of other forms of tokenizer llmsql reads "
+                    "Mistral's tekken.json alone");
     EXPECT_CONTAINS(error_for(json::object()), "holds no tokenizer (model is missing)");
     const auto with = [](const char* key, const json& value) {
         json tokenizer = byte_pairs();
@@ -312,8 +313,15 @@ TEST_F(HfTokenizerTest, RefusesKindsThatItDoesNotHave) {
     EXPECT_CONTAINS(error_for(with("byte_fallback", 1)), "byte_fallback is neither true nor false");
     EXPECT_CONTAINS(error_for(with("vocab", json::object())), "has no vocabulary");
     json other = byte_pairs();
+    other["pre_tokenizer"] = nullptr;
+    other["normalizer"] = {{"type", "Sequence"},
+                           {"normalizers", {{{"type", "ByteLevel"}}, {{"type", "Lowercase"}}}}};
+    EXPECT_CONTAINS(error_for(other), "(normalizer): a step Lowercase behind a step ByteLevel");
     other["normalizer"] = {{"type", "ByteLevel"}};
-    EXPECT_CONTAINS(error_for(other), "(normalizer): a step ByteLevel");
+    other["pre_tokenizer"] = {{"type", "Metaspace"}};
+    EXPECT_CONTAINS(error_for(other),
+                    "(pre_tokenizer): a step Metaspace behind a normalizer ByteLevel");
+    other["pre_tokenizer"] = kByteLevel;
     other["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "("}}}, {"content", ""}};
     EXPECT_CONTAINS(error_for(other), "(normalizer): the expression (: ");
     other["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", "?"}};
@@ -321,6 +329,28 @@ TEST_F(HfTokenizerTest, RefusesKindsThatItDoesNotHave) {
     other["normalizer"] = {{"type", "NFC"}};
     EXPECT_EQ(read(other).normalize, (decltype(SourceTokenizer::normalize){{"nfc", ""}}));
     EXPECT_TRUE(notes_.empty());
+}
+
+// Without ByteLevel among the steps that cut, it is byte-level BPE by its normalizer.
+TEST_F(HfTokenizerTest, TakesBytesThatANormalizerSpells) {
+    json tokenizer = byte_pairs();
+    tokenizer["normalizer"] = {{"type", "Sequence"},
+                               {"normalizers", {{{"type", "NFC"}}, {{"type", "ByteLevel"}}}}};
+    tokenizer["pre_tokenizer"] = {{"type", "Split"},
+                                  {"pattern", {{"String", "\u0120"}}},
+                                  {"behavior", "MergedWithNext"},
+                                  {"invert", false}};
+    import(tokenizer);
+    EXPECT_EQ(query("SELECT value FROM llm_meta WHERE key = 'tokenizer.kind'"), "bpe");
+    EXPECT_EQ(query("SELECT value FROM llm_meta WHERE key LIKE 'tokenizer.normalize.%'"),
+              "nfc;bytes");
+    EXPECT_EQ(query("SELECT value FROM llm_meta WHERE key LIKE 'tokenizer.split.%'"),
+              "spelled;merged_with_next \u0120");
+    EXPECT_EQ(query("SELECT CAST(piece AS TEXT) FROM llm_token WHERE id = 4"), " ab");
+    tokenizer["pre_tokenizer"] = kByteLevel;  // which spells what is spelled
+    const SourceTokenizer twice = read(tokenizer);
+    EXPECT_EQ(twice.spec.pre, "gpt2");
+    EXPECT_EQ(twice.normalize.size(), 2);
 }
 
 TEST_F(HfTokenizerTest, TakesUnigramAndWordPiece) {

@@ -153,6 +153,28 @@ TEST_F(TokenizerTest, RefusesKindsThatItDoesNotHave) {
                     "\"elvish\" (tokenizer.ggml.pre), which llmsql does not have; it has gpt-2, ");
 }
 
+TEST_F(TokenizerTest, WordsBetweenSpaces) {
+    const auto words = [](const char* pre) {
+        GgufBuilder builder;
+        builder.text("tokenizer.ggml.model", "whitespace")
+            .text("tokenizer.ggml.pre", pre)
+            .texts("tokenizer.ggml.tokens", {"a", "b", "ab"})
+            .texts("tokenizer.ggml.merges", {"a b"});
+        return builder;
+    };
+    EXPECT_CONTAINS(error_for(words("qwen2")),
+                    "of the kind \"whitespace\", but splits text in the way \"qwen2\"");
+    import(words("whitespace"));
+    EXPECT_EQ(query("SELECT group_concat(key || '=' || value, ' ') FROM (SELECT * FROM llm_meta "
+                    "WHERE key LIKE 'tokenizer.%' AND key NOT LIKE '%.split.%' ORDER BY key)"),
+              "tokenizer.add_bos=0 tokenizer.add_space_prefix=0 tokenizer.kind=spm "
+              "tokenizer.unicode=15.1");
+    EXPECT_EQ(query("SELECT count(*) FROM llm_meta WHERE key = 'tokenizer.split.1' AND value LIKE "
+                    "'removed %'"),
+              "1");
+    EXPECT_EQ(query("SELECT * FROM llm_merge"), "0|1|0|2");
+}
+
 TEST_F(TokenizerTest, RefusesTablesThatDoNotFit) {
     const auto with_tokens = [] { return bpe().texts("tokenizer.ggml.tokens", {"a", "b", "ab"}); };
     EXPECT_CONTAINS(error_for(with_tokens()), "no merges");

@@ -36,6 +36,11 @@ TEST(Normalizer, CharactersSinceUnicode9HaveNoNormalForms) {
               "\U00011935\U00011930\U00011938");
 }
 
+TEST(Normalizer, BytesAsCharacters) {
+    EXPECT_EQ(normal({{"bytes", ""}}, "a \n\u00e9\xff\x7f"),
+              "a\u0120\u010a\u00c3\u00a9\u00ff\u0121");
+}
+
 // llama.cpp's way with accents.
 TEST(Normalizer, Bases) {
     EXPECT_EQ(normal({{"bases", ""}}, "\u1f82e\u0301é각\u0130\xff\u00bd"),

@@ -116,6 +116,9 @@ TEST(PreTokenizer, EachBehavior) {
               (Words{"a\xc3", "\xb2", "b", "1", "\xb9"}));
     EXPECT_EQ(cut({"isolated  ", "bytes", "merged_with_next \u0120"}, "a \n"),
               (Words{"a", " ", "\n"}));
+    // What a normalizer has spelled is bytes again in the end.
+    EXPECT_EQ(cut({"spelled", "merged_with_next \u0120"}, "a\u0120\u00c3\u00a9\u010a"),
+              (Words{"a", " é\n"}));
     EXPECT_THROW(piece_rule_of("elsewhere -"), Error);
     EXPECT_THROW(cut({"isolated ("}, "a"), Error);
 }

@@ -131,6 +131,19 @@ TEST_F(BytePairs, AMegabyteThatIsOneWord) {
     EXPECT_EQ(ids.back(), 97);
 }
 
+TEST(BytePair, ALetterThatIsAnAddedTokenIsStillAByte) {
+    const VocabularyDb file(R"sql(
+        INSERT INTO llm_meta VALUES ('tokenizer.kind', 'bpe'), ('tokenizer.pre', 'gpt2'),
+          ('tokenizer.single_word', 0);
+        INSERT INTO llm_token VALUES (0, CAST('x' AS BLOB), 4, 0), (1, CAST('a' AS BLOB), 1, 0),
+          (2, CAST('ax' AS BLOB), 1, 0), (3, CAST(' ' AS BLOB), 1, 0);
+        INSERT INTO llm_merge VALUES (1, 0, 0, 2);
+    )sql");
+    const ModelDb db(file.path());
+    Tokenizer tokenizer(db);
+    EXPECT_EQ(tokenizer.encode("ax x xx", false), (Ids{2, 3, 0, 3, 0, 0}));
+}
+
 TEST_F(BytePairs, LooksUpTokens) {
     EXPECT_EQ(tokenizer_.find_piece("<|end|>"), 300);
     EXPECT_EQ(tokenizer_.find_piece("nothing"), std::nullopt);
@@ -200,6 +213,22 @@ TEST(SentencePiece, FallsBackToBytesAndThenToUnknown) {
                                false),
               (Ids{20, 4}));  // swallows nothing
     EXPECT_EQ(tokenizer.encode("aZ", false), (Ids{1, 0}));
+}
+
+// As Hugging Face's tokenizers do it, whose BPE has neither unknown token nor bytes here.
+TEST(SentencePiece, WhatIsLeftOutPartsNothing) {
+    const VocabularyDb file(R"sql(
+        INSERT INTO llm_meta VALUES ('tokenizer.kind', 'spm'), ('tokenizer.unknown', 'none'),
+          ('tokenizer.byte_fallback', 0), ('tokenizer.normalize.1', 'replace (?!)');
+        INSERT INTO llm_token VALUES (0, CAST('a' AS BLOB), 1, 0), (1, CAST('b' AS BLOB), 1, 0),
+          (2, CAST('ab' AS BLOB), 1, 0);
+        INSERT INTO llm_merge VALUES (0, 1, 0, 2);
+    )sql");
+    const ModelDb db(file.path());
+    Tokenizer tokenizer(db);
+    EXPECT_EQ(tokenizer.encode("a\u00e9\xffzb", false), (Ids{2}));
+    EXPECT_EQ(tokenizer.bytes_left_out(), 4u);
+    EXPECT_EQ(tokenizer.encode("\u00e9", false), Ids());
 }
 
 TEST(SentencePiece, TypedTextBecomesNeitherControlNorByteTokens) {
