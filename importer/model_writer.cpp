@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/machine.h"
 #include "common/model_format.h"
 #include "common/page_cache.h"
 #include "database/model_digest.h"
@@ -33,7 +34,6 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA temp_store = MEMORY;
-PRAGMA cache_size = -16384;
 )";
 
 constexpr const char* kSchema = R"(
@@ -96,6 +96,8 @@ void ModelWriter::open() {
                              const_cast<std::atomic<bool>*>(canceled_));
     db_.execute(fmt::format("PRAGMA page_size = {};", kModelPageBytes));
     db_.execute(kSettings);
+    db_.execute(fmt::format("PRAGMA cache_size = -{};",  // in KiB; less where little is free
+                            std::clamp<uint64_t>(free_memory() / 8, 2 << 20, 16 << 20) >> 10));
     db_.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};",
                             kModelApplicationId, kModelFormatVersion));
     db_.execute(kSchema);

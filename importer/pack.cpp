@@ -59,14 +59,17 @@ struct Place {
 using Codes = std::array<uint8_t, kMostColumns>;
 
 // `width` bits of `count` codes from bit `from` on, in vectors that hold 8 / width of each byte: of
-// four codes the lowest bits, of the next four the next.
+// four codes the lowest bits, of the next four the next. Four codes are one number here.
 void put_bits(const Place& to, size_t at, const uint8_t* codes, size_t count, int from, int width) {
-    const size_t each = 32 / static_cast<size_t>(width);  // columns of a vector
-    for (size_t c = 0; c < count; ++c) {
-        std::byte& byte = to.four(at, c / each)[c % 4];
-        const auto shift = static_cast<int>(c % each / 4) * width;
-        if (shift == 0) byte = std::byte{};
-        byte |= static_cast<std::byte>((codes[c] >> from & ((1 << width) - 1)) << shift);
+    const uint32_t mask = 0x01010101U * ((1U << width) - 1);
+    for (size_t v = 0, c = 0; c < count; ++v) {
+        uint32_t word = 0;
+        for (int shift = 0; shift < 8 && c < count; shift += width, c += 4) {
+            uint32_t four;
+            std::memcpy(&four, codes + c, 4);
+            word |= (four >> from & mask) << shift;
+        }
+        std::memcpy(to.four(at, v), &word, 4);
     }
 }
 
@@ -142,13 +145,23 @@ bool pack_mxfp4(Bytes from, const Place& to) {
 }
 
 // Two bits each of 256 codes: byte 32 n + j has column 128 n + 32 i + j at bits 2 i.
-uint8_t two_bits(Bytes q, size_t c) {
-    return static_cast<uint8_t>(q[c / 128 * 32 + c % 32] >> c % 128 / 32 * 2 & 3);
+void two_bits_of(Bytes q, uint8_t* codes) {
+    for (size_t n = 0; n < 2; ++n)
+        for (size_t i = 0; i < 4; ++i)
+            for (size_t j = 0; j < 32; ++j)
+                codes[128 * n + 32 * i + j] = q[32 * n + j] >> 2 * i & 3;
+}
+
+// One bit each of 256 codes, which becomes their bit `at`: byte j has column 32 i + j at bit i.
+void top_bits_of(Bytes h, int at, uint8_t* codes) {
+    for (size_t i = 0; i < 8; ++i)
+        for (size_t j = 0; j < 32; ++j)
+            codes[32 * i + j] |= static_cast<uint8_t>((h[j] >> i & 1) << at);
 }
 
 bool pack_q2_k(Bytes from, const Place& to) {
     Codes codes;
-    for (size_t c = 0; c < 256; ++c) codes[c] = two_bits(from + 16, c);
+    two_bits_of(from + 16, codes.data());
     to.put(0, from + 80, 2);
     to.put(32, from + 82, 2);
     to.put_dwords(64, from, 4);
@@ -158,8 +171,8 @@ bool pack_q2_k(Bytes from, const Place& to) {
 
 bool pack_q3_k(Bytes from, const Place& to) {
     Codes codes;
-    for (size_t c = 0; c < 256; ++c)
-        codes[c] = static_cast<uint8_t>(two_bits(from + 32, c) | (from[c % 32] >> c / 32 & 1) << 2);
+    two_bits_of(from + 32, codes.data());
+    top_bits_of(from, 2, codes.data());
     to.put_dwords(0, from + 96, 3);
     for (size_t g = 0; g < 8; ++g) put_three(to, 192 + g * 192, &codes[g * 32]);
     to.put(192 + 8 * 192, from + 108, 2);
@@ -167,14 +180,17 @@ bool pack_q3_k(Bytes from, const Place& to) {
 }
 
 // Byte 32 n + j has column 64 n + j in its low nibble, 64 n + 32 + j in its high one.
-uint8_t k_nibble(Bytes q, size_t c) {
-    const uint8_t both = q[c / 64 * 32 + c % 32];
-    return c % 64 < 32 ? both & 15 : both >> 4;
+void k_nibbles_of(Bytes q, uint8_t* codes) {
+    for (size_t n = 0; n < 4; ++n)
+        for (size_t j = 0; j < 32; ++j) {
+            codes[64 * n + j] = q[32 * n + j] & 15;
+            codes[64 * n + 32 + j] = q[32 * n + j] >> 4;
+        }
 }
 
 bool pack_q4_k(Bytes from, const Place& to) {
     Codes codes;
-    for (size_t c = 0; c < 256; ++c) codes[c] = k_nibble(from + 16, c);
+    k_nibbles_of(from + 16, codes.data());
     to.put(0, from, 2);
     to.put(32, from + 2, 2);
     to.put_dwords(64, from + 4, 3);
@@ -184,9 +200,8 @@ bool pack_q4_k(Bytes from, const Place& to) {
 
 bool pack_q5_k(Bytes from, const Place& to) {
     Codes codes;
-    for (size_t c = 0; c < 256; ++c)
-        codes[c] =
-            static_cast<uint8_t>(k_nibble(from + 48, c) | (from[16 + c % 32] >> c / 32 & 1) << 4);
+    k_nibbles_of(from + 48, codes.data());
+    top_bits_of(from + 16, 4, codes.data());
     to.put(0, from, 2);
     to.put(32, from + 2, 2);
     to.put_dwords(64, from + 4, 3);
@@ -196,12 +211,13 @@ bool pack_q5_k(Bytes from, const Place& to) {
 
 bool pack_q6_k(Bytes from, const Place& to) {
     Codes codes;
-    for (size_t c = 0; c < 256; ++c) {
-        const size_t run = c % 128 / 32;
-        const uint8_t low = from[c / 128 * 64 + run % 2 * 32 + c % 32];
-        const int high = from[128 + c / 128 * 32 + c % 32] >> 2 * run & 3;
-        codes[c] = static_cast<uint8_t>((run < 2 ? low & 15 : low >> 4) | high << 4);
-    }
+    for (size_t n = 0; n < 2; ++n)
+        for (size_t run = 0; run < 4; ++run)
+            for (size_t j = 0; j < 32; ++j) {
+                const int low = from[64 * n + run % 2 * 32 + j] >> (run < 2 ? 0 : 4) & 15;
+                const int high = from[128 + 32 * n + j] >> 2 * run & 3;
+                codes[128 * n + 32 * run + j] = static_cast<uint8_t>(low | high << 4);
+            }
     to.put_dwords(0, from + 192, 4);
     for (size_t half = 0; half < 16; ++half) {
         put_bits(to, 256 + half * 192, &codes[half * 16], 16, 4, 2);
@@ -269,7 +285,7 @@ bool pack_q2_0(Bytes from, const Place& to) {
 // Byte 32 n + j has column 128 n + 32 i + j at bits 2 i.
 bool pack_tq2_0(Bytes from, const Place& to) {
     Codes codes;
-    for (size_t c = 0; c < 256; ++c) codes[c] = two_bits(from, c);
+    two_bits_of(from, codes.data());
     for (size_t g = 0; g < 8; ++g) put_bits(to, g * 128, &codes[g * 32], 32, 0, 2);
     to.put(8 * 128, from + 64, 2);
     return finite_half(from + 64);

@@ -100,6 +100,12 @@ void in_parallel(size_t count, const std::function<void(size_t)>& task) {
     if (error) std::rethrow_exception(error);
 }
 
+/// A tensor, for messages, with the file that it is in.
+std::string named(const SourceTensor& tensor) {
+    return tensor.file ? fmt::format("{}: tensor {}", tensor.file->name(), tensor.name)
+                       : "tensor " + tensor.name;
+}
+
 /// Says why a row could not be converted.
 [[noreturn]] void refuse_row(const RowSource& source, GgmlType as, const std::byte* from,
                              int64_t row, WeightType type) {
@@ -107,14 +113,13 @@ void in_parallel(size_t count, const std::function<void(size_t)>& task) {
     const size_t bytes = as == source.type() ? source.row_bytes() : source.source_row_bytes();
     std::vector<float> scratch(bytes / static_cast<size_t>(info.block_bytes) *
                                static_cast<size_t>(info.block_weights));
-    const std::string& name = source.tensor().name;
+    const std::string name = named(source.tensor());
     const auto bad = first_not_finite(as, from, std::span(scratch));
-    if (!bad) fail("tensor {}: row {} has a value that {} cannot hold", name, row, name_of(type));
+    if (!bad) fail("{}: row {} has a value that {} cannot hold", name, row, name_of(type));
     if (!info.has_blocks())
-        fail("tensor {}: row {} has a value that is not a finite number, in column {}", name, row,
-             *bad);
-    fail("tensor {}: row {} has a scale that makes weights infinite or no numbers, in its block {}",
-         name, row, *bad / static_cast<size_t>(info.block_weights));
+        fail("{}: row {} has a value that is not a finite number, in column {}", name, row, *bad);
+    fail("{}: row {} has a scale that makes weights infinite or no numbers, in its block {}", name,
+         row, *bad / static_cast<size_t>(info.block_weights));
 }
 
 /// A row as its type stores it, and into its place in a strip. False if the type cannot hold it.
@@ -222,8 +227,7 @@ void make_vector_tile(Tile& tile, RowSource::Buffer& buffer) {
             convert_row(source.type(), row, {}, std::span(values).subspan(at, width));
         }
     }
-    check_values(values, param.positive,
-                 param.rows ? "tensor " + param.rows->tensor().name : param.what);
+    check_values(values, param.positive, param.rows ? named(param.rows->tensor()) : param.what);
     const size_t bytes = values.size() * sizeof(float);
     std::memcpy(tile.allocate(bytes), values.data(), bytes);
 }
@@ -269,9 +273,6 @@ class TileMill {
     }
 
   private:
-    // What tiles on their way take in all, but that one is always made.
-    static constexpr size_t kMostHeld = 32 << 20;
-
     /// The next tile that nobody makes; null if there is none, or no room for it.
     Tile* begin() {
         if (stop_ || param_ == params_.size()) return nullptr;
@@ -290,7 +291,7 @@ class TileMill {
         const size_t read =
             param.rows ? static_cast<size_t>(tile->rows) * param.rows->row_bytes() : 0;
         tile->held = stored + 2 * read + 2 * sizeof(float) * static_cast<size_t>(shape.cols);
-        if (held_ > 0 && held_ + tile->held > kMostHeld) return nullptr;
+        if (held_ > 0 && held_ + tile->held > most_held_) return nullptr;
         tiles_.push_back(std::move(tile));
         held_ += tiles_.back()->held;
         row_ += tiles_.back()->rows;
@@ -332,6 +333,8 @@ class TileMill {
     }
 
     std::span<const ParamToStore> params_;
+    // What tiles on their way take in all, but that one is always made.
+    const size_t most_held_ = std::clamp<uint64_t>(free_memory() / 4, 2 << 20, 32 << 20);
     std::mutex mutex_;
     std::condition_variable changed_;  // a tile is made, or written, or all ends
     size_t param_ = 0;                 // of the next tile that nobody has begun

@@ -420,6 +420,24 @@ class RealModels(Folder):
                     self.assertLess(peak, 150e6)
                 self.assertEqual(self.names(), ["x.db"])
 
+    def test_where_little_memory_is_free(self):
+        """Within a memory cgroup of 24 MiB the database is the same."""
+        gguf, toml = next(((gguf, toml) for gguf, toml in self.sources() if toml == "smollm2-135m.toml"), (None, None))
+        parent = pathlib.Path("/sys/fs/cgroup/memory")
+        if not gguf or not (parent / "memory.limit_in_bytes").exists() or not os.access(parent, os.W_OK) \
+                or os.environ.get("LLMSQL_SANITIZED"):
+            self.skipTest("needs SmolLM2 and the right to make a memory cgroup (v1)")
+        arguments = [gguf, "--model", SOURCE / "models" / toml, "-o"]
+        self.assertEqual(attempt(*arguments, self.folder / "x.db")[0], 0)
+        group = parent / f"llmsql-test-import-{os.getpid()}"
+        group.mkdir()
+        self.addCleanup(group.rmdir)
+        (group / "memory.limit_in_bytes").write_text(str(24 << 20))
+        code, said = attempt(*arguments, self.folder / "y.db",
+                             preexec_fn=lambda: (group / "cgroup.procs").write_text(str(os.getpid())))
+        self.assertEqual(code, 0, said)
+        self.assertEqual((self.folder / "x.db").read_bytes(), (self.folder / "y.db").read_bytes())
+
 
 if __name__ == "__main__":
     unittest.main()
