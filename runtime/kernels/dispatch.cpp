@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The one place where an instruction set is chosen.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <atomic>
 #include <cstdlib>
 #include <string>
@@ -33,7 +37,24 @@ const Kernels& preferred() {
     fail_unknown(name, "LLMSQL_KERNELS: ");
 }
 
+bool is_zen5_or_later() {
+#if defined(__x86_64__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx || d != signature_AMD_edx ||
+        c != signature_AMD_ecx || !__get_cpuid(1, &a, &b, &c, &d))
+        return false;
+    return ((a >> 8) & 15) + ((a >> 20) & 255) >= 0x1A;  // family; Zen 3 and 4 are 0x19
+#else
+    return false;
+#endif
+}
+
 }  // namespace
+
+bool prefetches_groups() {
+    static const bool does = is_zen5_or_later();
+    return does;
+}
 
 std::span<const Kernels* const> usable_kernels() {
     static const std::vector<const Kernels*> usable = [] {

@@ -112,7 +112,7 @@ struct EachDot {
 };
 
 /// Weights whose blocks are long are asked for so many bytes before they are multiplied, so that
-/// memory is never idle; those of one group a block the processor asks for itself, and sooner.
+/// memory is never idle; those of one group a block only where prefetches_groups().
 constexpr int64_t kAhead = 8192;
 
 template<int64_t Bytes>
@@ -132,10 +132,14 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
                                      typename I::Sum (&sum)[S][T]) {
     using Sum = typename I::Sum;
     constexpr int kParts = F::kScalesOf16 || F::kFloatsOf16 ? 2 : 1, kSteps = 8 / kParts;
+    const bool ahead = F::kGroups == 1 && S == 1 && prefetches_groups();
     for (int64_t b = first; b < first + count; ++b, block += F::kBytes) {
         typename F::Head head[S];
         for (int s = 0; s < S; ++s) head[s] = F::head(block + s * strip);
-        if constexpr (F::kGroups > 1) prefetch<F::kCodes>(block);
+        if constexpr (F::kGroups > 1)
+            prefetch<F::kCodes>(block);
+        else if (ahead)
+            prefetch<F::kBytes>(block);
         constexpr bool kUnpacks = F::kUnpacked > 0;
         alignas(kUnpacks ? 64 : 1) std::byte unpacked[kUnpacks ? S * F::kUnpacked : 1];
         if constexpr (kUnpacks)

@@ -156,6 +156,10 @@ inline const LinearKernel& kernel_of(const Kernels& kernels, WeightType type) {
     return kernels.linear[static_cast<size_t>(type)];
 }
 
+/// Whether weights whose blocks are one group of 32 columns are asked for ahead of use, as those of
+/// longer blocks are: AMD's processors from Zen 5 on gain by it, Zen 4 loses (docs/performance.md).
+bool prefetches_groups();
+
 /// The kernels that this processor can run, from the portable one to the best.
 std::span<const Kernels* const> usable_kernels();
 
