@@ -134,12 +134,10 @@ RunRequest read_request(std::span<const std::string> arguments) {
 
 void refuse_run_options(const RunRequest& request, const char* command, bool threads) {
     const auto& options = request.run_options;
-    for (size_t i = 0; i < options.size(); ++i) {
+    for (size_t i = 0; i < options.size(); i += 2)  // a value follows each
         if (!threads || options[i] != "--threads")
             throw Misuse(
                 fmt::format("{}: is no option of llmsql {}", printable(options[i]), command));
-        ++i;  // its value
-    }
 }
 
 }  // namespace llmsql::driver
