@@ -2,6 +2,7 @@
 // Opening databases, and their errors. See connection.h.
 #include "sqlite/connection.h"
 
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -58,7 +59,8 @@ void harden(sqlite3* db, bool triggers) {
 }  // namespace
 
 std::string explain_plainly(const std::string& name, const SqliteFault& fault) {
-    return name + ": " + fault.says;
+    if (fault.code != SQLITE_CANTOPEN || fault.system_errno == 0) return name + ": " + fault.says;
+    return fmt::format("{}: {}: {}", name, fault.says, std::strerror(fault.system_errno));
 }
 
 std::string message_of(sqlite3* db) {

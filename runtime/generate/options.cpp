@@ -86,7 +86,11 @@ constexpr struct {
 }  // namespace
 
 int64_t number_of(std::string_view called, std::string_view given, const Whole& range) {
-    const auto number = parse<int64_t>(given);
+    std::optional<int64_t> number = parse<int64_t>(given);
+    // JSON has but one kind of number: 3.0 is three.
+    if (const auto real = number ? std::nullopt : parse<double>(given);
+        real && std::abs(*real) < 1e15 && *real == std::trunc(*real))
+        number = static_cast<int64_t>(*real);
     if (!number || *number < range.least || *number > range.most)
         fail("{}: a whole number from {} to {} is wanted, not {}", called, range.least, range.most,
              printable(given));

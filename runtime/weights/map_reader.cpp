@@ -27,8 +27,7 @@ MapReader::MapReader(std::unique_ptr<BlobPages> pages, const TileReading& readin
     if (reading.windows && *reading.windows < mapped_bytes(reading.workers))
         fail(
             "{}: mapping it takes windows of {} KiB, for which this plan's budget leaves {} KiB: "
-            "use --io=read, or compile the plan with another --budget (--emit=memory shows what it "
-            "leaves)",
+            "leave --io out, or use --io=read",
             file_.path(), mapped_bytes(reading.workers) >> 10, *reading.windows >> 10);
 }
 
