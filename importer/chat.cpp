@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ctime>
 #include <set>
 #include <system_error>
 
@@ -50,28 +51,38 @@ std::string own_variables(const SourceTokenizer& tokenizer) {
     return "{" + own + "}";
 }
 
-/// What is wrong with a template, if it cannot be run, or fails at the shortest conversations.
-std::optional<std::string> fault_of(const std::string& source, const SourceTokenizer& tokenizer) {
+/// What came of a short conversation.
+struct Tried {
+    std::string text;
+    std::optional<std::string> fault;  // where the template cannot be run, or refuses all
+};
+Tried try_template(const std::string& source, const SourceTokenizer& tokenizer, int64_t now = 0) {
     constexpr std::string_view kTries[] = {
         R"([{"role": "user", "content": "Hi"}])",
         R"([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])",
         R"([{"role": "user", "content": [{"type": "text", "text": "Hi"}]}])",
+        // Some are of conversations with tools alone.
+        R"({"messages": [{"role": "user", "content": "Hi"}], "tools": [{"type": "function",
+            "function": {"name": "f", "description": "", "parameters": {"type": "object",
+            "properties": {}}}}]})",
     };
-    std::optional<std::string> fault;
+    Tried tried;
+    std::optional<std::string>& fault = tried.fault;
     try {
         const jinja::Template made(source);
         for (const std::string_view messages : kTries) try {
                 const jinja::Value variables =
                     jinja::conversation(messages, "", own_variables(tokenizer));
-                static_cast<void>(made.render(variables, 0));
-                return std::nullopt;
+                for (const auto& piece : made.render(variables, now)) tried.text += piece.text;
+                fault.reset();
+                return tried;
             } catch (const Error& error) {
                 if (!fault) fault = error.what();
             }
     } catch (const Error& error) {
         fault = error.what();
     }
-    return fault;
+    return tried;
 }
 
 }  // namespace
@@ -81,6 +92,20 @@ std::string render_query(std::string_view jinja, const SourceTokenizer& tokenize
         "SELECT markup, content FROM conversation, llm_render(\n{},\nmessages, variables, date, "
         "{})",
         sql_text(jinja), sql_text(own_variables(tokenizer)));
+}
+
+std::string short_conversation(const std::string& jinja, const SourceTokenizer& tokenizer) {
+    constexpr size_t kShown = 160;  // of its begin, and of its end
+    const Tried tried = try_template(jinja, tokenizer, std::time(nullptr));
+    if (tried.fault) return "";
+    std::string text = jinja::json_text(tried.text);
+    for (size_t at; (at = text.find("\\u000a")) != std::string::npos;) text.replace(at, 6, "\\n");
+    if (text.size() <= 2 * kShown) return text;
+    size_t begin = kShown, end = text.size() - kShown;
+    const auto within = [&](size_t at) { return (static_cast<uint8_t>(text[at]) & 0xc0) == 0x80; };
+    while (within(begin)) --begin;
+    while (within(end)) ++end;
+    return fmt::format("{} … {}", text.substr(0, begin), text.substr(end));
 }
 
 std::optional<std::string> checked_template(std::optional<std::string> jinja,
@@ -103,7 +128,7 @@ ChatSpec chat_of(const std::optional<std::string>& jinja, const SourceTokenizer&
     ChatSpec chat;
     chat.stop = stop_pieces(tokenizer);
     if (!jinja) return chat;
-    if (const auto fault = fault_of(*jinja, tokenizer)) {
+    if (const auto fault = try_template(*jinja, tokenizer).fault) {
         note(fmt::format("the source's chat template is not one that llmsql can run: {}; {}",
                          *fault, advice));
         return chat;

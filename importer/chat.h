@@ -22,6 +22,10 @@ inline constexpr size_t kLongestTemplate = 1 << 20;
 /// The query that renders a template, told the tokens that templates name.
 std::string render_query(std::string_view jinja, const SourceTokenizer& tokenizer);
 
+/// What a template makes of a user's "Hi", for people: quoted, the middle of a long text left out.
+/// Empty where it cannot be run.
+std::string short_conversation(const std::string& jinja, const SourceTokenizer& tokenizer);
+
 /// The template if it can be kept as text in model.db: not too long, and valid UTF-8 without NUL.
 /// Notes what is wrong with one that is left out; `advice`, if there is any, ends the note.
 std::optional<std::string> checked_template(std::optional<std::string> jinja,

@@ -511,6 +511,7 @@ std::string description_of(const Opened& opened, const Model& model,
     add("tokenizer", fmt::format("{}{}{}, {} tokens", spec.kind, spec.pre.empty() ? "" : " ",
                                  spec.pre, tokenizer.tokens.size()));
     add("chat template", chat ? "yes" : "none");
+    if (!result.chat.empty()) add("a message \"Hi\" becomes", result.chat);
     std::string picks;
     for (const auto& [name, value] : sampling)
         picks += fmt::format("{}{} {}", picks.empty() ? "" : ", ", name, value);
@@ -548,6 +549,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     const Sampling sampling = opened.sampling();
 
     ImportResult result{.name = model.name, .bytes_in = source.bytes()};
+    if (jinja) result.chat = short_conversation(*jinja, tokenizer);
     std::vector<ParamEntry> catalogue(model.params.begin(), model.params.end());
     uint64_t total = 0, done = 0;
     std::vector<ParamToStore> params = params_of(source, model);

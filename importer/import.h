@@ -51,6 +51,7 @@ struct ImportResult {
     std::string name;
     int64_t parameters = 0;
     uint64_t bytes_in = 0, bytes_out = 0;
+    std::string chat = {};  // what the chat template makes of "Hi"; empty where there is none
     std::string description = {};  // of a dry run: lines "architecture: llama", the last "bytes: …"
 };
 

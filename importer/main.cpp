@@ -154,6 +154,8 @@ void run(const llmsql::ImportOptions& options) {
                                amount(static_cast<double>(result.parameters)),
                                amount(static_cast<double>(result.bytes_in)),
                                amount(static_cast<double>(result.bytes_out)), seconds.count()));
+    if (!result.chat.empty() && !options.for_cache)
+        llmsql::report(fmt::format("chat: \"Hi\" becomes {}\n", llmsql::one_line(result.chat)));
 }
 
 /// "q8", or "layer.*.ffn_up=q8"; nothing where it is neither.

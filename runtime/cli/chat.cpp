@@ -40,25 +40,38 @@ std::string message_text(const ChatMessage& message) {
     return text + "}";
 }
 
-/// Whether a template's text has a name as a whole word: reasoning_content has no "thinking".
-bool is_variable(std::string_view text, std::string_view name) {
-    const auto is_word = [](char c) {
-        return c == '_' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-               (c >= 'A' && c <= 'Z');
+/// A variable by which templates know whether to think, and what it is then, as JSON.
+struct ThinkingSwitch {
+    const char *name, *on, *off;
+};
+constexpr ThinkingSwitch kThinkingSwitches[] = {
+    {"enable_thinking", "true", "false"},
+    {"thinking", "true", "false"},
+    {"thinking_mode", "\"enabled\"", "\"disabled\""},
+};
+
+/// Whether it makes a difference to what a template writes: its name may stand in its texts alone.
+bool differs_by(ChatTemplate& chat, const std::string& variables, std::string_view name,
+                std::string_view one, std::string_view other) {
+    const auto written = [&](std::string_view value) {
+        std::string text;
+        for (const Fragment& fragment : chat.render_json(
+                 fmt::format(R"({{"messages": [{{"role": "user", "content": "Hi"}}], {}: {}}})",
+                             jinja::json_text(name), value),
+                 variables))
+            text += fragment.text;
+        return text;
     };
-    for (size_t at = 0; (at = text.find(name, at)) != std::string_view::npos; at += name.size()) {
-        const size_t end = at + name.size();
-        const std::string_view after = text.substr(end, 12);
-        // "if thinking", "thinking is defined"; not m.thinking, 'thinking' or thinking_text.
-        if ((at == 0 || (!is_word(text[at - 1]) && text[at - 1] != '\'' && text[at - 1] != '"')) &&
-            (after.empty() || (!is_word(after[0]) && after[0] != '\'' && after[0] != '"')))
-            return true;
+    try {
+        return written(one) != written(other);
+    } catch (const Error&) {  // it takes no such conversation, or value
+        return false;
     }
-    return false;
 }
 
 /// Variables, a JSON object, with one more, which goes before another of its name.
-std::string with_variable(const std::string& variables, std::string_view name, bool value) {
+std::string with_variable(const std::string& variables, std::string_view name,
+                          std::string_view value) {
     const std::string more = fmt::format("{}: {}}}", jinja::json_text(name), value);
     return variables.empty() ? "{" + more : variables.substr(0, variables.size() - 1) + ", " + more;
 }
@@ -216,16 +229,17 @@ class Conversation {
 
     void think(const std::string& given) {
         if (given != "on" && given != "off") fail("/think on, or /think off");
-        const std::string chat = program_.chat().text();
-        const char* found = nullptr;
-        for (const char* name : {"enable_thinking", "thinking"})
-            if (!found && is_variable(chat, name)) found = name;
-        if (!found)
+        ChatTemplate& chat = program_.chat();
+        const std::string& others = options_.variables;
+        const auto* found = std::ranges::find_if(kThinkingSwitches, [&](const auto& each) {
+            return differs_by(chat, others, each.name, each.on, each.off);
+        });
+        if (found == std::end(kThinkingSwitches))
             fail("this model's chat template has no switch for it{}",
-                 chat.find("reasoning_effort") == std::string::npos
-                     ? ""
-                     : ": --variable reasoning_effort=low has it think less");
-        variables_ = with_variable(options_.variables, found, given == "on");
+                 differs_by(chat, others, "reasoning_effort", "\"low\"", "\"high\"")
+                     ? ": --variable reasoning_effort=low has it think less"
+                     : "");
+        variables_ = with_variable(others, found->name, given == "on" ? found->on : found->off);
         if (session_) session_->set_variables(variables_);
     }
 

@@ -48,11 +48,11 @@ std::string with_thinking(const Spoken& answer) {
     return fmt::format("<think>\n{}\n</think>\n\n{}", answer.thinking, answer.text);
 }
 
-std::string message_json(const Spoken& answer, std::span<const ToolForm* const> forms,
-                         const ToolTypes& types) {
+std::string message_json(const Spoken& answer, const AnswerForm& form, const ToolTypes& types) {
     using Ordered = nlohmann::ordered_json;
-    const ToolCalls found = read_tool_calls(answer.text, forms, answer.marks, types);
-    Ordered message{{"role", "assistant"}, {"content", found.content}};
+    const ToolCalls found = read_tool_calls(answer.text, form.tool_forms(), answer.marks, types);
+    Ordered message{{"role", "assistant"},
+                    {"content", form.keeps_calls() ? answer.text : found.content}};
     if (!answer.thinking.empty()) message["reasoning_content"] = answer.thinking;
     size_t number = 0;
     for (const ToolCall& call : found.calls) {
@@ -74,7 +74,7 @@ std::string message_json(const Spoken& answer, std::span<const ToolForm* const> 
 std::string returned(const Spoken& answer, const CallOptions& options, OpenModel& model,
                      std::string_view conversation) {
     if (options.message)
-        return message_json(answer, model.form()->tool_forms(),
+        return message_json(answer, *model.form(),
                             ToolTypes(conversation.empty() ? options.variables : conversation));
     return options.thinking ? with_thinking(answer) : answer.text;
 }

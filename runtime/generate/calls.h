@@ -27,11 +27,10 @@ std::string returned(const Spoken& answer, const CallOptions& options, OpenModel
 
 /// An answer with what was thought before it as one text.
 std::string with_thinking(const Spoken& answer);
-/// As a message: {"role": "assistant", "content": …}. Calls of one of `forms` become tool_calls;
-/// what looks like one and cannot be read stays in the content, and is told of in
-/// malformed_tool_calls.
-std::string message_json(const Spoken& answer, std::span<const ToolForm* const> forms,
-                         const ToolTypes& types = {});
+/// As a message: {"role": "assistant", "content": …}. Calls become tool_calls; what looks like one
+/// and cannot be read stays in the content, and is told of in malformed_tool_calls. So do calls
+/// that the model's template would leave out.
+std::string message_json(const Spoken& answer, const AnswerForm& form, const ToolTypes& types = {});
 
 /// A conversation in memory: what has been said, and answered.
 class Conversation {

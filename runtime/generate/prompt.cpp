@@ -92,7 +92,10 @@ std::vector<int32_t> conversation_prompt(ChatTemplate& chat, Tokenizer& tokenize
 
 std::shared_ptr<const AnswerForm> form_of(ChatTemplate& chat, const Tokenizer& tokenizer) {
     const auto marks = chat.exists() ? chat.marks_of_thinking() : std::nullopt;
-    return std::make_shared<AnswerForm>(tokenizer, chat.text(), marks.value_or(ThoughtMarks{}));
+    auto form =
+        std::make_shared<AnswerForm>(tokenizer, chat.text(), marks.value_or(ThoughtMarks{}));
+    form->set_keeps_calls(chat.exists() && !form->tool_forms().empty() && !chat.writes_calls());
+    return form;
 }
 
 std::vector<int32_t> fit(std::vector<int32_t> tokens, const ContextLimit& context,

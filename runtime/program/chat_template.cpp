@@ -160,6 +160,24 @@ std::vector<Fragment> ChatTemplate::render_json(std::string_view conversation,
     return fragments();
 }
 
+bool ChatTemplate::writes_calls() {
+    constexpr std::string_view kName = "call-4f1c";
+    if (text().find("conversation") == std::string::npos) return true;
+    try {
+        std::string text;
+        for (const Fragment& fragment : render_json(fmt::format(
+                 R"({{"messages": [{{"role": "user", "content": "question"}}, {{"role": "assistant",
+                     "content": "answer", "tool_calls": [{{"id": "call4f1c0", "type": "function",
+                     "function": {{"name": "{}", "arguments": {{}}}}}}]}}],
+                     "add_generation_prompt": false}})",
+                 kName)))
+            text += fragment.text;
+        return text.find(kName) != std::string::npos;
+    } catch (const Error&) {  // it takes no such conversation
+        return true;
+    }
+}
+
 std::optional<ThoughtMarks> ChatTemplate::marks_of_thinking() {
     constexpr std::string_view kThought = "thought-4f1c", kAnswer = "answer-4f1c";
     const auto made = [&](std::string_view thought) {

@@ -63,6 +63,9 @@ class ChatTemplate {
     /// one; absent where it writes none, or nothing of the kind of <mark>.
     std::optional<ThoughtMarks> marks_of_thinking();
 
+    /// Whether it writes the calls of tools that a message has; true where that can't be told.
+    bool writes_calls();
+
     /// The text of the chat section; empty where there is none.
     std::string text() const;
 

@@ -82,6 +82,10 @@ class AnswerForm {
     std::span<const ToolForm* const> tool_forms() const { return tools_; }
     /// Of these, the marks before calls that are control tokens, or made of them.
     std::span<const std::string_view> token_marks() const { return token_marks_; }
+    /// Whether a message's content has its calls, too: the template would leave them out.
+    bool keeps_calls() const { return keeps_calls_; }
+    void set_keeps_calls(bool keeps) { keeps_calls_ = keeps; }
+
     /// Whether it knows of thinking.
     bool thinks() const { return channels_ || sequences_ || !thinking_.empty(); }
 
@@ -96,6 +100,7 @@ class AnswerForm {
     std::vector<const ToolForm*> tools_;
     std::set<int32_t> shown_;
     std::vector<std::string_view> token_marks_;
+    bool keeps_calls_ = false;
 };
 
 /// A piece of an answer: what was thought, then what was answered.

@@ -100,6 +100,26 @@ class Templates(Folder):
                     got = chat_templates.by_sql(chat["template"], messages)
                     self.assertEqual(None if isinstance(got, Exception) else got, want, messages)
 
+    def test_what_a_message_becomes_is_said(self):
+        _, said = self.query_of(LOOP + ASK)
+        becomes = r'"<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"'
+        self.assertIn(f'chat: "Hi" becomes {becomes}\n', said)
+        dry = run("LLMSQL_IMPORT", self.folder / "m.gguf", "--dry-run", "--graph-dir", SOURCE / "graphs").stdout.decode()
+        self.assertIn(f'chat template: yes\na message "Hi" becomes: {becomes}\n', dry)
+        _, said = self.query_of("\u00e9" * 1000 + "\x1b[31m" + LOOP)
+        (line,) = re.findall("chat: .*", said)
+        self.assertRegex(line, r'becomes "\u00e9{79,80} \u2026 \u00e9+\\u001b\[31m<\|im_start\|>.*"$')
+        self.assertLess(len(line), 400)
+        self.assertNotIn("chat: ", self.query_of("{% nosuch %}")[1])
+
+    def test_a_template_of_conversations_with_tools_alone(self):
+        text = "{% for tool in tools %}{{ tool.function.name }}{% endfor %}" + LOOP
+        chat, said = self.query_of(text)
+        self.assertIn("template", chat, said)
+        self.install()
+        done = self.run_chat(check=False)
+        self.assertRegex(done.stderr.decode(), r"\Allmsql-run: [^\n]+line 1: 'NoneType' object is not iterable\n\Z")
+
     def test_what_looks_like_them_is_not_taken_for_them(self):
         for name, text in LOOKALIKES.items():
             with self.subTest(name):
