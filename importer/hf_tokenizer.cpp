@@ -2,6 +2,8 @@
 // Reads tokenizer.json. See hf_tokenizer.h.
 #include "importer/hf_tokenizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -793,7 +795,7 @@ SourceTokenizer read_tokenizer(const HfFolder& folder, int64_t vocabulary, const
     return tokenizer;
 }
 
-std::optional<std::string> chat_template(const HfFolder& folder) {
+std::optional<std::string> chat_template(const HfFolder& folder, const Note& note) {
     const std::filesystem::path jinja = folder.path("chat_template.jinja");
     std::error_code ignored;
     if (std::filesystem::exists(jinja, ignored)) {
@@ -805,13 +807,26 @@ std::optional<std::string> chat_template(const HfFolder& folder) {
     }
     const Json config = folder.optional_json("tokenizer_config.json");
     const Json* text = member(config, "chat_template");
+    // Where processors of pictures have kept it.
+    const Json processor = text ? Json() : folder.optional_json("chat_template.json");
+    if (!text) text = member(processor, "chat_template");
     if (!text) return std::nullopt;
     if (text->is_string()) return text->get<std::string>();
     const std::string where = folder.path("tokenizer_config.json").string();
+    std::optional<std::string> found;
+    std::vector<std::string> others;
     if (text->is_array())  // several by name
-        for (const Json& each : *text)
-            if (text_member(each, "name", where) == "default")
-                return text_member(each, "template", where);
+        for (const Json& each : *text) {
+            const auto name = text_member(each, "name", where);
+            if (name == "default")
+                found = text_member(each, "template", where);
+            else if (name)
+                others.push_back(printable(*name));
+        }
+    if (found && !others.empty())
+        note(fmt::format("{}: of the chat templates the default one is taken; left out: {}", where,
+                         fmt::join(others, ", ")));
+    if (found) return found;
     fail("{}: chat_template is neither a text nor a list with a template called default", where);
 }
 

@@ -26,7 +26,7 @@ SourceTokenizer read_tokenizer(const HfFolder& folder, int64_t vocabulary, const
 std::vector<int64_t> configured_ids(const HfFolder& folder, const char* name, int64_t vocabulary,
                                     const Note& note);
 
-/// The Jinja template of the chat, wherever the folder has it.
-std::optional<std::string> chat_template(const HfFolder& folder);
+/// The Jinja template of the chat, wherever the folder has it. Notes the names of others.
+std::optional<std::string> chat_template(const HfFolder& folder, const Note& note);
 
 }  // namespace llmsql

@@ -658,9 +658,10 @@ ImportResult import_model(const ImportOptions& options, const ImportWatcher& wat
                      model.graph);
             return read_tokenizer(folder, static_cast<int64_t>(vocabulary->second), watcher.note);
         };
-        return import_opened({folder, tokenizer, [&] { return chat_template(folder); },
-                              [&] { return sampling_of(folder, watcher.note); }},
-                             options, watcher);
+        return import_opened(
+            {folder, tokenizer, [&] { return chat_template(folder, watcher.note); },
+             [&] { return sampling_of(folder, watcher.note); }},
+            options, watcher);
     }
     const Gguf gguf(options.source);
     return import_opened({gguf, [&](const Model&) { return read_tokenizer(gguf, watcher.note); },

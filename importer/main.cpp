@@ -149,13 +149,13 @@ void run(const llmsql::ImportOptions& options) {
     const llmsql::ImportResult result = llmsql::import_model(options, watcher);
     bar.clear();
     if (options.dry_run) return llmsql::write_file_atomically("-", result.description);
+    if (!result.chat.empty() && !options.for_cache)
+        llmsql::report(fmt::format("chat: \"Hi\" becomes {}\n", llmsql::one_line(result.chat)));
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     llmsql::report(fmt::format("{}: {} parameters, {}B → {}B, {:.1f} s\n", result.name,
                                amount(static_cast<double>(result.parameters)),
                                amount(static_cast<double>(result.bytes_in)),
                                amount(static_cast<double>(result.bytes_out)), seconds.count()));
-    if (!result.chat.empty() && !options.for_cache)
-        llmsql::report(fmt::format("chat: \"Hi\" becomes {}\n", llmsql::one_line(result.chat)));
 }
 
 /// "q8", or "layer.*.ffn_up=q8"; nothing where it is neither.

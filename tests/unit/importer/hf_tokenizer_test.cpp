@@ -504,14 +504,19 @@ TEST_F(HfTokenizerTest, IdsThatAreNone) {
 }
 
 TEST_F(HfTokenizerTest, FindsTheChatTemplate) {
-    const auto found = [&] { return chat_template(HfFolder(folder_ / ".")); };
+    const auto found = [&] { return chat_template(HfFolder(folder_ / "."), note()); };
     EXPECT_EQ(found(), std::nullopt);
+    config("chat_template.json", {{"chat_template", "processor's"}});
+    EXPECT_EQ(found(), "processor's");
     config("tokenizer_config.json", {{"chat_template", "one"}});
     EXPECT_EQ(found(), "one");
     config("tokenizer_config.json",
            {{"chat_template",
              {{{"name", "tools"}, {"template", "t"}}, {{"name", "default"}, {"template", "d"}}}}});
+    EXPECT_TRUE(notes_.empty());
     EXPECT_EQ(found(), "d");
+    ASSERT_EQ(notes_.size(), 1);
+    EXPECT_CONTAINS(notes_[0], "the default one is taken; left out: tools");
     config("tokenizer_config.json", {{"chat_template", {{{"name", "tools"}, {"template", "t"}}}}});
     EXPECT_CONTAINS(error_of(found), "neither a text nor a list");
     folder_.write("chat_template.jinja", "own file");
