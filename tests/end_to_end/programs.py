@@ -45,6 +45,13 @@ def run(variable, *arguments, **options):
     return done
 
 
+def shown(bytes):
+    """Bytes as a plan's header shows them."""
+    unit, name = (1000, "kB") if bytes < 1_000_000 else (1_000_000, "MB")
+    tenths = (bytes + unit // 20) // (unit // 10)
+    return f"{bytes} bytes" if bytes < 1000 else f"{tenths // 10}.{tenths % 10} {name}"
+
+
 # Started by a small process, as the system counts the most memory of who starts a program as that program's, too: with
 # NumPy this one is as large as the smallest budgets.
 STARTER = """

@@ -12,7 +12,7 @@ import unittest
 
 import numpy as np
 
-from programs import FIXTURES, SOURCE, compile_model, folder_of, logits, run
+from programs import FIXTURES, SOURCE, compile_model, folder_of, logits, run, shown
 from tiny_models import MODELS, write_gguf  # tests/reference
 
 RECORDED = FIXTURES / "architectures"
@@ -21,13 +21,6 @@ CONTEXT = 128
 
 def parse_mib(text):
     return int(float(text.removesuffix(" MiB")) * 2**20)
-
-
-def shown(bytes):
-    """Bytes as a plan's header shows them."""
-    unit, name = (1000, "kB") if bytes < 1_000_000 else (1_000_000, "MB")
-    tenths = (bytes + unit // 20) // (unit // 10)
-    return f"{bytes} bytes" if bytes < 1000 else f"{tenths // 10}.{tenths % 10} {name}"
 
 
 def read_figures(plan):

@@ -8,13 +8,14 @@ another folder that says the same gives the same database.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import unittest
 
 import numpy as np
 
-from programs import SOURCE, TemporaryFolder, rows, run
+from programs import SOURCE, TemporaryFolder, rows, run, shown
 
 sys.path.insert(0, str(SOURCE / "tests" / "reference"))
 
@@ -50,6 +51,32 @@ class Families(TemporaryFolder):
                 ours = whole[::EVERY]
                 self.assertLess(abs(ours - theirs).max() / theirs.std(), 0.01)
                 self.assertLessEqual((ours.argmax(1) != theirs.argmax(1)).sum(), 1)
+
+    def test_as_much_is_read_as_is_expected_of_each_router(self):
+        """Within the smallest budget no expert is held, so that whichever are chosen a token reads as much: what the plan
+        says, if it knows how many of them the router chooses, and which layers have one."""
+        db, model, plan = (self.folder / f"model.{end}" for end in ("db", "toml", "sql"))
+        compiling = model, "-o", plan, "--context", CONTEXT, "--graph-dir", GRAPHS, "--drafts", 0, "--budget"
+        routers = 0
+        for path in sorted(FIXTURES.glob("*-*.json")):
+            recorded = read_recording(path)
+            if not any("expert" in key for key in recorded["config"]):
+                continue
+            with self.subTest(path.stem):
+                source = write_folder(recorded, self.folder / path.stem)
+                run("LLMSQL_IMPORT", source, "--graph-dir", GRAPHS, "--weights", "f32", "-o", db, "--write-model", model)
+                refused = subprocess.run([os.environ["LLMSQLC"], *map(str, compiling), "1MiB"], capture_output=True)
+                run("LLMSQLC", *compiling, re.search(rb'give --budget "([^"]+)"', refused.stderr)[1].decode())
+                figures = re.search(r"read per pass (.+) expected, (.+) at most", plan.read_text())
+                if not figures:
+                    continue  # a model whose configuration has experts that no layer is of
+                routers += 1
+                expected, most = figures.groups()
+                self.assertEqual(expected, most)
+                done = run("LLMSQL_RUN", plan, db, "-p", "ab", "-n", 24, "--temp", 0, "--ignore-eos")
+                self.assertEqual(shown(int(re.search(rb"(\d+) read per token", done.stderr)[1])), expected)
+        self.assertGreater(routers, 30)
+
 
 class Silence(TemporaryFolder):
     """What is compared is all that a model is: its parameters and numbers."""
