@@ -43,9 +43,9 @@ struct Options {
     fs::path explain;          // a plan
     std::string step = "all";  // which of its statements
     std::string graph_dir;
-    PlanSizes sizes{.drafts = std::nullopt};
+    PlanSizes sizes{.drafts = std::nullopt, .snapshots = std::nullopt};
     std::string kv{name_of(KvType::f16)};
-    std::string budget;  // as it was written; empty for none
+    std::string budget, snapshots;  // as they were written; empty for none
     int threads = kDefaultWorkers;
     bool context_given = false, chunk_given = false, logits_rows_given = false,
          threads_given = false, name_given = false, step_given = false;
@@ -68,6 +68,16 @@ of your own go first. The graph that a model file names is looked for in the
 model file's folder, in graphs/ beside that folder, in --graph-dir, and where
 llmsql is installed.
 Exit status: 0, 1 for an error, 2 for a wrong command line.)";
+
+/// Nothing, or what is wrong with a SIZE.
+std::string is_size(const std::string& text) {
+    try {
+        parse_bytes(text, "");
+        return "";
+    } catch (const Error& e) {
+        return std::string(e.what()).substr(1);  // CLI11 names the option
+    }
+}
 
 void declare(CLI::App& app, Options& options) {
     describe_program(app, "llmsqlc", LLMSQL_VERSION);
@@ -103,14 +113,7 @@ void declare(CLI::App& app, Options& options) {
                    "most memory that the whole process takes when the plan is run: 96MiB, 1.5GiB, "
                    "100MB; weights that do not fit are read anew each pass (without: no limit)")
         ->type_name("SIZE")
-        ->check([](const std::string& text) -> std::string {
-            try {
-                parse_bytes(text, "");
-                return "";
-            } catch (const Error& e) {
-                return std::string(e.what()).substr(1);  // CLI11 names the option
-            }
-        });
+        ->check(is_size);
     app.add_option("-t,--threads", options.threads,
                    "most threads that compute under a budget; each takes memory")
         ->type_name("N")
@@ -136,6 +139,13 @@ void declare(CLI::App& app, Options& options) {
            "are recurrent states)")
         ->type_name("N")
         ->check(whole_number(0, 4095));
+    app.add_option(
+           "--snapshots", options.snapshots,
+           "memory for recurrent states as they were before, from which a text goes on that "
+           "differs from what has been read; 0: none, it is read again from its start (without: "
+           "four states, none under a budget)")
+        ->type_name("SIZE")
+        ->check(is_size);
     app.add_option(
            "--emit", options.emit,
            "print this instead: ast (the graph file as parsed), graph (operators), sql (the "
@@ -271,6 +281,8 @@ int run(int argc, char** argv) {
     try {
         parse_command_line(app, argc, argv);
         options.sizes.kv = *kv_type_named(options.kv);
+        if (!options.snapshots.empty())
+            options.sizes.snapshots = parse_bytes(options.snapshots, "--snapshots");
         options.context_given = app.count("--context") > 0;
         options.chunk_given = app.count("--chunk") > 0;
         options.logits_rows_given = app.count("--logits-rows") > 0;

@@ -20,12 +20,24 @@ struct Known {
 
 // Each takes a value. Of llmsql-run's only those that others get too.
 constexpr Known kKnown[] = {
-    {"--weights", For::importing}, {"--ignore-key", For::importing},  {"--model", For::importing},
-    {"--graph", For::importing},   {"--graph-dir", For::importing},   {"--name", For::importing},
-    {"--kv", For::compiling},      {"--sequences", For::compiling},   {"--drafts", For::compiling},
-    {"--chunk", For::compiling},   {"--logits-rows", For::compiling}, {"-c", For::context},
-    {"--context", For::context},   {"--ctx-size", For::context},      {"--budget", For::budget},
-    {"-t", For::threads},          {"--threads", For::threads},
+    {"--weights", For::importing},
+    {"--ignore-key", For::importing},
+    {"--model", For::importing},
+    {"--graph", For::importing},
+    {"--graph-dir", For::importing},
+    {"--name", For::importing},
+    {"--kv", For::compiling},
+    {"--sequences", For::compiling},
+    {"--drafts", For::compiling},
+    {"--snapshots", For::compiling},
+    {"--chunk", For::compiling},
+    {"--logits-rows", For::compiling},
+    {"-c", For::context},
+    {"--context", For::context},
+    {"--ctx-size", For::context},
+    {"--budget", For::budget},
+    {"-t", For::threads},
+    {"--threads", For::threads},
 };
 
 // The options of llmsql-run that take no value, or one behind '=' alone.

@@ -62,7 +62,7 @@ Usage: llmsql run SRC [OPTIONS]
   --budget SIZE         most memory for the whole process: 96MiB, 1.5GiB
                         (default: what is free, where the model takes more)
   --kv TYPE             keys and values as f16 or q8, --sequences N, --drafts N,
-                        --chunk N: as llmsqlc --help says
+                        --snapshots SIZE, --chunk N: as llmsqlc --help says
   --weights TYPE        how matrices are stored, --ignore-key NAME, --model
                         FILE, --graph FILE: as llmsql-import --help says
 All other options are llmsql-run's: llmsql-run --help lists them.

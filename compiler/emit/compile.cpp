@@ -114,6 +114,9 @@ class Text {
         add("-- memory: activations {}, key-value cache {} when the context is full",
             bytes_text(plan_.arena_bytes), bytes_text(cache_bytes(plan_)));
         if (!plan_.states.empty()) add(", recurrent state {}", bytes_text(state_bytes(plan_)));
+        if (plan_.snapshots > 0)
+            add(", {} of it {}", counted(static_cast<uint64_t>(plan_.snapshots), "snapshot"),
+                bytes_text(plan_.snapshots * plan_.snapshot_bytes()));
         if (residency)
             add("; {} in all, {} workers",
                 bytes_text(sum_of(memory_parts(plan_, model_.params, residency->workers))),
@@ -204,9 +207,10 @@ class Text {
     void states() {
         if (plan_.states.empty()) return;
         const bool drafts = plan_.drafts > 0;
-        statement(fmt::format("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences={}{});\n",
-                              plan_.sequences,
-                              drafts ? fmt::format(", drafts={}", plan_.drafts) : ""));
+        statement(
+            fmt::format("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences={}{}{});\n",
+                        plan_.sequences, drafts ? fmt::format(", drafts={}", plan_.drafts) : "",
+                        plan_.snapshots > 0 ? fmt::format(", snapshots={}", plan_.snapshots) : ""));
         statement("CREATE VIRTUAL TABLE temp.scan USING llm_scan();\n");
         insert(fmt::format("state(id, name, heads, rows, width{})", drafts ? ", inputs" : ""),
                plan_.states, [&](const PlanRecurrent& s, size_t i) {
@@ -287,10 +291,32 @@ constexpr int64_t kDrafts[] = {8, 4, 2};
 /// so many.
 constexpr int64_t kDraftShare = 100;
 
+/// Without a budget, unless told: as many snapshots of the recurrent states.
+constexpr int64_t kSnapshots = 4;
+/// There may be as many at most (runtime/program/plan_state.h).
+constexpr int64_t kMostSnapshots = 4096;
+
+/// With bytes for snapshots, as they were asked for or are where they were not.
+PlanSizes with_snapshots(const Model& model, const OpGraph& graph, PlanSizes sizes, bool budget) {
+    Plan plan;
+    for (const StateShape& s : graph.states)
+        plan.states.push_back({s.name, s.heads, s.rows, s.width});
+    const int64_t each = plan.snapshot_bytes(), asked = sizes.snapshots.value_or(0);
+    if (asked > 0 && each == 0)
+        fail("--snapshots: {} has no recurrent state to keep any of: leave it out", model.name);
+    if (asked > 0 && asked < each)
+        fail("--snapshots: one of {} takes {}, more than {}: give that or more, or 0 for none",
+             model.name, mib_text_up(each), exact_bytes_text(asked));
+    sizes.snapshots = !sizes.snapshots ? (budget ? 0 : kSnapshots * each)
+                                       : std::min(asked, kMostSnapshots * each);
+    return sizes;
+}
+
 }  // namespace
 
-Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& sizes,
+Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& asked,
                const std::optional<MemoryBudget>& budget) {
+    const PlanSizes sizes = with_snapshots(model, graph, asked, budget.has_value());
     PlanSizes without = sizes;
     without.drafts = 0;
     Plan plain = plan_with(model, graph, without, budget);

@@ -32,7 +32,8 @@ class Fuser {
         : graph_(graph),
           split_(split_graph(graph)),
           storage_(decide_storage(graph, params, split_)),
-          params_(params) {
+          params_(params),
+          snapshots_(sizes.snapshots.value_or(0)) {
         plan_.context = sizes.context;
         plan_.kv = sizes.kv;
         plan_.sequences = sizes.sequences;
@@ -45,6 +46,7 @@ class Fuser {
         name_values();
         for (const StateShape& s : graph_.states)
             plan_.states.push_back({s.name, s.heads, s.rows, s.width});
+        if (!plan_.states.empty()) plan_.snapshots = snapshots_ / plan_.snapshot_bytes();
         section_ = &plan_.forward;
         find_groups(split_.forward);
         for (const int i : split_.forward) write(i);
@@ -366,6 +368,7 @@ class Fuser {
     Split split_;
     std::vector<ValueStorage> storage_;
     const std::vector<Param>& params_;
+    const int64_t snapshots_;  // bytes
     const Operator* const rows_ = &wrapping(Wrap::picks_rows);
     const Operator* const quantize_ = &wrapping(Wrap::stores_q8);
     const Operator* const concat_ = &wrapping(Wrap::joins);

@@ -40,6 +40,8 @@ struct PlanSizes {
     /// Most tokens of a sequence that are guessed and checked in a pass; absent: make_plan()
     /// chooses.
     std::optional<int64_t> drafts = 0;
+    /// Bytes of memory for snapshots of recurrent states; absent: make_plan() chooses.
+    std::optional<int64_t> snapshots = 0;
 };
 
 /// The statements of a graph that run_passes() has seen, by the rules of docs/plan-format.md,

@@ -79,6 +79,13 @@ int64_t PlanTensor::row_bytes() const {
     return static_cast<int64_t>(tensor_row_bytes(type, shape.elements()));
 }
 
+int64_t Plan::snapshot_bytes() const {
+    constexpr int64_t kPage = 4096;
+    int64_t bytes = 0;
+    for (const PlanRecurrent& state : states) bytes += state.bytes();
+    return (bytes + kPage - 1) / kPage * kPage;
+}
+
 int64_t Plan::used_by(const PlanExpr& choice) const {
     if (choice.op->choices == Choices::made)
         return static_cast<int64_t>(choice.argument("u")->number);

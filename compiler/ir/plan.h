@@ -138,6 +138,7 @@ struct Plan {
     KvType kv = KvType::f16;            // how all caches are stored
     int64_t sequences = 1;              // that they have room for
     int64_t drafts = 0;                 // most guessed tokens of a sequence in a pass
+    int64_t snapshots = 0;              // of recurrent states, that there is room for
     int output = 0;                     // the tensor of logits, written by the section of that name
     int64_t context = 0;
     int64_t chunk = 0;                       // rows of the tensors of `forward`
@@ -151,6 +152,9 @@ struct Plan {
 
     /// Of a call that chooses: how many matrices of its table a token uses at most.
     int64_t used_by(const PlanExpr& choice) const;
+
+    /// What a snapshot of all its recurrent states takes, in whole pages.
+    int64_t snapshot_bytes() const;
 
     PlanTensor& tensor(int id) { return tensors[static_cast<size_t>(id - 1)]; }
     const PlanTensor& tensor(int id) const { return tensors[static_cast<size_t>(id - 1)]; }

@@ -15,9 +15,10 @@ class Text {
     Text(const Plan& plan, const std::vector<Param>& params) : plan_(plan), params_(params) {}
 
     std::string run() {
-        add("context {}  chunk {}  logits rows {}  kv {}  sequences {}{}{}\n", plan_.context,
+        add("context {}  chunk {}  logits rows {}  kv {}  sequences {}{}{}{}\n", plan_.context,
             plan_.chunk, plan_.logits_rows, name_of(plan_.kv), plan_.sequences,
             plan_.drafts > 0 ? fmt::format("  drafts {}", plan_.drafts) : "",
+            plan_.snapshots > 0 ? fmt::format("  snapshots {}", plan_.snapshots) : "",
             plan_.arena_bytes > 0 ? fmt::format("  arena {}", plan_.arena_bytes) : "");
         for (size_t i = 0; i < plan_.tensors.size(); ++i) tensor(i + 1, plan_.tensors[i]);
         for (size_t i = 0; i < plan_.caches.size(); ++i) {

@@ -230,6 +230,7 @@ double cost_of(const Plan& plan, const std::vector<Param>& params, int64_t capac
     if (largest->name == kStateName && smallest.sequences > 1) advice += ", or fewer --sequences";
     if (budget.keep_chunk && smallest.chunk > 1) advice += ", or a smaller --chunk";
     if (smallest.drafts > 0) advice += ", or fewer --drafts";
+    if (smallest.snapshots > 0) advice += ", or less for --snapshots";
     if (budget.keep_logits_rows && smallest.logits_rows > 1) advice += ", or fewer --logits-rows";
     fail(
         "a budget of {} is too small for {} at context {}: the smallest that works is {}, its "
@@ -307,6 +308,8 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
         {"page rounding", count(params) * kPage},
     };
     if (!plan.states.empty()) parts.push_back({kStateName, state_bytes(plan)});
+    if (plan.snapshots > 0)
+        parts.push_back({"snapshots of the state", plan.snapshots * plan.snapshot_bytes()});
     if (plan.drafts > 0) {
         parts.push_back({"drafts", plan.sequences * whole_pages(draft_text_bytes(plan.context))});
         if (!plan.states.empty()) {

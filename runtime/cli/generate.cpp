@@ -117,6 +117,7 @@ Session* Printer::open_session(std::optional<SessionKind> kind) {
                                .name = options_.id,
                                .fork = options_.fork,
                                .commit_every = options_.commit_every,
+                               .snapshots = options_.snapshots,
                                .variables = options_.variables,
                                .notice = print_notice};
     return &session_.emplace(choice, kind, program_, program_.chat(), tokenizer_, generator_);
@@ -201,6 +202,13 @@ int run_complete(Program& program, Tokenizer& tokenizer, const Options& options)
 
 int Printer::end() const {
     statistics_.print();
+    const Scheduler::Carried carried = scheduler_.carried();
+    if (options_.timing && carried.reread > 0)
+        report(fmt::format(
+            "rewound: {} to a snapshot of the recurrent state, {} to the start; {} read "
+            "again\n",
+            counted(carried.from_snapshot, "time"), counted(carried.from_start, "time"),
+            counted(carried.reread, "token")));
     report_profile(program_, options_, statistics_.phases());
     return status_after_signals();
 }

@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 
+#include "common/byte_size.h"
 #include "common/error.h"
 #include "common/help_format.h"
 #include "common/utf8.h"
@@ -60,7 +61,7 @@ std::vector<int32_t> parse_tokens(const std::string& text) {
 struct Given {
     std::string first, second;  // the positional arguments
     std::string prompt, file, system, perplexity, divergence, tokenize, render, tokens, logits;
-    std::string io = "auto", kernels, date, session, fork;
+    std::string io = "auto", kernels, date, session, fork, snapshots;
     std::vector<std::string> profile, trace;     // each WHAT
     std::vector<std::string> variables;          // each NAME=VALUE
     std::map<std::string, std::string> numbers;  // by flag
@@ -96,7 +97,7 @@ Mode mode_of(const CLI::App& app, const Given& given) {
     const bool talks = mode == Mode::chat || mode == Mode::answer;
     if (given.chat && !talks) throw UsageError("--chat goes with -p, -f or nothing");
     if (!has("--session")) {
-        for (const char* name : {"--id", "--continue", "--fork", "--commit-every"})
+        for (const char* name : {"--id", "--continue", "--fork", "--commit-every", "--snapshots"})
             if (has(name)) throw UsageError(std::string(name) + " goes with --session FILE");
     } else if (!talks && mode != Mode::complete && mode != Mode::resume) {
         throw UsageError("--session goes with -p, -f, --chat, --continue or nothing");
@@ -299,6 +300,8 @@ Options options_of(const CLI::App& app, const Given& given, Options options) {
 
     options.session = given.session;
     if (app.count("--fork") > 0) options.fork = given.fork;
+    if (app.count("--snapshots") > 0)
+        as_usage([&] { options.snapshots = parse_bytes(given.snapshots, "--snapshots"); });
 
     options.prompt = given.prompt;
     if (options.check) {
@@ -371,6 +374,10 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_option("--commit-every", given.numbers["--commit-every"],
                    "write what was generated to the file after N tokens (default 64) or 2 seconds")
         ->type_name("N");
+    app.add_option("--snapshots", given.snapshots,
+                   "of a model with a recurrent state, most bytes of the file that the session's "
+                   "states from before take: 64MiB (default: four of them; one at least)")
+        ->type_name("SIZE");
     app.add_option("-n,--predict,--n-predict", given.numbers["-n"],
                    "most tokens to generate (default -1: no limit)")
         ->type_name("N");

@@ -40,10 +40,11 @@ struct Options : GenerateOptions {
     std::vector<int32_t> tokens;        // --tokens
     std::filesystem::path logits;       // --logits
 
-    std::filesystem::path session;    // --session; empty: none
-    std::string id = "default";       // --id
-    std::optional<std::string> fork;  // --fork
-    int64_t commit_every = 64;        // --commit-every
+    std::filesystem::path session;     // --session; empty: none
+    std::optional<int64_t> snapshots;  // --snapshots: bytes
+    std::string id = "default";        // --id
+    std::optional<std::string> fork;   // --fork
+    int64_t commit_every = 64;         // --commit-every
 
     int threads = 0;                     // 0: Program's choice
     std::optional<IoMode> io;            // --io; absent: auto

@@ -295,7 +295,8 @@ void copy_operands(const ScanExpr& scan, int64_t piece, int64_t pieces, float* t
 }  // namespace
 
 ExprPtr evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& place,
-                      std::byte* data, const RecurrentState& state, const CutRoom& room) {
+                      std::byte* data, const RecurrentState& state, const CutRoom& room,
+                      const SnapshotRoom& kept) {
     const ScanPieces pieces(*expr, compute);
     const int64_t stride = place.stride / static_cast<int64_t>(sizeof(float));
     ExprPtr again;
@@ -307,8 +308,16 @@ ExprPtr evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& 
             scan.copy_state(first, count, state.data, room.state);
             copy_operands(scan, piece, pieces.count, room.inputs);
         }
-        scan.scan(first, count, 0, scan.rows, state.data, scratch,
-                  reinterpret_cast<float*>(data) + first, stride);
+        const auto go = [&](int64_t from, int64_t to) {
+            if (from < to)
+                scan.scan(first, count, from, from, to, state.data, scratch,
+                          reinterpret_cast<float*>(data) + from * stride + first, stride);
+        };
+        if (kept.state) {
+            go(0, kept.rows);
+            scan.copy_state(first, count, state.data, kept.state);
+        }
+        go(kept.rows, scan.rows);
     });
     return again;
 }
@@ -317,8 +326,8 @@ void evaluate_scan_again(Compute& compute, const ExprPtr& expr, int64_t rows,
                          const RecurrentState& state) {
     const ScanPieces pieces(*expr, compute);
     share_out(compute, pieces.count, [=](int64_t piece, Scratch& scratch) {
-        static_cast<const ScanExpr&>(*expr).scan(pieces.first(piece), pieces.columns(piece), rows,
-                                                 rows, state.data, scratch, nullptr, 0);
+        static_cast<const ScanExpr&>(*expr).scan(pieces.first(piece), pieces.columns(piece), 0,
+                                                 rows, rows, state.data, scratch, nullptr, 0);
     });
 }
 

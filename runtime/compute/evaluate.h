@@ -41,9 +41,11 @@ int64_t scan_inputs(const Expr& expr);
 
 /// Evaluates a scan, for which require_scan() and require_scan_fits() hold, into a tensor, and has
 /// the state overwritten by what it leaves. Where there is `room`, for scan_inputs() of each row,
-/// it leaves there what evaluate_scan_again() takes, and returns that; else null.
+/// it leaves there what evaluate_scan_again() takes, and returns that; else null. Where there is
+/// `kept`, it leaves there the state after so many rows.
 ExprPtr evaluate_scan(Compute& compute, const ExprPtr& expr, const TensorPlace& place,
-                      std::byte* data, const RecurrentState& state, const CutRoom& room = {});
+                      std::byte* data, const RecurrentState& state, const CutRoom& room = {},
+                      const SnapshotRoom& kept = {});
 
 /// From a state that is as it was before that: has it overwritten by what the first `rows` rows
 /// leave.

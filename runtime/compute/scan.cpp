@@ -27,17 +27,17 @@ class ConvolutionExpr final : public ScanExpr {
 
     int64_t granule() const override { return 16; }
 
-    void scan(int64_t first, int64_t count, int64_t from, int64_t rows, float* held, Scratch&,
-              float* out, int64_t out_stride) const override {
+    void scan(int64_t first, int64_t count, int64_t start, int64_t from, int64_t end, float* held,
+              Scratch&, float* out, int64_t out_stride) const override {
         const int64_t taps = state.rows;
         const float* const weight = weight_.vector().data() + first;
         const float* const bias = bias_ ? bias_->vector().data() + first : nullptr;
-        // Of token t; those before the pass are in the state.
+        // Of token t; those before `start` are in the state.
         const auto token = [&](int64_t t) {
-            return t < 0 ? held + (taps + t) * width + first : row_of(x_, t, first);
+            return t < start ? held + (taps + t - start) * width + first : row_of(x_, t, first);
         };
         const float* window[kMostTaps];
-        for (int64_t r = from; r < rows; ++r) {
+        for (int64_t r = from; r < end; ++r) {
             for (int64_t j = 0; j < taps; ++j) window[j] = token(r - taps + 1 + j);
             float* to = out + (r - from) * out_stride;
             kernels().convolve(window, taps, weight, width, count, to);
@@ -46,7 +46,7 @@ class ConvolutionExpr final : public ScanExpr {
         }
         // Each row moves towards the oldest, or not at all.
         for (int64_t j = 0; j < taps; ++j)
-            std::copy_n(token(rows - taps + j), count, held + j * width + first);
+            std::copy_n(token(end - taps + j), count, held + j * width + first);
     }
 
     void copy_state(int64_t first, int64_t count, const float* from, float* to) const override {
@@ -71,14 +71,14 @@ class RecurrenceExpr : public ScanExpr {
     using ScanExpr::ScanExpr;
     int64_t granule() const override { return width; }
 
-    void scan(int64_t first, int64_t count, int64_t from, int64_t rows, float* held,
+    void scan(int64_t first, int64_t count, int64_t start, int64_t from, int64_t end, float* held,
               Scratch& scratch, float* out, int64_t out_stride) const override {
         const Scratch::Frame frame(scratch);
         float* skipped = scratch.take(1, width);
         const int64_t keys = state.rows;
         for (int64_t col = first; col < first + count; col += width) {
             const int64_t head = col / width;
-            for (int64_t r = 0; r < rows; ++r) {
+            for (int64_t r = start; r < end; ++r) {
                 float* to = r < from ? skipped : out + (r - from) * out_stride + col - first;
                 step(head, r, held + head * keys * width, scratch, to);
             }

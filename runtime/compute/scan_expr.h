@@ -10,7 +10,8 @@
 //
 // A scan of a pass that may be cut can be made again of its first rows: each piece first copies
 // what the state is in its columns, and its share of what the rows give it; over() those copies the
-// scan is the same, and leaves the same bits.
+// scan is the same, and leaves the same bits. Nor does it matter where a scan is interrupted, for
+// a snapshot: what it goes on from is the state there.
 #pragma once
 
 #include <algorithm>
@@ -33,11 +34,11 @@ class ScanExpr : public Expr {
 
     bool is_heavy() const override { return true; }
 
-    /// Columns [first, first + count), multiples of the granule, of all rows from 0 to rows - 1, of
-    /// which those from `from` on are written to out[(r - from) * out_stride + c - first].
-    /// Overwrites at `held`, which is laid out as the state, what is theirs of it.
-    virtual void scan(int64_t first, int64_t count, int64_t from, int64_t rows, float* held,
-                      Scratch& scratch, float* out, int64_t out_stride) const = 0;
+    /// Columns [first, first + count), multiples of the granule, of rows [start, end), of which
+    /// those from `from` on are written to out[(r - from) * out_stride + c - first]. Overwrites at
+    /// `held`, which is laid out as the state and is that before row `start`, what is theirs of it.
+    virtual void scan(int64_t first, int64_t count, int64_t start, int64_t from, int64_t end,
+                      float* held, Scratch& scratch, float* out, int64_t out_stride) const = 0;
 
     /// Copies from one state to another what columns [first, first + count) have of it.
     virtual void copy_state(int64_t first, int64_t count, const float* from, float* to) const = 0;
@@ -51,7 +52,7 @@ class ScanExpr : public Expr {
         const Scratch::Frame frame(scratch);
         float* copy = scratch.take(1, state.elements());
         std::copy_n(state.data, state.elements(), copy);
-        scan(block.col, block.cols, block.row, block.row + block.rows, copy, scratch, out,
+        scan(block.col, block.cols, 0, block.row, block.row + block.rows, copy, scratch, out,
              out_stride);
     }
 

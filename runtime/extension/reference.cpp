@@ -95,8 +95,9 @@ constexpr FunctionReference kReference[] = {
      ""},
     {"llm_info", "llm_info()",
      "What is used: model, plan, sizes, threads; and how many passes the plan has made in this "
-     "process, of how many rows, how many of these were drafts, and how many of them right; a JSON "
-     "object.",
+     "process, of how many rows, how many of these were drafts, and how many of them right; and "
+     "how "
+     "many tokens have been read again as a recurrent state had gone on; a JSON object.",
      "SELECT json_extract(llm_info(), '$.context') > 0;"},
     {"llm_render", "llm_render(template, messages [, variables [, date]])",
      "The text that a chat template, Jinja as Hugging Face's transformers runs it, makes of a "

@@ -185,7 +185,8 @@ std::string describe(OpenModel& model, const char* version) {
                 {"passes", carried.passes},
                 {"rows", carried.rows},
                 {"drafted", carried.drafted},
-                {"accepted", carried.accepted}}
+                {"accepted", carried.accepted},
+                {"reread", carried.reread}}
         .dump();
 }
 

@@ -21,6 +21,11 @@ constexpr size_t kMostSaid = 2048, kLeadIn = 8;
 // Tokens of a common beginning from which on copying their keys and values is worth it.
 constexpr size_t kWorthCopying = 32;
 
+// Before the end of what is read of a prompt, where a snapshot is kept: templates end a question in
+// words that the next one's history does not have there ("<think>"). And the least tokens from one
+// snapshot to the next.
+constexpr size_t kBeforeEnd = 16, kSnapshotEvery = 32;
+
 size_t common_beginning(std::span<const int32_t> a, std::span<const int32_t> b) {
     const auto [differs, unused] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
     return static_cast<size_t>(differs - a.begin());
@@ -111,15 +116,18 @@ void Scheduler::rewind(Sequence& sequence, size_t to) {
     const int place = *sequence.place_;
     program_.cut(static_cast<int>(to), place);
     sequence.held_ = static_cast<size_t>(program_.rewind(static_cast<int>(to), place));
+    sequence.known_ = to;
+    sequence.told_ = false;
     places_[static_cast<size_t>(place)].tokens.assign(
         sequence.tokens_.begin(),
         sequence.tokens_.begin() + static_cast<ptrdiff_t>(sequence.held_));
     if (sequence.held_ + 1 < sequence.tokens_.size()) sequence.read_ = false;
 }
 
-void Scheduler::restored(SequenceId id, size_t held) {
+void Scheduler::restored(SequenceId id, size_t held, size_t known) {
     Sequence& sequence = at(id);
     rewind(sequence, std::min(held, sequence.most_held()));
+    sequence.known_ = std::max(sequence.known_, std::min(known, sequence.most_held()));
 }
 
 // Copies what another place holds of its beginning beyond what its own does.
@@ -129,15 +137,18 @@ void Scheduler::share_beginning(Sequence& sequence) {
     size_t most = 0;
     int from = 0;
     for (size_t at = 0; at < places_.size(); ++at) {
+        if (static_cast<int>(at) == to) continue;
         const size_t common =
             std::min(common_beginning(places_[at].tokens, sequence.tokens_), sequence.most_held());
-        if (static_cast<int>(at) != to && common > most) {
-            most = common;
+        // Less, or nothing, where a window or a recurrent state has gone on.
+        const auto held =
+            static_cast<size_t>(program_.rewind(static_cast<int>(common), static_cast<int>(at)));
+        if (held > most) {
+            most = held;
             from = static_cast<int>(at);
         }
     }
     if (most < sequence.held_ + kWorthCopying) return;
-    // Not where a window, or a recurrent state, has gone on.
     if (program_.copy(from, to, static_cast<int>(most))) rewind(sequence, most);
 }
 
@@ -243,6 +254,21 @@ void Scheduler::add_drafts(std::span<Part> parts) {
     }
 }
 
+// Where a pass is to leave a snapshot of the recurrent states; 0: nowhere. Of guesses it is not
+// known which rows will count, so it is before them.
+size_t Scheduler::snapshot_in(const Part& part) const {
+    const RecurrentStates* const states = program_.states();
+    if (!states || states->most_snapshots() == 0) return 0;
+    const Sequence& sequence = *part.sequence;
+    const size_t end = part.first + part.count;
+    const bool running = sequence.is_running();
+    const size_t at = running ? part.first : std::max(part.first, end - std::min(end, kBeforeEnd));
+    const auto last = static_cast<size_t>(
+        states->last_snapshot(*sequence.place_, static_cast<int64_t>(part.first)));
+    const bool question = !running && end == sequence.tokens_.size();
+    return question || at >= last + kSnapshotEvery ? at : 0;
+}
+
 void Scheduler::step(const Tokenizer* tokenizer, std::vector<Event>& events) {
     place_waiting();
     for (auto& [id, sequence] : sequences_)
@@ -258,7 +284,8 @@ void Scheduler::step(const Tokenizer* tokenizer, std::vector<Event>& events) {
         const Sequence& sequence = *part.sequence;
         runs.push_back({part.drafted ? std::span(sequence.checked_)
                                      : std::span(sequence.tokens_).subspan(part.first, part.count),
-                        static_cast<int>(part.first), *sequence.place_, part.drafted});
+                        static_cast<int>(part.first), *sequence.place_, part.drafted,
+                        static_cast<int>(snapshot_in(part)), !sequence.is_running()});
         rows += part.count;
         running = running && sequence.is_running();
     }
@@ -353,6 +380,13 @@ void Scheduler::tell_end(SequenceId id, Sequence& sequence, std::vector<Event>& 
     remember_answer(sequence);
 }
 
+void Scheduler::note_reread(Sequence& sequence, size_t first, size_t count) {
+    if (first >= sequence.known_ || !program_.remembers_ends_only()) return;
+    carried_.reread += std::min(sequence.known_ - first, count);
+    if (std::exchange(sequence.told_, true)) return;
+    ++(first > 0 ? carried_.from_snapshot : carried_.from_start);
+}
+
 // What the cache now holds, and the rows whose logits are wanted. Guesses are not counted among
 // what it holds before they are tokens.
 std::vector<Scheduler::Wanted> Scheduler::note_pass(std::span<const Part> parts,
@@ -363,6 +397,7 @@ std::vector<Scheduler::Wanted> Scheduler::note_pass(std::span<const Part> parts,
         const Part& part = parts[i];
         Sequence& sequence = *part.sequence;
         const size_t count = part.drafted ? 1 : part.count, drafts = part.count - count;
+        note_reread(sequence, part.first, count);
         sequence.held_ += count;
         sequence.alone_ = sequence.undrafted_ = false;
         sequence.drafted_ += drafts;

@@ -18,6 +18,12 @@
 //                                         C takes A's place, and copies 100 positions from B's
 //   step()   rows C100 … C131, B124 … B155
 //
+// Recurrent states are those of one position. So that a text that differs from the last one
+// further back need not be read from its beginning, passes leave snapshots of them on the way,
+// where the plan has room for some: a little before the end of what they read of a prompt, and of
+// answers now and then. A text goes on from the last snapshot that is not behind what it has in
+// common.
+//
 // A token's values do not depend on the passes that it was computed in, so each sequence's tokens
 // are those that it would have alone, whatever runs beside it.
 //
@@ -124,8 +130,8 @@ class Scheduler {
     void rest(SequenceId id, bool resting) { at(id).resting_ = resting; }
 
     /// The cache, from outside, now holds the first `held` tokens of a sequence that has a place
-    /// and has not been read further than that.
-    void restored(SequenceId id, size_t held);
+    /// and has not been read further than that; the first `known` have been read before.
+    void restored(SequenceId id, size_t held, size_t known = 0);
 
     /// Whether step() would make a pass.
     bool is_busy() const;
@@ -141,6 +147,9 @@ class Scheduler {
     struct Carried {
         uint64_t passes = 0, rows = 0;
         uint64_t drafted = 0, accepted = 0;  // of the rows, guesses; and those that were right
+        // How often a text has gone on before where it had been read to, as recurrent states are
+        // those of one position; and tokens that were read again for it.
+        uint64_t from_snapshot = 0, from_start = 0, reread = 0;
     };
     const Carried& carried() const { return carried_; }
 
@@ -174,6 +183,8 @@ class Scheduler {
     size_t rows_for_others(SequenceId id, const Sequence& sequence) const;
     std::vector<Part> plan_pass() const;
     void add_drafts(std::span<Part> parts);
+    size_t snapshot_in(const Part& part) const;
+    void note_reread(Sequence& sequence, size_t first, size_t count);
     bool may_come(const Part& part, size_t position) const;
     bool take_draft(const Part& part, size_t position);
     std::vector<Wanted> note_pass(std::span<const Part> parts, std::vector<Event>& events);

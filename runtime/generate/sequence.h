@@ -90,6 +90,8 @@ class Sequence {
     const std::vector<int32_t>& tokens() const { return tokens_; }
     size_t held() const { return held_; }
     std::optional<int> place() const { return place_; }
+    /// How many of them had been read before, whether they are held or have to be read again.
+    size_t known() const { return known_; }
 
     /// Tokens picked, the one that ended it included.
     const std::vector<int32_t>& answer() const { return answer_; }
@@ -138,6 +140,8 @@ class Sequence {
     Spoken shown_before_;
     size_t held_ = 0, computed_ = 0;
     std::optional<int> place_;
+    size_t known_ = 0;      // of its tokens, those that had been read when it was given its place
+    bool told_ = false;     // and that some of them are read again has been counted
     bool read_ = false;     // its prompt is, or what make_room() has left
     bool begun_ = false;    // its prompt has been read
     size_t next_row_ = 0;   // the position after the last that request_.rows has been given

@@ -141,9 +141,12 @@ void Pass::forward(std::span<const Run> runs) {
     state_.cut_scans.clear();
     if (state_.recurrent) {
         state_.recurrent->abandon();  // of a pass that failed
-        for (const Run& run : runs)
+        for (const Run& run : runs) state_.recurrent->go_to(run.sequence, run.position);
+        for (const Run& run : runs) {
             if (run.may_be_cut)
                 state_.recurrent->may_cut(run.sequence, static_cast<int64_t>(run.tokens.size()));
+            state_.recurrent->keep(run.sequence, run.position, run.snapshot, run.question);
+        }
     }
     rows_ = 0;
     turn([&] {

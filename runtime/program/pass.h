@@ -33,6 +33,10 @@ struct Run {
     int position = 0;  // of the first; at most the sequence's length so far
     int sequence = 0;
     bool may_be_cut = false;  // by cut(): what it takes is kept
+    // Of recurrent states, the position at which a snapshot is to be kept, where there is room for
+    // it (RecurrentStates::keep); 0: none.
+    int snapshot = 0;
+    bool question = false;  // which is where what is asked ends
 };
 
 /// Rows of logits, as they lie in the plan's arena.

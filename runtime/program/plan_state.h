@@ -39,6 +39,9 @@ struct SequenceRows {
 /// Guessed tokens of a sequence that a plan may have room for in a pass.
 inline constexpr int64_t kMostDrafts = 4095;
 
+/// Snapshots of recurrent states that a plan may have room for.
+inline constexpr int64_t kMostSnapshots = 4096;
+
 /// A scan of a pass that may be cut, for RecurrentStates::go_back() to be followed by it.
 struct CutScan {
     int64_t sequence = 0, state = 0;

@@ -231,7 +231,7 @@ bool Program::cut(int position, int sequence) {
 int Program::rewind(int position, int sequence) const {
     const auto& cache = state_->tables.cache;
     const auto& states = state_->tables.recurrent;
-    if (states && states->rewind(sequence, position) != position) return 0;
+    if (states) position = static_cast<int>(states->rewind(sequence, position));
     return cache ? static_cast<int>(cache->rewind(sequence, position)) : position;
 }
 
@@ -239,7 +239,7 @@ bool Program::copy(int from, int to, int length) {
     if (!remembers() || length < 1 || rewind(length, from) != length) return false;
     const auto& cache = state_->tables.cache;
     if (cache && !cache->layers().empty()) cache->copy(from, to, length);
-    if (const auto& states = state_->tables.recurrent) states->copy(from, to);
+    if (const auto& states = state_->tables.recurrent) states->copy(from, to, length);
     return true;
 }
 

@@ -112,8 +112,8 @@ class Program {
     bool cut(int position, int sequence = 0);
 
     /// The largest position <= `position` from which forward may continue: `position` itself, or 0
-    /// where a windowed layer no longer holds what a pass from there would need, or a recurrent
-    /// state is another position's.
+    /// where a windowed layer no longer holds what a pass from there would need. Where recurrent
+    /// states are another position's, that of their last snapshot before it, or 0.
     int rewind(int position, int sequence = 0) const;
 
     /// Makes sequence `to` hold what `from` holds of its first `length` positions, as keys and
@@ -122,7 +122,8 @@ class Program {
     bool copy(int from, int to, int length);
     /// Whether sequences carry anything from token to token that another could begin with.
     bool remembers() const;
-    /// Whether it can be had at the end of what they have read alone: recurrent states.
+    /// Whether it can be had at the end of what they have read alone, and where snapshots are:
+    /// recurrent states.
     bool remembers_ends_only() const;
 
     /// The rows of llm_meta whose keys begin with "sampling.": how the model's makers would have

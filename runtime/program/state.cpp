@@ -138,7 +138,8 @@ class ScanTable final : public Table {
                             states.begin(sequence, of, position, expr->rows);
                             const ExprPtr again =
                                 evaluate_scan(compute_of(state_), expr, place, data, state,
-                                              states.cut_room(sequence, of));
+                                              states.cut_room(sequence, of),
+                                              states.snapshot_room(sequence, of, position));
                             if (again) state_.cut_scans.push_back({sequence, of, again});
                         });
         if (state_.computes_at_once()) states.commit();
@@ -178,8 +179,11 @@ std::unique_ptr<Table> make_state_table(PlanState& state, const ModuleArguments&
     const int64_t drafts = arguments.integer_or("drafts", 0);
     if (drafts < 0 || drafts > kMostDrafts)
         fail("llm_state: drafts={} must be 0 to {}", drafts, kMostDrafts);
+    const int64_t snapshots = arguments.integer_or("snapshots", 0);
+    if (snapshots < 0 || snapshots > kMostSnapshots)
+        fail("llm_state: snapshots={} must be 0 to {}", snapshots, kMostSnapshots);
     if (!states) {
-        states = std::make_shared<RecurrentStates>(sequences, drafts);
+        states = std::make_shared<RecurrentStates>(sequences, drafts, snapshots);
         install(state, state.recurrent, states, arguments);
     }
     return std::make_unique<StateTable>(state, std::move(states));

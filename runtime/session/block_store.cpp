@@ -275,28 +275,28 @@ bool BlockStore::load_blocks(KvCache& cache, int64_t sequence, std::span<const B
 }
 
 // The states, one after the other, then what keys and values the last block has, layer by layer.
-int64_t BlockStore::write_snapshot(const Remembered& of, int64_t sequence, size_t position,
-                                   const Hash128& key) {
+// Nothing where a layer no longer holds those.
+std::optional<int64_t> BlockStore::write_snapshot(const Remembered& of, int64_t sequence,
+                                                  size_t position, const Hash128& key) {
     const auto rows = static_cast<int64_t>(position % kPositions);
     const auto block = static_cast<int64_t>(position) - rows;
     int64_t bytes = of.states->bytes_per_sequence();
     if (of.cache && rows > 0) bytes += row_bytes(*of.cache);
     const auto for_each = [&](const auto& use) {
-        for (int64_t state = 0; state < static_cast<int64_t>(of.states->shapes().size()); ++state) {
-            const RecurrentState held = of.states->state(sequence, state);
-            use(std::as_bytes(std::span(held.data, static_cast<size_t>(held.elements()))));
-        }
+        for (int64_t state = 0; state < static_cast<int64_t>(of.states->shapes().size()); ++state)
+            use(of.states->at(sequence, state, static_cast<int64_t>(position)));
         std::vector<std::byte> part;
         for (int64_t layer = 0; of.cache && rows > 0 && layer < layers_of(*of.cache); ++layer) {
-            if (!of.cache->copy_block(sequence, layer, block, part, rows))
-                fail("cache layer {} does not hold position {}", layer, position - 1);
+            if (!of.cache->copy_block(sequence, layer, block, part, rows)) return false;
             use(std::span<const std::byte>(part));
         }
+        return true;
     };
     std::vector<uint64_t> checksums;
-    for_each([&](std::span<const std::byte> piece) {
-        checksums.push_back(hash64(piece.data(), piece.size()));
-    });
+    if (!for_each([&](std::span<const std::byte> piece) {
+            checksums.push_back(hash64(piece.data(), piece.size()));
+        }))
+        return std::nullopt;
     Query(file_.db(), "INSERT INTO block(key, checksums, data) VALUES (?, ?, zeroblob(?))",
           bytes_of(key), std::as_bytes(std::span(checksums)), bytes)
         .run();
@@ -317,44 +317,92 @@ void BlockStore::drop_snapshot(const Snapshot& snapshot) {
         .run();
 }
 
-// Where a turn has ended, and before that where much has been read since the last. A few are kept,
-// the newest; those of tokens that the session no longer has go.
-void BlockStore::keep_snapshot(const Remembered& of, int64_t sequence,
-                               std::span<const int32_t> held, std::span<const int32_t> tokens,
-                               bool at_end) {
-    if (!of.states || held.empty() || held.size() > tokens.size() ||
-        !std::ranges::equal(held, tokens.first(held.size())))
-        return;
-    const auto position = static_cast<int64_t>(held.size());
-    if (of.states->rewind(sequence, position) != position) return;
-    if (of.cache && of.cache->rewind(sequence, position) != position) return;
-    if (of.cache && already_kept(block_keys(first_, held)) < held.size() / kPositions) return;
-    const size_t last = snapshots_.empty() ? 0 : snapshots_.back().position;
-    if (!at_end && held.size() < last + kSnapshotEvery && !snapshots_.empty()) return;
-    const Hash128 key = snapshot_key(first_, held);
-    file_.begin();
+// Whether the states after `tokens` are there, and what a pass from there on needs beside them.
+bool BlockStore::can_keep(const Remembered& of, int64_t sequence,
+                          std::span<const int32_t> tokens) const {
+    const auto position = static_cast<int64_t>(tokens.size());
+    return of.states->rewind(sequence, position) == position &&
+           (!of.cache || (of.cache->rewind(sequence, position) == position &&
+                          already_kept(block_keys(first_, tokens)) >= tokens.size() / kPositions));
+}
+
+// Of tokens that the session no longer has.
+void BlockStore::drop_stale(std::span<const int32_t> tokens) {
     std::erase_if(snapshots_, [&](const Snapshot& snapshot) {
         const bool stale =
-            snapshot.position > held.size() || damaged_.contains(snapshot.block.id) ||
-            snapshot_key(first_, held.first(snapshot.position)) != snapshot.block.key;
+            snapshot.position > tokens.size() || damaged_.contains(snapshot.block.id) ||
+            snapshot_key(first_, tokens.first(snapshot.position)) != snapshot.block.key;
         if (stale) drop_snapshot(snapshot);
         return stale;
     });
-    if (!snapshots_.empty() && snapshots_.back().position == held.size()) return;
+}
+
+size_t BlockStore::most_snapshots(const Remembered& of) const {
+    if (!snapshot_bytes_) return kSnapshots;
+    const int64_t each = of.states->bytes_per_sequence() + (of.cache ? row_bytes(*of.cache) : 0);
+    return static_cast<size_t>(std::max<int64_t>(1, *snapshot_bytes_ / each));
+}
+
+void BlockStore::add_snapshot(const Remembered& of, int64_t sequence,
+                              std::span<const int32_t> tokens, bool passing) {
+    const auto position = static_cast<int64_t>(tokens.size());
+    const auto behind =
+        std::ranges::lower_bound(snapshots_, tokens.size(), {}, &Snapshot::position);
+    if (behind != snapshots_.end() && behind->position == tokens.size()) {
+        behind->passing = behind->passing && passing;
+        return;
+    }
+    const Hash128 key = snapshot_key(first_, tokens);
     std::optional<int64_t> id = find(key);
     if (id && damaged_.contains(*id)) {
         Query(file_.db(), "DELETE FROM session_block WHERE block = ?", *id).run();
         id.reset();
     }
-    if (!id) id = write_snapshot(of, sequence, held.size(), key);
+    if (!id) id = write_snapshot(of, sequence, tokens.size(), key);
+    if (!id) return;
     Query(file_.db(), "INSERT OR REPLACE INTO session_block(session, n, block) VALUES (?, ?, ?)",
           session_, -position, *id)
         .run();
-    snapshots_.push_back({held.size(), {key, *id}});
-    while (snapshots_.size() > kSnapshots) {
-        drop_snapshot(snapshots_.front());
-        snapshots_.erase(snapshots_.begin());
+    snapshots_.insert(behind, {tokens.size(), {key, *id}, passing});
+    const size_t most = most_snapshots(of);
+    while (snapshots_.size() > most) {
+        // One on the way of an answer that has gone on goes first; then the oldest.
+        auto out = std::ranges::find(snapshots_, true, &Snapshot::passing);
+        if (out == snapshots_.end() || out->position == snapshots_.back().position)
+            out = snapshots_.begin();
+        drop_snapshot(*out);
+        snapshots_.erase(out);
     }
+}
+
+// Where a turn has ended; in its question, where a snapshot in memory is; and on its way where much
+// has been read since the last.
+void BlockStore::keep_snapshots(const Remembered& of, int64_t sequence,
+                                std::span<const int32_t> held, std::span<const int32_t> tokens,
+                                bool at_end) {
+    if (!of.states) return;
+    // Of an answer that a stop text has ended, the last tokens are none of the session's.
+    const auto [differs, unused] =
+        std::mismatch(held.begin(), held.end(), tokens.begin(), tokens.end());
+    const auto there = static_cast<size_t>(differs - held.begin());
+    size_t last = 0;
+    for (const Snapshot& snapshot : snapshots_)
+        if (snapshot.position <= there) last = snapshot.position;
+    const bool here = there > 0 && there == held.size() &&
+                      (at_end || last == 0 || held.size() >= last + kSnapshotEvery) &&
+                      can_keep(of, sequence, held);
+    const auto question = static_cast<size_t>(of.states->question(sequence));
+    // Once: where there is room for one, that of the turn's end takes its place.
+    const bool asked = question > 0 && question <= there && question != question_ &&
+                       can_keep(of, sequence, held.first(question));
+    if (!here && !asked) return;
+    file_.begin();
+    drop_stale(tokens);
+    if (asked) {
+        add_snapshot(of, sequence, held.first(question), false);
+        question_ = question;
+    }
+    if (here) add_snapshot(of, sequence, held, !at_end);
 }
 
 // False where it is damaged: nothing can be said of the sequence then.

@@ -38,10 +38,11 @@ struct Remembered {
 class BlockStore {
   public:
     /// `first` is what the first block's key comes from: all that keys and values depend on besides
-    /// the tokens. `notice` is told of a damaged block.
-    BlockStore(SessionFile& file, const Hash128& first,
+    /// the tokens. Snapshots take `snapshot_bytes` at most, but one is kept in any case; absent:
+    /// four are. `notice` is told of a damaged block.
+    BlockStore(SessionFile& file, const Hash128& first, std::optional<int64_t> snapshot_bytes,
                std::function<void(const std::string&)> notice)
-        : file_(file), first_(first), notice_(std::move(notice)) {}
+        : file_(file), first_(first), snapshot_bytes_(snapshot_bytes), notice_(std::move(notice)) {}
 
     /// The session whose blocks these are, from before anything is kept on.
     void attach(int64_t session);
@@ -61,7 +62,7 @@ class BlockStore {
     void keep(const Remembered& of, int64_t sequence, std::span<const int32_t> held,
               std::span<const int32_t> tokens, bool at_end) {
         keep(of.cache, sequence, held, tokens);
-        keep_snapshot(of, sequence, held, tokens, at_end);
+        keep_snapshots(of, sequence, held, tokens, at_end);
     }
     void keep(const KvCache* cache, int64_t sequence, std::span<const int32_t> held,
               std::span<const int32_t> tokens);
@@ -74,11 +75,17 @@ class BlockStore {
     struct Snapshot {
         size_t position = 0;
         Block block;
+        bool passing = false;  // on the way of an answer that went on
     };
-    void keep_snapshot(const Remembered& of, int64_t sequence, std::span<const int32_t> held,
-                       std::span<const int32_t> tokens, bool at_end);
-    int64_t write_snapshot(const Remembered& of, int64_t sequence, size_t position,
-                           const Hash128& key);
+    void keep_snapshots(const Remembered& of, int64_t sequence, std::span<const int32_t> held,
+                        std::span<const int32_t> tokens, bool at_end);
+    bool can_keep(const Remembered& of, int64_t sequence, std::span<const int32_t> tokens) const;
+    void drop_stale(std::span<const int32_t> tokens);
+    void add_snapshot(const Remembered& of, int64_t sequence, std::span<const int32_t> tokens,
+                      bool passing);
+    size_t most_snapshots(const Remembered& of) const;
+    std::optional<int64_t> write_snapshot(const Remembered& of, int64_t sequence, size_t position,
+                                          const Hash128& key);
     void drop_snapshot(const Snapshot& snapshot);
     bool load_snapshot(const Remembered& of, int64_t sequence, const Snapshot& snapshot);
     size_t restore_snapshot(const Remembered& of, int64_t sequence, std::span<const int32_t> tokens,
@@ -95,9 +102,11 @@ class BlockStore {
     SessionFile& file_;
     int64_t session_ = 0;
     const Hash128 first_;
+    const std::optional<int64_t> snapshot_bytes_;
     const std::function<void(const std::string&)> notice_;
     std::vector<Block> kept_;          // the session's, in order
     std::vector<Snapshot> snapshots_;  // the session's, by rising position
+    size_t question_ = 0;              // the last that has been added
     std::set<int64_t> damaged_;
 };
 

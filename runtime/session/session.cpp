@@ -70,7 +70,8 @@ Session::Session(const SessionChoice& choice, std::optional<SessionKind> kind,
     if (kind_ == SessionKind::chat) form_ = form_of(chat, tokenizer);
     generator.set_form(form_);
     const std::string origin = identity.weights + identity.forward + identity.kv + identity.kernels;
-    blocks_.emplace(file_, hash128(origin.data(), origin.size()), choice_.notice);
+    blocks_.emplace(file_, hash128(origin.data(), origin.size()), choice_.snapshots,
+                    choice_.notice);
     if (id_) blocks_->attach(*id_);
 }
 
@@ -160,6 +161,11 @@ bool Session::say(const std::string& content) {
 bool Session::start(std::vector<int32_t> tokens) {
     options_ = generator_.options();
     options_.context = static_cast<int>(generator_.context().tokens);
+    // The last token of an answer has not been read.
+    const auto [differs, unused] =
+        std::mismatch(tokens.begin(), tokens.end(), written_tokens_.begin(), written_tokens_.end());
+    known_ = static_cast<size_t>(differs - tokens.begin());
+    if (known_ == written_tokens_.size() && known_ > 0) --known_;
     state_ = generator_.state_before(tokens);
     asked_ = unfinished_ = true;
     written_answer_ = 0;
@@ -174,10 +180,11 @@ bool Session::start(std::vector<int32_t> tokens) {
 bool Session::read_on() {
     generator_.with_sequence([&](Scheduler& scheduler, Sequence& sequence) {
         if (!sequence.place()) return;
-        const size_t held = sequence.held();
+        const size_t held = sequence.held(), known = std::max(known_, sequence.known());
         scheduler.restored(generator_.id(), 0);  // until it is known what the cache holds
-        scheduler.restored(generator_.id(), blocks_->restore(remembered(), *sequence.place(),
-                                                             sequence.tokens(), held));
+        scheduler.restored(
+            generator_.id(),
+            blocks_->restore(remembered(), *sequence.place(), sequence.tokens(), held), known);
     });
     while (!generator_.is_ready()) {
         const bool whole = generator_.pass();
@@ -225,6 +232,7 @@ bool Session::resume() {
     if (state_.tokens.empty() || state_.tokens.size() > most)
         refuse(fmt::format("it is of {}, the context of {}", counted(state_.tokens.size(), "token"),
                            generator_.context().tokens));
+    known_ = state_.tokens.size() - 1;
     const std::string text = generator_.resume(state_, true);
     if (!read_on()) return false;
     messages_.back().content = text;

@@ -46,8 +46,10 @@ struct SessionChoice {
     std::string name = "default";
     std::optional<std::string> fork;  // first copy the session to this name, and go on with that
     int64_t commit_every = 64;        // tokens; and every two seconds, and at the end of an answer
-    std::string variables;            // of the chat template, a JSON object; empty: none
-    bool make = true;                 // make file and session where there is none
+    std::optional<int64_t>
+        snapshots;          // bytes of recurrent states in the file; absent: four of them
+    std::string variables;  // of the chat template, a JSON object; empty: none
+    bool make = true;       // make file and session where there is none
     /// Told what does not end anything.
     std::function<void(const std::string&)> notice = [](const std::string&) {};
 };
@@ -158,6 +160,7 @@ class Session {
     std::vector<int32_t> written_tokens_;
     size_t written_answer_ = 0, written_messages_ = 0;
     bool written_options_ = false;
+    size_t known_ = 0;    // of the tokens of this turn, those that had been read before it
     int64_t picked_ = 0;  // since the last commit
     std::chrono::steady_clock::time_point committed_;
 };

@@ -41,6 +41,7 @@ void RecurrentStates::undeclare(size_t count) {
     shapes_.resize(count);
     begun_.clear();
     cuttable_.clear();
+    snapshots_.clear();
     taken_back_.push_back(std::exchange(sequences_, {}));
 }
 
@@ -55,12 +56,13 @@ int64_t RecurrentStates::input_bytes(const RecurrentShape& shape) const {
 }
 
 int64_t RecurrentStates::bytes() const {
-    int64_t bytes = bytes_per_sequence();
+    const int64_t states = bytes_per_sequence();
+    int64_t bytes = states;
     if (drafts_ > 0) {
         bytes = size_sum(bytes, bytes);
         for (const RecurrentShape& shape : shapes_) bytes = size_sum(bytes, input_bytes(shape));
     }
-    return size_product(bytes, count_);
+    return size_sum(size_product(bytes, count_), size_product(states, most_snapshots_));
 }
 
 void RecurrentStates::require(int64_t sequence, int64_t id) const {
@@ -102,6 +104,18 @@ int64_t RecurrentStates::position(int64_t sequence, int64_t id) const {
     return it ? it->position : 0;
 }
 
+void RecurrentStates::go_to(int64_t sequence, int64_t position) {
+    const Snapshot* const kept = find_snapshot(sequence, position);
+    if (!kept) return;
+    for (int64_t id = 0; id < static_cast<int64_t>(shapes_.size()); ++id) {
+        Held& it = held(sequence, id);
+        if (it.position == position) continue;
+        std::ranges::copy(part(*kept, id), it.memory.data());
+        it.position = position;
+        it.written = ++writes_;
+    }
+}
+
 void RecurrentStates::begin(int64_t sequence, int64_t id, int64_t position, int64_t rows) {
     Held& it = held(sequence, id);
     const std::string& name = shapes_[static_cast<size_t>(id)].name;
@@ -112,6 +126,7 @@ void RecurrentStates::begin(int64_t sequence, int64_t id, int64_t position, int6
         fail("state {} '{}' is that at position {}, from which no pass at {} can go on", id, name,
              it.position, position);
     if (position == 0) std::memset(it.memory.data(), 0, it.memory.size());
+    drop_snapshots(sequence, position);
     it.position = -1;
     it.next = position + rows;
     it.written = ++writes_;
@@ -124,11 +139,14 @@ void RecurrentStates::commit() {
         Held& it = held(sequence, id);
         it.position = std::exchange(it.next, -1);
     }
+    for (Snapshot& snapshot : snapshots_) snapshot.coming = false;
 }
 
 void RecurrentStates::abandon() {
     for (const auto& [sequence, id] : std::exchange(begun_, {})) held(sequence, id).next = -1;
     cuttable_.clear();
+    for (Snapshot& snapshot : snapshots_)
+        if (std::exchange(snapshot.coming, false)) snapshot.position = 0;
 }
 
 bool RecurrentStates::is_cuttable(int64_t sequence) const {
@@ -181,20 +199,122 @@ int64_t RecurrentStates::go_back(int64_t sequence) {
     return position;
 }
 
+std::span<std::byte> RecurrentStates::part(const Snapshot& snapshot, int64_t id) const {
+    int64_t first = 0;
+    for (int64_t before = 0; before < id; ++before)
+        first += shapes_[static_cast<size_t>(before)].bytes();
+    return {snapshot.memory.data() + first,
+            static_cast<size_t>(shapes_[static_cast<size_t>(id)].bytes())};
+}
+
+const RecurrentStates::Snapshot* RecurrentStates::find_snapshot(int64_t sequence,
+                                                                int64_t position) const {
+    for (const Snapshot& snapshot : snapshots_)
+        if (snapshot.sequence == sequence && snapshot.position == position && position > 0 &&
+            !snapshot.coming)
+            return &snapshot;
+    return nullptr;
+}
+
+int64_t RecurrentStates::last_snapshot(int64_t sequence, int64_t position) const {
+    int64_t last = 0;
+    for (const Snapshot& snapshot : snapshots_)
+        if (snapshot.sequence == sequence && !snapshot.coming && snapshot.position <= position)
+            last = std::max(last, snapshot.position);
+    return last;
+}
+
+int64_t RecurrentStates::question(int64_t sequence) const {
+    for (const Snapshot& snapshot : snapshots_)
+        if (snapshot.sequence == sequence && snapshot.question && !snapshot.coming)
+            return snapshot.position;
+    return 0;
+}
+
+void RecurrentStates::drop_snapshots(int64_t sequence, int64_t behind) {
+    for (Snapshot& snapshot : snapshots_)
+        if (snapshot.sequence == sequence && snapshot.position > behind && !snapshot.coming)
+            snapshot.position = 0;
+}
+
+// What would be computed again without it, against how far back it is: so those that stay are the
+// further from each other the further back they are.
+double RecurrentStates::loss(const Snapshot& snapshot) const {
+    const int64_t before = last_snapshot(snapshot.sequence, snapshot.position - 1);
+    const int64_t end = std::max(position(snapshot.sequence, 0), snapshot.position);
+    return static_cast<double>(snapshot.position - before) /
+           static_cast<double>(end - snapshot.position + 1);
+}
+
+RecurrentStates::Snapshot* RecurrentStates::room_for_snapshot(bool question) {
+    for (Snapshot& snapshot : snapshots_)
+        if (snapshot.position == 0) return &snapshot;
+    if (static_cast<int64_t>(snapshots_.size()) < most_snapshots_) {
+        try {
+            AnonymousMemory memory(static_cast<size_t>(bytes_per_sequence()), "snapshots");
+            snapshots_.push_back({std::move(memory)});
+            return &snapshots_.back();
+        } catch (const Error&) {  // then with those that there are
+        }
+    }
+    const auto least = [&](auto may_go) {
+        Snapshot* found = nullptr;
+        for (Snapshot& snapshot : snapshots_)
+            if (!snapshot.coming && may_go(snapshot) && (!found || loss(snapshot) < loss(*found)))
+                found = &snapshot;
+        return found;
+    };
+    Snapshot* const found = least([](const Snapshot& it) { return !it.question; });
+    return found || !question ? found : least([](const Snapshot&) { return true; });
+}
+
+void RecurrentStates::keep(int64_t sequence, int64_t first, int64_t position, bool question) {
+    if (shapes_.empty() || most_snapshots_ == 0 || position <= 0) return;
+    require(sequence, 0);
+    drop_snapshots(sequence, first);
+    if (question)
+        for (Snapshot& snapshot : snapshots_)
+            if (snapshot.sequence == sequence) snapshot.question = snapshot.position == position;
+    if (find_snapshot(sequence, position)) return;
+    Snapshot* const room = room_for_snapshot(question);
+    if (!room) return;
+    room->sequence = sequence;
+    room->position = position;
+    room->question = question;
+    room->coming = true;
+}
+
+SnapshotRoom RecurrentStates::snapshot_room(int64_t sequence, int64_t id, int64_t position) {
+    for (const Snapshot& snapshot : snapshots_)
+        if (snapshot.sequence == sequence && snapshot.coming)
+            return {reinterpret_cast<float*>(part(snapshot, id).data()),
+                    snapshot.position - position};
+    return {};
+}
+
 int64_t RecurrentStates::rewind(int64_t sequence, int64_t position) const {
     for (int64_t id = 0; id < static_cast<int64_t>(shapes_.size()); ++id)
-        if (this->position(sequence, id) != position) return 0;
+        if (this->position(sequence, id) != position) return last_snapshot(sequence, position);
     return position;
 }
 
-void RecurrentStates::copy(int64_t from, int64_t to) {
+std::span<const std::byte> RecurrentStates::at(int64_t sequence, int64_t id,
+                                               int64_t position) const {
+    const Held* const it = find(sequence, id);
+    if (it && it->position == position) return {it->memory.data(), it->memory.size()};
+    const Snapshot* const kept = find_snapshot(sequence, position);
+    if (!kept) fail("there is no state {} of sequence {} at position {}", id, sequence, position);
+    return part(*kept, id);
+}
+
+void RecurrentStates::copy(int64_t from, int64_t to, int64_t position) {
     for (int64_t id = 0; id < static_cast<int64_t>(shapes_.size()); ++id) {
-        const Held& source = held(from, id);
         Held& target = held(to, id);
-        std::memcpy(target.memory.data(), source.memory.data(), source.memory.size());
-        target.position = source.position;
+        std::ranges::copy(at(from, id, position), target.memory.data());
+        target.position = position;
         target.written = ++writes_;
     }
+    drop_snapshots(to, 0);
     std::erase(cuttable_, to);
 }
 
@@ -206,6 +326,7 @@ void RecurrentStates::restore(int64_t sequence, int64_t id, int64_t position,
     std::memcpy(it.memory.data(), bytes.data(), bytes.size());
     it.position = position;
     it.written = ++writes_;
+    drop_snapshots(sequence, 0);
     std::erase(cuttable_, sequence);
 }
 
@@ -214,7 +335,7 @@ void RecurrentStates::forget_since(uint64_t writes) {
         for (Held& it : states)
             if (it.written > writes) it.position = it.next = -1;
     begun_.clear();
-    cuttable_.clear();
+    abandon();
 }
 
 }  // namespace llmsql

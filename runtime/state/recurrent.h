@@ -13,7 +13,18 @@
 //     begin(0, 3, 5, 1)    fails: a state does not go back. rewind(0, 5) has said 0
 //
 // Keys and values can be cut at any position; a state is at one alone. So rewind() gives the
-// position itself or 0.
+// position itself, that of a snapshot before it, or 0.
+//
+// A snapshot is what all states of a sequence were at a position: a pass leaves one where keep()
+// has said so, while it computes, at any of its rows. There is room for a number of them, which
+// sequences share. go_to() makes of a snapshot the state again; what is behind is another text's
+// once a pass has begun there:
+//
+//     keep(0, 0, 5, …)     the pass that begins now is to leave a snapshot at position 5
+//     begin(0, 3, 0, 7)    the scan leaves in snapshot_room(0, 3) what it is after 5 rows
+//     commit()             at position 7; rewind(0, 6) says 5
+//     go_to(0, 5)
+//     begin(0, 3, 5, 1)    goes on from there
 //
 // But for a pass that is announced by may_cut(), as the end of its rows are guesses: what the state
 // was before it has a place of its own, and so has what its scan reads of each row. Then go_back()
@@ -54,6 +65,12 @@ struct RecurrentState {
     int64_t elements() const { return heads * rows * width; }
 };
 
+/// Where a scan leaves the state after so many rows of the pass, for a snapshot; null: nowhere.
+struct SnapshotRoom {
+    float* state = nullptr;
+    int64_t rows = 0;
+};
+
 /// Where a scan leaves what making it again takes; null: nowhere.
 struct CutRoom {
     float* state = nullptr;   // as the state, whose data the scan begins with
@@ -64,11 +81,12 @@ struct CutRoom {
 class RecurrentStates {
   public:
     /// Of sequences numbered 0 … sequences - 1. Of a pass that may be cut, so many rows may go.
-    explicit RecurrentStates(int64_t sequences, int64_t drafts = 0)
-        : count_(sequences), drafts_(drafts) {}
+    explicit RecurrentStates(int64_t sequences, int64_t drafts = 0, int64_t snapshots = 0)
+        : count_(sequences), drafts_(drafts), most_snapshots_(snapshots) {}
 
     int64_t sequences() const { return count_; }
     int64_t drafts() const { return drafts_; }
+    int64_t most_snapshots() const { return most_snapshots_; }
 
     /// States are declared in order, before anything is computed.
     void declare(int64_t id, RecurrentShape shape);
@@ -82,8 +100,13 @@ class RecurrentStates {
     /// After how many tokens that is; -1: nothing can be said, a pass has failed.
     int64_t position(int64_t sequence, int64_t id) const;
 
+    /// Before a pass that begins at `position`: makes the states of a sequence those of a snapshot
+    /// there, if they are another position's.
+    void go_to(int64_t sequence, int64_t position);
+
     /// The rows at `position` … are about to be computed and overwrite the state. Fails where it is
-    /// neither that at `position`, nor `position` the first; or has been begun already.
+    /// neither that at `position`, nor `position` the first; or has been begun already. Snapshots
+    /// behind `position` go.
     void begin(int64_t sequence, int64_t id, int64_t position, int64_t rows);
     /// What was begun has been computed.
     void commit();
@@ -102,11 +125,28 @@ class RecurrentStates {
     /// and returns at which position that is. Once: the pass cannot be cut again.
     int64_t go_back(int64_t sequence);
 
-    /// Largest p <= position from which a pass may go on in all states: position itself, or 0.
+    /// The pass that begins at position `first` of a sequence, once go_to() has gone there in all
+    /// of the pass's, is to leave a snapshot at `position`, between that and where it ends; of a
+    /// pass that may be cut, at its beginning. Where all room is taken another one goes, that which
+    /// is missed least. `question`: it is where what is asked ends, which stays as long as it is
+    /// the last of its sequence. Nothing where there is no room.
+    void keep(int64_t sequence, int64_t first, int64_t position, bool question);
+    /// Of a state that has been begun, at `position`.
+    SnapshotRoom snapshot_room(int64_t sequence, int64_t id, int64_t position);
+    /// The last snapshot of a sequence that is not behind `position`; 0: there is none.
+    int64_t last_snapshot(int64_t sequence, int64_t position) const;
+    /// The position of the snapshot of a sequence's last question; 0: there is none.
+    int64_t question(int64_t sequence) const;
+
+    /// Largest p <= position from which a pass may go on in all states: position itself, that of a
+    /// snapshot, or 0.
     int64_t rewind(int64_t sequence, int64_t position) const;
 
-    /// Makes sequence `to` what `from` is, at the same position.
-    void copy(int64_t from, int64_t to);
+    /// What a state was or is at `position`, which rewind() has given; else fails.
+    std::span<const std::byte> at(int64_t sequence, int64_t id, int64_t position) const;
+
+    /// Makes sequence `to` what `from` is, or was, at a position that rewind() has given for it.
+    void copy(int64_t from, int64_t to, int64_t position);
 
     /// Makes a sequence's states, one after the other, those at `position`; of as many bytes as
     /// bytes_per_sequence(). Nothing of it holds before all have been restored.
@@ -117,7 +157,7 @@ class RecurrentStates {
     /// Forgets the states that have been begun since writes() was that.
     void forget_since(uint64_t writes);
 
-    int64_t bytes_per_sequence() const;  // of the states, but for what cutting takes
+    int64_t bytes_per_sequence() const;  // of the states, as of a snapshot
     int64_t bytes() const;
 
   private:
@@ -129,18 +169,31 @@ class RecurrentStates {
         AnonymousMemory before, inputs;  // what cut_room() has; none before they are wanted
         int64_t cut_from = -1;           // the position of `before`; -1: it has none
     };
+    // Of all states of a sequence, one after the other.
+    struct Snapshot {
+        AnonymousMemory memory;
+        int64_t sequence = 0, position = 0;  // at position 0: free
+        bool coming = false;                 // the pass under way leaves it
+        bool question = false;
+    };
     Held& held(int64_t sequence, int64_t id);
     const Held* find(int64_t sequence, int64_t id) const;
     void require(int64_t sequence, int64_t id) const;
     int64_t input_bytes(const RecurrentShape& shape) const;
     bool is_cuttable(int64_t sequence) const;
+    const Snapshot* find_snapshot(int64_t sequence, int64_t position) const;
+    Snapshot* room_for_snapshot(bool question);
+    double loss(const Snapshot& snapshot) const;
+    void drop_snapshots(int64_t sequence, int64_t behind);
+    std::span<std::byte> part(const Snapshot& snapshot, int64_t id) const;
 
-    int64_t count_, drafts_;
+    int64_t count_, drafts_, most_snapshots_;
     std::vector<RecurrentShape> shapes_;
     std::map<int64_t, std::vector<Held>> sequences_;
     std::vector<std::map<int64_t, std::vector<Held>>> taken_back_;
     std::vector<std::pair<int64_t, int64_t>> begun_;  // sequence, id
     std::vector<int64_t> cuttable_;                   // sequences whose last pass may be cut
+    std::vector<Snapshot> snapshots_;                 // as many as there has been use for
     uint64_t writes_ = 0;
 };
 

@@ -56,7 +56,7 @@ class RecurrentState(unittest.TestCase):
         """They take memory; test_state_drafts.py has more of them."""
         self.assertNotIn("drafts", self.plan.read_text())
         plan = self.compiled("--chunk", 32, "--drafts", 4)
-        self.assertIn("llm_state(sequences=1, drafts=4)", plan.read_text())
+        self.assertIn("llm_state(sequences=1, drafts=4, snapshots=4)", plan.read_text())
         options = ("-p", LONG, "-n", 60, "--temp", 0, "--ignore-eos")
         expected, _ = self.run_well(*options)
         checked = right = 0

@@ -179,7 +179,7 @@ class StateDrafts(unittest.TestCase):
 
     def test_the_runtime_holds_a_plan_to_it(self):
         model = "qwen3_5_text-plain"
-        db, plan = self.model(model)[0], self.compiled(model, "--drafts", 4)
+        db, plan = self.model(model)[0], self.compiled(model, "--drafts", 4, "--snapshots", 0)
         text = plan.read_text()
         edited = self.folder / "edited.sql"
         for old, new, said in (

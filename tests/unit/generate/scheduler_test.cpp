@@ -113,12 +113,14 @@ struct Told {
 struct Compared {
     int whole = 0, cut = 0, forked = 0;
     uint64_t accepted = 0, refused = 0;
+    uint64_t from_snapshot = 0, from_start = 0;  // texts that went on before where they had been
 };
 
 // Arrives, cancels and forks at random, and has each sequence answer as it would alone. Passes that
 // guess take times at random.
 void expect_as_alone(CacheKind kind, uint32_t seed, int operations, Compared& all, int drafts = 0) {
-    TextModel model(kind, 4, seed % 4 == 1 ? 2 : 1, drafts), other(kind, 1);
+    const int snapshots = test::has_states(kind) ? static_cast<int>(seed % 3 * 2) : 0;
+    TextModel model(kind, 4, seed % 4 == 1 ? 2 : 1, drafts, snapshots), other(kind, 1);
     std::mt19937 ticks(seed);
     double now = 0;
     const auto clock = [&] { return now += 1 + static_cast<double>(ticks() % 4) / 4; };
@@ -228,16 +230,65 @@ void expect_as_alone(CacheKind kind, uint32_t seed, int operations, Compared& al
     all.forked += forked;
     all.accepted += carried.accepted;
     all.refused += carried.drafted - carried.accepted;
+    all.from_snapshot += carried.from_snapshot;
+    all.from_start += carried.from_start;
 }
 
 TEST(Scheduler, WhateverRunsBesideItEachSequenceIsAsItIsAlone) {
     uint32_t seed = 0;
     Compared all;
     for (const CacheKind kind : kKinds)
-        for (int i = 0; i < 2; ++i) expect_as_alone(kind, ++seed, 334, all);
+        for (int i = 0; i < (test::has_states(kind) ? 6 : 2); ++i)
+            expect_as_alone(kind, ++seed, 334, all);
     EXPECT_GT(all.cut, 0);
     EXPECT_GT(all.forked, 0);
     EXPECT_EQ(all.accepted + all.refused, 0U);
+    EXPECT_GT(all.from_snapshot, 20U);
+    EXPECT_GT(all.from_start, 0U);
+}
+
+// A question that is asked anew, another one behind the same beginning, and one that goes on from
+// an answer: what is read again begins at a snapshot, and is counted.
+TEST(Snapshots, AreWhereTextsGoOnFrom) {
+    TextModel keeping(CacheKind::states, 1, 1, 0, 4), plain(CacheKind::states, 1),
+        other(CacheKind::states, 1);
+    Told with(keeping), without(plain);
+    std::vector<int32_t> text = some_tokens(40);
+    const auto ask = [&](Told& told, const std::vector<int32_t>& tokens) {
+        const SequenceId id = told.arrive(asking(tokens, greedy(8)));
+        told.finish();
+        EXPECT_EQ(told.answers[id], answer_alone(other, tokens, greedy(8)));
+        const std::vector<int32_t> all = told.scheduler.at(id).tokens();
+        told.scheduler.remove(id);
+        return all;
+    };
+    const auto counts = [](const Told& told) {
+        const Scheduler::Carried carried = told.scheduler.carried();
+        return std::vector<uint64_t>{carried.from_snapshot, carried.from_start, carried.reread};
+    };
+    using Counts = std::vector<uint64_t>;
+    ask(with, text);
+    ask(without, text);
+    EXPECT_EQ(counts(with), (Counts{0, 0, 0}));
+    // The same again: all but its last token is known. A snapshot was kept 8 before its end, as the
+    // last pass had 8 rows.
+    ask(with, text);
+    ask(without, text);
+    EXPECT_EQ(counts(with), (Counts{1, 0, 7}));
+    EXPECT_EQ(counts(without), (Counts{0, 1, 39}));
+    // Another end, behind the snapshot, and before it.
+    text.resize(36);
+    text.insert(text.end(), {1, 2, 3});
+    ask(with, text);
+    EXPECT_EQ(counts(with), (Counts{2, 0, 7 + 4}));
+    text.resize(22);
+    text.push_back(1);
+    std::vector<int32_t> said = ask(with, text);
+    EXPECT_EQ(counts(with), (Counts{2, 1, 7 + 4 + 22}));
+    // What was said goes on: nothing is read again.
+    said.push_back(5);
+    ask(with, said);
+    EXPECT_EQ(counts(with), (Counts{2, 1, 7 + 4 + 22}));
 }
 
 // However many rows a text is given, beside whatever others: 2,000 texts in all.

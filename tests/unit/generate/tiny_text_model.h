@@ -26,10 +26,10 @@ inline bool has_states(CacheKind kind) {
     return kind == CacheKind::states || kind == CacheKind::states_and_window;
 }
 
-/// The tiny plan with another cache, number of sequences and of drafts.
-inline std::string text_plan(CacheKind kind, int sequences, int drafts = 0) {
+/// The tiny plan with another cache, number of sequences, of drafts and of snapshots.
+inline std::string text_plan(CacheKind kind, int sequences, int drafts = 0, int snapshots = 0) {
     std::string plan = plan_start(kind == CacheKind::whole ? "q8" : "f16") + std::string(kPlanEnd);
-    if (has_states(kind)) plan = with_states(plan, sequences, drafts);
+    if (has_states(kind)) plan = with_states(plan, sequences, drafts, snapshots);
     const auto replace = [&](const std::string& from, const std::string& to) {
         plan = replaced(plan, from, to);
     };
@@ -54,7 +54,7 @@ struct TextModel {
     std::unique_ptr<Tokenizer> tokenizer;
     std::unique_ptr<Program> program;
 
-    TextModel(CacheKind kind, int sequences, int threads = 1, int drafts = 0) {
+    TextModel(CacheKind kind, int sequences, int threads = 1, int drafts = 0, int snapshots = 0) {
         (has_states(kind) ? recurrent_model() : tiny_model()).write(folder / "tiny.db");
         sqlite3* raw = nullptr;
         if (sqlite3_open((folder / "tiny.db").c_str(), &raw) != SQLITE_OK)
@@ -70,7 +70,7 @@ struct TextModel {
         }
         TinyModel::run(raw, sql);
         sqlite3_close(raw);
-        write_text(folder / "plan.sql", text_plan(kind, sequences, drafts));
+        write_text(folder / "plan.sql", text_plan(kind, sequences, drafts, snapshots));
         db = std::make_unique<ModelDb>(folder / "tiny.db");
         tokenizer = std::make_unique<Tokenizer>(*db);
         program =

@@ -2,69 +2,25 @@
 // A pass that is cut leaves the states that a pass of the rows that count would have left.
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <random>
 
 #include "common/error.h"
-#include "runtime/program/program.h"
 #include "tests/unit/error_of.h"
-#include "tests/unit/runtime/recurrent_plan.h"
+#include "tests/unit/runtime/opened_recurrent.h"
 #include "tests/unit/says.h"
 
 namespace llmsql {
 namespace {
 
 using test::error_of;
+using test::OpenedRecurrent;
+using test::recurrent_plan;
+using test::same_bits;
+using test::tiny_tokens;
 
 constexpr int kDrafts = 8;
 
-std::string plan_of(int drafts) {
-    std::string plan =
-        test::with_states(test::plan_start() + std::string(test::kPlanEnd), 2, drafts);
-    if (drafts > 0)
-        plan = test::replaced(plan, "type='f16', sequences=2)",
-                              fmt::format("type='f16', sequences=2, drafts={})", drafts));
-    return plan;
-}
-
-struct Opened {
-    test::TemporaryFolder folder;
-    std::unique_ptr<ModelDb> db;
-    std::unique_ptr<Program> program;
-
-    explicit Opened(int threads, const std::string& plan = plan_of(kDrafts)) {
-        test::recurrent_model().write(folder / "tiny.db");
-        test::write_text(folder / "plan.sql", test::with_end(plan));
-        db = std::make_unique<ModelDb>(folder / "tiny.db");
-        program =
-            std::make_unique<Program>(folder / "plan.sql", *db, ProgramOptions{.threads = threads});
-    }
-    Program* operator->() const { return program.get(); }
-
-    RecurrentStates& states() const { return *program->states(); }
-    std::vector<float> values(int sequence, int id) const {
-        const RecurrentState state = states().state(sequence, id);
-        return {state.data, state.data + state.elements()};
-    }
-    std::vector<float> logits(int row) const {
-        const Logits logits = program->logits(row, 1);
-        const auto values = logits.row(0);
-        return {values.begin(), values.end()};
-    }
-};
-
-std::vector<int32_t> some_tokens(int count, int seed) {
-    std::mt19937 random(static_cast<uint32_t>(seed));
-    std::vector<int32_t> tokens;
-    for (int i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(random() % 48));
-    return tokens;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-void expect_same_states(const Opened& a, const Opened& b, int sequence) {
+void expect_same_states(const OpenedRecurrent& a, const OpenedRecurrent& b, int sequence) {
     for (int id = 0; id < 3; ++id) {
         SCOPED_TRACE(fmt::format("state {} of sequence {}", id, sequence));
         EXPECT_EQ(a.states().position(sequence, id), b.states().position(sequence, id));
@@ -72,8 +28,9 @@ void expect_same_states(const Opened& a, const Opened& b, int sequence) {
     }
 }
 
-void expect_cut(const Opened& drafting, const Opened& plain, int before, int rows, int n) {
-    const auto prompt = some_tokens(before, 1), next = some_tokens(rows, 2 + rows);
+void expect_cut(const OpenedRecurrent& drafting, const OpenedRecurrent& plain, int before, int rows,
+                int n) {
+    const auto prompt = tiny_tokens(before, 1), next = tiny_tokens(rows, 2 + rows);
     if (before > 0) {
         drafting->forward(prompt, 0);
         plain->forward(prompt, 0);
@@ -94,7 +51,7 @@ void expect_cut(const Opened& drafting, const Opened& plain, int before, int row
         EXPECT_TRUE(same_bits(logits, drafting.logits(n - 1)));
     }
     // And go on alike.
-    const auto last = some_tokens(5, 50);
+    const auto last = tiny_tokens(5, 50);
     drafting->forward(last, before + n);
     plain->forward(last, before + n);
     expect_same_states(drafting, plain, 0);
@@ -104,7 +61,8 @@ void expect_cut(const Opened& drafting, const Opened& plain, int before, int row
 // The convolution, the gated delta rule and the selective scan, for every number of rows.
 TEST(Cut, LeavesTheStatesOfAPassOfTheRowsThatCount) {
     for (const int threads : {1, 3}) {
-        const Opened drafting(threads), plain(1);
+        const OpenedRecurrent drafting(threads, recurrent_plan(kDrafts)),
+            plain(1, recurrent_plan(kDrafts));
         for (int rows = 1; rows <= kDrafts + 1; ++rows)
             for (int n = 0; n <= rows; ++n)
                 for (const int before : {0, 1, 7}) {
@@ -117,7 +75,7 @@ TEST(Cut, LeavesTheStatesOfAPassOfTheRowsThatCount) {
 // Two beside each other, either cut first; of one all rows count now and then, without its having
 // said that it may be cut.
 TEST(Cut, IsOfEachSequenceForItself) {
-    const Opened drafting(2), plain(1);
+    const OpenedRecurrent drafting(2, recurrent_plan(kDrafts)), plain(1, recurrent_plan(kDrafts));
     std::mt19937 random(3);
     constexpr int kBefore[] = {6, 4};
     for (int i = 0; i < 30; ++i) {
@@ -125,10 +83,10 @@ TEST(Cut, IsOfEachSequenceForItself) {
         std::vector<int32_t> tokens[2];
         std::vector<llmsql::Run> runs;
         for (int s = 0; s < 2; ++s) {
-            const auto prompt = some_tokens(kBefore[s], i);
+            const auto prompt = tiny_tokens(kBefore[s], i);
             drafting->forward(prompt, 0, s);
             plain->forward(prompt, 0, s);
-            tokens[s] = some_tokens(1 + static_cast<int>(random() % 6), 10 * i + s);
+            tokens[s] = tiny_tokens(1 + static_cast<int>(random() % 6), 10 * i + s);
             runs.push_back({tokens[s], kBefore[s], s, i % 3 != s});
         }
         drafting->forward(runs);
@@ -143,8 +101,8 @@ TEST(Cut, IsOfEachSequenceForItself) {
 }
 
 TEST(Cut, IsOfTheLastPassAndOnce) {
-    const Opened opened(1);
-    const auto tokens = some_tokens(6, 1);
+    const OpenedRecurrent opened(1, recurrent_plan(kDrafts));
+    const auto tokens = tiny_tokens(6, 1);
     opened->forward(tokens, 0);
     EXPECT_TRUE(opened->cut(6));   // there is nothing to cut
     EXPECT_FALSE(opened->cut(5));  // it had not said so
@@ -173,11 +131,11 @@ TEST(Cut, IsOfTheLastPassAndOnce) {
 
 // A state whose pass has failed is good for nothing, whether it might have been cut or not.
 TEST(Cut, IsNotOfAPassThatFails) {
-    std::string plan = plan_of(kDrafts);
+    std::string plan = recurrent_plan(kDrafts);
     plan = test::replaced(plan, "WHERE e.id = 50 AND d.id = 59 AND s.id = 60",
                           "WHERE e.id = 50 AND d.id = 59 AND s.id = 60 AND :position < 6");
-    const Opened opened(1, plan);
-    const auto tokens = some_tokens(6, 1);
+    const OpenedRecurrent opened(1, plan);
+    const auto tokens = tiny_tokens(6, 1);
     opened->forward(tokens, 0);
     const llmsql::Run run{tokens, 6, 0, true};
     EXPECT_SAYS(error_of([&] { opened->forward(std::span(&run, 1)); }), "…stored nothing…");
@@ -187,17 +145,18 @@ TEST(Cut, IsNotOfAPassThatFails) {
 }
 
 TEST(Cut, TakesRoomThatThePlanMustHave) {
-    const auto tokens = some_tokens(10, 1);
+    const auto tokens = tiny_tokens(10, 1);
     const llmsql::Run run{tokens, 0, 0, true};
     {
-        const Opened opened(1);
+        const OpenedRecurrent opened(1, recurrent_plan(kDrafts));
         EXPECT_SAYS(error_of([&] { opened->forward(std::span(&run, 1)); }),
                     "a pass of 10 rows of a sequence cannot be cut: `state` has room for 8 drafts");
         opened->forward(tokens, 0);
     }
-    const std::string plan = plan_of(kDrafts);
+    const std::string plan = recurrent_plan(kDrafts);
     const auto opening = [&](const std::string& from, const std::string& to) {
-        return error_of([&] { Opened(1, test::replaced(plan, from, to))->forward(tokens, 0); });
+        return error_of(
+            [&] { OpenedRecurrent(1, test::replaced(plan, from, to))->forward(tokens, 0); });
     };
     EXPECT_EQ(opening("6, 6, 56)", "6, 6, 57)"), "");
     EXPECT_SAYS(opening("6, 6, 56)", "6, 6, 55)"),

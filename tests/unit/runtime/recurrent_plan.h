@@ -30,8 +30,8 @@ inline std::string replaced(std::string text, const std::string& from, const std
     return text.replace(at, from.size(), to);
 }
 
-/// Makes of tiny_plan.h's plan one with states, for drafts or without.
-inline std::string with_states(std::string plan, int sequences, int drafts) {
+/// Makes of tiny_plan.h's plan one with states, for drafts and snapshots or without.
+inline std::string with_states(std::string plan, int sequences, int drafts, int snapshots = 0) {
     plan = replaced(plan, tiny_model().declarations(), recurrent_model().declarations());
     plan = replaced(plan, "  (1, 'x', 'f32', 16, 1, 24, 128, 0, NULL, 1),\n",
                     R"(  (1, 'x', 'f32', 16, 1, 24, 128, 0, NULL, 1),
@@ -48,8 +48,9 @@ inline std::string with_states(std::string plan, int sequences, int drafts) {
   (60, 'selected', 'f32', 16, 1, 24, 128, 40960, 54, 1),
 )");
     const std::string states =
-        fmt::format("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences={}{});\n", sequences,
-                    drafts > 0 ? fmt::format(", drafts={}", drafts) : "") +
+        fmt::format("CREATE VIRTUAL TABLE temp.state USING llm_state(sequences={}{}{});\n",
+                    sequences, drafts > 0 ? fmt::format(", drafts={}", drafts) : "",
+                    snapshots != 0 ? fmt::format(", snapshots={}", snapshots) : "") +
         "CREATE VIRTUAL TABLE temp.scan USING llm_scan();\n" +
         (drafts > 0 ? "INSERT INTO state(id, name, heads, rows, width, inputs) VALUES "
                       "(0, 'conv', 1, 3, 24, 24), (1, 'memory', 4, 6, 6, 56), "

@@ -72,7 +72,7 @@ TEST(RecurrentStates, OfAPassThatFailsAreGoodForNothing) {
 TEST(RecurrentStates, AreCopiedAndRestored) {
     RecurrentStates states = two_states();
     pass(states, 0, 0, 7);
-    states.copy(0, 2);
+    states.copy(0, 2, 7);
     pass(states, 0, 7, 1);
     EXPECT_EQ(states.rewind(2, 7), 7);
     EXPECT_EQ(states.state(2, 1).data[39], 1);
