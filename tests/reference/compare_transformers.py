@@ -5,10 +5,11 @@
     compare_transformers.py FOLDER IDS [--logits logits.npy] [--trace other.db]
 
 IDS as llmsql-run's --tokens takes them. --logits: what `llmsql-run --tokens IDS --logits` wrote: the
-largest differences from it are printed, once as transformers computes (in float64) and once with
-keys and values rounded to f16, as llmsql keeps them. --trace: writes what `llmsql-run --trace compare:FILE` takes:
-the residual stream between layers, and the values of attention (but of the last layer) in front of
-its output matrix, under the names that they have where a layer's body writes `x` twice.
+largest differences from it, and their share of the logits' standard deviation, are printed, once as
+transformers computes (in float64) and once with keys and values rounded to f16, as llmsql keeps them.
+--trace: writes what `llmsql-run --trace compare:FILE` takes: the residual stream between layers, and the
+values of attention (but of the last layer) in front of its output matrix, under the names that they have
+where a layer's body writes `x` twice. Of a layer that has no such matrix it is the residual stream alone.
 
 Needs the PyPI packages numpy, torch and transformers.
 """
@@ -36,7 +37,7 @@ def load(folder, attention="eager"):
 
 def logits_of(model, ids):
     with torch.no_grad():
-        return model(torch.tensor([ids])).logits[0].numpy()
+        return model(torch.tensor([ids]), use_cache=False).logits[0].numpy()
 
 
 def write_trace(path, model, ids):
@@ -56,8 +57,11 @@ def write_trace(path, model, ids):
     body.layers[0].register_forward_pre_hook(lambda module, given: look("x", given[0]))
     # Of the last layer a plan goes on with the rows whose logits are wanted, under other names.
     for number, layer in enumerate(body.layers[:-1]):
-        layer.self_attn.o_proj.register_forward_pre_hook(
-            lambda module, given, number=number: look(f"layer.{number}.attention", given[0]))
+        attention = getattr(layer, "self_attn", None)
+        output = getattr(attention, "o_proj", getattr(attention, "out_proj", None))
+        if output is not None:
+            output.register_forward_pre_hook(
+                lambda module, given, number=number: look(f"layer.{number}.attention", given[0]))
         layer.register_forward_hook(
             lambda module, given, made, number=number: look(f"layer.{number}.x#2", first(made)))
     logits_of(model, ids)
@@ -85,8 +89,9 @@ def main():
         ours = np.load(options.logits)
         for what, theirs in (("as transformers computes", exact), ("with f16 keys and values", f16)):
             apart = abs(ours - theirs).max(axis=1)
-            print(f"{what + ':':26} llmsql differs by up to {apart.max():.1e}, first by more than "
-                  f"1e-3 at position {next((i for i, x in enumerate(apart) if x > 1e-3), None)}; "
+            first = next((i for i, x in enumerate(apart) if x > 1e-3), None)
+            print(f"{what + ':':26} llmsql differs by up to {apart.max():.1e}, {apart.max() / exact.std():.2%} of "
+                  f"the spread, first by more than 1e-3 at position {first}; "
                   f"{(ours.argmax(1) == theirs.argmax(1)).sum()} of {len(ours)} likeliest tokens alike")
     if options.trace:
         write_trace(options.trace, rounded, options.ids)
