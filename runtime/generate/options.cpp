@@ -88,9 +88,10 @@ constexpr struct {
 int64_t number_of(std::string_view called, std::string_view given, const Whole& range) {
     std::optional<int64_t> number = parse<int64_t>(given);
     // JSON has but one kind of number: 3.0 is three.
-    if (const auto real = number ? std::nullopt : parse<double>(given);
-        real && std::abs(*real) < 1e15 && *real == std::trunc(*real))
-        number = static_cast<int64_t>(*real);
+    const size_t point = given.find('.');
+    if (!number && point != std::string_view::npos && point + 1 < given.size() &&
+        given.find_first_not_of('0', point + 1) == std::string_view::npos)
+        number = parse<int64_t>(given.substr(0, point));
     if (!number || *number < range.least || *number > range.most)
         fail("{}: a whole number from {} to {} is wanted, not {}", called, range.least, range.most,
              printable(given));

@@ -96,7 +96,7 @@ class Errors(RunTest):
         """One line names the option, what it takes and what was given; SQL's options go by the same
         table (test_extension.py)."""
         huge = ("99999999999999999999", str(2**64 - 1), str(2**63), "-99999999999999999999", "1e300",
-                "1e3", "0.5", "abc", "", " 1", "0x10", "nan")
+                "1e3", "0.5", "1.", "1.01", "abc", "", " 1", "0x10", "nan")
         for option, wanted in (("-n", "from -1 to 2147483647"), ("-c", "from 1 to 2147483647"),
                                ("-b", "from 1 to 2147483647"), ("--keep", "from -1 to 2147483647"),
                                ("--seed", f"from -1 to {2**63 - 1}"), ("-t", "from 1 to 256"),
@@ -123,8 +123,8 @@ class Errors(RunTest):
                                 for name in ("plan", "id", "fork", "file", "render", "perplexity", "tokenize", "logits")),
                               (("--trace", "0", "--trace", "1"), "--trace: there can be one STEP")):
             self.check((self.plan, self.db, *options), 2, said)
-        # The ends of a range are in it.
-        self.run_well("-p", "a", "-n", "1", "--seed", 2**63 - 1, "--top-k", "-1", "--temp", "+1e30")
+        # The ends of a range are in it; 1.0 is a whole number, as JSON and SQL may write it.
+        self.run_well("-p", "a", "-n", "1.0", "--seed", 2**63 - 1, "--top-k", "-1", "--temp", "+1e30")
 
     def test_outputs_are_looked_at_before_the_run(self):
         if os.geteuid() == 0:
