@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/byte_spelling.h"
 #include "common/error.h"
 #include "importer/base64.h"
 #include "importer/hf_tokenizer.h"
@@ -208,7 +209,7 @@ SourceTokenizer read_tekken(const HfFolder& folder, int64_t vocabulary, const No
     }
     const auto count = static_cast<size_t>(size - special);
     for (size_t rank = 0; rank < count; ++rank)
-        tokens.set(special + static_cast<int64_t>(rank), byte_level_of(file.pieces[rank]),
+        tokens.set(special + static_cast<int64_t>(rank), spelled(file.pieces[rank]),
                    PieceKind::normal, 0);
     for (int64_t id = size; id < vocabulary; ++id)
         tokens.set(id, fmt::format("[PAD{}]", id), PieceKind::unused, 0);

@@ -13,6 +13,7 @@
 #include <tuple>
 #include <utility>
 
+#include "common/byte_spelling.h"
 #include "common/error.h"
 #include "importer/regex.h"
 #include "importer/splitters.h"
@@ -145,19 +146,6 @@ void read_wordpiece(const Gguf& gguf, SourceTokenizer& tokenizer) {
                                R"(\x{20000}-\x{2a6df}\x{2a700}-\x{2b73f})"
                                R"(\x{2b740}-\x{2b81f}\x{2b920}-\x{2ceaf})"
                                R"(\x{f900}-\x{faff}\x{2f800}-\x{2fa1f}])")};
-}
-
-/// The bytes that are not printable Latin-1, in order: the characters from U+0100 on stand for
-/// them.
-const std::vector<uint8_t>& unprintable_bytes() {
-    static const std::vector<uint8_t> unprintable = [] {
-        std::vector<uint8_t> bytes;
-        for (int b = 0; b < 256; ++b)
-            if (b <= 0x20 || (b >= 0x7f && b <= 0xa0) || b == 0xad)
-                bytes.push_back(static_cast<uint8_t>(b));
-        return bytes;
-    }();
-    return unprintable;
 }
 
 /// BPE of the characters between spaces (llama-vocab.cpp), as of Jina's Chinese embeddings.
@@ -297,10 +285,6 @@ SourceMerge merge_of(const TokenIds& ids, std::string_view text, uint64_t rank,
 }
 
 std::optional<std::string> bytes_of_byte_level(std::string_view piece) {
-    const std::vector<uint8_t>& unprintable = unprintable_bytes();
-    const auto is_unprintable = [&](uint32_t b) {
-        return std::ranges::find(unprintable, b) != unprintable.end();
-    };
     std::string bytes;
     for (size_t i = 0; i < piece.size(); ++i) {
         uint32_t character = static_cast<uint8_t>(piece[i]);
@@ -309,34 +293,11 @@ std::optional<std::string> bytes_of_byte_level(std::string_view piece) {
             if ((character & 0xe0) != 0xc0 || i + 1 == piece.size()) return std::nullopt;
             character = (character & 31) << 6 | (static_cast<uint8_t>(piece[++i]) & 63);
         }
-        if (character >= 0x100) {
-            if (character - 0x100 >= unprintable.size()) return std::nullopt;
-            character = unprintable[character - 0x100];
-        } else if (is_unprintable(character)) {
-            return std::nullopt;
-        }
-        bytes += static_cast<char>(character);
+        const auto byte = byte_spelled_by(character);
+        if (!byte) return std::nullopt;
+        bytes += static_cast<char>(*byte);
     }
     return bytes;
-}
-
-std::string byte_level_of(std::string_view bytes) {
-    const std::vector<uint8_t>& unprintable = unprintable_bytes();
-    std::string text;
-    for (const char c : bytes) {
-        const auto byte = static_cast<uint8_t>(c);
-        const auto found = std::ranges::find(unprintable, byte);
-        const auto code = found == unprintable.end()
-                              ? byte
-                              : static_cast<uint32_t>(0x100 + (found - unprintable.begin()));
-        if (code < 0x80) {
-            text += static_cast<char>(code);
-        } else {
-            text += static_cast<char>(0xc0 | code >> 6);
-            text += static_cast<char>(0x80 | (code & 0x3f));
-        }
-    }
-    return text;
 }
 
 SourceTokenizer read_tokenizer(const Gguf& gguf, const Note& note) {

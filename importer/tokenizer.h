@@ -128,7 +128,4 @@ std::string piece_of(const SourceTokenizer& tokenizer, int64_t id);
 /// no byte.
 std::optional<std::string> bytes_of_byte_level(std::string_view piece);
 
-/// The other way round.
-std::string byte_level_of(std::string_view bytes);
-
 }  // namespace llmsql

@@ -12,10 +12,10 @@
 #include <optional>
 #include <utility>
 
+#include "common/byte_spelling.h"
 #include "common/error.h"
 #include "common/utf8.h"
 #include "runtime/text/bounded_regex.h"
-#include "runtime/text/byte_spelling.h"
 
 namespace llmsql {
 namespace {

@@ -7,10 +7,10 @@
 #include <optional>
 #include <utility>
 
+#include "common/byte_spelling.h"
 #include "common/error.h"
 #include "common/utf8.h"
 #include "runtime/text/bounded_regex.h"
-#include "runtime/text/byte_spelling.h"
 
 // The expressions' \s is Unicode's White_Space property. PCRE2's own \s also takes U+180E, which
 // ceased to be a space in Unicode 6.3, so the class is spelt out.

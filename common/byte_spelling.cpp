@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 // See byte_spelling.h.
-#include "runtime/text/byte_spelling.h"
+#include "common/byte_spelling.h"
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -19,6 +18,15 @@ constexpr std::array<char32_t, 256> kSpelling = [] {
         spelling[byte] = printable ? byte : next++;
     }
     return spelling;
+}();
+
+// The bytes of the characters that spell one, and -1 for those that spell none.
+constexpr std::array<int16_t, 0x144> kSpelled = [] {
+    std::array<int16_t, 0x144> spelled{};
+    spelled.fill(-1);
+    for (size_t byte = 0; byte < kSpelling.size(); ++byte)
+        spelled[kSpelling[byte]] = static_cast<int16_t>(byte);
+    return spelled;
 }();
 
 }  // namespace
@@ -38,16 +46,20 @@ std::string spelled(std::string_view bytes) {
     return text;
 }
 
+std::optional<uint8_t> byte_spelled_by(char32_t character) {
+    if (character >= kSpelled.size() || kSpelled[character] < 0) return std::nullopt;
+    return static_cast<uint8_t>(kSpelled[character]);
+}
+
 std::string unspelled(std::string_view text) {
     std::string bytes;
     bytes.reserve(text.size());
     for (size_t at = 0; at < text.size();) {
         const Utf8Char next = utf8_at(text.substr(at));
-        const auto found = std::ranges::find(kSpelling, next.code);
-        if (found == kSpelling.end())
-            bytes += text.substr(at, next.length);
+        if (const auto byte = byte_spelled_by(next.code))
+            bytes += static_cast<char>(*byte);
         else
-            bytes += static_cast<char>(found - kSpelling.begin());
+            bytes += text.substr(at, next.length);
         at += next.length;
     }
     return bytes;

@@ -3,6 +3,8 @@
 // from U+0100 on, in their order.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,6 +12,9 @@ namespace llmsql {
 
 /// Bytes as characters, in UTF-8.
 std::string spelled(std::string_view bytes);
+
+/// The byte that a character spells; nothing if it spells none.
+std::optional<uint8_t> byte_spelled_by(char32_t character);
 
 /// The other way round; a character that spells no byte stays as it is.
 std::string unspelled(std::string_view text);
