@@ -10,16 +10,11 @@ import re
 import signal
 import sqlite3
 import subprocess
-import sys
-import unittest
 
 import extension
-from programs import FIXTURES, SOURCE, compile_model, folder_of, run, run_and_measure
+from family_models import FamilyModels
+from programs import SOURCE, run, run_and_measure
 from running import attempt, start
-
-sys.path.insert(0, str(SOURCE / "tests" / "reference"))
-
-from family_folder import read_recording, write_folder
 
 MODELS = ("lfm2-plain", "mamba2-plain", "qwen3_5_text-plain")
 WORDS = "the river ran past a mill and an old bridge where children fished in summer until it rained".split()
@@ -31,30 +26,8 @@ def text_of(count, seed=1):
     return " ".join(random.Random(seed).choices(WORDS, k=count))
 
 
-class Snapshots(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = folder_of(cls)
-        cls.made = {}
-
-    def model(self, name):
-        """Its database and its model file."""
-        if name not in self.made:
-            source = write_folder(read_recording(FIXTURES / "families" / f"{name}.json"), self.folder / name)
-            db, toml = source.with_suffix(".db"), source.with_suffix(".toml")
-            run("LLMSQL_IMPORT", source, "--graph-dir", SOURCE / "graphs", "--weights", "f32", "-o", db,
-                "--write-model", toml)
-            self.made[name] = db, toml
-        return self.made[name]
-
-    def compiled(self, name, *options):
-        plan = self.folder / f"{name}-{abs(hash(options))}.sql"
-        return compile_model(self.model(name)[1], plan, "--context", 1024, *options)
-
-    def run_well(self, plan, db, *options):
-        status, out, err = attempt(plan, db, *options)
-        self.assertEqual(status, 0, err)
-        return out, err
+class Snapshots(FamilyModels):
+    context = 1024
 
     def memory(self, name, *options):
         """Sizes by part, of --emit=memory."""

@@ -9,47 +9,19 @@ import re
 import signal
 import sqlite3
 import subprocess
-import sys
-import unittest
 
 import extension
-from programs import FIXTURES, SOURCE, compile_model, folder_of, run
+from family_models import FamilyModels
+from programs import SOURCE, run
 from running import DRAFTS, attempt, start
-
-sys.path.insert(0, str(SOURCE / "tests" / "reference"))
-
-from family_folder import read_recording, write_folder
 
 MODELS = ("lfm2-plain", "mamba2-plain", "qwen3_5_text-plain", "granitemoehybrid-experts", "falcon_h1-plain",
           "nemotron_h-dense", "qwen3_next-plain")
 REPEATING = "one two three four, one two three four, one two three four, one two"
 
 
-class StateDrafts(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = folder_of(cls)
-        cls.made = {}
-
-    def model(self, name):
-        """Its database and its model file."""
-        if name not in self.made:
-            recorded = read_recording(FIXTURES / "families" / f"{name}.json")
-            source = write_folder(recorded, self.folder / name)
-            db, toml = source.with_suffix(".db"), source.with_suffix(".toml")
-            run("LLMSQL_IMPORT", source, "--graph-dir", SOURCE / "graphs", "--weights", "f32", "-o", db,
-                "--write-model", toml)
-            self.made[name] = db, toml
-        return self.made[name]
-
-    def compiled(self, name, *options):
-        plan = self.folder / f"{name}-{abs(hash(options))}.sql"
-        return compile_model(self.model(name)[1], plan, "--context", 128, *options)
-
-    def run_well(self, plan, db, *options):
-        status, out, err = attempt(plan, db, *options)
-        self.assertEqual(status, 0, err)
-        return out, err
+class StateDrafts(FamilyModels):
+    context = 128
 
     def smallest(self, name, *options):
         """The smallest budget that works. What is named first is that without drafts."""
