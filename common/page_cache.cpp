@@ -121,4 +121,15 @@ bool is_mapped_huge(std::span<const std::byte> mapping) {
     return samples > 0 && huge * 4 >= samples * 3;
 }
 
+bool is_cached_huge(int descriptor, uint64_t from, uint64_t to) {
+    if (to <= from) return false;
+    void* const mapped =
+        mmap(nullptr, to - from, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(from));
+    if (mapped == MAP_FAILED) return false;
+    madvise(mapped, to - from, MADV_HUGEPAGE);
+    const bool huge = is_mapped_huge({static_cast<const std::byte*>(mapped), to - from});
+    munmap(mapped, to - from);
+    return huge;
+}
+
 }  // namespace llmsql

@@ -29,6 +29,11 @@ void fill_page_cache(int descriptor, uint64_t bytes, const std::function<bool()>
 bool refill_page_cache(int descriptor, uint64_t from, uint64_t to,
                        const std::function<bool()>& stop = nullptr);
 
+/// Whether what lies in a file from one byte to another, the first of them a multiple of 2 MiB, is
+/// mapped in huge pages, as far as a few samples tell. Reads these, if they are not in the page
+/// cache.
+bool is_cached_huge(int descriptor, uint64_t from, uint64_t to);
+
 /// Whether a mapping of a file, at an address that is a multiple of 2 MiB and not in use yet, is
 /// mapped in huge pages: tries a few windows of 2 MiB, one at a time.
 bool is_mapped_huge(std::span<const std::byte> mapping);

@@ -583,7 +583,6 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     if (model.origin.context > 0) writer.meta("context", model.origin.context);
     if (!ignored.empty()) writer.meta("ignored", fmt::format("{}", fmt::join(ignored, ", ")));
     for (const auto& [name, value] : sampling) writer.meta("sampling." + name, value);
-    writer.expect(tiles);
     const auto progress = [&](uint64_t bytes) {
         done += bytes;
         watcher.progress(done, total);

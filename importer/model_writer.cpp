@@ -20,8 +20,10 @@
 #include "common/machine.h"
 #include "common/model_format.h"
 #include "common/page_cache.h"
+#include "common/types.h"
 #include "database/model_digest.h"
 #include "database/output.h"
+#include "importer/huge_writes.h"
 #include "sqlite/statement.h"
 
 namespace llmsql {
@@ -43,28 +45,37 @@ CREATE TABLE llm_param(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, type T
                        rows INTEGER, cols INTEGER NOT NULL, tile_rows INTEGER NOT NULL);
 CREATE TABLE llm_tile (id INTEGER PRIMARY KEY, param INTEGER NOT NULL, first_row INTEGER NOT NULL,
                        checksums BLOB NOT NULL, data BLOB NOT NULL);
+CREATE INDEX llm_tile_param   ON llm_tile(param, first_row);
 CREATE TABLE llm_token(id INTEGER PRIMARY KEY, piece BLOB NOT NULL, kind INTEGER NOT NULL,
                        score REAL NOT NULL);
 CREATE TABLE llm_merge(left INTEGER, right INTEGER, rank INTEGER NOT NULL, merged INTEGER NOT NULL,
                        PRIMARY KEY(left, right)) WITHOUT ROWID;
 )";
 
-// Made last: while rows are inserted in order, tables only grow at their ends and the pages of a
-// tile lie one after the other.
+// Made last: sorted, which takes less than inserting in no order. That of the tiles, whose keys
+// rise, grows at its end as its table does, and would have to read all of them.
 constexpr const char* kIndexes = R"(
-CREATE INDEX llm_tile_param   ON llm_tile(param, first_row);
 CREATE INDEX llm_token_piece  ON llm_token(piece);
 CREATE INDEX llm_token_special ON llm_token(kind) WHERE kind IN (3, 4);
 COMMIT;
 )";
 
+/// Whether a file of so many bytes may stay in the page cache.
+bool would_stay_cached(uint64_t bytes) {
+    const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 &&
+           bytes <= static_cast<uint64_t>(pages) / 2 * static_cast<uint64_t>(page);
+}
+
 constexpr int kOpcodesBetweenChecks = 100000;
+constexpr uint64_t kMostStretches = 8;  // of 2 MiB
 
 int is_canceled(void* canceled) {
     return static_cast<const std::atomic<bool>*>(canceled)->load() ? 1 : 0;
 }
 
 std::string explain(const std::string& name, const SqliteFault& fault) {
+    const int reason = fault.system_errno != 0 ? fault.system_errno : huge_writes_errno();
     switch (fault.code) {
         case SQLITE_INTERRUPT:
             return fmt::format("{}: interrupted, nothing was written", name);
@@ -73,9 +84,8 @@ std::string explain(const std::string& name, const SqliteFault& fault) {
         case SQLITE_IOERR:
             // A file at its limit is told by a short write, without an error of the system.
             return fmt::format("{}: cannot write: {}", name,
-                               fault.system_errno != 0
-                                   ? std::strerror(fault.system_errno)
-                                   : "is the disk full, or the file at its limit?");
+                               reason != 0 ? std::strerror(reason)
+                                           : "is the disk full, or the file at its limit?");
         default:
             return fmt::format("{}: cannot write: {}", name, fault.says);
     }
@@ -89,9 +99,11 @@ ModelWriter::ModelWriter(const std::filesystem::path& output, const std::atomic<
 }
 
 void ModelWriter::open() {
-    db_ = Connection(
-        file_.name(),
-        {.access = Access::write, .explain = explain, .name = output_.string(), .ours = true});
+    db_ = Connection(file_.name(), {.access = Access::write,
+                                    .explain = explain,
+                                    .name = output_.string(),
+                                    .ours = true,
+                                    .vfs = huge_writes_vfs()});
     sqlite3_progress_handler(db_.get(), kOpcodesBetweenChecks, is_canceled,
                              const_cast<std::atomic<bool>*>(canceled_));
     db_.execute(fmt::format("PRAGMA page_size = {};", kModelPageBytes));
@@ -100,6 +112,10 @@ void ModelWriter::open() {
                             std::clamp<uint64_t>(free_memory() / 8, 2 << 20, 16 << 20) >> 10));
     db_.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};",
                             kModelApplicationId, kModelFormatVersion));
+    descriptor_ = Descriptor(::open(file_.name().c_str(), O_RDWR | O_CLOEXEC));
+    if (descriptor_.get() < 0) fail("{}: cannot write: {}", output_.string(), std::strerror(errno));
+    db_.check(write_hugely(db_.get(), descriptor_.get(),
+                           std::min<uint64_t>(free_memory() / 32 / kHugePage, kMostStretches)));
     db_.execute(kSchema);
 }
 
@@ -131,24 +147,21 @@ void ModelWriter::param(int64_t id, const ParamEntry& entry) {
            tile_rows(entry.type, entry.shape));
 }
 
-void ModelWriter::tile(int64_t param, int64_t first_row, std::span<const std::byte> data,
-                       size_t strips) {
+std::vector<uint64_t> strip_checksums(std::span<const std::byte> data, size_t strips) {
     std::vector<uint64_t> checksums(strips);
     const size_t bytes = data.size() / strips;
     for (size_t i = 0; i < strips; ++i) checksums[i] = hash64(data.data() + i * bytes, bytes);
-    const Bytes list = std::as_bytes(std::span(checksums));
+    return checksums;
+}
+
+void ModelWriter::tile(int64_t param, int64_t first_row, std::span<const std::byte> data,
+                       std::span<const uint64_t> checksums) {
+    const Bytes list = std::as_bytes(checksums);
     tiles_.add_integer(param);
     tiles_.add_integer(first_row);
     tiles_.add_blob({reinterpret_cast<const char*>(list.data()), list.size()});
     insert("INSERT INTO llm_tile(id, param, first_row, checksums, data) VALUES (?, ?, ?, ?, ?)",
            next_tile_++, param, first_row, list, data);
-    tile_bytes_ += data.size();
-    if (settler_) settler_->written(tile_bytes_);
-}
-
-void ModelWriter::expect(uint64_t bytes) {
-    settled_file_ = Descriptor(::open(file_.name().c_str(), O_RDONLY | O_CLOEXEC));
-    if (settled_file_.get() >= 0) settler_.emplace(settled_file_.get(), bytes);
 }
 
 void ModelWriter::token(int64_t id, std::string_view piece, int kind, double score) {
@@ -161,12 +174,12 @@ void ModelWriter::merge(int64_t left, int64_t right, int64_t rank, int64_t merge
            right, rank, merged);
 }
 
-// Leaves the file in the page cache in huge pages, not as SQLite wrote it page by page: weights are
+// Leaves the file in the page cache in huge pages, where writing has not made them: weights are
 // streamed from them up to twice as fast (docs/memory.md, "Reading"). Only a favour to the runs
 // that follow: whether it works does not matter.
-void ModelWriter::read_back(int fd, uint64_t from, uint64_t bytes) const {
-    if (would_stay_cached(bytes))
-        refill_page_cache(fd, from, bytes, [this] { return canceled_->load(); });
+void ModelWriter::read_back(uint64_t bytes) const {
+    if (would_stay_cached(bytes) && !is_cached_huge(descriptor_.get(), 0, bytes))
+        refill_page_cache(descriptor_.get(), 0, bytes, [this] { return canceled_->load(); });
 }
 
 // The digest of llm_meta comes last: it covers the other digests too.
@@ -190,12 +203,10 @@ uint64_t ModelWriter::finish() {
     write_digests();
     db_.execute(kIndexes);
     db_.close();
-    const uint64_t settled = settler_ ? settler_->finish() : 0;
-    const Descriptor file(::open(file_.name().c_str(), O_RDONLY | O_CLOEXEC));
     struct stat info {};
-    if (file.get() < 0 || ::fstat(file.get(), &info) != 0 || ::fsync(file.get()) != 0)
+    if (::fstat(descriptor_.get(), &info) != 0 || ::fsync(descriptor_.get()) != 0)
         fail("{}: cannot write: {}", output_.string(), std::strerror(errno));
-    read_back(file.get(), settled, static_cast<uint64_t>(info.st_size));
+    read_back(static_cast<uint64_t>(info.st_size));
     return static_cast<uint64_t>(info.st_size);
 }
 

@@ -10,15 +10,18 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/catalogue.h"
 #include "common/files.h"
 #include "common/row_digest.h"
 #include "database/plans.h"
-#include "importer/page_settler.h"
 #include "sqlite/connection.h"
 
 namespace llmsql {
+
+/// Of each of so many strips, of one size, what a tile's `checksums` holds.
+std::vector<uint64_t> strip_checksums(std::span<const std::byte> data, size_t strips);
 
 /// Not thread-safe: one thread at a time. Errors name the output and leave nothing behind.
 class ModelWriter {
@@ -30,10 +33,6 @@ class ModelWriter {
     ModelWriter(const ModelWriter&) = delete;
     ModelWriter& operator=(const ModelWriter&) = delete;
 
-    /// How many bytes of tiles there will be, about: then parts of the file are finished while the
-    /// next are written. Before the first tile, or not at all.
-    void expect(uint64_t bytes);
-
     void meta(std::string_view key, std::string_view value);
     void meta(std::string_view key, int64_t value);
     void meta(std::string_view key, std::span<const std::byte> value);
@@ -41,9 +40,11 @@ class ModelWriter {
     /// The id of a parameter is its place in the catalogue, from 1.
     void param(int64_t id, const ParamEntry& entry);
 
-    /// The next tile of a parameter: `strips` strips, or a whole vector, in `data`. Tiles get ids
-    /// in the order of the calls: parameters in the catalogue's, and each one's rows rising.
-    void tile(int64_t param, int64_t first_row, std::span<const std::byte> data, size_t strips);
+    /// The next tile of a parameter: strips, or a whole vector, in `data`, and their checksums.
+    /// Tiles get ids in the order of the calls: parameters in the catalogue's, and each one's rows
+    /// rising.
+    void tile(int64_t param, int64_t first_row, std::span<const std::byte> data,
+              std::span<const uint64_t> checksums);
 
     void token(int64_t id, std::string_view piece, int kind, double score);
 
@@ -69,7 +70,7 @@ class ModelWriter {
   private:
     void open();
     void write_digests();
-    void read_back(int fd, uint64_t from, uint64_t bytes) const;
+    void read_back(uint64_t bytes) const;
     template<class... Values>
     void insert(std::string_view sql, const Values&... values);
     [[noreturn]] void fail_canceled() const;
@@ -77,10 +78,8 @@ class ModelWriter {
     std::filesystem::path output_;
     const std::atomic<bool>* canceled_;
     TemporaryFile file_;
-    // Both outlast the connection: closing a descriptor of its file would drop its locks.
-    Descriptor settled_file_;
-    std::optional<PageSettler> settler_;
-    uint64_t tile_bytes_ = 0;
+    // It outlasts the connection: closing a descriptor of its file would drop its locks.
+    Descriptor descriptor_;
     Connection db_;
     int64_t next_tile_ = 1;
     std::optional<NoWriters> no_writers_;

@@ -179,6 +179,7 @@ struct Tile {
     size_t strips = 0, held = 0;  // bytes that it takes while it is made
     std::unique_ptr<std::byte[]> data;
     size_t bytes = 0;
+    std::vector<uint64_t> checksums;
     std::exception_ptr error;
     bool is_made = false;
 
@@ -309,6 +310,7 @@ class TileMill {
                 make_vector_tile(tile, buffer);
             else
                 make_matrix_tile(tile, buffer);
+            tile.checksums = strip_checksums({tile.data.get(), tile.bytes}, tile.strips);
         } catch (...) {
             tile.error = std::current_exception();
         }
@@ -735,7 +737,7 @@ void store_params(std::span<const ParamToStore> params, ModelWriter& writer,
     if (first) first();
     while (const Tile* tile = mill.next()) {
         writer.tile(tile->param->id, tile->first_row, std::span(tile->data.get(), tile->bytes),
-                    tile->strips);
+                    tile->checksums);
         progress(tile->source_bytes());
     }
 }

@@ -77,7 +77,7 @@ Connection::Connection(const std::filesystem::path& path, const Opening& opening
         opening.access == Access::as_it_is ? immutable_uri(path) : plain_name(path);
     sqlite3* raw = nullptr;
     const int code = sqlite3_open_v2(name.c_str(), &raw,
-                                     flags_of(opening.access) | SQLITE_OPEN_NOMUTEX, nullptr);
+                                     flags_of(opening.access) | SQLITE_OPEN_NOMUTEX, opening.vfs);
     db_.reset(raw);
     if (!raw) throw std::bad_alloc();
     if (code != SQLITE_OK) fail_in(*words_, raw, code, {});

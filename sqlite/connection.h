@@ -49,10 +49,11 @@ enum class Access {
 struct Opening {
     Access access = Access::read;
     Explain explain = explain_plainly;
-    std::string name = {};  // what errors call it; empty: the path
-    int patience = 0;       // milliseconds to wait for other programs' locks
-    bool ours = false;      // we make the file: nothing in its schema is a stranger's
-    bool triggers = false;  // its triggers run; who opens it makes sure that they are ours
+    std::string name = {};      // what errors call it; empty: the path
+    int patience = 0;           // milliseconds to wait for other programs' locks
+    bool ours = false;          // we make the file: nothing in its schema is a stranger's
+    bool triggers = false;      // its triggers run; who opens it makes sure that they are ours
+    const char* vfs = nullptr;  // the name of another than SQLite's default
 };
 
 class Statement;

@@ -17,7 +17,7 @@ constexpr sqlite3_api_routines table_of_linked() {
 #define FUNCTION(name) table.name = sqlite3_##name;
 #define OMITTED(name, option) FUNCTION(name)
     LLMSQL_SQLITE_FUNCTIONS(FUNCTION, OMITTED, OMITTED)
-    // These only tests call.
+    // These only programs call, or tests.
     FUNCTION(bind_int)
     FUNCTION(bind_null)
     FUNCTION(bind_text)

@@ -29,8 +29,9 @@ class ModelWriterTest : public testing::Test {
         writer.param(2, {"v", WeightType::f32, {{}, 3}});
         std::vector<std::byte> strips(2 * strip_bytes(WeightType::q8, 40), std::byte{7});
         strips.back() = std::byte{8};
-        writer.tile(1, 0, strips, 2);
-        writer.tile(2, 0, std::vector<std::byte>(12, std::byte{1}), 1);
+        writer.tile(1, 0, strips, strip_checksums(strips, 2));
+        const std::vector<std::byte> vector(12, std::byte{1});
+        writer.tile(2, 0, vector, strip_checksums(vector, 1));
         writer.token(0, "", 3, 0);
         writer.token(1, std::string_view("a\0b", 3), 1, -1.5);
         writer.merge(1, 1, 0, 0);
@@ -159,7 +160,8 @@ TEST_F(ModelWriterTest, AFullDiskIsOneLineAndNoFile) {
             ModelWriter writer(output(), canceled_);
             writer.param(1, {"m", WeightType::f32, {1600, 4096}});
             const std::vector<std::byte> strip(strip_bytes(WeightType::f32, 4096), std::byte{3});
-            for (int64_t row = 0; row < 160; row += 16) writer.tile(1, row, strip, 1);
+            for (int64_t row = 0; row < 160; row += 16)
+                writer.tile(1, row, strip, strip_checksums(strip, 1));
             writer.finish();
             writer.publish();
         });
@@ -211,8 +213,8 @@ TEST_F(ModelWriterTest, DigestsSayWhoseTheRowsAre) {
     const auto with = [&](const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
         return digests([&](ModelWriter& writer) {
             fill(writer);
-            writer.tile(3, 0, a, 1);
-            writer.tile(4, 0, b, 1);
+            writer.tile(3, 0, a, strip_checksums(a, 1));
+            writer.tile(4, 0, b, strip_checksums(b, 1));
         });
     };
     const std::string first = with(one, two);
