@@ -5,9 +5,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include "common/error.h"
 #include "common/files.h"
@@ -85,6 +87,45 @@ Tried try_template(const std::string& source, const SourceTokenizer& tokenizer, 
     return tried;
 }
 
+// What Mistral's versions have alike; a space stands where LEAD and GAP do, a filter where TRIM
+// does, or nothing.
+constexpr std::string_view kMistral = R"({{- bos_token }}
+{%- set turn = namespace(open=false) %}
+{%- for message in messages %}
+  {%- if not turn.open %}{{- 'LEAD[INST]GAP' }}{%- set turn.open = true %}{%- endif %}
+  {%- if message.role == 'system' %}{{- message.content + '\n\n' }}
+  {%- elif message.role == 'user' %}{{- message.content + 'LEAD[/INST]' }}
+  {%- else %}{{- 'GAP' + message.contentTRIM + eos_token }}{%- set turn.open = false %}
+  {%- endif %}
+{%- endfor %})";
+constexpr std::string_view kMistral7 = R"({{- bos_token }}
+{%- for message in messages %}
+  {%- if message.role == 'system' %}{{- '[SYSTEM_PROMPT]GAP' + message.content + '[/SYSTEM_PROMPT]' }}
+  {%- elif message.role == 'user' %}{{- '[INST]GAP' + message.content + '[/INST]' }}
+  {%- else %}{{- 'GAP' + message.content + eos_token }}
+  {%- endif %}
+{%- endfor %})";
+
+/// The program that a name stands for.
+std::optional<std::string> named_template(std::string_view name) {
+    struct Named {
+        std::string_view name, text, lead, gap, trim;
+    };
+    constexpr Named kNamed[] = {{"mistral-v1", kMistral, " ", " ", ""},
+                                {"mistral-v3", kMistral, "", " ", " | trim"},
+                                {"mistral-v3-tekken", kMistral, "", "", ""},
+                                {"mistral-v7", kMistral7, "", " ", ""},
+                                {"mistral-v7-tekken", kMistral7, "", "", ""}};
+    const auto* named = std::ranges::find(kNamed, name, &Named::name);
+    if (named == std::end(kNamed)) return std::nullopt;
+    std::string text(named->text);
+    for (const auto& [word, space] :
+         {std::pair("LEAD", named->lead), {"GAP", named->gap}, {"TRIM", named->trim}})
+        for (size_t at; (at = text.find(word)) != std::string::npos;)
+            text.replace(at, std::strlen(word), space);
+    return text;
+}
+
 }  // namespace
 
 std::string render_query(std::string_view jinja, const SourceTokenizer& tokenizer) {
@@ -111,11 +152,14 @@ std::string short_conversation(const std::string& jinja, const SourceTokenizer& 
 std::optional<std::string> checked_template(std::optional<std::string> jinja,
                                             const std::string& advice, const Note& note) {
     if (!jinja) return jinja;
-    std::string_view wrong;
+    if (auto named = named_template(*jinja)) return named;
+    std::string wrong;
     if (jinja->size() > kLongestTemplate)
         wrong = "longer than 1 MB";
     else if (jinja->find('\0') != std::string::npos || first_invalid_utf8(*jinja))
         wrong = "not text in UTF-8";
+    else if (jinja->find("{{") == std::string::npos && jinja->find("{%") == std::string::npos)
+        wrong = fmt::format("\"{}\", without any message in it", printable(*jinja));
     else
         return jinja;
     note(fmt::format("the source's chat template is {}: left out{}{}", wrong,

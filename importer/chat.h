@@ -26,8 +26,10 @@ std::string render_query(std::string_view jinja, const SourceTokenizer& tokenize
 /// Empty where it cannot be run.
 std::string short_conversation(const std::string& jinja, const SourceTokenizer& tokenizer);
 
-/// The template if it can be kept as text in model.db: not too long, and valid UTF-8 without NUL.
-/// Notes what is wrong with one that is left out; `advice`, if there is any, ends the note.
+/// The template if it can be kept as text in model.db: not too long, valid UTF-8 without NUL, and with
+/// messages in it. Where llama.cpp's converter writes the name of one that its programs know, as of
+/// Mistral's folders that have no template, that one. Notes what is wrong with one that is left out;
+/// `advice`, if there is any, ends the note.
 std::optional<std::string> checked_template(std::optional<std::string> jinja,
                                             const std::string& advice, const Note& note);
 

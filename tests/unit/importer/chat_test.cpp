@@ -118,6 +118,28 @@ TEST_F(ChatOfTest, SaysWhenThereIsNoChat) {
     EXPECT_NE(notes_[2].find("longer than 1 MB: left out; do this"), std::string::npos);
 }
 
+TEST_F(ChatOfTest, KnowsTheNamesThatConvertersWrite) {
+    const char* messages = R"([{"role": "system", "content": "S"}, {"role": "user", "content": "U"},
+        {"role": "assistant", "content": " A "}, {"role": "user", "content": "V"}])";
+    // Of llama.cpp's llm_chat_apply_template(), behind the token that begins texts.
+    for (const auto& [name, text] :
+         {std::pair("mistral-v1", " [INST] [S]\n\n[U] [/INST] [ A ]</s> [INST] [V] [/INST]"),
+          {"mistral-v3", "[INST] [S]\n\n[U][/INST] [A]</s>[INST] [V][/INST]"},
+          {"mistral-v3-tekken", "[INST][S]\n\n[U][/INST][ A ]</s>[INST][V][/INST]"},
+          {"mistral-v7",
+           "[SYSTEM_PROMPT] [S][/SYSTEM_PROMPT][INST] [U][/INST] [ A ]</s>[INST] [V][/INST]"},
+          {"mistral-v7-tekken",
+           "[SYSTEM_PROMPT][S][/SYSTEM_PROMPT][INST][U][/INST][ A ]</s>[INST][V][/INST]"}}) {
+        EXPECT_EQ(prompt(chat(name, {3, 3, 3, 3, 3}).query, messages),
+                  std::string("<|endoftext|>") + text);
+    }
+    notes_.clear();
+    EXPECT_EQ(chat("mistral-v8", {3, 3, 3, 3, 3}).query, "");
+    ASSERT_EQ(notes_.size(), 1u);
+    EXPECT_NE(notes_[0].find("is \"mistral-v8\", without any message in it: left out; do this"),
+              std::string::npos);
+}
+
 TEST_F(ChatOfTest, TriesTheTemplate) {
     EXPECT_EQ(chat("{{ messages[0].nothing.more }}", {3, 3, 3, 3, 3}).query, "");
     ASSERT_EQ(notes_.size(), 1u);
