@@ -9,6 +9,7 @@
 #include <cmath>
 #include <fstream>
 #include <system_error>
+#include <unordered_map>
 #include <utility>
 
 #include "common/error.h"
@@ -474,6 +475,36 @@ std::vector<AddedToken> added_tokens(const TokenizerFile& file) {
     return added;
 }
 
+/// Gives the tokens the ids that Hugging Face's tokenizers gives them: what the vocabulary has
+/// keeps its own, all others follow on it, whatever the file says. Models are made with these.
+void renumber(const TokenizerFile& file, std::vector<AddedToken>& added, const Note& note) {
+    std::unordered_map<std::string_view, int64_t> ids;
+    for (const AddedToken& each : added) ids.emplace(each.text, -1);
+    for (size_t i = 0; i < file.ids.size(); ++i)
+        if (const auto known = ids.find(file.pieces[i]); known != ids.end())
+            known->second = file.ids[i];
+    auto next = static_cast<int64_t>(file.ids.size());
+    const AddedToken* first = nullptr;
+    size_t others = 0;
+    int64_t said = 0;
+    for (AddedToken& each : added) {
+        int64_t& id = ids[each.text];
+        if (id < 0) id = next++;
+        if (id == each.id) continue;
+        if (others++ == 0) {
+            first = &each;
+            said = each.id;
+        }
+        each.id = id;
+    }
+    if (first)
+        note(fmt::format(
+            "{}: {} added token{} the id that follows on the vocabulary, as Hugging "
+            "Face's tokenizers gives it, not the one written there: \"{}\" is {}, not {}",
+            file.where, others, others == 1 ? " has" : "s have", printable(first->text), first->id,
+            said));
+}
+
 /// Whether a SentencePiece BPE's steps are no more than what llmsql's does by itself: marking
 /// spaces, with one in front of each text or not; nothing if they are more.
 std::optional<bool> plain_spm(const TokenizerFile& file) {
@@ -557,7 +588,9 @@ void fill_tokens(const TokenizerFile& file, SourceTokenizer& tokenizer, int64_t 
             tokens.set(file.ids[i], file.pieces[i], tokens.kind(file.ids[i]), file.scores[i]);
     }
     size_t beyond = 0;
-    for (const AddedToken& added : added_tokens(file)) {
+    std::vector<AddedToken> all = added_tokens(file);
+    renumber(file, all, note);
+    for (const AddedToken& added : all) {
         if (added.id >= vocabulary) {
             ++beyond;
             continue;

@@ -114,7 +114,8 @@ def bpe_tokenizer(tokens, kinds, merges, pre, pairs=False):
     `pairs`, as version 4.45 and later do."""
     added = [added_token(i, text, kind == 3) for i, (text, kind) in enumerate(zip(tokens, kinds))
              if kind in (3, 4)]
-    special = {token["id"] for token in added}
+    last = max(i for i, kind in enumerate(kinds) if kind == 1)  # what is behind was added to the vocabulary
+    special = {token["id"] for token in added if token["id"] > last}
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
             "normalizer": {"type": "NFC"} if pre == "qwen2" else None,
             "pre_tokenizer": pre_tokenizer(pre), "post_processor": byte_level(),
@@ -140,8 +141,8 @@ def implied_merges(tokens, kinds, scores):
     return [(left, right) for left, right, *_ in merges]
 
 
-def spm_tokenizer(tokens, kinds, scores, space_prefix, bos):
-    """A tokenizer.json as converted from SentencePiece's BPE."""
+def spm_tokenizer(tokens, kinds, scores, space_prefix, bos, merges=None):
+    """A tokenizer.json as converted from SentencePiece's BPE; its merges are those that scores imply."""
     added = [added_token(i, text, kind in (2, 3))
              for i, (text, kind) in enumerate(zip(tokens, kinds)) if kind in (2, 3, 4)]
     normalizers = [{"type": "Prepend", "prepend": "\u2581"}] if space_prefix else []
@@ -165,7 +166,7 @@ def spm_tokenizer(tokens, kinds, scores, space_prefix, bos):
                       "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": True,
                       "byte_fallback": True, "ignore_merges": False,
                       "vocab": {text: i for i, text in enumerate(tokens)},
-                      "merges": [list(m) for m in implied_merges(tokens, kinds, scores)]}}
+                      "merges": [list(m) for m in merges or implied_merges(tokens, kinds, scores)]}}
 
 
 # ---- tiny models ---------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ json added(int64_t id, const char* text, bool special, bool normalized = false) 
 
 /// "a", "b", " " and what merges make of them, two added tokens.
 json byte_pairs() {
-    return {{"added_tokens", {added(6, "<|end|>", true), added(5, "<tool>", false)}},
+    return {{"added_tokens", {added(5, "<tool>", false), added(6, "<|end|>", true)}},
             {"normalizer", nullptr},
             {"pre_tokenizer", kByteLevel},
             {"post_processor", kByteLevel},
@@ -403,9 +403,10 @@ TEST_F(HfTokenizerTest, RefusesTokensThatDoNotFit) {
     json twice = byte_pairs();
     twice["model"]["vocab"]["c"] = 1;
     EXPECT_CONTAINS(error_for(twice), "the token 1 is both \"b\" and \"c\"");
-    json other = byte_pairs();
-    other["added_tokens"].push_back(added(1, "<x>", true));
-    EXPECT_CONTAINS(error_for(other), "the token 1 is both \"b\" and \"<x>\"");
+    json between = byte_pairs();  // tokenizers, too, would give one of them the number of a piece
+    between["model"]["vocab"] = {
+        {"a", 0}, {"b", 1}, {"\u0120", 5}, {"\u0120a", 3}, {"\u0120ab", 4}};
+    EXPECT_CONTAINS(error_for(between), "the token 5 is both \"\u0120\" and \"<tool>\"");
     for (const json& bad : {json(1), json::object(), json{{"id", 7}}, json{{"content", "x"}},
                             added(-1, "x", true), added(1 << 22, "x", true), added(7, "", true)}) {
         json tokenizer = byte_pairs();
@@ -419,15 +420,30 @@ TEST_F(HfTokenizerTest, RefusesTokensThatDoNotFit) {
     ASSERT_EQ(notes_.size(), 1u);
     EXPECT_CONTAINS(notes_[0], "1 added token beyond the model's 6 is left out");
     json stripping = byte_pairs();
-    stripping["added_tokens"][0]["rstrip"] = true;
-    stripping["added_tokens"][1]["lstrip"] = true;
-    stripping["added_tokens"][1]["single_word"] = true;
-    stripping["added_tokens"][1]["normalized"] = true;
+    stripping["added_tokens"][1]["rstrip"] = true;
+    stripping["added_tokens"][0]["lstrip"] = true;
+    stripping["added_tokens"][0]["single_word"] = true;
+    stripping["added_tokens"][0]["normalized"] = true;
     const SourceTokenizer read_back = read(stripping);
     EXPECT_EQ(read_back.takes_right, (std::vector<int64_t>{6}));
     EXPECT_EQ(read_back.takes_left, (std::vector<int64_t>{5}));
     EXPECT_EQ(read_back.single_word, (std::vector<int64_t>{5}));
     EXPECT_EQ(read_back.normalized, (std::vector<int64_t>{5}));
+}
+
+TEST_F(HfTokenizerTest, NumbersAddedTokensAsTokenizersDoes) {
+    // What tokenizers 0.23.3 made of them.
+    json gaps = byte_pairs();
+    gaps["added_tokens"] = {added(7, "<tool>", false), added(4, "\u0120ab", false),
+                            added(5, "<|end|>", true)};
+    const SourceTokenizer tokenizer = read(gaps);
+    EXPECT_EQ(tokenizer.tokens.text(5), "<tool>");
+    EXPECT_EQ(tokenizer.tokens.text(6), "<|end|>");
+    EXPECT_EQ(tokenizer.tokens.kind(4), PieceKind::user_defined);
+    EXPECT_EQ(tokenizer.tokens.kind(7), PieceKind::unused);
+    ASSERT_EQ(notes_.size(), 1u);
+    EXPECT_CONTAINS(notes_[0], "2 added tokens have the id that follows on the vocabulary");
+    EXPECT_CONTAINS(notes_[0], "\"<tool>\" is 5, not 7");
 }
 
 TEST_F(HfTokenizerTest, FindsTheSpecialTokens) {
