@@ -66,6 +66,13 @@ LLMSQL_INLINE inline void in_tiles(int64_t count, const Each& each) {
     });
 }
 
+/// x, of which a compiler knows no more: else it makes a pointer of each sum with it before a loop,
+/// and those are more than there are registers.
+LLMSQL_INLINE inline int64_t unknown(int64_t x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
 /// `T` rows of x, all as tensor_row_bytes in common/types.h says.
 template<int T>
 struct ActivationRows {

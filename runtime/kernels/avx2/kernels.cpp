@@ -49,7 +49,7 @@ struct Avx2 {
     static constexpr int kSignedBias = 0;
 #endif
     [[maybe_unused]] static constexpr int kTokensOfStrips = 4;
-    static constexpr int kTokens = 4, kStrips = 1, kQueries = 1, kQueriesOfQ8 = 1;
+    static constexpr int kTokens = 4, kStrips = 1, kQueries = 4, kQueriesOfQ8 = 4;
 
     template<class Each>
     static LLMSQL_INLINE Ints of(Ints a, const Each& each) {
@@ -261,11 +261,11 @@ struct Avx2 {
     template<int Most, int S, int T>
     using Dots = EachDot<Avx2, Most, S, T>;
 
-    template<int>
-    static void attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
-                             int64_t last, AttentionState* state);
-    template<int>
-    static void attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+    template<int Queries>
+    static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
+                             int64_t last, AttentionState* states);
+    template<int Queries>
+    static void attend_heads_q8(const int16_t* queries, const float* query_scales, int64_t width,
                                 const KvHead& head, int64_t first, int64_t last,
                                 AttentionState* states);
 };
@@ -374,52 +374,108 @@ float soften(__m256* score, int64_t first, int64_t last, AttentionState& state, 
     state.max = max;
 
     for (int i = 0; i < 4; ++i) _mm256_store_ps(weight + 8 * i, exp8(_mm256_sub_ps(score[i], top)));
-    float sum = state.sum * shrink;
-    for (int64_t p = first; p < last; ++p) sum += weight[p];
-    state.sum = sum;
     return shrink;
 }
 
-template<int>
-void Avx2::attend_heads(const float* query, int64_t width, const KvHead& head, int64_t first,
-                        int64_t last, AttentionState* one) {
-    AttentionState& state = *one;
-    const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
-    const auto* v = reinterpret_cast<const uint16_t*>(head.values);
-    __m256 score[4];
-    for (__m256& s : score) s = _mm256_setzero_ps();
-    for (int64_t d = 0; d < width; ++d) {
-        const __m256 q = _mm256_set1_ps(query[d]);
-        for (int64_t i = 0; i < 4; ++i)
-            score[i] = _mm256_fmadd_ps(q, load_halves(k + d * kKvBlock + 8 * i), score[i]);
-    }
-    alignas(32) float weight[kKvBlock];
-    const float shrink = soften(score, first, last, state, weight);
-
-    int64_t d = 0;
-    for (; d + 32 <= width; d += 32) {
-        __m256 value[4];
-        for (int i = 0; i < 4; ++i)
-            value[i] =
-                _mm256_mul_ps(_mm256_loadu_ps(state.values + d + 8 * i), _mm256_set1_ps(shrink));
-        for (int64_t p = first; p < last; ++p) {
-            const __m256 w = _mm256_set1_ps(weight[p]);
-            for (int i = 0; i < 4; ++i)
-                value[i] = _mm256_fmadd_ps(w, load_halves(v + p * width + d + 8 * i), value[i]);
-        }
-        for (int i = 0; i < 4; ++i) _mm256_storeu_ps(state.values + d + 8 * i, value[i]);
-    }
-    for (; d < width; ++d) {
-        float value = state.values[d] * shrink;
-        for (int64_t p = first; p < last; ++p) value += weight[p] * _cvtsh_ss(v[p * width + d]);
-        state.values[d] = value;
-    }
+// Adds those weights to the sums of their states, which are begun together as each is a chain.
+template<int Queries>
+LLMSQL_INLINE inline void add_weights(const float (&weight)[Queries][kKvBlock], int64_t first,
+                                      int64_t last, const float (&shrink)[Queries],
+                                      AttentionState* states) {
+    float sum[Queries];
+    for (int q = 0; q < Queries; ++q) sum[q] = states[q].sum * shrink[q];
+    for (int64_t p = first; p < last; ++p)
+        for (int q = 0; q < Queries; ++q) sum[q] += weight[q][p];
+    for (int q = 0; q < Queries; ++q) states[q].sum = sum[q];
 }
 
-// Sixteen int8 codes as eight lanes of two, times the same two in each lane of `pair`.
-__m256i products(const int8_t* codes, __m256i pair) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
-    return _mm256_madd_epi16(_mm256_cvtepi8_epi16(bytes), pair);
+// A float in all lanes, by the integers' instruction: the floats' takes, on Zen 4, turns with
+// conversions and multiply-adds.
+LLMSQL_INLINE inline __m256 broadcast(const float* x) {
+    int32_t bits;
+    __builtin_memcpy(&bits, x, sizeof bits);
+    return _mm256_castsi256_ps(_mm256_set1_epi32(bits));
+}
+
+// Vectors, of positions or of columns, that are taken together for so many query heads: there are
+// eight sums then, as many as keep multiply-adds busy, and registers for what is multiplied.
+constexpr int vectors_for(int queries) {
+    return queries <= 2 ? 4 : 2;
+}
+
+template<int Queries>
+void Avx2::attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
+                        int64_t last, AttentionState* states) {
+    constexpr int kVectors = vectors_for(Queries);
+    const auto* k = reinterpret_cast<const uint16_t*>(head.keys);
+    const auto* v = reinterpret_cast<const uint16_t*>(head.values);
+    __m256 score[Queries][4];
+    for (int first_vector = 0; first_vector < 4; first_vector += kVectors) {
+        __m256 sum[Queries][kVectors];
+        for (auto& of_query : sum)
+            for (__m256& s : of_query) s = _mm256_setzero_ps();
+        for (int64_t d = 0; d < width; ++d) {
+            __m256 keys[kVectors];
+            for (int i = 0; i < kVectors; ++i)
+                keys[i] = load_halves(k + d * kKvBlock + 8 * (first_vector + i));
+            for (int q = 0; q < Queries; ++q) {
+                const __m256 x = broadcast(&queries[q * width + d]);
+                for (int i = 0; i < kVectors; ++i)
+                    sum[q][i] = _mm256_fmadd_ps(x, keys[i], sum[q][i]);
+            }
+        }
+        for (int q = 0; q < Queries; ++q)
+            for (int i = 0; i < kVectors; ++i) score[q][first_vector + i] = sum[q][i];
+    }
+    alignas(32) float weight[Queries][kKvBlock];
+    float shrink[Queries];
+    for (int q = 0; q < Queries; ++q)
+        shrink[q] = soften(score[q], first, last, states[q], weight[q]);
+    add_weights(weight, first, last, shrink, states);
+
+    int64_t d = 0;
+    for (; d < width / 32 * 32; d += 8 * kVectors) {
+        __m256 value[Queries][kVectors];
+        for (int q = 0; q < Queries; ++q)
+            for (int i = 0; i < kVectors; ++i)
+                value[q][i] = _mm256_mul_ps(_mm256_loadu_ps(states[q].values + d + 8 * i),
+                                            _mm256_set1_ps(shrink[q]));
+        for (int64_t p = first; p < last; ++p) {
+            __m256 held[kVectors];
+            for (int i = 0; i < kVectors; ++i) held[i] = load_halves(v + p * width + d + 8 * i);
+            for (int q = 0; q < Queries; ++q) {
+                const __m256 w = broadcast(&weight[q][p]);
+                for (int i = 0; i < kVectors; ++i)
+                    value[q][i] = _mm256_fmadd_ps(w, held[i], value[q][i]);
+            }
+        }
+        for (int q = 0; q < Queries; ++q)
+            for (int i = 0; i < kVectors; ++i)
+                _mm256_storeu_ps(states[q].values + d + 8 * i, value[q][i]);
+    }
+    for (; d < width; ++d)
+        for (int q = 0; q < Queries; ++q) {
+            float value = states[q].values[d] * shrink[q];
+            for (int64_t p = first; p < last; ++p)
+                value += weight[q][p] * _cvtsh_ss(v[p * width + d]);
+            states[q].values[d] = value;
+        }
+}
+
+// Sixteen int8 codes as eight lanes of two int16.
+__m256i load_codes(const int8_t* codes) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+}
+
+// The products of two in each lane, added.
+__m256i add_products(__m256i sum, __m256i codes, __m256i pair) {
+#ifdef LLMSQL_AVX_VNNI
+    return _mm256_dpwssd_avx_epi32(sum, codes, pair);
+#else
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(codes, pair));
+    asm("" : "+x"(sum));  // else products are added up first, of which too many wait in memory
+    return sum;
+#endif
 }
 
 __m256i broadcast2(const int16_t* codes) {
@@ -459,72 +515,106 @@ float weigh(const float* weight, const uint16_t* scales, int64_t first, int64_t 
     return max / 32767.0f;
 }
 
-// Adds the block's weighted values to 8 * Vectors columns. `v` has pairs of positions `stride`
-// codes apart.
-template<int Vectors>
-void add_values(const int8_t* v, int64_t stride, const int16_t* weights, int64_t first,
-                int64_t last, float shrink, float factor, float* values) {
-    __m256i sum[Vectors];
-    for (int i = 0; i < Vectors; ++i) sum[i] = _mm256_setzero_si256();
+// Adds the block's weighted values to columns d … d + 8 * Vectors - 1, of which the last vector may
+// end beyond the width.
+template<int Vectors, int Queries>
+LLMSQL_INLINE inline void add_values(const int8_t* v, int64_t columns,
+                                     const int16_t (&weights)[Queries][kKvBlock], int64_t first,
+                                     int64_t last, const float (&shrink)[Queries],
+                                     const float (&factor)[Queries], int64_t d, int64_t width,
+                                     AttentionState* states) {
+    __m256i sum[Queries][Vectors];
+    for (auto& of_query : sum)
+        for (__m256i& s : of_query) s = _mm256_setzero_si256();
     for (int64_t pair = first / 2; 2 * pair < last; ++pair) {
-        const __m256i two = broadcast2(weights + 2 * pair);
+        __m256i codes[Vectors];
         for (int i = 0; i < Vectors; ++i)
-            sum[i] = _mm256_add_epi32(sum[i], products(v + pair * stride + 16 * i, two));
+            codes[i] = load_codes(v + 2 * (pair * columns + d) + 16 * i);
+        for (int q = 0; q < Queries; ++q) {
+            const __m256i two = broadcast2(weights[q] + 2 * pair);
+            for (int i = 0; i < Vectors; ++i) sum[q][i] = add_products(sum[q][i], codes[i], two);
+        }
     }
-    for (int i = 0; i < Vectors; ++i) {
-        const __m256 before =
-            _mm256_mul_ps(_mm256_loadu_ps(values + 8 * i), _mm256_set1_ps(shrink));
-        _mm256_storeu_ps(values + 8 * i, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[i]),
-                                                         _mm256_set1_ps(factor), before));
-    }
+    for (int q = 0; q < Queries; ++q)
+        for (int i = 0; i < Vectors; ++i) {
+            float* values = states[q].values + d + 8 * i;
+            const auto add = [&](__m256 before) LLMSQL_INLINE {
+                return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[q][i]), _mm256_set1_ps(factor[q]),
+                                       _mm256_mul_ps(before, _mm256_set1_ps(shrink[q])));
+            };
+            const int64_t here = width - d - 8 * i;
+            if (here >= 8) {
+                _mm256_storeu_ps(values, add(_mm256_loadu_ps(values)));
+            } else {
+                const __m256i filled = _mm256_castps_si256(inside(0, 0, here));
+                _mm256_maskstore_ps(values, filled, add(_mm256_maskload_ps(values, filled)));
+            }
+        }
 }
 
-template<int>
-void Avx2::attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+template<int Queries>
+void Avx2::attend_heads_q8(const int16_t* queries, const float* query_scales, int64_t width,
                            const KvHead& head, int64_t first, int64_t last,
                            AttentionState* states) {
-    AttentionState& state = *states;
+    constexpr int kVectors = vectors_for(Queries);
     const auto* k = reinterpret_cast<const int8_t*>(head.keys);
     const auto* v = reinterpret_cast<const int8_t*>(head.values);
     const auto* k_scales = reinterpret_cast<const uint16_t*>(head.key_scales);
     const auto* v_scales = reinterpret_cast<const uint16_t*>(head.value_scales);
-    const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
-    __m256 score[4];
-    for (__m256& s : score) s = _mm256_setzero_ps();
-    for (int64_t from = 0; from < width; from += kKvKeyGroup) {
-        __m256i dot[4];
-        for (__m256i& sum : dot) sum = _mm256_setzero_si256();
-        for (int64_t d = from; d < from + kKvKeyGroup; d += 2) {
-            const __m256i two = broadcast2(query + d);
-            for (int i = 0; i < 4; ++i)
-                dot[i] = _mm256_add_epi32(dot[i], products(k + d * kKvBlock + 16 * i, two));
+    const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
+    const int64_t columns = groups * kKvKeyGroup;
+    __m256 score[Queries][4];
+    for (int first_vector = 0; first_vector < 4; first_vector += kVectors) {
+        __m256 sum[Queries][kVectors];
+        for (auto& of_query : sum)
+            for (__m256& s : of_query) s = _mm256_setzero_ps();
+        for (int64_t g = 0; g < groups; ++g) {
+            const int64_t stride = unknown(groups);
+            __m256i dot[Queries][kVectors];
+            for (auto& of_query : dot)
+                for (__m256i& d : of_query) d = _mm256_setzero_si256();
+            const int8_t* keys = k + g * kKvKeyGroup * kKvBlock + 16 * first_vector;
+            const int16_t* query = queries + g * kKvKeyGroup;
+            unroll<kKvKeyGroup / 2>([&]<int Pair>() LLMSQL_INLINE {
+                __m256i codes[kVectors];
+                for (int i = 0; i < kVectors; ++i)
+                    codes[i] = load_codes(keys + Pair * 2 * kKvBlock + 16 * i);
+                for (int q = 0; q < Queries; ++q) {
+                    const __m256i two = broadcast2(query + q * stride * kKvKeyGroup + 2 * Pair);
+                    for (int i = 0; i < kVectors; ++i)
+                        dot[q][i] = add_products(dot[q][i], codes[i], two);
+                }
+            });
+            for (int i = 0; i < kVectors; ++i) {
+                const __m256 scale = load_halves(k_scales + g * kKvBlock + 8 * (first_vector + i));
+                for (int q = 0; q < Queries; ++q) {
+                    const __m256 by = _mm256_set1_ps(query_scales[q * stride + g]);
+                    sum[q][i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[q][i]),
+                                                _mm256_mul_ps(scale, by), sum[q][i]);
+                }
+            }
         }
-        const __m256 query_scale = _mm256_set1_ps(query_scales[from / kKvKeyGroup]);
-        for (int i = 0; i < 4; ++i) {
-            const __m256 scale = load_halves(k_scales + from / kKvKeyGroup * kKvBlock + 8 * i);
-            score[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i]),
-                                       _mm256_mul_ps(scale, query_scale), score[i]);
-        }
+        for (int q = 0; q < Queries; ++q)
+            for (int i = 0; i < kVectors; ++i) score[q][first_vector + i] = sum[q][i];
     }
-    alignas(32) float weight[kKvBlock];
-    const float shrink = soften(score, first, last, state, weight);
+    alignas(32) float weight[Queries][kKvBlock];
+    float shrink[Queries], factor[Queries];
+    for (int q = 0; q < Queries; ++q)
+        shrink[q] = soften(score[q], first, last, states[q], weight[q]);
+    add_weights(weight, first, last, shrink, states);
 
-    alignas(32) int16_t codes[kKvBlock];
+    alignas(32) int16_t codes[Queries][kKvBlock];
     for (int64_t from = 0; from < width; from += kKvValueGroup) {
-        const float factor =
-            weigh(weight, v_scales + from / kKvValueGroup * kKvBlock, first, last, codes);
-        if (from + kKvValueGroup <= width) {
-            add_values<4>(v + 2 * from, 2 * columns, codes, first, last, shrink, factor,
-                          state.values + from);
-            continue;
-        }
-        for (int64_t d = from; d < width; d += 8) {
-            alignas(32) float rest[8] = {};
-            const int64_t count = width - d < 8 ? width - d : 8;
-            for (int64_t i = 0; i < count; ++i) rest[i] = state.values[d + i];
-            add_values<1>(v + 2 * d, 2 * columns, codes, first, last, shrink, factor, rest);
-            for (int64_t i = 0; i < count; ++i) state.values[d + i] = rest[i];
-        }
+        const uint16_t* scales = v_scales + from / kKvValueGroup * kKvBlock;
+        for (int q = 0; q < Queries; ++q)
+            factor[q] = weigh(weight[q], scales, first, last, codes[q]);
+        // A row of pairs has whole groups of eight columns.
+        const int64_t end = from + kKvValueGroup < columns ? from + kKvValueGroup : columns;
+        int64_t d = from;
+        for (; d + 8 * kVectors <= end; d += 8 * kVectors)
+            add_values<kVectors>(v, columns, codes, first, last, shrink, factor, d, width, states);
+        for (; d < end; d += 8)
+            add_values<1>(v, columns, codes, first, last, shrink, factor, d, width, states);
     }
 }
 

@@ -47,7 +47,7 @@ struct Neon {
         int8x16_t part[kVectors];
     };
     [[maybe_unused]] static constexpr int kTokensOfStrips = 4;
-    static constexpr int kTokens = 4, kStrips = 1, kSignedBias = 0, kQueries = 2, kQueriesOfQ8 = 1;
+    static constexpr int kTokens = 4, kStrips = 1, kSignedBias = 0, kQueries = 2, kQueriesOfQ8 = 4;
 
     // A vector of each of the four quarters: each(v), as parts of Result.
     template<class Result, class Each>
@@ -305,8 +305,8 @@ struct Neon {
     template<int Queries>
     static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
                              int64_t last, AttentionState* states);
-    template<int>
-    static void attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+    template<int Queries>
+    static void attend_heads_q8(const int16_t* queries, const float* query_scales, int64_t width,
                                 const KvHead& head, int64_t first, int64_t last,
                                 AttentionState* states);
 };
@@ -486,17 +486,23 @@ void Neon::attend_heads(const float* queries, int64_t width, const KvHead& head,
         }
 }
 
-// Eight int8 codes as four lanes of two, each times the same two of `pair`, added to `sum`.
-int32x4_t add_products(int32x4_t sum, const int8_t* codes, int16x4_t pair) {
-    const int16x8_t wide = vmovl_s8(vld1_s8(codes));
-    return vaddq_s32(
-        sum, vpaddq_s32(vmull_s16(vget_low_s16(wide), pair), vmull_s16(vget_high_s16(wide), pair)));
+// Eight pairs of int8 codes: the first of each, and the second.
+struct CodePairs {
+    int16x8_t first, second;
+};
+
+LLMSQL_INLINE inline CodePairs load_codes(const int8_t* codes) {
+    const int8x8x2_t both = vld2_s8(codes);
+    return {vmovl_s8(both.val[0]), vmovl_s8(both.val[1])};
 }
 
-int16x4_t broadcast2(const int16_t* codes) {
-    int32_t two;
-    __builtin_memcpy(&two, codes, sizeof two);
-    return vreinterpret_s16_s32(vdup_n_s32(two));
+// To eight sums the products with the `Pair`-th pair of `by`.
+template<int Pair>
+LLMSQL_INLINE inline void add_products(int32x4_t (&sum)[2], const CodePairs& codes, int16x8_t by) {
+    sum[0] = vmlal_laneq_s16(sum[0], vget_low_s16(codes.first), by, 2 * Pair);
+    sum[1] = vmlal_high_laneq_s16(sum[1], codes.first, by, 2 * Pair);
+    sum[0] = vmlal_laneq_s16(sum[0], vget_low_s16(codes.second), by, 2 * Pair + 1);
+    sum[1] = vmlal_high_laneq_s16(sum[1], codes.second, by, 2 * Pair + 1);
 }
 
 // The weights of a group's 32 values, weight * scale, as int16 codes; the factor that takes them
@@ -524,43 +530,72 @@ float weigh(const Positions& weight, const uint16_t* scales, int64_t first, int6
     return max / 32767.0f;
 }
 
-template<int>
-void Neon::attend_heads_q8(const int16_t* query, const float* query_scales, int64_t width,
+// Four query heads by eight positions, then by eight columns: eight sums.
+template<int Queries>
+void Neon::attend_heads_q8(const int16_t* queries, const float* query_scales, int64_t width,
                            const KvHead& head, int64_t first, int64_t last,
                            AttentionState* states) {
-    AttentionState& state = *states;
     const auto* k = reinterpret_cast<const int8_t*>(head.keys);
     const auto* v = reinterpret_cast<const int8_t*>(head.values);
     const auto* k_scales = reinterpret_cast<const uint16_t*>(head.key_scales);
     const auto* v_scales = reinterpret_cast<const uint16_t*>(head.value_scales);
-    const int64_t columns = (width + kKvKeyGroup - 1) / kKvKeyGroup * kKvKeyGroup;
-    Positions score = {};
-    for (int64_t from = 0; from < width; from += kKvKeyGroup) {
-        int32x4_t dot[kParts] = {};
-        for (int64_t d = from; d < from + kKvKeyGroup; d += 2)
-            for (int i = 0; i < kParts; ++i)
-                dot[i] = add_products(dot[i], k + d * kKvBlock + i * 8, broadcast2(query + d));
-        const float query_scale = query_scales[from / kKvKeyGroup];
-        const uint16_t* scales = k_scales + from / kKvKeyGroup * kKvBlock;
-        for (int i = 0; i < kParts; ++i)
-            score.part[i] = vfmaq_f32(score.part[i], vcvtq_f32_s32(dot[i]),
-                                      vmulq_n_f32(load_halves(scales + i * 4), query_scale));
+    const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
+    const int64_t columns = groups * kKvKeyGroup;
+    Positions score[Queries];
+    for (int i = 0; i < kParts; i += 2) {
+        float32x4_t sum[Queries][2] = {};
+        for (int64_t g = 0; g < groups; ++g) {
+            int32x4_t dot[Queries][2] = {};
+            int16x8_t by[Queries];
+            for (int q = 0; q < Queries; ++q)
+                by[q] = vld1q_s16(queries + q * columns + g * kKvKeyGroup);
+            const int8_t* at = k + g * kKvKeyGroup * kKvBlock + i * 8;
+            unroll<kKvKeyGroup / 2>([&]<int Pair>() LLMSQL_INLINE {
+                const CodePairs codes = load_codes(at + Pair * 2 * kKvBlock);
+                for (int q = 0; q < Queries; ++q) add_products<Pair>(dot[q], codes, by[q]);
+            });
+            const uint16_t* scales = k_scales + g * kKvBlock + i * 4;
+            const float32x4_t scale[2] = {load_halves(scales), load_halves(scales + 4)};
+            for (int q = 0; q < Queries; ++q)
+                for (int j = 0; j < 2; ++j)
+                    sum[q][j] = vfmaq_f32(sum[q][j], vcvtq_f32_s32(dot[q][j]),
+                                          vmulq_n_f32(scale[j], query_scales[q * groups + g]));
+        }
+        for (int q = 0; q < Queries; ++q)
+            for (int j = 0; j < 2; ++j) score[q].part[i + j] = sum[q][j];
     }
-    Positions weight;
-    const float shrink = soften(score, first, last, state, weight);
+    Positions weight[Queries];
+    float shrink[Queries], factor[Queries];
+    for (int q = 0; q < Queries; ++q)
+        shrink[q] = soften(score[q], first, last, states[q], weight[q]);
 
-    int16_t codes[kKvBlock];
+    int16_t codes[Queries][kKvBlock];
     for (int64_t from = 0; from < width; from += kKvValueGroup) {
-        const float factor =
-            weigh(weight, v_scales + from / kKvValueGroup * kKvBlock, first, last, codes);
-        // A row of pairs has whole groups of eight columns: vectors of four never leave it.
-        for (int64_t d = from; d < from + kKvValueGroup && d < width; d += 4) {
-            int32x4_t sum = vdupq_n_s32(0);
-            for (int64_t pair = first / 2; 2 * pair < last; ++pair)
-                sum = add_products(sum, v + 2 * (pair * columns + d), broadcast2(codes + 2 * pair));
-            const float32x4_t before = vmulq_n_f32(load_some(width - d, state.values + d), shrink);
-            store_some(width - d, state.values + d,
-                       vfmaq_n_f32(before, vcvtq_f32_s32(sum), factor));
+        const uint16_t* scales = v_scales + from / kKvValueGroup * kKvBlock;
+        for (int q = 0; q < Queries; ++q)
+            factor[q] = weigh(weight[q], scales, first, last, codes[q]);
+        // A row of pairs has whole groups of eight columns: vectors of eight never leave it.
+        for (int64_t d = from; d < from + kKvValueGroup && d < width; d += 8) {
+            int32x4_t sum[Queries][2] = {};
+            // Eight positions at a time: weights of those outside are 0.
+            for (int64_t p = first / 8 * 8; p < last; p += 8) {
+                int16x8_t by[Queries];
+                for (int q = 0; q < Queries; ++q) by[q] = vld1q_s16(codes[q] + p);
+                const int8_t* at = v + p * columns + 2 * d;
+                unroll<4>([&]<int Pair>() LLMSQL_INLINE {
+                    const CodePairs held = load_codes(at + Pair * 2 * columns);
+                    for (int q = 0; q < Queries; ++q) add_products<Pair>(sum[q], held, by[q]);
+                });
+            }
+            for (int q = 0; q < Queries; ++q)
+                for (int j = 0; j < 2; ++j) {
+                    const int64_t here = width - d - 4 * j;
+                    float* values = states[q].values + d + 4 * j;
+                    if (here <= 0) continue;
+                    const float32x4_t before = vmulq_n_f32(load_some(here, values), shrink[q]);
+                    store_some(here, values,
+                               vfmaq_n_f32(before, vcvtq_f32_s32(sum[q][j]), factor[q]));
+                }
         }
     }
 }

@@ -500,7 +500,7 @@ TEST(Attend, Q8AgreesWithSoftmaxInF64OfWhatIsStored) {
 TEST(Attend, Q8GivesTheSameWhateverTheNumberOfHeads) {
     uint32_t seed = 90;
     for (const Kernels* kernels : usable_kernels())
-        for (const int64_t width : {1, 8, 31, 64, 80, 256})
+        for (const int64_t width : {1, 8, 17, 24, 31, 33, 64, 80, 104, 256})
             for (int64_t count = 1; count <= kMostQueries; ++count) {
                 SCOPED_TRACE(fmt::format("{} width {} heads {}", kernels->name, width, count));
                 const int64_t first = count % 3 * 15, last = first + 1 + count * 7;
@@ -517,6 +517,34 @@ TEST(Attend, Q8GivesTheSameWhateverTheNumberOfHeads) {
                     EXPECT_EQ(got[static_cast<size_t>(q)].max, alone.max);
                 }
             }
+}
+
+// A query that is not a number keeps that to itself.
+TEST(Attend, HeadsThatGoTogetherDoNotTouchEachOther) {
+    constexpr int64_t kWidth = 40, kPositions = 40, kBad = 2;
+    const Q8Cache held(kWidth, kPositions, random_values(2 * kPositions * kWidth, 11, 2.0f));
+    const F16Blocks blocks(kWidth, 2, 12);
+    auto queries = random_values(kMostQueries * kWidth, 13, 2.0f);
+    queries[kBad * kWidth + 5] = std::numeric_limits<float>::quiet_NaN();
+    for (const Kernels* kernels : usable_kernels()) {
+        SCOPED_TRACE(kernels->name);
+        const auto q8 = held.attend_all(*kernels, queries, kMostQueries, 3, kPositions);
+        const auto f16 = blocks.attend(*kernels, queries.data(), kMostQueries, 3, kPositions);
+        for (int64_t q = 0; q < kMostQueries; ++q) {
+            const float* query = queries.data() + q * kWidth;
+            const auto& values = q8[static_cast<size_t>(q)].values;
+            const auto alone = held.attend(*kernels, {query, query + kWidth}, 3, kPositions);
+            const auto f16_alone = blocks.attend(*kernels, query, 1, 3, kPositions);
+            for (int64_t d = 0; d < kWidth; ++d) {
+                const auto at = static_cast<size_t>(d), among = static_cast<size_t>(q * kWidth + d);
+                EXPECT_EQ(std::isnan(values[at]), q == kBad);
+                EXPECT_EQ(std::isnan(f16[among]), q == kBad);
+                if (q == kBad) continue;
+                EXPECT_EQ(values[at], alone.values[at]);
+                EXPECT_EQ(f16[among], f16_alone[at]);
+            }
+        }
+    }
 }
 
 // Values of all sizes: zeros, denormals, tiny, usual, huge, by groups and by positions.
