@@ -19,6 +19,7 @@
 #include "common/half.h"
 #include "common/types.h"
 #include "common/weight_format.h"
+#include "runtime/state/kv_cache.h"
 
 namespace llmsql {
 namespace {
@@ -121,7 +122,13 @@ void from_memory(benchmark::State& state, const Kernels& kernels, WeightType typ
     count_bytes(state, whole);
 }
 
-void attend(benchmark::State& state, const Kernels& kernels, int64_t width, int64_t heads) {
+void count_products(benchmark::State& state, int64_t heads, int64_t width) {
+    state.counters["GMAC/s"] =
+        benchmark::Counter(static_cast<double>(2 * heads * width * kKvBlock) * 1e-9,
+                           benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void attend_f16(benchmark::State& state, const Kernels& kernels, int64_t width, int64_t heads) {
     const std::vector<uint16_t> kv(static_cast<size_t>(2 * kKvBlock * width), f32_to_f16(0.1f));
     const KvHead head{.keys = reinterpret_cast<const std::byte*>(kv.data()),
                       .key_scales = nullptr,
@@ -134,9 +141,38 @@ void attend(benchmark::State& state, const Kernels& kernels, int64_t width, int6
         states.push_back({-std::numeric_limits<float>::infinity(), 0, values.data() + q * width});
     for (auto _ : state)
         kernels.attend_f16(queries.data(), heads, width, head, 0, kKvBlock, states.data());
-    state.counters["GMAC/s"] =
-        benchmark::Counter(static_cast<double>(2 * heads * width * kKvBlock) * 1e-9,
-                           benchmark::Counter::kIsIterationInvariantRate);
+    count_products(state, heads, width);
+}
+
+// The same of a q8 block.
+void attend_q8(benchmark::State& state, const Kernels& kernels, int64_t width, int64_t heads) {
+    KvCache cache({.context = kKvBlock, .chunk = kKvBlock, .type = KvType::q8});
+    cache.declare(0, {.heads = 1, .width = width});
+    cache.append(0, 0, 0, kKvBlock);
+    std::mt19937 random(1);
+    std::normal_distribution<float> any;
+    std::vector<float> x(static_cast<size_t>(width));
+    for (int64_t p = 0; p < kKvBlock; ++p) {
+        for (float& value : x) value = any(random);
+        cache.store_key(0, 0, p, 0, x.data());
+        cache.store_value(0, 0, p, 0, x.data());
+    }
+    const int64_t groups = (width + kKvKeyGroup - 1) / kKvKeyGroup;
+    std::vector<int16_t> codes(static_cast<size_t>(heads * groups * kKvKeyGroup));
+    std::vector<float> scales(static_cast<size_t>(heads * groups));
+    std::vector<float> values(static_cast<size_t>(heads * width));
+    std::vector<AttentionState> states;
+    for (int64_t q = 0; q < heads; ++q) {
+        for (float& value : x) value = 0.1f * any(random);
+        quantize_query(x.data(), width, codes.data() + q * groups * kKvKeyGroup,
+                       scales.data() + q * groups);
+        states.push_back({-std::numeric_limits<float>::infinity(), 0, values.data() + q * width});
+    }
+    const KvHead head = cache.block(0, 0, 0).head(0);
+    for (auto _ : state)
+        kernels.attend_q8(codes.data(), scales.data(), heads, width, head, 0, kKvBlock,
+                          states.data());
+    count_products(state, heads, width);
 }
 
 void add(const Kernels& kernels) {
@@ -164,10 +200,16 @@ void add(const Kernels& kernels) {
                      tokens](benchmark::State& state) {
                         linear(state, kernels, type, rows, cols, tokens);
                     });
-    for (const int64_t heads : {1, 3, 7, 8})
-        benchmark::RegisterBenchmark(
-            (name + "/attend_f16/width:64/heads:" + std::to_string(heads)).c_str(),
-            [&kernels, heads](benchmark::State& state) { attend(state, kernels, 64, heads); });
+    for (const int64_t width : {64, 128})
+        for (const auto& [type, attend] : {std::pair{"f16", &attend_f16}, {"q8", &attend_q8}})
+            for (const int64_t heads : {1, 2, 3, 4, 7, 8})
+                benchmark::RegisterBenchmark(
+                    (name + "/attend_" + type + "/width:" + std::to_string(width) +
+                     "/heads:" + std::to_string(heads))
+                        .c_str(),
+                    [&kernels, run = attend, width = width, heads](benchmark::State& state) {
+                        run(state, kernels, width, heads);
+                    });
 }
 
 }  // namespace
