@@ -25,9 +25,10 @@ import numpy as np
 import torch
 import transformers
 
-from check_family import ROOT, make_folder, reference
+from check_family import make_folder, reference
 from family_configs import FAMILIES, config
 from family_folder import weights, write_folder
+from sources import ROOT
 
 LENGTH = 40
 # Families of which check_family.py knows nothing, as tiny_models.py has them.

@@ -16,12 +16,10 @@ tests/end_to_end/test_families.py, which needs numpy alone, finds it.
 Needs the PyPI packages numpy, torch, transformers and tokenizers; for --converter gguf as well.
 """
 
-import argparse
 import copy
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 
@@ -36,8 +34,8 @@ from safetensors.torch import save_file
 
 from family_configs import FAMILIES
 from family_folder import FIXTURES, pack, write_folder, write_recording
+from sources import ROOT, convert, imported, parser, run
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 LENGTH = 96
 CONTEXT = LENGTH  # positions that go by it are as transformers has them for a text of this length
 
@@ -118,44 +116,9 @@ def reference(folder, ids, rounded):
         return model(torch.tensor([ids]), use_cache=False).logits[0].float().numpy()
 
 
-CONVERT = """
-import importlib, pkgutil, sys
-sys.path.insert(0, sys.argv[1])
-sys.path.insert(1, sys.argv[1] + "/gguf-py")
-sys.argv = sys.argv[1:]
-import conversion, convert_hf_to_gguf
-from conversion import base
-for each in pkgutil.iter_modules(conversion.__path__): importlib.import_module("conversion." + each.name)
-# Whatever tokenizer an architecture has, this one is of bytes.
-base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "gpt-2"
-vocabulary = base.TextModel._set_vocab_gpt2
-def patch(cls):
-    for each in cls.__subclasses__():
-        if "set_vocab" in vars(each): each.set_vocab = lambda self: vocabulary(self)
-        patch(each)
-patch(base.ModelBase)
-convert_hf_to_gguf.main()
-"""
-
-
-def convert(llama_cpp, folder, gguf, options):
-    made = subprocess.run([sys.executable, "-c", CONVERT, str(llama_cpp), str(folder), "--outtype", "f32",
-                           "--outfile", str(gguf), *options], capture_output=True, text=True)
-    if made.returncode:
-        raise RuntimeError("the converter says: " + (made.stderr or made.stdout).strip().split("\n")[-1])
-
-
-def run(*command):
-    made = subprocess.run([str(each) for each in command], capture_output=True, text=True)
-    if made.returncode:
-        raise RuntimeError(f"{pathlib.Path(command[0]).name}: {made.stderr.strip()[-1500:]}")
-    return made.stderr
-
-
 def ours(programs, source, work, name, ids, chunks):
-    database, model, plan = (work / f"{name}.{end}" for end in ("db", "toml", "sql"))
-    run(programs / "llmsql-import", source, "--graph-dir", ROOT / "graphs", "--weights", "f32", "-o", database,
-        "--write-model", model)
+    database, model = imported(programs, source, work, name, "f32")
+    plan = work / f"{name}.sql"
     run(programs / "llmsqlc", model, "-o", plan, "--context", CONTEXT, "--graph-dir", ROOT / "graphs")
     made = []
     for chunk in chunks:
@@ -196,7 +159,7 @@ def check(name, kind, variant, options, work):
         problems.append("the logits depend on the chunk")
     if options.converter and variant.get("gguf", True):
         gguf = work / "model.gguf"
-        convert(options.converter, folder, gguf, variant.get("convert", []))
+        convert(options.converter, folder, gguf, "--outtype", "f32", *variant.get("convert", []))
         (logits,) = ours(options.bin, gguf, work, "gguf-model", ids, (64,))
         compare("GGUF", logits)
         if np.array_equal(logits, from_folder[2]):
@@ -208,7 +171,7 @@ def check(name, kind, variant, options, work):
                 problems.append(f"the GGUF's logits are not the folder's: off by {apart:.3g} of the deviation")
         if variant.get("mtp"):
             add_next_token_block(folder)
-            convert(options.converter, folder, gguf, [])
+            convert(options.converter, folder, gguf, "--outtype", "f32")
             for what, source in (("GGUF", gguf), ("folder", folder)):
                 (with_block,) = ours(options.bin, source, work, "mtp-model", ids, (64,))
                 words.append(f"{what} with a next-token block")
@@ -221,14 +184,11 @@ def check(name, kind, variant, options, work):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("families", nargs="*")
-    parser.add_argument("--bin", type=pathlib.Path, default=ROOT / "build/bin")
-    parser.add_argument("--converter", type=pathlib.Path)
-    parser.add_argument("--keep", type=pathlib.Path)
-    parser.add_argument("--record", action="store_true")
-    options = parser.parse_args()
-    wanted = options.families or list(FAMILIES)
+    arguments = parser(__doc__, "FAMILY")
+    arguments.add_argument("--keep", type=pathlib.Path)
+    arguments.add_argument("--record", action="store_true")
+    options = arguments.parse_args()
+    wanted = options.names or list(FAMILIES)
     failed = False
     for family in wanted:
         name, _, one = family.partition(":")

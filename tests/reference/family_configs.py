@@ -28,6 +28,12 @@ def calm(variant):
     return dict(variant, around={"q_norm": 0.3, "k_norm": 0.3, "layer_scalar": 0.8})
 
 
+def latent(variant):
+    """Of whose latent vectors the norms add 1e-6 in transformers, and the model's epsilon where a GGUF is read, as in
+    llama.cpp."""
+    return dict(variant, apart=5e-3)
+
+
 def without_mtp(variant):
     """Of which a converter would look for the next-token block, and computes A. With one it is tried, too."""
     return dict(computed(variant), convert=["--no-mtp"], mtp=True)
@@ -368,9 +374,10 @@ FAMILIES = {
                            "mscale_all_dim": 1.0}),
     }},
     "glm4_moe_lite": {"variants": {
-        "plain": config(q_lora_rank=40, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=8, v_head_dim=32,
-                        n_routed_experts=5, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=36,
-                        n_group=1, topk_group=1, routed_scaling_factor=1.8, num_key_value_heads=4, **NOAUX),
+        "plain": latent(config(
+            q_lora_rank=40, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=8, v_head_dim=32,
+            n_routed_experts=5, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=36,
+            n_group=1, topk_group=1, routed_scaling_factor=1.8, num_key_value_heads=4, **NOAUX)),
         "silent": config(q_lora_rank=40, kv_lora_rank=48, qk_nope_head_dim=24, qk_rope_head_dim=8, v_head_dim=32,
                          n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=36,
                          mlp_layer_types=["dense", "dense", "sparse"], num_hidden_layers=3, num_key_value_heads=4,
