@@ -222,7 +222,7 @@ ATTENTION = {
         template="deepseek-ai-DeepSeek-V3.1",
         config=dict(n_routed_experts=64, first_k_dense_replace=1, max_position_embeddings=163840, num_hidden_layers=2,
                     rope_parameters=yarn(40, 4096, mscale=1.0, mscale_all_dim=1.0)),
-        saved=NOAUX),
+        saved=NOAUX, apart="texts begin with a token by tokenizer_config.json, not by tokenizer.json, and so the GGUF"),
 }
 
 # ---- recurrent states ------------------------------------------------------------------------------
@@ -238,7 +238,8 @@ RECURRENT = {
     "qwen35moe": dict(
         of="Qwen3.5-35B-A3B", kind="qwen3_5_moe_text", layers="delta rule, attention", tokenizer="gguf:qwen35",
         ends="<|im_end|>", template="Qwen3.5-4B", zero=True, convert=["--no-mtp"],
-        config=dict(num_hidden_layers=2, layer_types=LINEAR_FULL), saved=dict(full_attention_interval=2)),
+        config=dict(num_hidden_layers=2, layer_types=LINEAR_FULL), saved=dict(full_attention_interval=2),
+        apart="the converter computes A, and rounds it"),
     "qwen3next": dict(
         of="Qwen3-Next-80B-A3B", kind="qwen3_next", layers="delta rule, attention",
         tokenizer="gguf:qwen2", called="Qwen2's", ends="<|im_end|>", template="Qwen-Qwen3-0.6B", spoken="Qwen3's",
