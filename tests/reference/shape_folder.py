@@ -3,6 +3,7 @@
 makes the model without any and tells what it would save of which shape, and that is written piece by piece."""
 
 import contextlib
+import functools
 import json
 import zlib
 
@@ -31,20 +32,27 @@ def repeated(table):
     return write
 
 
+@functools.cache
+def noise(type, spread):
+    """One table for all tensors: a folder has thousands."""
+    if type == "F8_E4M3":
+        return torch.from_numpy(NOISE).to(torch.float8_e4m3fn).view(torch.uint8).numpy().tobytes()
+    return encoded(NOISE * spread, type)
+
+
 def plain(name, shape, type, zero):
     """What is written of a tensor of numbers."""
     if name.endswith("A_log"):
         return repeated(encoded(np.log(np.linspace(1, 16, shape[0])), type))
     if len(shape) == 1 and not name.endswith("bias"):  # norms, shares, D
         return repeated(encoded(np.full(shape, 0 if zero and "linear_attn" not in name else 1), type))
-    return repeated(encoded(NOISE * (0.3 if len(shape) == 3 and shape[1] == 1 else 0.02), type))  # a convolution's
+    return repeated(noise(type, 0.3 if len(shape) == 3 and shape[1] == 1 else 0.02))  # a convolution's
 
 
 def as_fp8(name, shape):
     """Blocks of 128 by 128 have a scale."""
-    codes = torch.from_numpy(NOISE).to(torch.float8_e4m3fn).view(torch.uint8).numpy().tobytes()
     blocks = [-(-size // 128) for size in shape]
-    return {name: ("F8_E4M3", shape, 1, repeated(codes)),
+    return {name: ("F8_E4M3", shape, 1, repeated(noise("F8_E4M3", 1))),
             name + "_scale_inv": ("F32", blocks, 4, repeated(encoded(np.full(blocks, 2.0 ** -6), "F32")))}
 
 
