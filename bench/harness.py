@@ -372,6 +372,15 @@ def settings(options):
             "runs": options.runs, "io": options.io}
 
 
+def connected(library, database, plan, threads):
+    """A connection of SQLite's with the extension and a model loaded."""
+    db = sqlite3.connect(":memory:", check_same_thread=False)
+    db.enable_load_extension(True)
+    db.load_extension(str(library))
+    db.execute("SELECT llm_load(?, ?, ?)", (str(database), str(plan), json.dumps({"threads": int(threads)})))
+    return db
+
+
 def write_json(path, data):
     if path:
         path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")

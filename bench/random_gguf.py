@@ -15,6 +15,8 @@ import sys
 import gguf
 import numpy as np
 
+from random_like import blocks
+
 # layers, width, feed-forward, heads, of keys and values, a head's width, vocabulary
 SHAPES = {
     "qwen3.5-0.8b": dict(layers=24, width=1024, ff=3584, heads=8, kv=2, head=256, vocab=248320, delta=(16, 16)),
@@ -25,19 +27,6 @@ SHAPES = {
 DELTA_WIDTH, TAPS, INTERVAL = 128, 4, 4
 Q4_K, Q6_K = gguf.GGMLQuantizationType.Q4_K, gguf.GGMLQuantizationType.Q6_K
 BLOCK = {Q4_K: 144, Q6_K: 210}  # bytes of 256 weights
-SPREAD = 0.02
-
-
-def blocks(random, kind, count):
-    """Blocks whose weights are around 0; the same few thousand, over and over from another one on."""
-    made = random.integers(0, 256, (min(count, 1 << 15), BLOCK[kind]), dtype=np.uint8)
-    scale = random.uniform(0.5, 1.5, len(made)) * SPREAD
-    if kind == Q4_K:  # scales and minima of 6 bits on top of d and dmin; codes of 4
-        made[:, 0:2] = (scale / 150).astype("<f2").view(np.uint8).reshape(-1, 2)
-        made[:, 2:4] = (scale / 150 * 7.5).astype("<f2").view(np.uint8).reshape(-1, 2)
-    else:  # scales of 8 bits with signs, codes of 6
-        made[:, 208:210] = (scale / 1300).astype("<f2").view(np.uint8).reshape(-1, 2)
-    return np.resize(made, (count, BLOCK[kind]))
 
 
 def tensors_of(shape):
@@ -129,7 +118,7 @@ def main():
     writer.write_ti_data_to_file()
     for _, size, kind in tensors:
         if kind in BLOCK:
-            writer.write_tensor_data(blocks(random, kind, int(np.prod(size)) // 256))
+            writer.write_tensor_data(blocks(kind, random, size))
         else:
             writer.write_tensor_data((kind * random.uniform(0.7, 1.3, size)).astype(np.float32))
     writer.close()

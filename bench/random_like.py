@@ -28,8 +28,7 @@ def halves(values):
 
 def block(kind, random, count):
     """Blocks of random codes whose weights are around 0."""
-    weights, size = gguf.GGML_QUANT_SIZES[kind]
-    made = random.integers(0, 256, (count, size), dtype=np.uint8)
+    made = random.integers(0, 256, (count, gguf.GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
     scale = random.uniform(0.5, 1.5, count) * SPREAD
     if kind == Type.Q4_K:
         made[:, 0:2] = halves(scale / 150)

@@ -117,6 +117,7 @@ class Stretches {
   public:
     Stretches(int descriptor, size_t most) : descriptor_(descriptor), most_(most) {
         free_.reserve(most);
+        filling_.reserve(most);
         try {
             writer_ = std::thread([this] { write_those_that_leave(); });
         } catch (const std::system_error&) {
@@ -182,7 +183,6 @@ class Stretches {
 
     /// A stretch more that is being filled, at the end.
     int begin(uint64_t start) {
-        filling_.reserve(most_ + 1);
         if (filling_.size() >= std::max<size_t>(1, most_ / 2)) {
             const auto oldest = std::ranges::min_element(
                 filling_, {}, [](const auto& stretch) { return stretch->last_use; });
