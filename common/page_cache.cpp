@@ -60,6 +60,11 @@ bool fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<boo
     auto* begin = static_cast<std::byte*>(mapped);
     const bool was_absent = cached_samples(begin, bytes) <= kMostCached;
     const bool wanted = was_absent || !absent;
+    // A few small pages at the beginning, where SQLite has looked, would have the system read
+    // ahead in its own steps from there on, and these need not be huge.
+    if (was_absent)
+        posix_fadvise(descriptor, static_cast<off_t>(from), static_cast<off_t>(bytes),
+                      POSIX_FADV_DONTNEED);
     if (wanted) madvise(mapped, bytes, MADV_HUGEPAGE);
     for (uint64_t at = 0; wanted && at < bytes && !(stop && stop()); at += kHuge) {
         const uint64_t here = std::min(kHuge, bytes - at);

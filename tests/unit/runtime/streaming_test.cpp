@@ -677,6 +677,14 @@ TEST(PageCache, IsFilledWithAFileThatIsNotThere) {
     if (cached() == 0) {  // a file system in memory cannot drop it
         fill_page_cache(file.descriptor(), bytes);
         EXPECT_EQ(cached(), bytes / 4096);
+        // Where the file system has huge pages, they are all, those too of which a few were read.
+        if (is_cached_huge(file.descriptor(), 0, kHugePage)) {
+            drop();
+            char read[100];
+            EXPECT_EQ(pread(file.descriptor(), read, sizeof read, 0), ssize_t{sizeof read});
+            fill_page_cache(file.descriptor(), bytes);
+            EXPECT_TRUE(is_cached_huge(file.descriptor(), 0, kHugePage));
+        }
     }
     munmap(mapped, bytes);
 }
