@@ -8,9 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "common/types.h"
 
@@ -48,6 +51,23 @@ void read_through(int descriptor, uint64_t at, uint64_t bytes) {
         got = pread(descriptor, buffer, sizeof buffer, static_cast<off_t>(at));
 }
 
+// A few small pages at the beginning, where SQLite has looked, would have the system read ahead in
+// its own steps from there on, and these need not be huge. Pages that are still being read cannot
+// be dropped: a few milliseconds are waited for them.
+void drop_few(int descriptor, uint64_t from, std::span<const std::byte> mapping) {
+    const size_t beginning = std::min<size_t>(mapping.size(), 16 << 20);
+    std::vector<unsigned char> resident((beginning + kPage - 1) / kPage);
+    for (int tries = 0; tries < 20; ++tries) {
+        posix_fadvise(descriptor, static_cast<off_t>(from), static_cast<off_t>(mapping.size()),
+                      POSIX_FADV_DONTNEED);
+        void* const begin = const_cast<std::byte*>(mapping.data());
+        if (mincore(begin, beginning, resident.data()) != 0 ||
+            std::ranges::none_of(resident, [](unsigned char page) { return (page & 1) != 0; }))
+            return;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
 // Reads a range that begins at a multiple of 2 MiB; if it must be `absent`, not unless it is.
 // Returns whether it was.
 bool fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<bool()>& stop,
@@ -60,11 +80,7 @@ bool fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<boo
     auto* begin = static_cast<std::byte*>(mapped);
     const bool was_absent = cached_samples(begin, bytes) <= kMostCached;
     const bool wanted = was_absent || !absent;
-    // A few small pages at the beginning, where SQLite has looked, would have the system read
-    // ahead in its own steps from there on, and these need not be huge.
-    if (was_absent)
-        posix_fadvise(descriptor, static_cast<off_t>(from), static_cast<off_t>(bytes),
-                      POSIX_FADV_DONTNEED);
+    if (was_absent) drop_few(descriptor, from, {begin, bytes});
     if (wanted) madvise(mapped, bytes, MADV_HUGEPAGE);
     for (uint64_t at = 0; wanted && at < bytes && !(stop && stop()); at += kHuge) {
         const uint64_t here = std::min(kHuge, bytes - at);
