@@ -205,7 +205,7 @@ void Cache::make_room(uint64_t bytes, const std::function<void(const std::string
 }
 
 void Cache::build(const std::string& key, const std::string& source,
-                  const std::function<uint64_t()>& bytes,
+                  const std::function<uint64_t(const fs::path&)>& bytes,
                   const std::function<void(const fs::path&)>& make,
                   const std::function<void(const std::string&)>& say) const {
     const fs::path making = folder_ / (key + std::string(kNew));
@@ -218,7 +218,8 @@ void Cache::build(const std::string& key, const std::string& source,
             fs::remove_all(folder, ignored);
         }
     } remover{making};
-    const uint64_t needed = bytes();
+    if (::mkdir(making.c_str(), 0700) != 0) fail_at(folder_, errno);
+    const uint64_t needed = bytes(making);
     {
         const Descriptor lock = lock_all();
         sweep();
@@ -237,7 +238,6 @@ void Cache::build(const std::string& key, const std::string& source,
         if (needed > 0)
             say(fmt::format("importing {}: the copy takes about {} in {}, where {} are free",
                             source, amount_text(needed), folder_.string(), amount_text(free)));
-        if (::mkdir(making.c_str(), 0700) != 0) fail_at(folder_, errno);
         write_file_atomically(making / "expected", fmt::format("{}\n", needed));
     }
     make(making);
@@ -250,7 +250,7 @@ void Cache::build(const std::string& key, const std::string& source,
 }
 
 UsedEntry Cache::use(const std::string& key, const std::string& source,
-                     const std::function<uint64_t()>& bytes,
+                     const std::function<uint64_t(const fs::path&)>& bytes,
                      const std::function<void(const fs::path&)>& make,
                      const std::function<void(const std::string&)>& say) const {
     const fs::path entry = folder_ / key;

@@ -67,11 +67,11 @@ class Cache {
     explicit Cache(std::filesystem::path folder, Purpose purpose = Purpose::using_it);
 
     /// The entry of a key; where there is none, `make` puts into the folder that it is given
-    /// whatever belongs to it. `bytes` is asked before, for what that takes: fails where that is
-    /// beyond the limit, after the entries that were not used for longest have gone, or is not
-    /// free. `say` gets lines for the user.
+    /// whatever belongs to it. `bytes` is asked before, for what that takes, and gets the folder
+    /// for what it writes: fails where that is beyond the limit, after the entries that were not
+    /// used for longest have gone, or is not free. `say` gets lines for the user.
     UsedEntry use(const std::string& key, const std::string& source,
-                  const std::function<uint64_t()>& bytes,
+                  const std::function<uint64_t(const std::filesystem::path&)>& bytes,
                   const std::function<void(const std::filesystem::path&)>& make,
                   const std::function<void(const std::string&)>& say) const;
 
@@ -95,7 +95,7 @@ class Cache {
     uint64_t bytes_held(uint64_t* unwritten) const;
     void make_room(uint64_t bytes, const std::function<void(const std::string&)>& say) const;
     void build(const std::string& key, const std::string& source,
-               const std::function<uint64_t()>& bytes,
+               const std::function<uint64_t(const std::filesystem::path&)>& bytes,
                const std::function<void(const std::filesystem::path&)>& make,
                const std::function<void(const std::string&)>& say) const;
 

@@ -114,6 +114,20 @@ examples:
   llmsql verify model.gguf
 )";
 
+constexpr char kPrepareHelp[] =
+    R"(Imports a model and compiles its plan as llmsql run does, for programs that open
+it themselves, and prints three lines: database, plan (empty: the one that is
+installed in the database) and lock, a file of the cache: a shared lock (flock)
+on it keeps the model there (empty: nothing of the cache is used).
+Usage: llmsql prepare SRC [OPTIONS]
+
+  -c, --context N, --budget SIZE, --kv TYPE, --weights TYPE, others:
+                        of the import and the plan, as llmsql run --help says
+
+examples:
+  llmsql prepare model.gguf --budget 512MiB
+)";
+
 constexpr char kCacheHelp[] =
     R"(Shows and clears what llmsql run has imported, in $XDG_CACHE_HOME/llmsql or
 ~/.cache/llmsql.
@@ -206,6 +220,11 @@ int tell_prepared(const RunRequest& request) {
     return 0;
 }
 
+int print(const char* text) {
+    write_file_atomically("-", text);
+    return 0;
+}
+
 std::string day_of(int64_t nanoseconds) {
     const time_t seconds = static_cast<time_t>(nanoseconds / 1'000'000'000);
     struct tm parts {};
@@ -230,16 +249,34 @@ int list(const Cache& cache) {
     return 0;
 }
 
+/// The entries that a name means, of which the beginning is enough where no other begins so. A
+/// source's are all of its copies.
+std::vector<CacheEntry> named_entries(const Cache& cache, const std::string& name) {
+    std::vector<CacheEntry> all = cache.entries();
+    if (name == "--all") return all;
+    std::error_code none;
+    const std::string path = std::filesystem::weakly_canonical(name, none).string();
+    std::vector<CacheEntry> found;
+    for (const CacheEntry& entry : all)
+        if (entry.source == path) found.push_back(entry);
+    if (!found.empty() || name.empty()) return found;
+    for (const CacheEntry& entry : all)
+        if (entry.key.starts_with(name)) found.push_back(entry);
+    if (found.size() > 1)
+        fail("{}: {} models in the cache begin so: more of the name is wanted (llmsql cache ls)",
+             printable(name), found.size());
+    return found;
+}
+
 int remove(const Cache& cache, const std::vector<std::string>& names) {
     if (names.empty()) throw Misuse("cache rm: which? NAME, a source, or --all");
+    for (const std::string& name : names)
+        if (name.starts_with('-') && name != "--all")
+            throw Misuse(fmt::format("cache rm: {}: is no option", printable(name)));
     int status = 0;
     for (const std::string& name : names) {
-        bool found = name == "--all";
-        std::error_code none;
-        const std::string path = std::filesystem::weakly_canonical(name, none).string();
-        for (const CacheEntry& entry : cache.entries()) {
-            if (name != "--all" && !entry.key.starts_with(name) && entry.source != path) continue;
-            found = true;
+        const std::vector<CacheEntry> found = named_entries(cache, name);
+        for (const CacheEntry& entry : found) {
             if (cache.remove(entry.key)) {
                 say(fmt::format("{} ({}) has left the cache", entry.source,
                                 amount_text(entry.bytes)));
@@ -248,8 +285,9 @@ int remove(const Cache& cache, const std::vector<std::string>& names) {
             say(fmt::format("{}: is in use, and stays", entry.source));
             status = 1;
         }
-        if (found) continue;
-        say(fmt::format("{}: is not in the cache (llmsql cache ls shows what is)", name));
+        if (!found.empty() || name == "--all") continue;
+        say(fmt::format("{}: is not in the cache (llmsql cache ls shows what is)",
+                        name.empty() ? "''" : name));
         status = 1;
     }
     return status;
@@ -257,10 +295,10 @@ int remove(const Cache& cache, const std::vector<std::string>& names) {
 
 int cache_command(const std::vector<std::string>& arguments) {
     const std::string what = arguments.empty() ? "" : arguments.front();
-    if (what == "-h" || what == "--help") {
-        write_file_atomically("-", kCacheHelp);
-        return 0;
-    }
+    if (std::ranges::any_of(arguments, [](const std::string& argument) {
+            return argument == "-h" || argument == "--help";
+        }))
+        return print(kCacheHelp);
     const std::vector<std::string> rest(arguments.begin() + (arguments.empty() ? 0 : 1),
                                         arguments.end());
     if (what != "ls" && what != "rm" && what != "limit")
@@ -283,9 +321,12 @@ int cache_command(const std::vector<std::string>& arguments) {
     return 0;
 }
 
-int print(const char* text) {
-    write_file_atomically("-", text);
-    return 0;
+/// What is said of a word that is no command: a model's name is most likely to be run.
+std::string no_command(const std::string& name) {
+    std::error_code none;
+    if (std::filesystem::exists(name, none))
+        return fmt::format("'{0}': is no command: llmsql run {0}", printable(name));
+    return fmt::format("'{}': is no command", printable(name));
 }
 
 int command(const std::vector<std::string>& arguments) {
@@ -293,7 +334,8 @@ int command(const std::vector<std::string>& arguments) {
     std::string name = arguments.front();
     std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
     if (name == "help" || name == "-h" || name == "--help") {
-        if (rest.empty()) return print(kHelp);
+        if (rest.empty() || rest.front() == "help" || rest.front().starts_with('-'))
+            return print(kHelp);
         name = rest.front();
         rest = {"--help"};
     }
@@ -307,7 +349,7 @@ int command(const std::vector<std::string>& arguments) {
                      : name == "verify"  ? verify
                      : name == "prepare" ? tell_prepared
                                          : nullptr;
-    if (how == nullptr) throw Misuse(fmt::format("'{}': is no command", printable(name)));
+    if (how == nullptr) throw Misuse(no_command(name));
     RunRequest request;
     try {
         request = read_request(rest);
@@ -316,10 +358,11 @@ int command(const std::vector<std::string>& arguments) {
         throw;
     }
     if (request.help)
-        return print(name == "run"     ? kRunHelp
-                     : name == "show"  ? kShowHelp
-                     : name == "bench" ? kBenchHelp
-                                       : kVerifyHelp);
+        return print(name == "run"      ? kRunHelp
+                     : name == "show"   ? kShowHelp
+                     : name == "bench"  ? kBenchHelp
+                     : name == "verify" ? kVerifyHelp
+                                        : kPrepareHelp);
     // An option that is not known has taken what follows it for its value.
     if (request.source.empty() && how == run && !request.run_options.empty())
         check_run_options(request, request.run_options);

@@ -54,20 +54,6 @@ std::string output_of(const std::string& name, const std::vector<std::string>& a
     return ended.output;
 }
 
-uint64_t bytes_of_import(const RunRequest& request) {
-    std::vector<std::string> arguments = request.import_options;
-    arguments.insert(arguments.end(), {"--dry-run", "--", request.source.string()});
-    const std::string text = output_of(kImporter, arguments);
-    constexpr std::string_view kLine = "\nbytes: ";
-    const size_t at = text.rfind(kLine);
-    uint64_t bytes = 0;
-    if (at == std::string::npos ||
-        std::from_chars(&text[at + kLine.size()], text.data() + text.size(), bytes).ec !=
-            std::errc())
-        fail("llmsql-import --dry-run does not say what the import takes");
-    return bytes;
-}
-
 /// Has a program look at its options, before anything is made.
 void check_with(const std::string& name, const std::vector<std::string>& arguments) {
     const Ended ended = run_program(name, arguments, Channel::dropped, Channel::captured);
@@ -166,6 +152,38 @@ std::vector<std::string> budget_options(const RunRequest& request, const std::st
     std::vector<std::string> options = {"--budget", budget};
     if (request.threads) options.insert(options.end(), {"--threads", *request.threads});
     return options;
+}
+
+/// What llmsqlc is told to say what a run takes.
+std::vector<std::string> memory_arguments(const RunRequest& request, const fs::path& model) {
+    std::vector<std::string> arguments =
+        compile_options(request, context_of(request, read_file(model)));
+    const std::vector<std::string> budget = budget_options(request, request.budget.value_or(""));
+    arguments.insert(arguments.end(), budget.begin(), budget.end());
+    arguments.insert(arguments.end(), {"--emit=memory", "--", model.string()});
+    return arguments;
+}
+
+/// What an import will take. A budget that no plan of the model keeps is refused here, as that may
+/// be many minutes before its plan is compiled; `folder` is for the model file that says so.
+uint64_t bytes_of_import(const RunRequest& request, const fs::path& folder) {
+    std::vector<std::string> arguments = request.import_options;
+    fs::path model = request.model_file;
+    if (request.budget && model.empty()) {
+        model = folder / "model.toml";
+        arguments.insert(arguments.end(), {"--write-model", model.string()});
+    }
+    arguments.insert(arguments.end(), {"--dry-run", "--", request.source.string()});
+    const std::string text = output_of(kImporter, arguments);
+    if (request.budget) check_with(kCompiler, memory_arguments(request, model));
+    constexpr std::string_view kLine = "\nbytes: ";
+    const size_t at = text.rfind(kLine);
+    uint64_t bytes = 0;
+    if (at == std::string::npos ||
+        std::from_chars(&text[at + kLine.size()], text.data() + text.size(), bytes).ec !=
+            std::errc())
+        fail("llmsql-import --dry-run does not say what the import takes");
+    return bytes;
 }
 
 /// Compiling into an entry's folder, where what was compiled before is found.
@@ -290,8 +308,8 @@ fs::path model_file_of(const RunRequest& request, const fs::path& database, bool
 UsedEntry entry_for_database(const Cache& cache, const IdentifiedSource& source) {
     const std::vector<std::string> parts = {kEntryFormat, source.path.string(), source.identity};
     return cache.use(
-        key_of(parts), source.path.string(), [] { return uint64_t{0}; }, [](const fs::path&) {},
-        say);
+        key_of(parts), source.path.string(), [](const fs::path&) { return uint64_t{0}; },
+        [](const fs::path&) {}, say);
 }
 
 /// Whether an entry is as it was imported. A database that was written to since is read whole; a
@@ -342,12 +360,7 @@ void check_run_options(const RunRequest& request, const std::vector<std::string>
 }
 
 std::string memory_page(const RunRequest& request, const fs::path& model) {
-    std::vector<std::string> arguments =
-        compile_options(request, context_of(request, read_file(model)));
-    const std::vector<std::string> budget = budget_options(request, request.budget.value_or(""));
-    arguments.insert(arguments.end(), budget.begin(), budget.end());
-    arguments.insert(arguments.end(), {"--emit=memory", "--", model.string()});
-    return output_of(kCompiler, arguments);
+    return output_of(kCompiler, memory_arguments(request, model));
 }
 
 std::vector<std::string> ReadyModel::arguments(const std::vector<std::string>& options) const {
@@ -378,7 +391,8 @@ ReadyModel prepare_database(const RunRequest& request) {
     const std::string key = key_of(parts);
     const auto used = [&] {
         return cache.use(
-            key, source.path.string(), [&] { return bytes_of_import(request); },
+            key, source.path.string(),
+            [&](const fs::path& folder) { return bytes_of_import(request, folder); },
             [&](const fs::path& folder) { import_into(request, folder); }, say);
     };
     std::optional<UsedEntry> entry = used();

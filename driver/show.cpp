@@ -3,7 +3,9 @@
 // its header says.
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <string>
 
@@ -30,8 +32,15 @@ constexpr std::string_view kPlanStart = "-- llmsql plan";
 class TemporaryPlace {
   public:
     TemporaryPlace() {
-        std::string name = (fs::temp_directory_path() / "llmsql-XXXXXX").string();
-        if (::mkdtemp(name.data()) == nullptr) fail("{}: cannot be made", name);
+        const char* given = std::getenv("TMPDIR");
+        const bool named = given != nullptr && given[0] != '\0';
+        const fs::path holder = named ? given : "/tmp";
+        std::string name = (holder / "llmsql-XXXXXX").string();
+        if (::mkdtemp(name.data()) == nullptr)
+            fail(
+                "{}: {}: a folder for a moment's file is wanted; set TMPDIR to one that can be "
+                "written",
+                holder.string(), std::strerror(errno));
         folder_ = name;
     }
     TemporaryPlace(const TemporaryPlace&) = delete;

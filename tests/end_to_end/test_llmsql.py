@@ -300,6 +300,21 @@ class Space(OneCommand):
         self.assertRegex(said, rf"\Allmsql: {self.gguf} \([\d.]+ .iB\) has left the cache\n\Z")
         self.assertEqual(self.entries(), [])
 
+    def test_names_of_the_cache(self):
+        """A name that is too short to tell one from others removes none."""
+        self.succeed("run", self.gguf, *TEXT)
+        (made,) = self.entries()
+        for other in ("0" * 32, "0" * 31 + "1"):
+            shutil.copytree(made, self.cache / other)
+        self.assertIn("'': is not in the cache", self.refused("cache", "rm", ""))
+        self.assertIn("0000: 2 models in the cache begin so", self.refused("cache", "rm", "0000"))
+        self.assertIn("--every: is no option", self.refused("cache", "rm", "--every", "0" * 32, status=2))
+        self.assertEqual(len(self.entries()), 3)
+        self.succeed("cache", "rm", "0" * 32)
+        self.assertEqual(sorted(path.name for path in self.entries()), sorted([made.name, "0" * 31 + "1"]))
+        self.succeed("cache", "rm", self.gguf)  # a source's are all of its copies
+        self.assertEqual(self.entries(), [])
+
     def test_the_oldest_goes(self):
         self.succeed("run", self.gguf, *TEXT)
         self.succeed("run", self.gguf, "--weights", "q8", *TEXT)
@@ -399,6 +414,17 @@ class Memory(OneCommand):
         self.assertIn("--budget", self.refused("run", self.gguf, "--budget", "1MiB", *TEXT))
         self.assertIn("--budget", self.refused("run", self.gguf, "--budget", "lots", *TEXT, status=2))
 
+    def test_a_budget_that_is_too_small_is_refused_before_anything_is_imported(self):
+        self.succeed("import", self.gguf, "-o", "x.db", "--write-model", "x.toml")
+        self.calls()
+        for options in ((), ("--model", "x.toml")):
+            with self.subTest(options):
+                line = self.refused("run", self.gguf, "--budget", "1MiB", *options, *TEXT)
+                self.assertRegex(line, r"\Allmsqlc: a budget of 1 MiB is too small for .* the smallest that works is ")
+                self.assertEqual(self.calls(), ["llmsql-import --dry-run", "llmsqlc --emit=memory"])
+                self.assertEqual(self.entries(), [])
+                self.expect_nothing_half_made()
+
 
 class OddSources(OneCommand):
     def test_each_gets_one_line(self):
@@ -426,6 +452,24 @@ class OddSources(OneCommand):
                       *(("run", self.gguf, f"{option}=") for option in ("--model", "--graph", "--name", "--budget"))):
             self.assertRegex(self.refused(*words, status=2), r"\Allmsql: .*\(llmsql --help lists the commands\)\n\Z")
         self.assertIn("not in the cache", self.refused("cache", "rm", "x.gguf"))
+        line = self.refused(self.gguf, status=2)
+        self.assertIn(f"'{self.gguf}': is no command: llmsql run {self.gguf} (", line)
+
+    def test_help_fits_a_screen(self):
+        pages = {"": self.succeed("help")[0]}
+        commands = re.findall(r"^  (\w+)(?= [A-Zl])", pages[""], re.MULTILINE)
+        self.assertEqual(sorted(commands), ["bench", "cache", "help", "prepare", "run", "show", "verify"])
+        for name in commands:
+            for words in ((name, "--help"), ("help", name), *([(name, "ls", "-h"), (name, "rm", "--help")] * (name == "cache"))):
+                page = self.succeed(*words)[0]
+                self.assertEqual(pages.setdefault(name, page), page)
+        self.assertEqual(pages.pop("help"), pages[""])
+        self.assertEqual(len(set(pages.values())), len(pages))
+        for name, page in pages.items():
+            with self.subTest(name):
+                self.assertIn(f"Usage: llmsql {name or 'COMMAND'}", page)
+                self.assertLessEqual(len(page.splitlines()), 24)
+                self.assertLessEqual(max(map(len, page.splitlines())), 80)
 
     def test_options_are_looked_at_before_anything_is_made(self):
         for words, says in ((("--bad-option",), "--bad-option"), (("--temp", "hot"), "--temp"),
@@ -507,6 +551,12 @@ class OtherCommands(OneCommand):
             took = (self.folder / "x.db").stat().st_size
             self.assertLessEqual(took, said)
             self.assertLess(said, took * 1.1 + 2 * MIB)
+
+    def test_show_where_nothing_can_be_written(self):
+        self.environment["TMPDIR"] = "/proc"
+        self.assertRegex(self.refused("show", self.gguf), r"\Allmsql: /proc: [^\n]+; set TMPDIR ")
+        self.environment["TMPDIR"] = str(self.folder / "none")
+        self.assertIn(f"{self.folder}/none: No such file", self.refused("show", self.gguf))
 
     def test_verify(self):
         self.succeed("verify", self.gguf)

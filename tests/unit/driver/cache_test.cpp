@@ -29,7 +29,7 @@ class CacheTest : public testing::Test {
     /// An entry of `bytes`, made unless it is there.
     UsedEntry use(char digit, uint64_t bytes = 10'000) {
         return cache().use(
-            key(digit), std::string("/source/") + digit, [=] { return bytes; },
+            key(digit), std::string("/source/") + digit, [=](const fs::path&) { return bytes; },
             [&, bytes](const fs::path& folder) {
                 ++made_;
                 write_file_atomically(folder / "model.db", std::string(bytes, 'x'));
@@ -82,7 +82,7 @@ TEST_F(CacheTest, MadeOnceAndFoundAgain) {
 TEST_F(CacheTest, WhatFailsLeavesNothing) {
     const auto failing = [&] {
         cache().use(
-            key('a'), "/source/a", [] { return uint64_t{1}; },
+            key('a'), "/source/a", [](const fs::path&) { return uint64_t{1}; },
             [](const fs::path& folder) {
                 write_file_atomically(folder / "model.db", "half");
                 fail("the source is damaged");
@@ -146,7 +146,7 @@ TEST_F(CacheTest, TwoAtOnceMakeItOnce) {
     std::string second;
     std::thread maker([&] {
         cache().use(
-            key('a'), "/source/a", [] { return uint64_t{1}; },
+            key('a'), "/source/a", [](const fs::path&) { return uint64_t{1}; },
             [&](const fs::path& folder) {
                 begun = true;
                 while (!go_on) std::this_thread::yield();
@@ -157,7 +157,7 @@ TEST_F(CacheTest, TwoAtOnceMakeItOnce) {
     while (!begun) std::this_thread::yield();
     std::thread waiter([&] {
         const UsedEntry entry = cache().use(
-            key('a'), "/source/a", [] { return uint64_t{1}; },
+            key('a'), "/source/a", [](const fs::path&) { return uint64_t{1}; },
             [&](const fs::path&) { second += "made again"; },
             [&](const std::string& line) {
                 second += line;
