@@ -14,9 +14,9 @@ _llmsql_files() {
   done
 }
 
-# The options that --help texts on standard input list.
+# The options that --help texts on standard input list, those in the text beside others too.
 _llmsql_options() {
-  grep -E '^  -' | grep -oE -- '(^  |, )--?[a-z][a-z-]*' | grep -oE -- '--?[a-z].*'
+  grep -E '^  +-|^ {20,}(.*, )?--' | sed 's/: as .*//' | grep -oE -- '(^ +|, )--?[a-z][a-z-]*' | grep -oE -- '--?[a-z].*'
 }
 
 # llmsql: its command first, then what that takes.
@@ -29,14 +29,22 @@ _llmsql_command() {
     return
   fi
   case ${COMP_WORDS[1]} in
-    cache) ((COMP_CWORD > 2)) || mapfile -t COMPREPLY < <(compgen -W "ls rm limit" -- "$word") ;;
-    help) mapfile -t COMPREPLY < <(compgen -W "run show bench verify prepare cache import compile" -- "$word") ;;
+    cache)
+      if ((COMP_CWORD == 2)); then
+        mapfile -t COMPREPLY < <(compgen -W "ls rm limit" -- "$word")
+      elif [[ ${COMP_WORDS[2]} == rm ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "--all $("$program" cache ls 2>/dev/null | grep -oE '^[0-9a-f]{8}  ')" -- "$word")
+      fi
+      ;;
+    help) ((COMP_CWORD > 2)) || mapfile -t COMPREPLY < <(compgen -W "run show bench verify prepare cache import compile" -- "$word") ;;
     import) _llmsql "${folder}llmsql-import" "$word" "$3" ;;
     compile) _llmsql "${folder}llmsqlc" "$word" "$3" ;;
     run | show | bench | verify | prepare)
       if [[ $word == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$({ "$program" help run; "${folder}llmsql-run" --help; } 2>/dev/null |
-          _llmsql_options | sort -u)" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "$({
+          "$program" help "${COMP_WORDS[1]}"
+          [[ ${COMP_WORDS[1]} != run ]] || "${folder}llmsql-run" --help
+        } 2>/dev/null | _llmsql_options | sort -u)" -- "$word")
       elif [[ $3 == -[!-] || $3 == --[!-]* || $3 == = ]]; then
         _llmsql "${folder}llmsql-run" "$word" "$3"
       else

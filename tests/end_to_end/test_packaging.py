@@ -48,8 +48,8 @@ class Installed:
                      "share/doc/llmsql/README.md", "share/doc/llmsql/copyright",
                      "share/doc/llmsql/docs/architecture.md",
                      "share/zsh/site-functions/_llmsql",
-                     "share/fish/vendor_completions.d/llmsql.fish",
-                     "share/bash-completion/completions/llmsql"):
+                     *(f"share/fish/vendor_completions.d/{name}.fish" for name in (*PROGRAMS, "llmsql")),
+                     *(f"share/bash-completion/completions/{name}" for name in (*PROGRAMS, "llmsql"))):
             self.assertTrue((self.root / path).is_file(), path)
         self.assertEqual(sorted(p.name for p in (self.root / "bin").iterdir()), sorted((*PROGRAMS, "llmsql")))
         self.assertEqual(len(list(self.root.glob("lib*/**/libllmsql.so"))), 1)
@@ -122,13 +122,85 @@ class Installed:
 
     def complete(self, *words):
         """What bash proposes for the last word."""
+        function = "_llmsql_command" if words[0] == "llmsql" else "_llmsql"
         script = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); '
-                  '_llmsql "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"; '
+                  f'{function} "$1" "${{COMP_WORDS[COMP_CWORD]}}" "${{COMP_WORDS[COMP_CWORD - 1]}}"; '
                   'printf "%s\\n" "${COMPREPLY[@]}"')
         file = self.root / "share/bash-completion/completions" / words[0]
         program = self.root / "bin" / words[0]
-        out = succeed("bash", "-c", script, "bash", file, program, *words[1:], cwd=self.folder)
+        out = succeed("bash", "-c", script, "bash", file, program, *words[1:], cwd=self.folder, env=self.shell_environment())
         return sorted(out.split())
+
+    def shell_environment(self):
+        return {"PATH": f"{self.root / 'bin'}:{os.environ['PATH']}", "HOME": str(self.folder), "LC_ALL": "C.UTF-8",
+                "XDG_CACHE_HOME": str(self.folder / "cache")}
+
+    def complete_in_fish(self, *words):
+        """What fish proposes for the last word, without what it says of each."""
+        line = " ".join(words)
+        out = succeed("fish", "--no-config", "-c", f"set -p fish_complete_path {self.root / 'share/fish/vendor_completions.d'}; "
+                      f"complete -C '{line}'", cwd=self.folder, env=self.shell_environment())
+        return sorted({proposed.split("\t")[0] for proposed in out.splitlines()})
+
+    def complete_in_zsh(self, *words):
+        """What the function gives zsh to choose from for the last word."""
+        script = ("compadd() { [[ $1 == -- ]] && shift; print -l -- ${(M)@:#$PREFIX*}; }; _files() { print FILES; }; "
+                  "_describe() { print -l -- ${(M)${(@)${(@P)2}%%:*}:#$PREFIX*}; }; "
+                  "_arguments() { [[ ${@[-1]} == -- ]] && print HELP; }; _call_program() { shift; eval \"$@\"; }; "
+                  f"complete() {{ source {self.root / 'share/zsh/site-functions/_llmsql'}; }}; "
+                  "words=(\"$@\"); CURRENT=$#; PREFIX=${@[-1]}; service=$1; complete")
+        out = succeed("zsh", "-f", "-c", script, "zsh", *words, cwd=self.folder, env=self.shell_environment())
+        return sorted(set(out.split()))
+
+    COMMANDS = ["bench", "cache", "compile", "help", "import", "prepare", "run", "show", "verify"]
+
+    def expect_completions_of_llmsql(self, complete, files):
+        """In a shell: of commands, of what they take, and of the models in the cache."""
+        self.assertEqual([word for word in complete("llmsql", "") if word not in ("--help", "--version")], self.COMMANDS)
+        self.assertEqual(complete("llmsql", "sh"), ["show"])
+        self.assertEqual(complete("llmsql", "cache", ""), ["limit", "ls", "rm"])
+        self.assertEqual(complete("llmsql", "help", "b"), ["bench"])
+        self.assertEqual([word for word in self.COMMANDS if word != "help"], complete("llmsql", "help", ""))
+        options = {name: set(complete("llmsql", name, "-")) for name in ("run", "show", "bench", "verify", "prepare")}
+        for name in options:
+            page = self.program("llmsql", "help", name)
+            page = re.sub(r"\b(as|are) [a-z-]+( run)?('s)?[:\s]+[a-z-]+ --help", "", page.partition("examples:")[0])
+            told = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", page.partition("Usage")[2]))
+            self.assertGreater(len(told), 3)
+            self.assertLessEqual(told - {"--help"}, options[name], name)
+            if name != "run":
+                self.assertLessEqual(options[name], told | {"-h", "--help"}, name)
+        self.assertIn("--temp", options["run"])
+        self.assertNotIn("-import", options["run"])
+        self.assertEqual(complete("llmsql", "import", "--wr"), ["--write-model"])
+        self.assertEqual(complete("llmsql", "compile", "--em"), ["--emit"])
+        self.assertEqual(complete("llmsql", "run", "--kv", ""), ["f16", "q8"])
+        self.assertEqual(complete("llmsqlc", "--kv", ""), ["f16", "q8"])
+        for name in ("a.gguf", "b.txt"):
+            (self.folder / name).touch()
+        self.assertEqual(complete("llmsql", "run", ""), files)
+        # A model in the cache is removed by its name.
+        self.assertNotIn("--everything", complete("llmsql", "cache", "rm", ""))
+        shutil.copy(FIXTURES / "tiny-llama.gguf", self.folder / "tiny.gguf")
+        succeed(self.root / "bin" / "llmsql", "run", self.folder / "tiny.gguf", "-p", "The river", "-n", "1", env=self.shell_environment())
+        (entry,) = (path.name for path in (self.folder / "cache" / "llmsql").iterdir() if re.fullmatch("[0-9a-f]{32}", path.name))
+        self.assertIn(entry[:8], complete("llmsql", "cache", "rm", ""))
+        self.assertEqual(complete("llmsql", "cache", "rm", entry[:3]), [entry[:8]])
+
+    def test_completions_of_llmsql_in_bash(self):
+        self.expect_completions_of_llmsql(self.complete, ["a.gguf"])
+
+    @unittest.skipUnless(shutil.which("fish"), "fish is not installed")
+    def test_completions_in_fish(self):
+        self.expect_completions_of_llmsql(self.complete_in_fish, ["a.gguf", "b.txt"])
+        for name in PROGRAMS:  # each without the others having been loaded
+            self.assertEqual(self.complete_in_fish(name, "--vers"), ["--version"])
+
+    @unittest.skipUnless(shutil.which("zsh"), "zsh is not installed")
+    def test_completions_in_zsh(self):
+        self.expect_completions_of_llmsql(self.complete_in_zsh, ["FILES"])
+        for name in PROGRAMS:
+            self.assertEqual(self.complete_in_zsh(name, "--vers"), ["HELP"])
 
     def test_completions(self):
         for name in PROGRAMS:
@@ -166,11 +238,29 @@ class Installed:
             for option in options:
                 self.assertIn(option.replace("-", "\\-"), page)
             self.assertRegex(page, rf'\.SH NAME\n{name} \\- [a-z]')
-            self.assertNotIn(str(BUILD), page)
-            if shutil.which("groff"):
-                done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=page, capture_output=True,
-                                      text=True)
-                self.assertEqual(done.stderr, "")
+            self.expect_page(page)
+
+    def expect_page(self, page):
+        self.assertNotIn(str(BUILD), page)
+        self.assertIn('\n.SH "SEE ALSO"\n', page)
+        if shutil.which("groff"):
+            done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z"], input=page, capture_output=True, text=True)
+            self.assertEqual(done.stderr, "")
+
+    @unittest.skipIf(SANITIZED, "no manual pages are made under the sanitizers")
+    @unittest.skipUnless(shutil.which("help2man"), "help2man is not installed")
+    def test_the_manual_page_of_llmsql(self):
+        """It has what help says of each command."""
+        page = (self.root / "share/man/man1/llmsql.1").read_text()
+        self.expect_page(page)
+        sections = dict(re.findall(r'^\.SS "llmsql (\w+)"\n(.*?)(?=^\.S[SH] )', page, re.MULTILINE | re.DOTALL))
+        self.assertEqual(sorted(sections), ["bench", "cache", "prepare", "run", "show", "verify"])
+        for name, section in sections.items():
+            text = re.sub(r"\\&|^\.\w+ ?", "", section.replace("\\-", "-"), flags=re.MULTILINE).split()
+            wanted = re.sub(r"^(Usage|examples): ?", "", self.program("llmsql", "help", name), flags=re.MULTILINE).split()
+            self.assertEqual([word for word in text if word != "Examples:"], wanted, name)
+        for name in ("ENVIRONMENT", "FILES", '"EXIT STATUS"', "EXAMPLES"):
+            self.assertIn(f"\n.SH {name}\n", page)
 
 
 class InFolder(Installed, unittest.TestCase):
