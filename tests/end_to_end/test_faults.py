@@ -26,8 +26,11 @@ class Faults(RunTest):
                        "LLMSQL_FAULT_POINT": str(point), "LLMSQL_FAULT_REPORT": str(report)}
         if lasts:
             environment["LLMSQL_FAULT_LASTS"] = "1"
-        done = subprocess.run([os.environ[program], *map(str, arguments)], capture_output=True, timeout=120,
-                              env=environment)
+        try:
+            done = subprocess.run([os.environ[program], *map(str, arguments)], capture_output=True, timeout=120,
+                                  env=environment)
+        except subprocess.TimeoutExpired:
+            self.fail(f"it does not end: {program}, {kind}, point {point}{' and all after it' if lasts else ''}")
         call = report.read_text().strip() if report.exists() else "?"
         return done.returncode, done.stdout, done.stderr.decode(), None if call == "-" else call
 
