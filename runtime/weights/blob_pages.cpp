@@ -50,6 +50,7 @@ BlobPages::BlobPages(std::shared_ptr<ModelFile> file, uint32_t root)
     pages_ = file_.size() / page_bytes_;
     walk(root, 0);
     chains_.resize(blobs_.size());
+    followed_ = std::make_unique<std::atomic<bool>[]>(blobs_.size());
 }
 
 void BlobPages::damaged(const char* what) const {
@@ -155,7 +156,12 @@ uint64_t BlobPages::varint(const unsigned char* bytes, size_t have, size_t& at) 
     return value;
 }
 
-size_t BlobPages::index_of(int64_t rowid) const {
+size_t BlobPages::index_of(int64_t rowid, size_t near) const {
+    if (near < blobs_.size()) {
+        const auto after = static_cast<uint64_t>(rowid) - static_cast<uint64_t>(blobs_[near].rowid);
+        const uint64_t likely = near + after;
+        if (likely < blobs_.size() && blobs_[likely].rowid == rowid) return likely;
+    }
     const auto found = std::ranges::lower_bound(blobs_, rowid, {}, &Blob::rowid);
     if (found == blobs_.end() || found->rowid != rowid)
         fail("{}: there is no tile {}", file_.path(), rowid);
@@ -163,10 +169,7 @@ size_t BlobPages::index_of(int64_t rowid) const {
 }
 
 const std::vector<BlobPages::Run>& BlobPages::chain(size_t index) {
-    {
-        const std::lock_guard lock(mutex_);
-        if (!chains_[index].empty()) return chains_[index];
-    }
+    if (chain_is_known(index)) return chains_[index];
     // Two threads may follow one chain at once, and find the same.
     const Blob& blob = blobs_[index];
     std::vector<Run> runs{{blob.first_page, 1}};
@@ -185,12 +188,12 @@ const std::vector<BlobPages::Run>& BlobPages::chain(size_t index) {
     }
     const std::lock_guard lock(mutex_);
     if (chains_[index].empty()) chains_[index] = std::move(runs);
+    followed_[index].store(true, std::memory_order_release);
     return chains_[index];
 }
 
-bool BlobPages::chain_is_known(size_t index) {
-    const std::lock_guard lock(mutex_);
-    return !chains_[index].empty();
+bool BlobPages::chain_is_known(size_t index) const {
+    return followed_[index].load(std::memory_order_acquire);
 }
 
 FileRange BlobPages::likely_chain(size_t index) const {

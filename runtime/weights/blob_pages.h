@@ -2,6 +2,7 @@
 // BlobPages: where in the file the BLOBs of llm_tile lie, found in its b-tree.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -45,14 +46,15 @@ class BlobPages {
         uint32_t pages = 0;       // of the chain
     };
 
-    /// Position of a row among all, from 0; fails if there is none.
-    size_t index_of(int64_t rowid) const;
+    /// Position of a row among all, from 0; fails if there is none. Looked for where it must be if
+    /// rows are numbered on from that at position `near`: mostly it is there, and one look will do.
+    size_t index_of(int64_t rowid, size_t near = 0) const;
     const Blob& blob(size_t index) const { return blobs_[index]; }
 
     /// The chain's pages. Followed from page to page when first asked for.
     const std::vector<Run>& chain(size_t index);
 
-    bool chain_is_known(size_t index);
+    bool chain_is_known(size_t index) const;
 
     /// Where the chain most likely lies: freshly written ones have no jumps. And the leaf page.
     FileRange likely_chain(size_t index) const;
@@ -76,8 +78,9 @@ class BlobPages {
     uint64_t pages_ = 0;
     uint64_t walked_ = 0;      // pages of the b-tree seen so far
     std::vector<Blob> blobs_;  // by rowid
-    std::mutex mutex_;
-    std::vector<std::vector<Run>> chains_;  // empty: not followed yet
+    std::mutex mutex_;         // of what writes chains_
+    std::vector<std::vector<Run>> chains_;
+    std::unique_ptr<std::atomic<bool>[]> followed_;  // a chain that is will not change any more
 };
 
 }  // namespace llmsql

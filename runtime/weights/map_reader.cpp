@@ -39,9 +39,9 @@ MapReader::~MapReader() {
 void MapReader::look_at(Worker& worker, int64_t rowid) {
     if (worker.rowid == rowid) return;
     BlobPages& pages = by_read_.pages();
-    const size_t index = pages.index_of(rowid);
-    worker.blob = &pages.blob(index);
-    worker.chain = worker.blob->first_page == 0 ? nullptr : &pages.chain(index);
+    worker.index = pages.index_of(rowid, worker.index);
+    worker.blob = &pages.blob(worker.index);
+    worker.chain = worker.blob->first_page == 0 ? nullptr : &pages.chain(worker.index);
     worker.rowid = rowid;
 }
 

@@ -37,6 +37,7 @@ class MapReader final : public TileReader {
   private:
     struct Worker {
         std::optional<int64_t> rowid;  // of the BLOB that it looked at last: any number
+        size_t index = 0;              // of that BLOB among all
         const BlobPages::Blob* blob = nullptr;
         const std::vector<BlobPages::Run>* chain = nullptr;  // null: it has none
         uint64_t begin = 0, end = 0;                         // of the file, populated for it

@@ -655,6 +655,21 @@ TEST(WeightPool, AStripThatPagesCutIsGivenInParts) {
     EXPECT_GT(in_parts, 0);
 }
 
+TEST(BlobPages, FindsARowFromWhereverItIsLookedFor) {
+    const BigFile big;
+    const auto pages = BlobPages::of(big.db);
+    int64_t last = 0;
+    Query row(big.db.connection(), "SELECT id FROM llm_tile ORDER BY id");
+    for (size_t index = 0; row.next(); ++index) {
+        last = row.as_integer(0);
+        for (size_t near = 0; near < 12; ++near) EXPECT_EQ(pages->index_of(last, near), index);
+        EXPECT_EQ(pages->index_of(last, SIZE_MAX), index);
+    }
+    for (const int64_t missing : {last + 1, int64_t{-1}, INT64_MAX, INT64_MIN})
+        EXPECT_NE(error_of([&] { pages->index_of(missing, 3); }).find("no tile"),
+                  std::string::npos);
+}
+
 TEST(PageCache, IsFilledWithAFileThatIsNotThere) {
     const TemporaryFolder folder;
     const std::string path = (folder / "file").string();
