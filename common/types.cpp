@@ -2,6 +2,7 @@
 // The number types: names and sizes. See types.h.
 #include "common/types.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -47,6 +48,28 @@ double bytes_in_file(size_t strips, size_t strip_bytes) {
     const size_t sharing = (kPage - 8) / (local + kAround);
     const double pages = static_cast<double>(own) + 1 / static_cast<double>(sharing);
     return pages * static_cast<double>(kPage) / static_cast<double>(strips * strip_bytes);
+}
+
+/// What a tile may leave unused of its pages, of its bytes, if a larger one leaves less.
+constexpr double kMostUnused = 0.025;
+
+size_t strips_of_tile(WeightType type, size_t strip, TileCut cut) {
+    const size_t most = std::max<size_t>(1, kTileBytes / strip);
+    size_t strips = most;
+    double least = bytes_in_file(strips, strip);
+    const auto enough = [&] { return cut != TileCut::format_1 && least <= 1 + kMostUnused; };
+    const auto look_at = [&](size_t count) {
+        const double bytes = bytes_in_file(count, strip);
+        if (bytes >= least) return;
+        least = bytes;
+        strips = count;
+    };
+    if (format_of(type).fills || (cut != TileCut::format_1 && !enough()))
+        for (size_t fewer = most - 1; fewer > 0 && 2 * fewer >= most; --fewer) look_at(fewer);
+    if (cut != TileCut::format_1)
+        for (size_t more = most + 1; more * strip <= kMostTileBytes && !enough(); ++more)
+            look_at(more);
+    return strips;
 }
 
 }  // namespace
@@ -99,33 +122,29 @@ size_t param_bytes(WeightType type, const ParamShape& shape) {
     return static_cast<size_t>(strip_count(*shape.rows)) * strip_bytes(type, shape.cols);
 }
 
-int64_t tile_rows(WeightType type, const ParamShape& shape) {
+int64_t tile_rows(WeightType type, const ParamShape& shape, TileCut cut) {
     if (shape.is_vector()) return 1;
-    const size_t strip = strip_bytes(type, shape.cols), most = kTileBytes / strip;
-    size_t strips = most > 0 ? most : 1;
-    if (format_of(type).fills) {
-        double least = bytes_in_file(strips, strip);
-        for (size_t fewer = strips - 1; fewer > 0 && 2 * fewer >= most; --fewer) {
-            const double bytes = bytes_in_file(fewer, strip);
-            if (bytes >= least) continue;
-            least = bytes;
-            strips = fewer;
-        }
-    }
-    return static_cast<int64_t>(strips) * kStripRows;
+    const size_t strip = strip_bytes(type, shape.cols);
+    return static_cast<int64_t>(strips_of_tile(type, strip, cut)) * kStripRows;
 }
 
-int64_t tile_count(WeightType type, const ParamShape& shape) {
-    const int64_t rows = tile_rows(type, shape);
+int64_t tile_count(WeightType type, const ParamShape& shape, TileCut cut) {
+    const int64_t rows = tile_rows(type, shape, cut);
     return (shape.row_count() + rows - 1) / rows;
 }
 
-size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile) {
+size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile, TileCut cut) {
     if (shape.is_vector()) return param_bytes(type, shape);
-    const int64_t rows = tile_rows(type, shape);
+    const int64_t rows = tile_rows(type, shape, cut);
     const int64_t first = tile * rows;
     const int64_t here = first + rows < *shape.rows ? rows : *shape.rows - first;
     return static_cast<size_t>(strip_count(here)) * strip_bytes(type, shape.cols);
+}
+
+bool is_cut_alike(WeightType type, const ParamShape& shape) {
+    const int64_t before = tile_rows(type, shape, TileCut::format_1);
+    const int64_t now = tile_rows(type, shape, TileCut::format_4);
+    return before == now || shape.row_count() <= std::min(before, now);
 }
 
 size_t tensor_row_bytes(TensorType type, int64_t n) {

@@ -88,10 +88,17 @@ size_t strip_bytes(WeightType type, int64_t cols);
 /// Bytes of a whole parameter: strips for a matrix, `cols` plain f32 for a vector.
 size_t param_bytes(WeightType type, const ParamShape& shape);
 
-/// A tile, the unit of reading and holding weights, is as many whole strips as fit in this, and at
-/// least one, or somewhat fewer where they fill the pages of model.db better (WeightFormat::fills);
-/// a vector is one tile.
+/// A tile, the unit of holding weights, is as many whole strips as fit in this, and at least one;
+/// or somewhat fewer where they fill the pages of model.db better; or more, up to kMostTileBytes,
+/// where so few cannot fill them. A vector is one tile. A worker reads no more of a tile at a time
+/// than this, or one strip.
 inline constexpr size_t kTileBytes = 256 << 10;
+inline constexpr size_t kMostTileBytes = 1 << 20;
+
+/// By which rule matrices are cut into tiles, named by the format of model.db
+/// (common/model_format.h) that has it first: format_1 knows no tiles that are larger than they
+/// have to be, and fills pages of some types alone (WeightFormat::fills).
+enum class TileCut : uint8_t { format_1, format_4 };
 
 /// Bytes of a model database that are mapped at least, at a time, where weights are streamed
 /// through a mapping: two windows for each worker, whose piece may lie across them.
@@ -113,10 +120,14 @@ constexpr size_t ring_bytes(int workers, size_t longest_tile) {
 }
 
 /// Rows in a tile of a parameter (a multiple of 16; 1 for a vector), tiles in all, and bytes of
-/// one.
-int64_t tile_rows(WeightType type, const ParamShape& shape);
-int64_t tile_count(WeightType type, const ParamShape& shape);
-size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile);
+/// one. What is imported and compiled now is cut by the newest rule; a database and a plan have
+/// theirs (ModelDb::cut(), Budget::cut).
+int64_t tile_rows(WeightType type, const ParamShape& shape, TileCut cut = TileCut::format_4);
+int64_t tile_count(WeightType type, const ParamShape& shape, TileCut cut = TileCut::format_4);
+size_t tile_bytes(WeightType type, const ParamShape& shape, int64_t tile,
+                  TileCut cut = TileCut::format_4);
+/// Whether all rules cut a parameter into the same tiles.
+bool is_cut_alike(WeightType type, const ParamShape& shape);
 
 /// Bytes that one token's row of `n` activations takes in the arena, a multiple of 64:
 ///   f32   float[n]

@@ -37,7 +37,7 @@ struct WeightFormat {
     TensorType activations;  // how a row that it is multiplied by is stored
     KeptTypes keeps;         // types of GGUF that it holds exactly, by their numbers
     bool takes_anything;     // import converts any type to it, too
-    bool fills;              // tiles are cut so that they fill the pages of model.db
+    bool fills;              // TileCut::format_1 cuts tiles so that they fill pages, too
     int64_t since = 1;       // the format of model.db (common/model_format.h) that lays it out so
 
     /// Blocks in a row of `cols` weights.

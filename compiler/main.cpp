@@ -24,6 +24,7 @@
 #include "compiler/emit/operators_page.h"
 #include "compiler/install/install.h"
 #include "compiler/load/load.h"
+#include "compiler/memory/residency.h"
 #include "compiler/page/compiled_json.h"
 
 namespace {
@@ -222,6 +223,8 @@ std::string produce(const Options& options, PlanIdentity& identity, int64_t& tra
                               .keep_chunk = options.chunk_given,
                               .keep_logits_rows = options.logits_rows_given};
     const Plan plan = make_plan(model, graph, options.sizes, budget);
+    if (const Param* param = first_renumbered(plan, model.params))
+        identity.renumbered = param->name;
     if (options.emit == "schedule") return schedule_page(model, plan);
     if (options.emit == "html") {
         const PlanFile file = parse_plan(plan_text(model, plan), model.name + ".sql");

@@ -80,8 +80,8 @@ Json tiles_json(const Outline& outline) {
         if (entry.shape.is_vector()) continue;
         if (tiles.empty() || tiles.back().at("param") != range.param)
             tiles.push_back({{"param", range.param},
-                             {"count", tile_count(entry.type, entry.shape)},
-                             {"each", tile_bytes(entry.type, entry.shape, 0)},
+                             {"count", tile_count(entry.type, entry.shape, outline.cut())},
+                             {"each", tile_bytes(entry.type, entry.shape, 0, outline.cut())},
                              {"ranges", Json::array()}});
         tiles.back()["ranges"].push_back({range.first, range.last, range.held ? 1 : 0});
     }

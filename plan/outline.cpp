@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "common/error.h"
+#include "common/model_format.h"
 #include "plan/outline_statement.h"
 #include "plan/sql_tokens.h"
 
@@ -94,9 +95,13 @@ class Builder {
             outline_.kv_type = text(arguments, "type");
         } else if (name == "residency") {
             outline_.budget = {number(arguments, "budget"), number(arguments, "pool"),
-                               number(arguments, "windows"), number(arguments, "workers")};
+                               number(arguments, "windows"), number(arguments, "workers"),
+                               TileCut::format_1};
             for (const char* each : {"budget", "pool", "windows", "workers"})
                 within(arguments, each, 0, std::numeric_limits<int64_t>::max());
+            if (arguments.contains("tiles"))
+                outline_.budget->cut = cut_of_format(
+                    within(arguments, "tiles", kOldestModelFormat, kModelFormatVersion));
         }
     }
 
@@ -192,7 +197,7 @@ class Builder {
             if (param < 1 || param > static_cast<int64_t>(outline_.params.size()))
                 refuse(fmt::format("there is no parameter {}", param));
             const ParamEntry& entry = outline_.param(static_cast<int>(param));
-            const int64_t count = tile_count(entry.type, entry.shape);
+            const int64_t count = tile_count(entry.type, entry.shape, outline_.cut());
             const int64_t first = within(row, "first_tile", 0, count - 1);
             outline_.tiles.push_back({static_cast<int>(param), first,
                                       within(row, "last_tile", first, count - 1),
@@ -209,9 +214,11 @@ class Builder {
             if (!range.held || !outline_.budget) continue;
             // All tiles of a parameter but its last are alike.
             const ParamEntry& entry = outline_.param(range.param);
-            const auto each =
-                static_cast<int64_t>(tile_bytes(entry.type, entry.shape, range.first));
-            const auto last = static_cast<int64_t>(tile_bytes(entry.type, entry.shape, range.last));
+            const auto bytes_of = [&](int64_t tile) {
+                return static_cast<int64_t>(
+                    tile_bytes(entry.type, entry.shape, tile, outline_.cut()));
+            };
+            const int64_t each = bytes_of(range.first), last = bytes_of(range.last);
             int64_t& held = sums[static_cast<size_t>(range.param - 1)].held;
             held = std::min<int64_t>(held + each * (range.last - range.first) + last,
                                      static_cast<int64_t>(param_bytes(entry.type, entry.shape)));

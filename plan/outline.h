@@ -81,6 +81,7 @@ struct Outline {
     std::vector<OutlineLayer> layers;  // of the cache
     struct Budget {
         int64_t bytes = 0, pool = 0, windows = 0, workers = 0;
+        TileCut cut = TileCut::format_1;  // of the tiles that rows number
     };
     std::optional<Budget> budget;
     std::vector<OutlineTiles> tiles;  // with a budget: in the order of a pass
@@ -98,6 +99,7 @@ struct Outline {
 
     const OutlineTensor* tensor(int64_t id) const;
     const ParamEntry& param(int id) const { return params[static_cast<size_t>(id - 1)]; }
+    TileCut cut() const { return budget ? budget->cut : TileCut::format_1; }
     int64_t held_bytes(int id) const { return sums[static_cast<size_t>(id - 1)].held; }
     /// The last parameter of the table of matrices that `id` is of; `id` itself, if of none.
     int end_of_table(int id) const { return sums[static_cast<size_t>(id - 1)].end_of_table; }

@@ -9,6 +9,7 @@
 
 #include "common/byte_size.h"
 #include "common/error.h"
+#include "common/model_format.h"
 #include "common/weight_format.h"
 #include "compiler/emit/sql_text.h"
 #include "compiler/emit/statements.h"
@@ -144,10 +145,12 @@ class Text {
     void residency() {
         if (!plan_.residency) return;
         const PlanResidency& residency = *plan_.residency;
-        statement(
-            fmt::format("CREATE VIRTUAL TABLE temp.residency USING llm_residency(budget={}, "
-                        "pool={}, windows={}, workers={});\n",
-                        residency.budget, residency.pool, residency.windows, residency.workers));
+        statement(fmt::format(
+            "CREATE VIRTUAL TABLE temp.residency USING llm_residency(budget={}, "
+            "pool={}, windows={}, workers={}{});\n",
+            residency.budget, residency.pool, residency.windows, residency.workers,
+            first_renumbered(plan_, model_.params) ? fmt::format(", tiles={}", kFilledTilesSince)
+                                                   : ""));
         // A line a parameter.
         const bool choices = residency.most_bytes.has_value();
         std::string sql =

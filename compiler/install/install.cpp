@@ -72,6 +72,11 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
             "{}: holds the model '{}' (catalogue {}), but the plan is for '{}' (catalogue {}): "
             "install it in the database that was imported with its model file",
             path.string(), model, catalogue, identity.model, identity.catalogue);
+    if (version < kFilledTilesSince && !identity.renumbered.empty())
+        fail(
+            "{}: is of an earlier format, which cuts {} into other tiles than this plan says: "
+            "import the model again (llmsql-import)",
+            path.string(), identity.renumbered);
     try {
         db.execute(kPlanTable);
         Query(db, "INSERT OR REPLACE INTO llm_plan(name, sql) VALUES (?, ?)", name, sql).run();

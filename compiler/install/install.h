@@ -9,8 +9,10 @@ namespace llmsql::compiler {
 
 /// What a plan must have in common with the database.
 struct PlanIdentity {
-    std::string model;      // the model's name
-    std::string catalogue;  // its catalogue's checksum
+    std::string model;            // the model's name
+    std::string catalogue;        // its catalogue's checksum
+    std::string renumbered = {};  // a parameter whose tiles the plan numbers as they have been cut
+                                  // only since model format 4; empty if there is none
 };
 
 /// Puts the plan's text in the table llm_plan of a model database, in one transaction, in place of

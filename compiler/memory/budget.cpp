@@ -138,11 +138,20 @@ int64_t rope_bytes(const Plan& plan) {
     return kRopeTables * plan.chunk * width * static_cast<int64_t>(sizeof(float));
 }
 
-size_t longest_tile(const std::vector<Param>& params) {
+/// What a worker reads of a tile at a time.
+size_t tile_buffer(const std::vector<Param>& params) {
     size_t bytes = kTileBytes;
     for (const Param& param : params)
         if (!param.shape.is_vector())
             bytes = std::max(bytes, strip_bytes(param.type, param.shape.cols));
+    return bytes;
+}
+
+size_t longest_tile(const std::vector<Param>& params) {
+    size_t bytes = kTileBytes;
+    for (const Param& param : params)
+        if (!param.shape.is_vector())
+            bytes = std::max(bytes, tile_bytes(param.type, param.shape, 0));
     return bytes;
 }
 
@@ -284,7 +293,7 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
         3 * count(params) + count(plan.tensors) + count(plan.caches) + count(plan.states);
     const int64_t cache = cache_bytes(plan) + plan.sequences * count(plan.caches) * kPage +
                           kv_blocks(plan.context) * kCacheBlockEntry;
-    const int64_t tile = whole_pages(static_cast<int64_t>(longest_tile(params)));
+    const int64_t tile = whole_pages(static_cast<int64_t>(tile_buffer(params)));
     // Parsed anew for each prompt, and gone when it has been rendered.
     const int64_t chat = plan.chat_template > 0
                              ? plan.chat_template * kTemplateByte + plan.context * kRenderedToken

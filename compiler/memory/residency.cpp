@@ -138,4 +138,11 @@ void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capaci
     if (pass.has_choices()) residency.most_bytes = most_read(plan, pass, choice);
 }
 
+const Param* first_renumbered(const Plan& plan, const std::vector<Param>& params) {
+    if (!plan.residency) return nullptr;
+    for (const Param& param : params)
+        if (!is_cut_alike(param.type, param.shape)) return &param;
+    return nullptr;
+}
+
 }  // namespace llmsql::compiler

@@ -25,4 +25,8 @@ int64_t vector_bytes(const std::vector<Param>& params);
 /// everything of `plan.residency` but budget and workers.
 void plan_residency(Plan& plan, const std::vector<Param>& params, int64_t capacity);
 
+/// The first parameter that older formats of model.db cut into other tiles than the plan's rows
+/// number (TileCut); null where there is none, or no such rows.
+const Param* first_renumbered(const Plan& plan, const std::vector<Param>& params);
+
 }  // namespace llmsql::compiler

@@ -51,7 +51,8 @@ int verify(const ModelDb& db, const Options& options) {
     uint64_t bytes = 0;
     for (const ParamEntry& entry : db.catalogue()) {
         streamed.push_back({static_cast<int>(streamed.size()) + 1, 0,
-                            tile_count(entry.type, entry.shape) - 1, entry.shape.is_vector()});
+                            tile_count(entry.type, entry.shape, db.cut()) - 1,
+                            entry.shape.is_vector()});
         bytes += param_bytes(entry.type, entry.shape);
     }
     PoolOptions reading;

@@ -23,10 +23,11 @@ namespace llmsql {
 
 /// What llm_residency says: the plan was compiled for a budget.
 struct Budget {
-    int64_t bytes = 0;    // of the whole process's peak resident set
-    int64_t pool = 0;     // the most bytes of tiles that are held
-    int64_t workers = 0;  // the most threads that compute
-    int64_t windows = 0;  // bytes for reading: of the file, mapped, or of a ring
+    int64_t bytes = 0;                // of the whole process's peak resident set
+    int64_t pool = 0;                 // the most bytes of tiles that are held
+    int64_t workers = 0;              // the most threads that compute
+    int64_t windows = 0;              // bytes for reading: of the file, mapped, or of a ring
+    TileCut cut = TileCut::format_1;  // of the tiles that `residency` numbers
 };
 
 /// The rows of a pass that the tables show while a statement runs for one sequence of several.
@@ -70,6 +71,8 @@ struct ResidencyPlan {
     /// Adds a row. Each parameter's come together, from the first tile to the last, without a gap;
     /// parameters in the order in which a pass reads them, as reading goes ahead by it.
     void add(const Residency& row);
+    /// Fails where the database cuts a parameter into other tiles than the plan's rows number.
+    void require_cut(const ParamEntry& entry) const;
     /// Takes back all but the first `count` rows.
     void keep(size_t count);
     /// Fails unless all tiles of `parameters` parameters are covered.

@@ -2,6 +2,7 @@
 // `residency`: which tiles the plan holds in memory and which it streams. Rows of a plan compiled
 // for a budget; without the table everything is held.
 #include "common/error.h"
+#include "common/model_format.h"
 #include "common/sizes.h"
 #include "runtime/program/plan_state.h"
 #include "runtime/program/table.h"
@@ -84,7 +85,8 @@ void ResidencyPlan::add(const Residency& row) {
         fail(
             "residency: parameter {} is covered {}", row.param,
             next_tile > 0 ? fmt::format("before the tiles of {} are", rows.back().param) : "twice");
-    const int64_t tiles = tile_count(entry.type, entry.shape);
+    require_cut(entry);
+    const int64_t tiles = tile_count(entry.type, entry.shape, budget.cut);
     if (row.first_tile != next_tile || row.last_tile < row.first_tile || row.last_tile >= tiles)
         fail("residency: {} has the tiles 0 to {}, and {} comes next: {} to {} does not fit",
              entry.name, tiles - 1, next_tile, row.first_tile, row.last_tile);
@@ -95,8 +97,9 @@ void ResidencyPlan::add(const Residency& row) {
     if (row.held)
         bytes = size_sum(
             size_product(row.last_tile - row.first_tile,
-                         static_cast<int64_t>(tile_bytes(entry.type, entry.shape, row.first_tile))),
-            static_cast<int64_t>(tile_bytes(entry.type, entry.shape, row.last_tile)));
+                         static_cast<int64_t>(
+                             tile_bytes(entry.type, entry.shape, row.first_tile, budget.cut))),
+            static_cast<int64_t>(tile_bytes(entry.type, entry.shape, row.last_tile, budget.cut)));
     if (size_sum(held, bytes) > budget.pool)
         fail("residency: the held tiles come to more than the pool's {} bytes at {}", budget.pool,
              entry.name);
@@ -105,6 +108,20 @@ void ResidencyPlan::add(const Residency& row) {
     held += bytes;
     next_tile = row.last_tile + 1 == tiles ? 0 : row.last_tile + 1;
     if (next_tile == 0) ++covered;
+}
+
+void ResidencyPlan::require_cut(const ParamEntry& entry) const {
+    const TileCut stored = of->db->cut();
+    if (stored == budget.cut || is_cut_alike(entry.type, entry.shape)) return;
+    if (budget.cut == TileCut::format_1)
+        fail(
+            "residency: {} is cut into other tiles than were known when this plan was compiled; "
+            "compile it again (llmsqlc)",
+            entry.name);
+    fail(
+        "residency: {} is cut into tiles as model databases before format {} have them, for which "
+        "this plan is not; import the model again (llmsql-import)",
+        entry.name, kFilledTilesSince);
 }
 
 void ResidencyPlan::keep(size_t count) {
@@ -129,6 +146,13 @@ std::unique_ptr<Table> make_residency_table(PlanState& state, const ModuleArgume
     budget.pool = arguments.integer("pool");
     budget.workers = arguments.integer("workers");
     budget.windows = arguments.integer("windows");
+    const int64_t tiles = arguments.integer_or("tiles", kOldestModelFormat);
+    if (tiles < kOldestModelFormat || tiles > kModelFormatVersion)
+        fail(
+            "llm_residency: tiles={}, but this program knows how model databases of formats {} to "
+            "{} are cut; compile the plan again (llmsqlc)",
+            tiles, kOldestModelFormat, kModelFormatVersion);
+    budget.cut = cut_of_format(tiles);
     if (budget.bytes < 1 || budget.pool < 0 || budget.windows < 0 || budget.workers < 1 ||
         budget.workers > 1024)
         fail("llm_residency: budget={}, pool={}, windows={}, workers={} cannot be", budget.bytes,

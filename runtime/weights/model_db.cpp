@@ -134,12 +134,12 @@ ModelDb::ModelDb(const std::filesystem::path& path) : path_(path) {
     sqlite3_progress_handler(raw, kStepsBetween, watch_steps, steps_.get());
 
     if (pragma(db_, "PRAGMA application_id") != kModelApplicationId) fail("{}", not_ours);
-    const int64_t version = pragma(db_, "PRAGMA user_version");
-    if (version < kOldestModelFormat || version > kModelFormatVersion)
+    format_ = pragma(db_, "PRAGMA user_version");
+    if (format_ < kOldestModelFormat || format_ > kModelFormatVersion)
         fail(
             "{}: model database format {}, this program reads formats {} to {}; import the model "
             "again",
-            name, version, kOldestModelFormat, kModelFormatVersion);
+            name, format_, kOldestModelFormat, kModelFormatVersion);
     // One read transaction for life: a writer is told BUSY, and what was checked stays so.
     db_.execute("BEGIN");
     require_plain_tables(db_);
@@ -158,7 +158,6 @@ std::optional<std::string> ModelDb::meta(const std::string& key) const {
 
 std::vector<ParamEntry> ModelDb::catalogue() const {
     const std::string where = path_.string();
-    const int64_t version = pragma(db_, "PRAGMA user_version");
     Query query(db_, "SELECT id, name, type, rows, cols FROM llm_param ORDER BY id");
     std::vector<ParamEntry> entries;
     while (query.next()) {
@@ -171,11 +170,11 @@ std::vector<ParamEntry> ModelDb::catalogue() const {
         if (!weight_type)
             fail("{}: parameter {} has the unknown type '{}'", where, entry.name, type);
         entry.type = *weight_type;
-        if (const int64_t since = format_of(entry.type).since; version < since)
+        if (const int64_t since = format_of(entry.type).since; format_ < since)
             fail(
                 "{}: parameter {} is {} as model database format {} has it, this program reads it "
                 "from format {} on; import the model again (llmsql-import)",
-                where, entry.name, type, version, since);
+                where, entry.name, type, format_, since);
         if (!query.is_null(3)) entry.shape.rows = query.as_integer(3);
         entry.shape.cols = query.as_integer(4);
         if (!is_plausible(entry.shape))

@@ -12,6 +12,7 @@
 
 #include "common/byte_lock.h"
 #include "common/catalogue.h"
+#include "common/model_format.h"
 #include "runtime/weights/model_file.h"
 #include "sqlite/connection.h"
 
@@ -57,6 +58,9 @@ class ModelDb {
     /// The file as plain bytes: the one that the connection is on.
     const std::shared_ptr<ModelFile>& file() const { return file_; }
 
+    /// By which rule its matrices are cut into tiles: that of its format.
+    TileCut cut() const { return cut_of_format(format_); }
+
     /// llm_meta's value under a key, if there is one.
     std::optional<std::string> meta(const std::string& key) const;
 
@@ -65,6 +69,7 @@ class ModelDb {
 
   private:
     std::filesystem::path path_;
+    int64_t format_ = 0;  // its version
     std::shared_ptr<ModelFile> file_;
     std::unique_ptr<const ReadersLock> lock_;
     std::unique_ptr<StepLimit> steps_;  // outlives the connection

@@ -15,18 +15,19 @@ namespace {
 // Adds the tile in the query's row: id, first_row, length(checksums), length(data). Checksums are
 // read once it is known that they are as long as they must be.
 void add_tile(const Query& row, const Statement& checksums_of, const std::string& where,
-              const ParamEntry& entry, int64_t id, ParamTiles& param, RowDigest& digest) {
+              const ParamEntry& entry, TileCut cut, int64_t id, ParamTiles& param,
+              RowDigest& digest) {
     const int64_t first_row = row.as_integer(1);
     const auto damaged = [&](const char* what) {
         fail("{}: parameter {} {} at row {} {}; import the model again", where, entry.name,
              describe(entry), first_row, what);
     };
     const auto index = static_cast<int64_t>(param.tiles.size());
-    if (index >= tile_count(entry.type, entry.shape)) damaged("has a tile too many");
+    if (index >= tile_count(entry.type, entry.shape, cut)) damaged("has a tile too many");
     const int64_t expected_row =
-        entry.shape.is_vector() ? 0 : index * tile_rows(entry.type, entry.shape);
+        entry.shape.is_vector() ? 0 : index * tile_rows(entry.type, entry.shape, cut);
     if (first_row != expected_row) damaged("is missing its tile");
-    const size_t bytes = tile_bytes(entry.type, entry.shape, index);
+    const size_t bytes = tile_bytes(entry.type, entry.shape, index, cut);
     if (row.find_integer(3) != static_cast<int64_t>(bytes)) damaged("has a tile of the wrong size");
     const size_t strips = bytes / param.strip_bytes;
     Query list(checksums_of, row.as_integer(0));
@@ -61,9 +62,9 @@ std::vector<ParamTiles> read_tile_map(const ModelDb& db, const std::vector<Param
                                                     : strip_bytes(entry.type, entry.shape.cols);
         Query tile(tiles_of, map.size());
         while (tile.next())
-            add_tile(tile, checksums_of, where, entry, static_cast<int64_t>(map.size()), param,
-                     digest);
-        const int64_t tiles = tile_count(entry.type, entry.shape);
+            add_tile(tile, checksums_of, where, entry, db.cut(), static_cast<int64_t>(map.size()),
+                     param, digest);
+        const int64_t tiles = tile_count(entry.type, entry.shape, db.cut());
         if (static_cast<int64_t>(param.tiles.size()) != tiles)
             fail("{}: parameter {} {} has only {} of its {} tiles; import the model again", where,
                  entry.name, describe(entry), param.tiles.size(), tiles);

@@ -47,7 +47,7 @@ WeightPool::WeightPool(const ModelDb& db, const std::vector<Residency>& residenc
         Tiles& tiles = tiles_.emplace_back(Tiles{std::move(map[i]), {}, nullptr});
         tiles.known = std::make_unique<std::atomic<uint8_t>[]>(tiles.checksums.size());
         if (!entry.shape.is_vector())
-            tiles.strips_each = tile_rows(entry.type, entry.shape) / kStripRows;
+            tiles.strips_each = tile_rows(entry.type, entry.shape, db.cut()) / kStripRows;
         weights_.push_back({static_cast<int>(i) + 1, std::move(entries[i]), this});
     }
     place_tiles(residency);

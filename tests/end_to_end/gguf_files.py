@@ -4,6 +4,7 @@ with their values as bytes, tensors. And cut into parts as llama.cpp's gguf-spli
 
 import dataclasses
 import pathlib
+import random
 import struct
 
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -153,3 +154,22 @@ def part_name(start, no, count):
 
 def write_parts(parts, folder, start):
     return [part.write(folder / part_name(start, no, len(parts))) for no, part in enumerate(parts)]
+
+
+def wide_llama(path, type, width):
+    """The tiny model at `path`, whose rows have 256 weights, with a feed-forward of so many columns and all
+    matrices of one type (Q4_K or Q8_0): of three blocks in turn, so that it takes little room compressed."""
+    gguf = Gguf(path)
+    gguf.set("llama.feed_forward_length", 4, struct.pack("<I", width))
+    choose = random.Random(width)
+    head = struct.pack("<e", 0.002) * (2 if type == 12 else 1)
+    blocks = b"".join(head + bytes(choose.choices(range(256), k=BLOCKS[type][1] - len(head))) for _ in range(3))
+    for tensor in gguf.tensors:
+        if len(tensor.shape) == 2:
+            if "ffn_down" in tensor.name:
+                tensor.shape = width, tensor.shape[1]
+            elif "ffn_" in tensor.name:
+                tensor.shape = tensor.shape[0], width
+            size = bytes_of(type, tensor.weights())
+            tensor.type, tensor.data = type, (blocks * (size // len(blocks) + 1))[:size]
+    return gguf

@@ -28,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             std::vector<Residency> streamed;
             for (const ParamEntry& entry : db.catalogue())
                 streamed.push_back({static_cast<int>(streamed.size()) + 1, 0,
-                                    tile_count(entry.type, entry.shape) - 1,
+                                    tile_count(entry.type, entry.shape, db.cut()) - 1,
                                     entry.shape.is_vector()});
             Workers workers(1);
             PoolOptions reading;

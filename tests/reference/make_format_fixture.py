@@ -3,10 +3,11 @@
 """Makes a folder of tests/fixtures/formats: a model database, plans and a session file as the programs of one
 version write them, and what that version answers with them.
 
-    tests/reference/make_format_fixture.py BUILD_FOLDER NAME [TYPE…]
+    tests/reference/make_format_fixture.py BUILD_FOLDER NAME [TYPE… | wide]
 
 Of given types, by GGUF's numbers (40, NVFP4), a model each whose matrices are of that type, no more than a few
-kilobytes, in place of the usual one. NAME is the day and the commit. Made once for each change of a format, before the change lands, and never
+kilobytes, in place of the usual one; `wide`: a model whose feed-forward is so wide that its tiles are cut by the
+pages of model.db, which test_formats.py imports anew to compare. NAME is the day and the commit. Made once for each change of a format, before the change lands, and never
 again: tests/end_to_end/test_formats.py holds every later version to it.
 """
 
@@ -44,6 +45,8 @@ def main():
     programs, name = pathlib.Path(sys.argv[1]).resolve() / "bin", sys.argv[2]
     target = SOURCE / "tests" / "fixtures" / "formats" / name
     target.mkdir(parents=True)
+    if sys.argv[3:] == ["wide"]:
+        return make_wide(programs, target)
     if len(sys.argv) > 3:
         return make_types(programs, target, map(int, sys.argv[3:]))
 
@@ -104,6 +107,28 @@ def make_types(programs, target, types):
             expected |= {what: {"arguments": arguments, "output": run("llmsql-run", *arguments)}
                          for what, arguments in tries.items()}
             files |= {name: (pathlib.Path(folder) / name).read_bytes() for name in (model, plan)}
+    write(target, files, expected)
+
+
+def make_wide(programs, target):
+    sys.path.insert(0, str(SOURCE / "tests/end_to_end"))
+    from gguf_files import wide_llama
+    files, expected = {"text.txt": (SOURCE / "tests/fixtures/perplexity.txt").read_bytes()[:300]}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        def run(program, *arguments):
+            return subprocess.run([programs / program, *arguments], cwd=folder, check=True,
+                                  stdout=subprocess.PIPE).stdout.decode()
+
+        graphs = ["--graph-dir", SOURCE / "graphs"]
+        gguf = wide_llama(SOURCE / "tests/fixtures/tiny-llama-k.gguf", 12, 4864)
+        run("llmsql-import", gguf.write(pathlib.Path(folder) / "wide.gguf"), *graphs, "-o", "model.db",
+            "--write-model", "x.toml")
+        run("llmsqlc", "x.toml", *graphs, "--context", "128", "-o", "plan.sql")
+        run("llmsqlc", "x.toml", *graphs, "--context", "128", "--budget", "14MiB", "-o", "budget.sql")
+        (pathlib.Path(folder) / "text.txt").write_bytes(files["text.txt"])
+        for what in ("a plan", "a plan with a budget", "a text scored"):
+            expected[what] = {"arguments": TRIES[what], "output": run("llmsql-run", *TRIES[what])}
+        files |= {name: (pathlib.Path(folder) / name).read_bytes() for name in ("model.db", "plan.sql", "budget.sql")}
     write(target, files, expected)
 
 

@@ -2,6 +2,7 @@
 // Names and sizes of the number types: what importer, compiler and runtime agree on.
 #include "common/types.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -63,13 +64,13 @@ double share_of_file(double strips, double strip_size) {
     return 65536 * pages / (strips * strip_size);
 }
 
-TEST(Types, TilesOfKeptFormatsFillTheirPages) {
+TEST(Types, TilesOfKeptFormatsFilledTheirPagesBeforeFormat4) {
     double sum = 0, count = 0;
     for (const WeightFormat& format : kWeightFormats)
         for (const int64_t cols : {512, 768, 1024, 1536, 2048, 2560, 3072, 4096, 4864, 8960}) {
             if (!format.fills) continue;
-            const auto strips =
-                static_cast<size_t>(tile_rows(format.type, {100000, cols}) / kStripRows);
+            const auto strips = static_cast<size_t>(
+                tile_rows(format.type, {100000, cols}, TileCut::format_1) / kStripRows);
             const size_t size = strip_bytes(format.type, cols);
             EXPECT_TRUE(strips * size <= kTileBytes || strips == 1);
             const double share =
@@ -81,6 +82,76 @@ TEST(Types, TilesOfKeptFormatsFillTheirPages) {
             ++count;
         }
     EXPECT_LT(sum / count, 1.025);
+}
+
+// Widths of published models: hidden sizes, feed-forwards, embeddings a layer.
+constexpr int64_t kWidths[] = {256,   512,   576,   768,   896,   960,   1024,  1152,  1536,  2048,
+                               2304,  2560,  2688,  2880,  3072,  3584,  3840,  4096,  4304,  4608,
+                               4864,  5120,  5376,  5632,  6144,  6912,  7168,  8192,  8960,  9216,
+                               9728,  10240, 10752, 11008, 11520, 12288, 13824, 14336, 15360, 16384,
+                               17408, 18432, 18944, 20480, 21504, 22016, 24576, 25600, 27648, 28672,
+                               29568, 32768, 33792, 36864, 53248};
+
+TEST(Types, TilesFillTheirPagesWhereAnyCutUpToAMebibyteDoes) {
+    size_t filled = 0, others = 0;
+    for (const WeightFormat& format : kWeightFormats)
+        for (const int64_t cols : kWidths) {
+            const ParamShape shape{100000, cols};
+            const size_t size = strip_bytes(format.type, cols);
+            const auto share = [&](size_t strips) {
+                return share_of_file(static_cast<double>(strips), static_cast<double>(size));
+            };
+            const auto strips_by = [&](TileCut cut) {
+                return static_cast<size_t>(tile_rows(format.type, shape, cut) / kStripRows);
+            };
+            const size_t strips = strips_by(TileCut::format_4),
+                         before = strips_by(TileCut::format_1);
+            SCOPED_TRACE(fmt::format("{} {}: {} strips", format.name, cols, strips));
+            EXPECT_TRUE(strips * size <= kMostTileBytes || strips == 1);
+            EXPECT_EQ(is_cut_alike(format.type, shape), strips == before);
+            // What was good enough is as it was: older databases and plans go on together.
+            if (share(before) <= 1.025) {
+                EXPECT_EQ(strips, before);
+            }
+            if (share(strips) <= 1.025) {
+                ++filled;
+                // No larger than it must be.
+                for (size_t fewer = kTileBytes / size + 1; fewer < strips; ++fewer)
+                    EXPECT_GT(share(fewer), 1.025);
+                continue;
+            }
+            ++others;
+            for (size_t other = 1; other * size <= kMostTileBytes; ++other)
+                if (2 * other >= kTileBytes / size) {
+                    EXPECT_GE(share(other), share(strips) - 1e-9);
+                }
+        }
+    EXPECT_GT(filled, 25 * others);
+}
+
+TEST(Types, TilesOfTheWidestMatricesOfPublishedModelsFillTheirPages) {
+    const struct {
+        WeightType type;
+        int64_t cols;
+        double before;  // what was unused of format 1's pages
+    } kCases[] = {{WeightType::q4_k, 9728, 0.12},  {WeightType::q4_k, 18944, 0.15},
+                  {WeightType::q4_k, 25600, 0.13}, {WeightType::q6_k, 8960, 0.11},
+                  {WeightType::q8, 9728, 0.18},    {WeightType::mxfp4, 14336, 0.07},
+                  {WeightType::q6_k, 18944, 0.05}, {WeightType::q6_k, 14336, 0.04}};
+    for (const auto& [type, cols, before] : kCases) {
+        const ParamShape shape{4096, cols};
+        const auto size = static_cast<double>(strip_bytes(type, cols));
+        const auto share = [&](TileCut cut) {
+            return share_of_file(static_cast<double>(tile_rows(type, shape, cut) / kStripRows),
+                                 size);
+        };
+        EXPECT_GT(share(TileCut::format_1), 1 + before) << name_of(type) << " " << cols;
+        EXPECT_LE(share(TileCut::format_4), 1.025) << name_of(type) << " " << cols;
+        // Of a matrix that is one tile either way nothing has changed.
+        EXPECT_FALSE(is_cut_alike(type, shape));
+        EXPECT_TRUE(is_cut_alike(type, {16, cols}));
+        EXPECT_EQ(tile_bytes(type, {16, cols}, 0), strip_bytes(type, cols));
+    }
 }
 
 TEST(Types, ParametersAreStripsOrPlainVectors) {

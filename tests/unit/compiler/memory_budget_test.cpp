@@ -262,6 +262,59 @@ TEST(Memory, PartsFollowWhatTheyCount) {
     EXPECT_EQ(part("held weights", {.context = 256}), weights);
 }
 
+/// A feed-forward as wide as Qwen3-4B's.
+GraphBuilder wide_feed_forward() {
+    GraphBuilder b;
+    b.model.name = "feed";
+    b.model.graph = "test";
+    const int table = b.matrix("token_embd", 960, 64);
+    const int x = b.named("x", b.embed(table));
+    b.layer = 0;
+    const int h = b.rms_norm(x, b.vector("ffn_norm", 64));
+    const int up = b.linear(h, b.matrix("ffn_up", 9728, 64));
+    const int y = b.add(x, b.linear(b.silu(up), b.matrix("ffn_down", 64, 9728)));
+    b.layer = -1;
+    b.linear(b.rms_norm(y, b.vector("output_norm", 64)), table);
+    return b;
+}
+
+// Workers read as much of a long tile at a time as of others; the ring takes it whole.
+TEST(Memory, OfLongTilesTheRingAloneIsLarger) {
+    const GraphBuilder b = wide_feed_forward();
+    const Plan plan = make_plan(b.model, b.graph, {.context = 256});
+    const auto with_rows = [&](int64_t down, int64_t others) {
+        std::vector<Param> params = b.model.params;
+        for (Param& param : params)
+            if (!param.shape.is_vector()) param.shape.rows = param.shape.cols > 64 ? down : others;
+        return params;
+    };
+    // One strip, and tiles of two.
+    const std::vector<Param> few = with_rows(16, 6400000), many = with_rows(64000, 6400000);
+    EXPECT_EQ(bytes_of_part(memory_parts(plan, few, 2), "workers"),
+              bytes_of_part(memory_parts(plan, many, 2), "workers"));
+    const auto ring = [&](size_t tile) { return static_cast<int64_t>(ring_bytes(2, tile)); };
+    const int64_t least = ring(2 * strip_bytes(WeightType::q8, 9728));
+    ASSERT_GT(least, ring(kTileBytes));
+    EXPECT_EQ(windows_within(plan, many, 2 * least, 2), least);
+    EXPECT_EQ(windows_within(plan, many, 2 * least - 2, 2), 0);
+    EXPECT_EQ(windows_within(plan, few, 2 * ring(kTileBytes), 2), ring(kTileBytes));
+}
+
+TEST(Memory, APlanSaysByWhichRuleItsTilesAreCutWhereItMatters) {
+    const auto text = [](const GraphBuilder& b, int64_t bytes) {
+        return plan_text(b.model, planned(b, bytes));
+    };
+    const GraphBuilder wide = wide_feed_forward();
+    EXPECT_NE(text(wide, 32 * kMiB).find("workers=2, tiles=4);"), std::string::npos);
+    EXPECT_EQ(first_renumbered(planned(wide, 32 * kMiB), wide.model.params)->name,
+              "layer.0.ffn_up");
+    EXPECT_EQ(
+        plan_text(wide.model, make_plan(wide.model, wide.graph, {.context = 256})).find("tiles="),
+        std::string::npos);
+    const GraphBuilder b = small_llama();
+    EXPECT_EQ(text(b, 32 * kMiB).find("tiles="), std::string::npos);
+}
+
 TEST(Memory, CountsTheCacheOfAWindowByItsBlocks) {
     const GraphBuilder b = small_gemma(2);  // one layer of two has a window of 512
     const Plan plan = make_plan(b.model, b.graph, {.context = 4096, .chunk = 64});

@@ -213,6 +213,29 @@ TEST(OutlineText, RowsOfInitAreLiteralsWithinWhatTablesTake) {
     EXPECT_EQ(error("INSERT INTO tensor(id) SELECT id FROM param"), "");
 }
 
+TEST(OutlineText, TilesAreNumberedAsThePlanSays) {
+    const auto held = [](const std::string& tiles, int last) {
+        return outline_with(
+                   "SELECT 1;\n",
+                   "INSERT INTO param(id, name, type, rows, cols) VALUES (8, 'wide', 'q8', 64, "
+                   "9728);\n"
+                   "CREATE VIRTUAL TABLE temp.residency USING llm_residency(budget=1, pool=1, "
+                   "windows=0, workers=1" +
+                       tiles +
+                       ");\n"
+                       "INSERT INTO residency(param, first_tile, last_tile, held) VALUES (8, 0, 0, "
+                       "1), (8, 1, " +
+                       std::to_string(last) + ", 0);\n")
+            .held_bytes(8);
+    };
+    const auto strip = static_cast<int64_t>(strip_bytes(WeightType::q8, 9728));
+    EXPECT_EQ(held("", 3), strip);
+    EXPECT_EQ(held(", tiles=3", 3), strip);
+    EXPECT_EQ(held(", tiles=4", 1), 2 * strip);
+    EXPECT_SAYS(error_of([&] { held(", tiles=4", 3); }), "… last_tile is 3, it must be 1 to 1");
+    EXPECT_SAYS(error_of([&] { held(", tiles=5", 1); }), "… tiles is 5, it must be 1 to 4");
+}
+
 TEST(OutlineText, WhatIsHeldIsAddedUpByTiles) {
     const Outline outline = outline_with(
         "SELECT llm_linear(h.data, w.data) FROM tensor h, param w WHERE h.id = 2 AND w.id BETWEEN "

@@ -62,5 +62,53 @@ TEST(PlanBudget, CountsWindowsForThePassesThatThereAre) {
     EXPECT_EQ(opens(std::numeric_limits<int64_t>::max(), 1024), "");
 }
 
+// What numbers tiles says by which rule they are cut; a database has its own.
+TEST(PlanBudget, NumbersTilesAsTheDatabaseHasThemOrIsRefused) {
+    const test::TemporaryFolder folder;
+    test::TinyModel model = test::tiny_model();
+    constexpr int64_t kRows = 64, kCols = 9728;  // four tiles of one strip, or two of two
+    model.add_matrix("wide", WeightType::q8, kRows, kCols,
+                     test::random_values(static_cast<size_t>(kRows * kCols), 9));
+    model.write(folder / "3.db", 65536, 3);
+    model.write(folder / "4.db", 65536, 4);
+    const auto opens = [&](const std::string& db, const std::string& tiles,
+                           int last) -> std::string {
+        std::string text = plan(100 << 20, 16);
+        const std::string declared = test::tiny_model().declarations();
+        text.replace(text.find(declared), declared.size(), model.declarations());
+        const std::string end = "(19, 0, 0, 1)";
+        text.insert(text.find(end) + end.size(), fmt::format(", (20, 0, {}, 0)", last));
+        const std::string workers = "workers=1";
+        text.insert(text.find(workers) + workers.size(), tiles);
+        test::write_text(folder / "p.sql", test::with_end(text));
+        try {
+            const ModelDb opened(folder / db);
+            Program program(read_plan(folder / "p.sql"), opened, {.threads = 1});
+            program.forward(std::vector<int32_t>{1, 2, 3}, 0);
+            return "";
+        } catch (const Error& error) {
+            return error.what();
+        }
+    };
+    EXPECT_EQ(opens("3.db", "", 3), "");
+    EXPECT_EQ(opens("3.db", ", tiles=3", 3), "");
+    EXPECT_EQ(opens("4.db", ", tiles=4", 1), "");
+    const auto says = [](const std::string& error, const char* what) {
+        EXPECT_NE(error.find(what), std::string::npos) << error;
+    };
+    for (const int last : {1, 3}) {
+        says(opens("4.db", "", last),
+             "wide is cut into other tiles than were known when this plan "
+             "was compiled; compile it again (llmsqlc)");
+        says(opens("3.db", ", tiles=4", last),
+             "wide is cut into tiles as model databases before format 4 have them, for which this "
+             "plan is not; import the model again (llmsql-import)");
+    }
+    says(opens("4.db", ", tiles=4", 3), "wide has the tiles 0 to 1, and 0 comes next");
+    says(opens("3.db", "", 1), "the residency rows cover 19 of its 20 parameters");
+    says(opens("4.db", ", tiles=5", 1), "llm_residency: tiles=5");
+    says(opens("4.db", ", tiles=0", 1), "compile the plan again (llmsqlc)");
+}
+
 }  // namespace
 }  // namespace llmsql

@@ -758,7 +758,7 @@ TEST(ModelDatabase, DamageIsFoundAndNamed) {
         {"UPDATE llm_param SET rows = 1 << 50 WHERE id = 1", "impossible shape"},
         {"UPDATE llm_param SET cols = 25 WHERE id = 1", "the plan's parameter 1 is embd"},
         {"DELETE FROM llm_param WHERE id = 5", "ids must run from 1 without a gap"},
-        {"PRAGMA user_version = 9", "model database format 9, this program reads formats 1 to 3"},
+        {"PRAGMA user_version = 9", "model database format 9, this program reads formats 1 to 4"},
         {"PRAGMA user_version = 2; UPDATE llm_param SET type = 'nvfp4' WHERE id = 1",
          "parameter embd is nvfp4 as model database format 2 has it, this program reads it from "
          "format 3 on; import the model again (llmsql-import)"},

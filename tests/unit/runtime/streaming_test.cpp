@@ -43,6 +43,7 @@ struct BigModel {
         add("b", WeightType::q8, 2000, 160);
         add("c", WeightType::q4, 3000, 320);
         add("d", WeightType::f16, 40, 20000);  // a strip larger than a tile
+        add("e", WeightType::q8, 100, 9728);   // tiles of two strips, longer than 256 KiB
     }
     void add(const std::string& name, WeightType type, int64_t rows, int64_t cols) {
         model.add_matrix(
@@ -82,7 +83,7 @@ std::vector<Residency> hold_leading(const ModelDb& db, int64_t held) {
     std::vector<Residency> rows;
     const auto catalogue = db.catalogue();
     for (size_t i = 0; i < catalogue.size(); ++i) {
-        const int64_t tiles = tile_count(catalogue[i].type, catalogue[i].shape);
+        const int64_t tiles = tile_count(catalogue[i].type, catalogue[i].shape, db.cut());
         const int64_t first = catalogue[i].shape.is_vector() ? tiles : std::min(held, tiles);
         const int id = static_cast<int>(i) + 1;
         if (first > 0) rows.push_back({id, 0, first - 1, true});
@@ -391,59 +392,110 @@ TEST(DirectReader, ReadsEachTileOnceAPassIntoARingThatThePlanPaysFor) {
         }
 }
 
+// What an earlier version imported is read as it was cut then.
+TEST(WeightPool, ADatabaseOfAnEarlierFormatIsReadAsItIsCut) {
+    const BigModel big;
+    const TemporaryFolder folder;
+    big.model.write(folder / "old.db", 65536, 3);
+    big.model.write(folder / "new.db");
+    const ModelDb old_db(folder / "old.db"), new_db(folder / "new.db");
+    const auto old_map = read_tile_map(old_db, old_db.catalogue());
+    const auto new_map = read_tile_map(new_db, new_db.catalogue());
+    EXPECT_EQ(old_map.back().tiles.size(), 7u);
+    EXPECT_EQ(new_map.back().tiles.size(), 4u);
+    EXPECT_EQ(old_map.back().checksums, new_map.back().checksums);
+    Workers workers(2);
+    WeightPool whole(new_db, {}, with_io(IoMode::read), workers);
+    for (const IoMode io : ways())
+        for (const int64_t held : {0, 1, 1000}) {
+            WeightPool pool(old_db, hold_leading(old_db, held), with_io(io), workers);
+            pool.verify_all(workers);
+            EXPECT_EQ(pool.identity(), whole.identity());
+            StripBuffer buffer, unused;
+            const Weight& weight = pool.weight(pool.size());
+            const size_t bytes = strip_bytes(weight.entry.type, weight.entry.shape.cols);
+            for (int64_t strip = 0; strip < 7; ++strip) {
+                const auto a = pool.strips(weight, strip, 1, Use::scan, buffer);
+                const auto b =
+                    whole.strips(whole.weight(whole.size()), strip, 1, Use::scan, unused);
+                ASSERT_EQ(std::memcmp(a.data, b.data, bytes), 0) << name_of(io) << " " << strip;
+            }
+        }
+}
+
+// A worker's buffer is not longer for longer tiles, nor is more of one read for a row of it.
+TEST(WeightPool, OfALongTileNoMoreIsReadAtATimeThanOfOthers) {
+    const BigFile big;
+    Workers workers(1);
+    for (const IoMode io : {IoMode::blob, IoMode::read}) {
+        WeightPool pool(big.db, hold_leading(big.db, 0), with_io(io), workers);
+        const Weight& wide = pool.weight(pool.size());
+        const size_t strip = strip_bytes(wide.entry.type, wide.entry.shape.cols);
+        ASSERT_GT(tile_bytes(wide.entry.type, wide.entry.shape, 0, big.db.cut()), kTileBytes);
+        StripBuffer buffer;
+        pool.strips(wide, 0, 1, Use::embedding, buffer);
+        EXPECT_EQ(pool.counters().embedding, strip);
+        EXPECT_EQ(pool.strips(wide, 2, 2, Use::scan, buffer).count, 1);
+        EXPECT_EQ(buffer.memory.size(), kTileBytes);
+    }
+}
+
 // Workers that share tiles out in pieces, each a little ahead of or behind the other, and scan two
 // matrices in turn: all the same each tile is read once a pass, from the second pass on. (In the
 // first the order is not known yet.)
 TEST(DirectReader, WorkersThatShareTilesReadEachOnceAPass) {
     if (!has_direct()) GTEST_SKIP() << "the file system refuses O_DIRECT";
-    TinyModel model;
-    for (const char* name : {"gate", "up", "down"})
-        model.add_matrix(name, WeightType::q8, 1600, 640, random_values(1600 * 640, 3));
-    const TemporaryFolder folder;
-    model.write(folder / "model.db");
-    const ModelDb db(folder / "model.db");
-    const auto map = read_tile_map(db, db.catalogue());
-    Workers workers(2);
-    TileReading reading = reading_with(2);
-    uint64_t pass = 0;
-    for (const ParamTiles& param : map)
-        for (const Tile& tile : param.tiles) {
-            reading.schedule.push_back({tile.rowid, false});
-            reading.longest_tile = std::max(reading.longest_tile, tile.bytes);
-            pass += tile.bytes;
-        }
-    reading.windows = ring_bytes(2, reading.longest_tile);
-    auto pages = BlobPages::of(db);
-    const auto direct = DirectReader::of(pages, reading);
-    ASSERT_TRUE(direct);
-    const size_t strip = map[0].strip_bytes, each = map[0].tiles[0].bytes / strip;
-    // Half a tile and less at a time: two workers may ask for all of it before it is there.
-    const size_t piece = each / 2 - 1, strips = map[0].checksums.size();
-    const auto scan_piece = [&](const ParamTiles& param, int64_t item, int worker) {
-        std::vector<std::byte> out(piece * strip);
-        const size_t end = std::min(strips, (static_cast<size_t>(item) + 1) * piece);
-        for (size_t i = static_cast<size_t>(item) * piece; i < end;) {
-            const size_t here = std::min(end - i, each - i % each);
-            direct->read(worker, param.tiles[i / each].rowid, i % each * strip, here * strip,
-                         out.data(), Use::scan);
-            i += here;
-        }
-    };
-    const auto items = static_cast<int64_t>((strips + piece - 1) / piece);
-    const auto one_pass = [&] {
-        workers.run(items, [&](int64_t item, int worker) {
-            scan_piece(map[0], item, worker);
-            scan_piece(map[1], item, worker);
-        });
-        workers.run(items, [&](int64_t item, int worker) { scan_piece(map[2], item, worker); });
-    };
-    one_pass();
-    constexpr int kPasses = 100;
-    const uint64_t before = direct->fetched();
-    for (int i = 0; i < kPasses; ++i) one_pass();
-    // A little more where the system lets a worker sleep so long that a tile has to give way to
-    // others.
-    EXPECT_LE(direct->fetched() - before, kPasses * pass + kPasses * pass / 25);
+    for (const auto& [rows, cols] : {std::pair{1600, 640}, std::pair{640, 5632}}) {
+        TinyModel model;
+        for (const char* name : {"gate", "up", "down"})
+            model.add_matrix(name, WeightType::q8, rows, cols,
+                             random_values(static_cast<size_t>(rows * cols), 3));
+        const TemporaryFolder folder;
+        model.write(folder / "model.db");
+        const ModelDb db(folder / "model.db");
+        const auto map = read_tile_map(db, db.catalogue());
+        Workers workers(2);
+        TileReading reading = reading_with(2);
+        uint64_t pass = 0;
+        for (const ParamTiles& param : map)
+            for (const Tile& tile : param.tiles) {
+                reading.schedule.push_back({tile.rowid, false});
+                reading.longest_tile = std::max(reading.longest_tile, tile.bytes);
+                pass += tile.bytes;
+            }
+        reading.windows = ring_bytes(2, reading.longest_tile);
+        auto pages = BlobPages::of(db);
+        const auto direct = DirectReader::of(pages, reading);
+        ASSERT_TRUE(direct);
+        const size_t strip = map[0].strip_bytes, each = map[0].tiles[0].bytes / strip;
+        // Half a tile and less at a time: two workers may ask for all of it before it is there.
+        const size_t piece = each / 2 - 1, strips = map[0].checksums.size();
+        const auto scan_piece = [&](const ParamTiles& param, int64_t item, int worker) {
+            std::vector<std::byte> out(piece * strip);
+            const size_t end = std::min(strips, (static_cast<size_t>(item) + 1) * piece);
+            for (size_t i = static_cast<size_t>(item) * piece; i < end;) {
+                const size_t here = std::min(end - i, each - i % each);
+                direct->read(worker, param.tiles[i / each].rowid, i % each * strip, here * strip,
+                             out.data(), Use::scan);
+                i += here;
+            }
+        };
+        const auto items = static_cast<int64_t>((strips + piece - 1) / piece);
+        const auto one_pass = [&] {
+            workers.run(items, [&](int64_t item, int worker) {
+                scan_piece(map[0], item, worker);
+                scan_piece(map[1], item, worker);
+            });
+            workers.run(items, [&](int64_t item, int worker) { scan_piece(map[2], item, worker); });
+        };
+        one_pass();
+        constexpr int kPasses = 100;
+        const uint64_t before = direct->fetched();
+        for (int i = 0; i < kPasses; ++i) one_pass();
+        // A little more where the system lets a worker sleep so long that a tile has to give way to
+        // others.
+        EXPECT_LE(direct->fetched() - before, kPasses * pass + kPasses * pass / 25);
+    }
 }
 
 // Workers that are anywhere, in no order that could be foreseen: nothing hangs, all is right.

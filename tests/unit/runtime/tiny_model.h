@@ -80,7 +80,8 @@ class TinyModel {
         return sql;
     }
 
-    void write(const std::filesystem::path& path, int page_bytes = 65536) const {
+    void write(const std::filesystem::path& path, int page_bytes = 65536,
+               int64_t format = kModelFormatVersion) const {
         sqlite3* db = nullptr;
         if (sqlite3_open(path.c_str(), &db) != SQLITE_OK) throw std::runtime_error("open");
         run(db,
@@ -90,7 +91,7 @@ class TinyModel {
                 std::to_string(kModelApplicationId) +
                 ";"
                 "PRAGMA user_version = " +
-                std::to_string(kModelFormatVersion) +
+                std::to_string(format) +
                 ";"
                 "CREATE TABLE llm_meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
                 "CREATE TABLE llm_param(id INTEGER PRIMARY KEY, name TEXT, type TEXT, rows INTEGER,"
@@ -104,7 +105,8 @@ class TinyModel {
                 "INSERT INTO llm_meta VALUES ('model', 'tiny'), ('graph', 'tiny'),"
                 "  ('catalogue', '" +
                 catalogue() + "')");
-        for (size_t i = 0; i < params_.size(); ++i) add(db, static_cast<int>(i + 1), params_[i]);
+        for (size_t i = 0; i < params_.size(); ++i)
+            add(db, static_cast<int>(i + 1), params_[i], cut_of_format(format));
         sqlite3_close(db);
     }
 
@@ -119,7 +121,7 @@ class TinyModel {
         std::vector<std::byte> bytes;
     };
 
-    static void add(sqlite3* db, int id, const Stored& param) {
+    static void add(sqlite3* db, int id, const Stored& param, TileCut cut) {
         const ParamEntry& entry = param.entry;
         const size_t unit = entry.shape.is_vector() ? param.bytes.size()
                                                     : strip_bytes(entry.type, entry.shape.cols);
@@ -138,13 +140,13 @@ class TinyModel {
                            "VALUES (?, ?, ?, ?)",
                            -1, &statement, nullptr);
         size_t at = 0;
-        for (int64_t tile = 0; tile < tile_count(entry.type, entry.shape); ++tile) {
-            const size_t bytes = tile_bytes(entry.type, entry.shape, tile);
+        for (int64_t tile = 0; tile < tile_count(entry.type, entry.shape, cut); ++tile) {
+            const size_t bytes = tile_bytes(entry.type, entry.shape, tile, cut);
             std::vector<uint64_t> checksums;
             for (size_t strip = 0; strip < bytes; strip += unit)
                 checksums.push_back(hash64(param.bytes.data() + at + strip, unit));
             sqlite3_bind_int(statement, 1, id);
-            sqlite3_bind_int64(statement, 2, tile * tile_rows(entry.type, entry.shape));
+            sqlite3_bind_int64(statement, 2, tile * tile_rows(entry.type, entry.shape, cut));
             sqlite3_bind_blob(statement, 3, checksums.data(),
                               static_cast<int>(checksums.size() * sizeof(uint64_t)),
                               SQLITE_TRANSIENT);
