@@ -13,9 +13,9 @@ inline constexpr int64_t kModelApplicationId = 0x6c6d7371;  // 'lmsq'
 /// (common/weight_format.h), whose tiles are cut by the pages. 3: nvfp4 in 4.5 bits a weight,
 /// tq1_0. 4: tiles of wide matrices, and of all types, fill the pages (TileCut).
 inline constexpr int64_t kModelFormatVersion = 4, kOldestModelFormat = 1;
-inline constexpr int64_t kFilledTilesSince = 4;
+inline constexpr int64_t kCutSince = 4;
 constexpr TileCut cut_of_format(int64_t version) {
-    return version < kFilledTilesSince ? TileCut::format_1 : TileCut::format_4;
+    return version < kCutSince ? TileCut::format_1 : TileCut::format_4;
 }
 inline constexpr int64_t kModelPageBytes = 65536;
 

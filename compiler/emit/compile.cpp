@@ -149,8 +149,7 @@ class Text {
             "CREATE VIRTUAL TABLE temp.residency USING llm_residency(budget={}, "
             "pool={}, windows={}, workers={}{});\n",
             residency.budget, residency.pool, residency.windows, residency.workers,
-            first_renumbered(plan_, model_.params) ? fmt::format(", tiles={}", kFilledTilesSince)
-                                                   : ""));
+            first_renumbered(plan_, model_.params) ? fmt::format(", tiles={}", kCutSince) : ""));
         // A line a parameter.
         const bool choices = residency.most_bytes.has_value();
         std::string sql =

@@ -72,7 +72,7 @@ void install_plan(const std::filesystem::path& path, const std::string& name,
             "{}: holds the model '{}' (catalogue {}), but the plan is for '{}' (catalogue {}): "
             "install it in the database that was imported with its model file",
             path.string(), model, catalogue, identity.model, identity.catalogue);
-    if (version < kFilledTilesSince && !identity.renumbered.empty())
+    if (version < kCutSince && !identity.renumbered.empty())
         fail(
             "{}: is of an earlier format, which cuts {} into other tiles than this plan says: "
             "import the model again (llmsql-import)",

@@ -121,7 +121,7 @@ void ResidencyPlan::require_cut(const ParamEntry& entry) const {
     fail(
         "residency: {} is cut into tiles as model databases before format {} have them, for which "
         "this plan is not; import the model again (llmsql-import)",
-        entry.name, kFilledTilesSince);
+        entry.name, kCutSince);
 }
 
 void ResidencyPlan::keep(size_t count) {
