@@ -113,7 +113,7 @@ class TilesOfFormat3(TemporaryFolder):
         with self.assertRaisesRegex(AssertionError, r"layer\.0\.ffn_down.*import the model again"):
             run("LLMSQLC", *install, self.folder / "model.db")
         self.assertEqual((self.folder / "model.db").read_bytes(), before)
-        run("LLMSQLC", *install[:4], "--install", self.folder / "model.db")
+        run("LLMSQLC", *install[:5], "--install", self.folder / "model.db")
         for db in "model.db", "new.db":
             self.assertEqual(attempt(db, "-p", "a", "-n", 1, cwd=self.folder)[0], 0)
 
