@@ -79,8 +79,9 @@ class MemoryBudget(unittest.TestCase):
                     lines = text.splitlines()
                     shown = "4 GiB" if megabytes == 4096 else f"{megabytes} MiB"
                     self.assertIn(f" · budget {shown} · context 1024 · ", lines[0])
+                    # Tiles of several lengths may leave a part of one unused: the bound is nearly reached then.
                     self.assertRegex(lines[1], r"held [\d.]+ MB, read per pass ([\d.]+ \w+)"
-                                               r"( expected, [\d.]+ \w+ at most)? \(optimum \1\)$")
+                                               r"( expected, [\d.]+ \w+ at most)? \((optimum|at least) \1\)$")
                     choices = " expected, " in lines[1]
                     table = next(line for line in lines if " temp.residency " in line)
                     self.assertIn(f"llm_residency(budget={megabytes << 20}, pool=", table)

@@ -414,11 +414,11 @@ TEST(PlanText, SaysWhatIsHeld) {
         text.starts_with("-- llmsql plan 1 · wide · test · budget 18 MiB · context 256 · "
                          "chunk "));
     EXPECT_NE(text.find(" (optimum "), std::string::npos);
-    EXPECT_NE(
-        text.find(fmt::format("CREATE VIRTUAL TABLE temp.residency USING "
-                              "llm_residency(budget=18874368, pool={}, windows=0, workers=2);\n",
-                              plan.residency->pool)),
-        std::string::npos);
+    EXPECT_NE(text.find(fmt::format(
+                  "CREATE VIRTUAL TABLE temp.residency USING "
+                  "llm_residency(budget=18874368, pool={}, windows=0, workers=2, tiles=4);\n",
+                  plan.residency->pool)),
+              std::string::npos);
     // The rows, read back.
     const std::string head = "INSERT INTO residency(param, first_tile, last_tile, held) VALUES\n";
     const size_t begin = text.find(head);
