@@ -100,17 +100,22 @@ void import_into(const RunRequest& request, const fs::path& folder) {
     write_stamp(folder);
 }
 
+/// The number behind what stands at `at`, if it is anywhere and has one.
+template<class Number>
+std::optional<Number> number_behind(std::string_view words, const std::string& text, size_t at) {
+    Number number = 0;
+    if (at == std::string::npos ||
+        std::from_chars(&text[at + words.size()], text.data() + text.size(), number).ec !=
+            std::errc())
+        return std::nullopt;
+    return number;
+}
+
 /// How long the texts were that the model was trained for, where its model file says it as
 /// llmsql-import writes it.
 std::optional<int64_t> trained_context(const std::string& model) {
     constexpr std::string_view kLine = "\n[source]\ncontext = ";
-    const size_t at = model.find(kLine);
-    int64_t number = 0;
-    if (at == std::string::npos ||
-        std::from_chars(&model[at + kLine.size()], model.data() + model.size(), number).ec !=
-            std::errc())
-        return std::nullopt;
-    return number;
+    return number_behind<int64_t>(kLine, model, model.find(kLine));
 }
 
 /// What makes two compilers one: a program that was replaced may write other plans.
@@ -177,13 +182,9 @@ uint64_t bytes_of_import(const RunRequest& request, const fs::path& folder) {
     const std::string text = output_of(kImporter, arguments);
     if (request.budget) check_with(kCompiler, memory_arguments(request, model));
     constexpr std::string_view kLine = "\nbytes: ";
-    const size_t at = text.rfind(kLine);
-    uint64_t bytes = 0;
-    if (at == std::string::npos ||
-        std::from_chars(&text[at + kLine.size()], text.data() + text.size(), bytes).ec !=
-            std::errc())
-        fail("llmsql-import --dry-run does not say what the import takes");
-    return bytes;
+    const auto bytes = number_behind<uint64_t>(kLine, text, text.rfind(kLine));
+    if (!bytes) fail("llmsql-import --dry-run does not say what the import takes");
+    return *bytes;
 }
 
 /// Compiling into an entry's folder, where what was compiled before is found.

@@ -138,21 +138,24 @@ int64_t rope_bytes(const Plan& plan) {
     return kRopeTables * plan.chunk * width * static_cast<int64_t>(sizeof(float));
 }
 
-/// What a worker reads of a tile at a time.
-size_t tile_buffer(const std::vector<Param>& params) {
+/// The most that `bytes_of` says of a matrix, and the usual length of a tile at least.
+template<class BytesOf>
+size_t most_of_matrices(const std::vector<Param>& params, const BytesOf& bytes_of) {
     size_t bytes = kTileBytes;
     for (const Param& param : params)
-        if (!param.shape.is_vector())
-            bytes = std::max(bytes, strip_bytes(param.type, param.shape.cols));
+        if (!param.shape.is_vector()) bytes = std::max(bytes, bytes_of(param));
     return bytes;
 }
 
+/// What a worker reads of a tile at a time.
+size_t tile_buffer(const std::vector<Param>& params) {
+    return most_of_matrices(
+        params, [](const Param& param) { return strip_bytes(param.type, param.shape.cols); });
+}
+
 size_t longest_tile(const std::vector<Param>& params) {
-    size_t bytes = kTileBytes;
-    for (const Param& param : params)
-        if (!param.shape.is_vector())
-            bytes = std::max(bytes, tile_bytes(param.type, param.shape, 0));
-    return bytes;
+    return most_of_matrices(
+        params, [](const Param& param) { return tile_bytes(param.type, param.shape, 0); });
 }
 
 int64_t checksum_bytes(const std::vector<Param>& params) {
