@@ -347,14 +347,15 @@ class Again(Folder):
 
     def test_what_is_not_a_dead_imports_stays(self):
         left = self.killed()
-        letter = "a" if left.name[-1] != "a" else "b"
-        others = {"x.db.backup": LLAMA.read_bytes(), left.name[:-1] + letter: b"my notes",
+        # Names as a temporary file has them, and none of them the one that was left.
+        like = [left.name[:-1] + last for last in "abcd" if last != left.name[-1]]
+        others = {"x.db.backup": LLAMA.read_bytes(), like[0]: b"my notes",
                   left.name + "7": b"", ".x.db.abcdef": b"", "y" + left.name[1:]: left.read_bytes()}
         for name, content in others.items():
             (self.folder / name).write_bytes(content)
-        folder = left.with_name(left.name[:-1] + ("c" if letter == "a" else "d"))
+        folder = left.with_name(like[1])
         folder.mkdir()
-        link = left.with_name(left.name[:-1] + "9")
+        link = left.with_name(like[2])
         link.symlink_to(self.folder / ("y" + left.name[1:]))
         self.note_of()
         self.assertEqual(self.names(), sorted(["x.db", folder.name, link.name, *others]))
