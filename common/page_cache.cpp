@@ -24,7 +24,6 @@ constexpr int MADV_POPULATE_READ = 22;  // Linux 5.14
 namespace llmsql {
 namespace {
 
-constexpr uint64_t kHuge = kHugePage;
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kSamples = 64;
 
@@ -72,7 +71,7 @@ void drop_few(int descriptor, uint64_t from, std::span<const std::byte> mapping)
 // Returns whether it was.
 bool fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<bool()>& stop,
           bool absent) {
-    if (bytes < kHuge) return false;
+    if (bytes < kHugePage) return false;
     // A mapping of its own, as advice stays with a mapping.
     void* mapped =
         mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, static_cast<off_t>(from));
@@ -82,8 +81,8 @@ bool fill(int descriptor, uint64_t from, uint64_t bytes, const std::function<boo
     const bool wanted = was_absent || !absent;
     if (was_absent) drop_few(descriptor, from, {begin, bytes});
     if (wanted) madvise(mapped, bytes, MADV_HUGEPAGE);
-    for (uint64_t at = 0; wanted && at < bytes && !(stop && stop()); at += kHuge) {
-        const uint64_t here = std::min(kHuge, bytes - at);
+    for (uint64_t at = 0; wanted && at < bytes && !(stop && stop()); at += kHugePage) {
+        const uint64_t here = std::min(kHugePage, bytes - at);
         if (populate({begin + at, here}) == 0)
             release({begin + at, here});
         else
@@ -130,13 +129,13 @@ bool refill_page_cache(int descriptor, uint64_t from, uint64_t to,
 }
 
 bool is_mapped_huge(std::span<const std::byte> mapping) {
-    const uint64_t windows = mapping.size() / kHuge;
+    const uint64_t windows = mapping.size() / kHugePage;
     const uint64_t samples = std::min<uint64_t>(windows, 8);
     uint64_t huge = 0;
     for (uint64_t i = 0; i < samples; ++i) {
-        const auto stretch = mapping.subspan(windows * i / samples * kHuge, kHuge);
+        const auto stretch = mapping.subspan(windows * i / samples * kHugePage, kHugePage);
         if (populate(stretch) != 0) return false;
-        huge += huge_bytes(mapping.data()) >= kHuge ? 1 : 0;
+        huge += huge_bytes(mapping.data()) >= kHugePage ? 1 : 0;
         release(stretch);
     }
     return samples > 0 && huge * 4 >= samples * 3;

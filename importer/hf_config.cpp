@@ -29,7 +29,7 @@ Json facts_of(const std::string& architecture) {
     return nullptr;
 }
 
-std::string type_of(const Json& rope) {
+std::string rope_type_of(const Json& rope) {
     for (const char* key : {"rope_type", "type"})
         if (const Json* type = member(rope, key); type && type->is_string())
             return type->get<std::string>();
@@ -209,7 +209,7 @@ void HfConfig::fill_positions(Json& rope, const std::string& key) {
         fill("partial_rotary_factor", facts_.at("partial"));
     // A factor without a word of its type is refused later.
     if (!rope.contains("factor")) fill("rope_type", "default");
-    const std::string type = type_of(rope);
+    const std::string type = rope_type_of(rope);
     if (type != "llama3" && type != "yarn" && type != "longrope") return;
     if (const Json* positions = member(values_, "max_position_embeddings"))
         fill("original_max_position_embeddings", *positions);
@@ -248,9 +248,10 @@ void HfConfig::settle_positions(const std::string& where) {
         if (rope.at("rope_type") == type) rope.erase("type");
     }
     // Of text, positions in time, height and width are the same.
-    if (rope.contains("mrope_section") && type_of(rope) == "mrope") rope["rope_type"] = "default";
+    if (rope.contains("mrope_section") && rope_type_of(rope) == "mrope")
+        rope["rope_type"] = "default";
     if (facts_.at("model_type") == "phi3")
-        if (const std::string type = type_of(rope); type == "su" || type == "yarn")
+        if (const std::string type = rope_type_of(rope); type == "su" || type == "yarn")
             rope["rope_type"] = "longrope";
     for (const char* name : kLayered)
         if (rope.contains(name))
@@ -258,7 +259,7 @@ void HfConfig::settle_positions(const std::string& where) {
                  where, key, name, facts_.at("model_type").get<std::string>());
     // A class that has such a key itself takes it whatever the object says.
     if (facts_.at("defaults").contains(kOriginal)) {
-        const std::string type = type_of(rope);
+        const std::string type = rope_type_of(rope);
         if (const Json* original = member(values_, kOriginal); original && type != "default") {
             rope[kOriginal] = *original;
             defaults_.erase(key + "." + kOriginal);

@@ -29,7 +29,7 @@ Chars normalized(std::string_view source) {
     return chars_of(text);
 }
 
-bool is_digit_char(Char c) {
+bool is_ascii_digit(Char c) {
     return c >= U'0' && c <= U'9';
 }
 
@@ -196,7 +196,7 @@ class Lexer {
             const Char c = text_[at_];
             if (is_space(c))
                 skip_spaces();
-            else if (is_digit_char(c))
+            else if (is_ascii_digit(c))
                 number();
             else if (is_word(c))
                 name();
@@ -253,12 +253,12 @@ class Lexer {
 
     // (\d+_)*\d+ from `i` on: where it ends; `i` where there is none.
     size_t digits_from(size_t i) const {
-        if (i >= text_.size() || !is_digit_char(text_[i])) return i;
+        if (i >= text_.size() || !is_ascii_digit(text_[i])) return i;
         ++i;
         while (i < text_.size()) {
             const bool underscore = text_[i] == U'_';
             const size_t digit = underscore ? i + 1 : i;
-            if (digit >= text_.size() || !is_digit_char(text_[digit])) break;
+            if (digit >= text_.size() || !is_ascii_digit(text_[digit])) break;
             i = digit + 1;
         }
         return i;
@@ -280,7 +280,7 @@ class Lexer {
         }
         const auto fits = [&](Char c) {
             if (c >= 0x80) return false;
-            const int value = is_digit_char(c) ? static_cast<int>(c - U'0')
+            const int value = is_ascii_digit(c) ? static_cast<int>(c - U'0')
                               : (c | 0x20) >= U'a' && (c | 0x20) <= U'f'
                                   ? static_cast<int>((c | 0x20) - U'a') + 10
                                   : 99;
@@ -350,7 +350,7 @@ class Lexer {
                     const Char d = raw[from + count];
                     const Char low = d | 0x20;
                     Char value = 99;
-                    if (is_digit_char(d))
+                    if (is_ascii_digit(d))
                         value = d - U'0';
                     else if (low >= U'a' && low <= U'f' && d < 0x80)
                         value = low - U'a' + 10;

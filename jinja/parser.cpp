@@ -728,7 +728,7 @@ class Parser {
 
     std::string dotted_name() {
         std::string name = expect_any_name();
-        while (skip_sign(".")) name += "." + expect_any_name();
+        while (skip_sign(".")) (name += '.') += expect_any_name();
         return name;
     }
 

@@ -32,7 +32,7 @@ enum Flag : uint16_t {
     digit = 4,
     numeric = 8,
     space = 16,
-    printable = 32,
+    prints = 32,
     uppercase = 64,
     lowercase = 128,
     titlecase = 256,
@@ -194,7 +194,7 @@ bool is_space(Char c) {
     return has(c, space);
 }
 bool is_printable(Char c) {
-    return has(c, printable);
+    return has(c, prints);
 }
 bool is_upper(Char c) {
     return has(c, uppercase);

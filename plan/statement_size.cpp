@@ -14,7 +14,7 @@
 namespace llmsql {
 namespace {
 
-constexpr size_t kMostBytes = 1 << 20, kMostBytesInInit = 16 << 20;
+constexpr size_t kMostStatement = 1 << 20, kMostStatementInInit = 16 << 20;
 constexpr size_t kLongestTextInInit = 4096;  // a name of a parameter, a tensor, a model
 constexpr int64_t kMostWords = 1 << 15, kMostOfInit = 2'000'000;
 constexpr int64_t kMostWordsOfOthers = 256;  // of what is neither SELECT, INSERT nor VALUES
@@ -67,7 +67,7 @@ class Measurer {
     Measurer(std::string_view sql, bool in_init) : sql_(sql), in_init_(in_init) {}
 
     StatementSize run() {
-        const size_t most_bytes = in_init_ ? kMostBytesInInit : kMostBytes;
+        const size_t most_bytes = in_init_ ? kMostStatementInInit : kMostStatement;
         if (sql_.size() > most_bytes) {
             refuse("the statement is {} bytes long, here it may be {}", sql_.size(), most_bytes);
             return std::move(size_);

@@ -7,13 +7,14 @@
 namespace llmsql::compiler {
 namespace {
 
-using Kind = ast::Statement::Kind;
+using StatementKind = ast::Statement::Kind;
 
 /// Every variable that statements assign, with one place where they do.
 void collect_assigned(const std::vector<ast::Statement>& body,
                       std::map<std::string, Position>& assigned) {
     for (const ast::Statement& statement : body) {
-        if (statement.kind == Kind::assign) assigned[statement.name.text] = statement.name.at;
+        if (statement.kind == StatementKind::assign)
+            assigned[statement.name.text] = statement.name.at;
         for (const ast::Arm& arm : statement.arms) collect_assigned(arm.body, assigned);
     }
 }
@@ -40,7 +41,7 @@ class ForwardChecker {
                                            forward.tokens.at, "tokens"});
         tokens_ = forward.tokens.text;
         statements(forward.body, &forward, result);
-        if (forward.body.empty() || forward.body.back().kind != Kind::give)
+        if (forward.body.empty() || forward.body.back().kind != StatementKind::give)
             errors_.error(forward.at, "forward must end with a return");
     }
 
@@ -80,16 +81,16 @@ class ForwardChecker {
         for (size_t i = 0; i < body.size(); ++i) {
             const ast::Statement& statement = body[i];
             switch (statement.kind) {
-                case Kind::assign:
+                case StatementKind::assign:
                     assign(statement);
                     break;
-                case Kind::loop:
+                case StatementKind::loop:
                     loop(statement);
                     break;
-                case Kind::branch:
+                case StatementKind::branch:
                     branch(statement);
                     break;
-                case Kind::give:
+                case StatementKind::give:
                     if (forward == nullptr || i + 1 != body.size())
                         errors_.error(statement.at, "return must be forward's last statement");
                     give(statement, result);

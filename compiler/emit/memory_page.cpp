@@ -19,7 +19,7 @@ int workers_of(const Plan& plan) {
     return plan.residency ? plan.residency->workers : kDefaultWorkers;
 }
 
-class Page {
+class MemoryPage {
   public:
     template<class... Args>
     void add(fmt::format_string<Args...> format, Args&&... args) {
@@ -48,7 +48,7 @@ double percent(int64_t part, int64_t whole) {
 }
 
 /// What cannot be known of tables of matrices before a token has chosen.
-void choices(Page& page, const Model& model, const Plan& plan) {
+void choices(MemoryPage& page, const Model& model, const Plan& plan) {
     int64_t tables = 0, bytes = 0;
     for (const Param& param : model.params) {
         if (param.item < 0) continue;
@@ -71,7 +71,7 @@ void choices(Page& page, const Model& model, const Plan& plan) {
 
 std::string memory_page(const Model& model, const Plan& plan,
                         const std::vector<ChunkChoice>& considered) {
-    Page page;
+    MemoryPage page;
     page.head(model, plan);
     const std::vector<MemoryPart> parts = memory_parts(plan, model.params, workers_of(plan));
     for (const MemoryPart& part : parts) page.bytes(part.name, part.bytes);
@@ -97,7 +97,7 @@ std::string schedule_page(const Model& model, const Plan& plan) {
     for (const int tile : pass.scans)
         ++scans[static_cast<size_t>(pass.tiles[static_cast<size_t>(tile)].param - 1)];
 
-    Page page;
+    MemoryPage page;
     page.head(model, plan);
     page.add("{:>5}  {:<28}{:>7}{:>7}{:>15}{:>15}   held tiles\n", "param", "name", "tiles",
              "scans", "held bytes", "bytes");

@@ -130,7 +130,7 @@ class ReferenceRows final : public Rows {
     int at_ = -1;
 };
 
-constexpr TableFunction kFunctions{
+constexpr TableFunction kFunctionsTable{
     .name = "llm_functions",
     .declaration = "CREATE TABLE x(name TEXT, call TEXT, description TEXT, example TEXT)",
     .columns = 4,
@@ -142,7 +142,7 @@ constexpr TableFunction kFunctions{
 
 void register_reference(const std::shared_ptr<Host>& host) {
     register_host_function(
-        host, kFunctions,
+        host, kFunctionsTable,
         [](const std::shared_ptr<Host>&, std::span<sqlite3_value*>) -> std::unique_ptr<Rows> {
             return std::make_unique<ReferenceRows>();
         });

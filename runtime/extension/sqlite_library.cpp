@@ -35,19 +35,21 @@ namespace {
 constexpr int kOldestSqlite = 3031000;
 
 // A function that the extension calls, by its place in the table, which only ever grows at its end.
-struct Function {
+struct LibraryFunction {
     const char* name;
     size_t at;
     const char* option;  // what SQLite is built with if it lacks it; null: no such option is known
     bool dispensable = false;
 };
 
-#define FUNCTION(name) Function{"sqlite3_" #name, offsetof(sqlite3_api_routines, name), nullptr},
+#define FUNCTION(name) \
+    LibraryFunction{"sqlite3_" #name, offsetof(sqlite3_api_routines, name), nullptr},
 #define OMITTED(name, option) \
-    Function{"sqlite3_" #name, offsetof(sqlite3_api_routines, name), option},
+    LibraryFunction{"sqlite3_" #name, offsetof(sqlite3_api_routines, name), option},
 #define DISPENSABLE(name, option) \
-    Function{"sqlite3_" #name, offsetof(sqlite3_api_routines, name), option, true},
-constexpr Function kFunctions[] = {LLMSQL_SQLITE_FUNCTIONS(FUNCTION, OMITTED, DISPENSABLE)};
+    LibraryFunction{"sqlite3_" #name, offsetof(sqlite3_api_routines, name), option, true},
+constexpr LibraryFunction kLibraryFunctions[] = {
+    LLMSQL_SQLITE_FUNCTIONS(FUNCTION, OMITTED, DISPENSABLE)};
 #undef FUNCTION
 #undef OMITTED
 #undef DISPENSABLE
@@ -55,14 +57,14 @@ constexpr Function kFunctions[] = {LLMSQL_SQLITE_FUNCTIONS(FUNCTION, OMITTED, DI
 // The bytes of the table up to the last of these: an older library's ends soon after.
 constexpr size_t kTable = [] {
     size_t end = 0;
-    for (const Function& function : kFunctions)
+    for (const LibraryFunction& function : kLibraryFunctions)
         end = std::max(end, function.at + sizeof(void (*)()));
     return end;
 }();
 
 using Pointer = void (*)();
 
-Pointer pointer(const sqlite3_api_routines* api, const Function& function) {
+Pointer pointer(const sqlite3_api_routines* api, const LibraryFunction& function) {
     Pointer found;
     std::memcpy(&found, reinterpret_cast<const std::byte*>(api) + function.at, sizeof found);
     return found;
@@ -291,7 +293,7 @@ void guard_forks() {
 }
 
 bool is_adopted(const sqlite3_api_routines* api) {
-    return std::ranges::all_of(kFunctions, [&](const Function& function) {
+    return std::ranges::all_of(kLibraryFunctions, [&](const LibraryFunction& function) {
         const Pointer here = pointer(api, function), there = pointer(&given, function);
         return !here || !there || here == there;
     });
@@ -303,7 +305,7 @@ std::string fault_of(const sqlite3_api_routines* api) {
         return "this SQLite does not say its version: llmsql needs 3.31 or later";
     if (api->libversion_number() < kOldestSqlite)
         return fmt::format("llmsql needs SQLite 3.31 or later, this is {}", api->libversion());
-    for (const Function& function : kFunctions)
+    for (const LibraryFunction& function : kLibraryFunctions)
         if (!function.dispensable && !pointer(api, function))
             return function.option
                        ? fmt::format(

@@ -9,7 +9,7 @@
 namespace llmsql {
 namespace {
 
-constexpr char kSchema[] = R"(
+constexpr char kProfileSchema[] = R"(
 CREATE TABLE run(plan TEXT, model_db TEXT, model TEXT, threads INTEGER, kernels TEXT, io TEXT,
                  held_bytes INTEGER, peak_rss INTEGER);
 -- Seconds. `seconds` is all the time of the phase; computing + reading + sql + waiting that of its
@@ -91,7 +91,7 @@ void check_profile_db(const std::filesystem::path& path) {
 
 void write_profile_db(const RunProfile& run, const std::filesystem::path& path) {
     ResultFile file = profile_file(path);
-    file.db().execute(kSchema);
+    file.db().execute(kProfileSchema);
     fill(file.db(), run);
     file.commit();
 }

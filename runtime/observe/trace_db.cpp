@@ -15,7 +15,7 @@
 namespace llmsql {
 namespace {
 
-constexpr char kSchema[] = R"(
+constexpr char kTraceSchema[] = R"(
 CREATE TABLE trace_step(step TEXT PRIMARY KEY, statement INTEGER, line INTEGER, formula TEXT,
                         shape TEXT);  -- of one token's values
 -- data: f32, little-endian, as many as the shape says; of quantised values what they stand for
@@ -40,7 +40,7 @@ class Writer final : public RunObserver {
   public:
     Writer(const Outline& outline, const std::filesystem::path& path)
         : outline_(outline), file_(path, kTraceDatabase) {
-        file_.db().execute(kSchema);
+        file_.db().execute(kTraceSchema);
     }
 
     void after(const PassView& view) override {

@@ -11,7 +11,7 @@
 namespace llmsql {
 namespace {
 
-constexpr size_t kMostPlans = 1000, kLongestName = 1000;
+constexpr size_t kMostPlans = 1000, kLongestPlanName = 1000;
 
 }  // namespace
 
@@ -23,7 +23,7 @@ std::vector<std::string> installed_plans(const ModelDb& db) {
     Query query(db.connection(), "SELECT name FROM llm_plan ORDER BY name");
     while (query.next()) {
         names.push_back(query.as_text(0));
-        if (names.size() > kMostPlans || names.back().size() > kLongestName)
+        if (names.size() > kMostPlans || names.back().size() > kLongestPlanName)
             fail("{}: its plans are not what was installed; import the model again",
                  db.path().string());
     }

@@ -16,13 +16,13 @@ Arena& arena_of(PlanState& state) {
     return *arena;
 }
 
-struct Rows {
+struct ShownRows {
     int64_t first = 0, count = 0;
 };
 
 // The rows of a tensor, which holds `held`, that a statement for one sequence is shown: all without
 // one.
-Rows rows_of(const PlanState& state, const TensorPlace& place, int64_t held) {
+ShownRows rows_of(const PlanState& state, const TensorPlace& place, int64_t held) {
     if (!state.shown) return {0, held};
     const SequenceRows& shown = *state.shown;
     if (held != shown.of * place.choices)
@@ -82,7 +82,7 @@ class TensorTable final : public Table {
             case 9:
                 return sqlite3_result_int64(context, place.choices);
             default: {
-                const Rows rows = rows_of(state_, place, arena.rows_held(row));
+                const ShownRows rows = rows_of(state_, place, arena.rows_held(row));
                 return result_expr(
                     context, std::make_shared<TensorExpr>(
                                  place, arena.data(place) + rows.first * place.stride, rows.count));
@@ -167,7 +167,7 @@ void store_in_tensor(
     if (held > place.rows)
         fail("tensor {} '{}' has room for {}, not {}", id, place.name,
              counted(static_cast<uint64_t>(place.rows), "row"), held);
-    const Rows rows = rows_of(state, place, held);
+    const ShownRows rows = rows_of(state, place, held);
     if (rows.count != expr->rows)
         fail("tensor {} '{}' gets {} for the {} of this sequence", id, place.name,
              counted(static_cast<uint64_t>(expr->rows), "row"), rows.count);

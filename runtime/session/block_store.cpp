@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kPositions = kKvBlock;
 // Snapshots of recurrent states that a session keeps, and tokens between those within a turn.
-constexpr size_t kSnapshots = 4, kSnapshotEvery = 256;
+constexpr size_t kSnapshots = 4, kSnapshotEveryTokens = 256;
 
 std::span<const std::byte> bytes_of(const Hash128& key) {
     return std::as_bytes(std::span(&key, 1));
@@ -389,7 +389,7 @@ void BlockStore::keep_snapshots(const Remembered& of, int64_t sequence,
     for (const Snapshot& snapshot : snapshots_)
         if (snapshot.position <= there) last = snapshot.position;
     const bool here = there > 0 && there == held.size() &&
-                      (at_end || last == 0 || held.size() >= last + kSnapshotEvery) &&
+                      (at_end || last == 0 || held.size() >= last + kSnapshotEveryTokens) &&
                       can_keep(of, sequence, held);
     const auto question = static_cast<size_t>(of.states->question(sequence));
     // Once: where there is room for one, that of the turn's end takes its place.

@@ -12,8 +12,8 @@
 namespace llmsql {
 namespace {
 
-constexpr int64_t kAlignment = 64;
-constexpr int64_t kMostBytes = int64_t{1} << 40;
+constexpr int64_t kTensorAlignment = 64;
+constexpr int64_t kMostTensorBytes = int64_t{1} << 40;
 constexpr int64_t kMostId = 65535;
 // Half a second's worth. Slices of a row are passed over, ten or so of them.
 constexpr int64_t kMostPassedOver = 1 << 25;
@@ -46,13 +46,14 @@ void Arena::declare(TensorPlace place) {
     if (place.choices < 1 || place.rows % place.choices != 0)
         refuse("choices must be at least 1, and rows a multiple of it");
     if (place.heads < 1 || place.width < 1 ||
-        size_product(place.heads, place.width, 4) > kMostBytes)
+        size_product(place.heads, place.width, 4) > kMostTensorBytes)
         refuse("heads and width must be positive, and not absurd");
-    if (place.stride < place.row_bytes() || size_product(place.stride, place.rows) > kMostBytes)
+    if (place.stride < place.row_bytes() ||
+        size_product(place.stride, place.rows) > kMostTensorBytes)
         refuse("the stride is less than a row, or absurd");
     if (place.stride % 4 != 0 || place.offset % 4 != 0 ||
         (place.type == TensorType::q8 &&
-         (place.stride % kAlignment != 0 || place.offset % kAlignment != 0)))
+         (place.stride % kTensorAlignment != 0 || place.offset % kTensorAlignment != 0)))
         refuse("stride and offset are not aligned");
     if (size_sum(place.offset, place.span()) > bytes()) refuse("it lies outside the arena");
     if (place.slice_of) {

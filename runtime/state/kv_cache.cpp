@@ -15,7 +15,7 @@
 namespace llmsql {
 namespace {
 
-constexpr int64_t kMostBytes = int64_t{1} << 50;  // sums of sizes cannot overflow
+constexpr int64_t kMostCacheBytes = int64_t{1} << 50;  // sums of sizes cannot overflow
 constexpr int64_t kMostLayers = 1 << 12;
 
 /// A q8 group of `count` columns, 32 at most.
@@ -62,9 +62,9 @@ void KvCache::declare(int64_t layer, KvLayer shape) {
     if (layer >= kMostLayers) fail("kv_layer {}: there may be {} layers", layer, kMostLayers);
     if (!sequences_.empty()) fail("kv_layer {}: the cache is already in use", layer);
     layers_.push_back(shape);
-    if (bytes() <= kMostBytes) return;
+    if (bytes() <= kMostCacheBytes) return;
     layers_.pop_back();
-    fail("kv_layer {}: the cache would take more than {} bytes", layer, kMostBytes);
+    fail("kv_layer {}: the cache would take more than {} bytes", layer, kMostCacheBytes);
 }
 
 void KvCache::set_chunk(int64_t chunk) {
@@ -80,8 +80,8 @@ void KvCache::set_chunk(int64_t chunk) {
                     "the cache is in use, by passes of {} positions at most, and has no room for "
                     "those of {}: DROP TABLE kv and create it again",
                     config_.chunk, chunk);
-    if (bytes_of(layers_, longer) > kMostBytes)
-        fail("the cache would take more than {} bytes", kMostBytes);
+    if (bytes_of(layers_, longer) > kMostCacheBytes)
+        fail("the cache would take more than {} bytes", kMostCacheBytes);
     config_ = longer;
 }
 

@@ -13,8 +13,8 @@ namespace llmsql {
 namespace {
 
 constexpr int64_t kMostStates = 1 << 14;
-constexpr int64_t kMostElements = int64_t{1} << 31;  // of a state
-constexpr int64_t kMostBytes = int64_t{1} << 50;     // sums of sizes cannot overflow
+constexpr int64_t kMostElements = int64_t{1} << 31;    // of a state
+constexpr int64_t kMostStateBytes = int64_t{1} << 50;  // sums of sizes cannot overflow
 
 }  // namespace
 
@@ -31,9 +31,9 @@ void RecurrentStates::declare(int64_t id, RecurrentShape shape) {
         fail("state {} '{}': inputs must be 0 to 2^31", id, shape.name);
     if (!sequences_.empty()) fail("state {}: the states are already in use", id);
     shapes_.push_back(std::move(shape));
-    if (bytes() <= kMostBytes) return;
+    if (bytes() <= kMostStateBytes) return;
     shapes_.pop_back();
-    fail("state {}: the states would take more than {} bytes", id, kMostBytes);
+    fail("state {}: the states would take more than {} bytes", id, kMostStateBytes);
 }
 
 void RecurrentStates::undeclare(size_t count) {

@@ -13,7 +13,7 @@ __extension__ using Wide = __int128;
 int64_t floor_divide(int64_t a, int64_t b) {
     return a / b - (a % b < 0 ? 1 : 0);
 }
-int64_t divide_up(int64_t a, int64_t b) {
+int64_t ceiling_divide(int64_t a, int64_t b) {
     return -floor_divide(-a, b);
 }
 
@@ -22,7 +22,7 @@ int64_t divide_up(int64_t a, int64_t b) {
 int64_t first_within(int64_t a, int64_t m, int64_t low, int64_t high) {
     if (low == 0) return 0;
     if (a == 0) return -1;
-    const int64_t i = divide_up(low, a);
+    const int64_t i = ceiling_divide(low, a);
     if (i * a <= high) return i;
     // No multiple of a lies between: a * i - m * j is there for the least j for which m * j mod a
     // is in the range below.
@@ -39,7 +39,7 @@ bool share_bytes(const Strided& a, const Strided& b) {
     const int64_t high = b.begin - a.begin + b.row_bytes - 1;
     // Only rows of a that begin before b ends, and end behind where it begins.
     const int64_t last_b = (b.rows - 1) * b.stride;
-    const int64_t first = std::max<int64_t>(0, divide_up(low, a.stride));
+    const int64_t first = std::max<int64_t>(0, ceiling_divide(low, a.stride));
     const int64_t last = std::min(a.rows - 1, floor_divide(high + last_b, a.stride));
     if (first > last) return false;
     // Such a row shares a byte with the last of b's rows that begins before its end, or with none.

@@ -11,18 +11,13 @@
 #include "common/types.h"
 
 namespace llmsql {
-namespace {
-
-constexpr uint64_t kHuge = kHugePage;
-
-}  // namespace
 
 MapReader::MapReader(std::unique_ptr<BlobPages> pages, const TileReading& reading)
     : by_read_(std::move(pages)),
       file_(by_read_.pages().file()),
       shared_(file_.mapping()),
       mapping_(shared_->bytes()),
-      most_windows_(reading.windows ? static_cast<size_t>(*reading.windows / kHuge) : 0),
+      most_windows_(reading.windows ? static_cast<size_t>(*reading.windows / kHugePage) : 0),
       workers_(static_cast<size_t>(reading.workers)) {
     if (reading.windows && *reading.windows < mapped_bytes(reading.workers))
         fail(
@@ -82,7 +77,7 @@ std::span<const std::byte> MapReader::view(int worker, int64_t rowid, size_t off
     uint64_t end = begin + first.size();
     if (const auto last = piece(self, offset + bytes - 1, 1); !last.empty()) {
         const auto last_at = static_cast<uint64_t>(last.data() - mapping_.data());
-        if (last_at >= begin && last_at < begin + bytes + kHuge / 2) end = last_at + 1;
+        if (last_at >= begin && last_at < begin + bytes + kHugePage / 2) end = last_at + 1;
     }
     open(self, {begin, end - begin});
     return first;
@@ -109,8 +104,8 @@ void MapReader::read(int worker, int64_t rowid, size_t offset, size_t bytes, std
 // lock, so that another worker cannot fill the room before it is there; they are populated outside:
 // a worker that needs a window which another one is populating faults its pages in itself.
 void MapReader::open(Worker& worker, FileRange range) {
-    const uint64_t first = range.offset / kHuge;
-    const uint64_t last = (range.offset + range.bytes - 1) / kHuge;
+    const uint64_t first = range.offset / kHugePage;
+    const uint64_t last = (range.offset + range.bytes - 1) / kHugePage;
     std::vector<uint64_t> missing;
     {
         const std::lock_guard lock(mutex_);
@@ -131,9 +126,9 @@ void MapReader::open(Worker& worker, FileRange range) {
 void MapReader::drop_unused() {
     std::vector<uint64_t> unused;
     std::erase_if(open_, [&](uint64_t huge) {
-        const uint64_t begin = huge * kHuge;
+        const uint64_t begin = huge * kHugePage;
         const bool used = std::ranges::any_of(workers_, [&](const Worker& worker) {
-            return worker.begin < begin + kHuge && worker.end > begin;
+            return worker.begin < begin + kHugePage && worker.end > begin;
         });
         if (!used) unused.push_back(huge);
         return !used;
@@ -142,18 +137,18 @@ void MapReader::drop_unused() {
     for (size_t i = 0; i < unused.size();) {
         const uint64_t first = unused[i];
         uint64_t bytes = 0;
-        for (; i < unused.size() && unused[i] == first + bytes / kHuge; ++i)
+        for (; i < unused.size() && unused[i] == first + bytes / kHugePage; ++i)
             bytes += huge_bytes(unused[i]);
-        release(mapping_.subspan(first * kHuge, bytes));
+        release(mapping_.subspan(first * kHugePage, bytes));
     }
 }
 
 size_t MapReader::huge_bytes(uint64_t huge) const {
-    return std::min<uint64_t>(kHuge, mapping_.size() - huge * kHuge);
+    return std::min<uint64_t>(kHugePage, mapping_.size() - huge * kHugePage);
 }
 
 void MapReader::populate(uint64_t huge) {
-    const uint64_t begin = huge * kHuge;
+    const uint64_t begin = huge * kHugePage;
     const int error = llmsql::populate(mapping_.subspan(begin, huge_bytes(huge)));
     if (error == 0 || error == EINVAL)
         return;  // without it, pages come one by one, as they are used

@@ -21,12 +21,12 @@
 #include "common/fork.h"
 #include "common/machine.h"
 #include "common/page_cache.h"
+#include "common/types.h"
 #include "runtime/weights/anonymous_memory.h"
 
 namespace llmsql {
 namespace {
 
-constexpr uint64_t kHuge = 2 << 20;
 constexpr uint64_t kPage = 4096;
 
 // What the signal handler may look at; no mapping is in a slot where both ends are 0.
@@ -131,12 +131,12 @@ std::shared_ptr<const FileMapping> ModelFile::mapping_if_possible() {
 FileMapping::FileMapping(const SharedFile& file) : path_(file.path()) {
     const uint64_t bytes = file.size();
     // Aligned, so that the system can map huge pages where it has them.
-    const uint64_t reserved = bytes + kHuge;
+    const uint64_t reserved = bytes + kHugePage;
     void* place =
         mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (place == MAP_FAILED)
         fail("{}: cannot map it: {}; use --io=read", path_, std::strerror(errno));
-    const auto aligned = (reinterpret_cast<uintptr_t>(place) + kHuge - 1) & ~(kHuge - 1);
+    const auto aligned = (reinterpret_cast<uintptr_t>(place) + kHugePage - 1) & ~(kHugePage - 1);
     void* mapped = mmap(reinterpret_cast<void*>(aligned), bytes, PROT_READ, MAP_SHARED | MAP_FIXED,
                         file.descriptor(), 0);
     const int error = mapped == MAP_FAILED ? errno : 0;

@@ -16,7 +16,7 @@ namespace llmsql {
 namespace {
 
 // Held tiles start at multiples of this, as vector loads like it.
-constexpr size_t kAlignment = 32;
+constexpr size_t kTileAlignment = 32;
 
 size_t index_of(int id) {
     return static_cast<size_t>(id - 1);
@@ -83,7 +83,7 @@ void WeightPool::place_tiles(const std::vector<Residency>& residency) {
             if (tiles.places[tile] == kStreamed) continue;
             tiles.places[tile] = end;
             held_bytes_ += tiles.tiles[tile].bytes;
-            end += (tiles.tiles[tile].bytes + kAlignment - 1) / kAlignment * kAlignment;
+            end += (tiles.tiles[tile].bytes + kTileAlignment - 1) / kTileAlignment * kTileAlignment;
         }
     };
     for (const bool vectors : {true, false})
