@@ -133,7 +133,7 @@ class Installed:
 
     def shell_environment(self):
         return {"PATH": f"{self.root / 'bin'}:{os.environ['PATH']}", "HOME": str(self.folder), "LC_ALL": "C.UTF-8",
-                "XDG_CACHE_HOME": str(self.folder / "cache")}
+                "XDG_CACHE_HOME": str(self.folder / ".cache")}
 
     def complete_in_fish(self, *words):
         """What fish proposes for the last word, without what it says of each."""
@@ -183,7 +183,7 @@ class Installed:
         self.assertNotIn("--everything", complete("llmsql", "cache", "rm", ""))
         shutil.copy(FIXTURES / "tiny-llama.gguf", self.folder / "tiny.gguf")
         succeed(self.root / "bin" / "llmsql", "run", self.folder / "tiny.gguf", "-p", "The river", "-n", "1", env=self.shell_environment())
-        (entry,) = (path.name for path in (self.folder / "cache" / "llmsql").iterdir() if re.fullmatch("[0-9a-f]{32}", path.name))
+        (entry,) = (path.name for path in (self.folder / ".cache" / "llmsql").iterdir() if re.fullmatch("[0-9a-f]{32}", path.name))
         self.assertIn(entry[:8], complete("llmsql", "cache", "rm", ""))
         self.assertEqual(complete("llmsql", "cache", "rm", entry[:3]), [entry[:8]])
 
