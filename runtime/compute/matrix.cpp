@@ -16,6 +16,9 @@ namespace {
 
 constexpr int64_t kMostTokenBytes = 64 << 20;
 
+// Bytes of a file between two parts of a strip that its pages cut, as a mapping has them.
+constexpr ptrdiff_t kBetweenParts = 4;
+
 // Counts the bytes that lists of tokens take, for as long as they do.
 class CountedBytes {
   public:
@@ -116,7 +119,9 @@ class LinearExpr final : public Expr {
             std::copy_n(padded + r * kStripRows, filled, out + r * out_stride);
     }
 
-    // A strip that lies in parts, times one token. A block across two parts is put together.
+    // A strip that lies in parts, times one token. A block across two parts is put together; it is
+    // also gone through where it lies, for nothing but that a processor, which reads ahead of what
+    // goes on steadily, does not begin anew behind it.
     void multiply_parts(int64_t strip, const Block& block, Scratch& scratch, float* out,
                         int64_t filled) const {
         const auto kernel = kernel_of(kernels(), weight_.entry.type).part;
@@ -125,12 +130,17 @@ class LinearExpr final : public Expr {
         const size_t size = format().block_bytes();
         alignas(64) float sums[kStripRows];
         alignas(64) std::byte across[kLargestBlock];
-        size_t offset = 0, gathered = 0;  // bytes of the strip; of them, in `across`
+        size_t offset = 0, gathered = 0;    // bytes of the strip; of them, in `across`
+        const std::byte* before = nullptr;  // where the part before ended
         for (int64_t b = 0; b < blocks;) {
             auto part = weight_.pool->part(weight_, strip, offset, scratch.strips);
             offset += part.size();
             if (gathered > 0) {
                 const size_t more = std::min(size - gathered, part.size());
+                if (before + kBetweenParts == part.data() && gathered + more == size) {
+                    alignas(64) float none[kStripRows] = {};
+                    kernel(before - gathered, b, 1, blocks, x, none);
+                }
                 std::memcpy(across + gathered, part.data(), more);
                 gathered += more;
                 part = part.subspan(more);
@@ -142,6 +152,7 @@ class LinearExpr final : public Expr {
             b += whole;
             part = part.subspan(static_cast<size_t>(whole) * size);
             gathered = part.size();
+            before = part.data() + part.size();
             if (gathered > 0) std::memcpy(across, part.data(), gathered);
         }
         std::copy_n(sums, filled, out);
