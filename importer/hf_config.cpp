@@ -36,6 +36,15 @@ std::string rope_type_of(const Json& rope) {
     return "default";
 }
 
+/// The old name of the type, and of what it was called in the first of Phi-3's files.
+void rename_type(Json& rope) {
+    const auto old = rope.find("type");
+    if (old == rope.end()) return;
+    const Json type = *old;
+    if (!rope.contains("rope_type")) rope["rope_type"] = type;
+    if (rope.at("rope_type") == type) rope.erase("type");
+}
+
 /// What is said of single layers, where it is said at all, says it all: Gemma 4's width of the
 /// heads that see far would otherwise be that of the class. Numbers of layers are written as wide
 /// as the largest.
@@ -91,7 +100,11 @@ HfConfig::HfConfig(Json said, const std::string& where) : values_(std::move(said
             settle_layers(*text);
     }
     facts_ = facts_of(architecture);
-    if (facts_.is_null()) return;
+    if (facts_.is_null()) {
+        const auto rope = values_.find(kScaling);
+        if (rope != values_.end() && rope->is_object()) rename_type(*rope);
+        return;
+    }
     const std::string own = facts_.value("model_type", "");
     const auto type = text_member(values_, "model_type", where);
     if (type && *type != own)
@@ -241,12 +254,7 @@ void HfConfig::settle_positions(const std::string& where) {
         for (const auto& [name, value] : values_[key].items()) defaults_.insert(key + "." + name);
     }
     Json& rope = values_[key];
-    // The old name of the type, and of what it was called in the first of Phi-3's files.
-    if (const auto old = rope.find("type"); old != rope.end()) {
-        const Json type = *old;
-        if (!rope.contains("rope_type")) rope["rope_type"] = type;
-        if (rope.at("rope_type") == type) rope.erase("type");
-    }
+    rename_type(rope);
     // Of text, positions in time, height and width are the same.
     if (rope.contains("mrope_section") && rope_type_of(rope) == "mrope")
         rope["rope_type"] = "default";

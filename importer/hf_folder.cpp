@@ -28,9 +28,9 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kSingle = "model.safetensors";
 constexpr size_t kIndexBytes = 16 << 20;
 constexpr const char* kFloat = "__float__";
-// Of GPT-NeoX alone it has the other name.
 constexpr const char* kHead = "lm_head.weight";
-constexpr const char* kHeadToo = "embed_out.weight";
+// Of GPT-NeoX and of InternLM 2 it has another name.
+constexpr const char* kOtherHeads[] = {"embed_out.weight", "output.weight"};
 constexpr size_t kMostShards = 1000;
 constexpr size_t kMostJudged = 4096;  // elements of a list that stands for something a layer
 
@@ -126,7 +126,9 @@ void HfFolder::settle_tensors() {
     }
     const auto tied = flag_member(config(), "tie_word_embeddings", (path_ / kConfig).string());
     tied_ = tied.value_or(false) && config_.ties_head();
-    head_ = tensor_index_.contains(kHeadToo) ? kHeadToo : kHead;
+    head_ = kHead;
+    for (const char* name : kOtherHeads)
+        if (tensor_index_.contains(name)) head_ = name;
     const bool own = tensor_index_.contains(head_);
     if (tied && !tied_ && !own)
         fail("{}: {}, but there is no tensor {}", (path_ / kConfig).string(),
@@ -146,7 +148,8 @@ bool HfFolder::head_is_embedding() const {
     for (const char* name :
          {"model.embed_tokens.weight", "transformer.wte.weight", "wte.weight",
           "backbone.embeddings.weight", "model.embeddings.weight", "gpt_neox.embed_in.weight",
-          "transformer.word_embeddings.weight", "model.word_embeddings.weight"}) {
+          "transformer.word_embeddings.weight", "model.word_embeddings.weight",
+          "model.tok_embeddings.weight"}) {
         const auto found = tensor_index_.find(name);
         if (found == tensor_index_.end()) continue;
         const SourceTensor& embedding = tensors_[found->second];

@@ -188,22 +188,31 @@ class Silence(TemporaryFolder):
         self.alike(self.folder_of("nemotron_h-dense", tie_word_embeddings=True),
                    self.folder_of("nemotron_h-dense"))
 
-    def test_the_text_part(self):
+    def part_of(self, name, architecture, kind, renamed, *others):
+        """What import says of a model of more than text, of whose text part the tensors are renamed, beside others."""
         def whole(config):
-            return {"architectures": ["Mistral3ForConditionalGeneration"], "model_type": "mistral3",
-                    "text_config": config, "vision_config": {"hidden_size": 4}, "tie_word_embeddings": False}
-        plain = self.folder_of("ministral3-plain")
-        recorded = read_recording(FIXTURES / "ministral3-plain.json")
-        source = self.folder_of("ministral3-plain", rename=whole, tensors=[["vision_tower.a.weight", [4, 4], 0]])
-        values = {name: weights(name, tuple(shape), around) for name, shape, around in recorded["tensors"]}
-        values["vision_tower.a.weight"] = np.zeros((4, 4), np.float32)
-        named = {name if name.startswith("vision") else f"language_model.{name}": value
-                 for name, value in values.items()}
-        write_safetensors(source / "model.safetensors", {name: list(each.shape) for name, each in named.items()},
-                          lambda name: named[name], "F32")
-        said = self.alike(source, plain)
+            return {"architectures": [architecture], "model_type": kind, "text_config": config,
+                    "vision_config": {"hidden_size": 4}, "tie_word_embeddings": config["tie_word_embeddings"]}
+        recorded = read_recording(FIXTURES / f"{name}.json")
+        source = self.folder_of(name, rename=whole)
+        named = {renamed(each): weights(each, tuple(shape), around) for each, shape, around in recorded["tensors"]}
+        named |= {other: np.zeros((4, 4), np.float32) for other in others}
+        write_safetensors(source / "model.safetensors", {each: list(value.shape) for each, value in named.items()},
+                          lambda each: named[each], "F32")
+        return self.alike(source, self.folder_of(name))
+
+    def test_the_text_part(self):
+        said = self.part_of("ministral3-plain", "Mistral3ForConditionalGeneration", "mistral3",
+                            lambda name: f"language_model.{name}", "vision_tower.a.weight")
         self.assertIn("of Mistral3ForConditionalGeneration the text part is imported; 1 tensor of other parts left out",
                       said)
+        said = self.part_of("gemma3n_text-plain", "Gemma3nForConditionalGeneration", "gemma3n",
+                            lambda name: name.replace("model.", "model.language_model.", 1),
+                            "model.vision_tower.a.weight", "model.audio_tower.a.weight", "model.embed_audio.a.weight")
+        self.assertIn("of Gemma3nForConditionalGeneration the text part is imported; 1 tensor of other parts left out",
+                      said)
+        self.part_of("mistral4-plain", "Mistral3ForConditionalGeneration", "mistral3",
+                     lambda name: f"language_model.{name}", "vision_tower.a.weight")
 
     def test_the_text_part_without_an_object_of_its_own(self):
         def flat(config):

@@ -45,11 +45,20 @@ def ids_of(vocabulary, count=LENGTH):
     return torch.randint(0, vocabulary, (count,), generator=generator).tolist()
 
 
-def make_folder(kind, config, folder, around):
-    """A random model whose every part matters, in float32: what is to be recorded of it."""
+def class_of(config):
+    """Of some classes AutoModelForCausalLM knows only the whole with an encoder."""
+    if type(config) in transformers.AutoModelForCausalLM._model_mapping:
+        return transformers.AutoModelForCausalLM
+    return getattr(transformers, type(config).__name__.replace("Config", "ForCausalLM"))
+
+
+def make_folder(kind, config, folder, around, published=None):
+    """A random model whose every part matters, in float32: what is to be recorded of it. What published configurations
+    say otherwise than transformers saves it is in `published`."""
     torch.manual_seed(1)
     made = transformers.AutoConfig.for_model(kind, **config)
-    model = transformers.AutoModelForCausalLM.from_config(made).float().eval()
+    maker = class_of(made)
+    model = (maker.from_config(made) if hasattr(maker, "from_config") else maker(made)).float().eval()
     means = {name: float(each.float().mean()) for name, each in model.state_dict().items()}
     model.save_pretrained(folder)
     with safe_open(folder / "model.safetensors", "pt") as file:
@@ -61,6 +70,7 @@ def make_folder(kind, config, folder, around):
                     for name, shape in sorted(shapes.items())],
         "ids": ids_of(made.get_text_config().vocab_size),
     }
+    recorded["config"] |= published or {}
     write_folder(recorded, folder)
     return recorded
 
@@ -94,7 +104,8 @@ def eager_of(model):
 
 def reference(folder, ids, rounded):
     """Logits in float32; with `rounded`, keys and values are kept as f16, as llmsql keeps them."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+    reader = class_of(transformers.AutoConfig.from_pretrained(folder))
+    model = reader.from_pretrained(
         folder, attn_implementation="eager", dtype=torch.float32).eval()
     latent = [module for module in model.modules() if hasattr(module, "expand_kv")]
     if rounded and latent:  # what is kept is what keys and values are made of
@@ -110,7 +121,7 @@ def reference(folder, ids, rounded):
         ALL_ATTENTION_FUNCTIONS.register("kv_f16", lambda m, q, k, v, *args, **named: eager(
             m, q, k.half().to(q.dtype), v.half().to(q.dtype), *args, **named))
         ALL_MASK_ATTENTION_FUNCTIONS.register("kv_f16", ALL_MASK_ATTENTION_FUNCTIONS["eager"])
-        model = transformers.AutoModelForCausalLM.from_pretrained(
+        model = reader.from_pretrained(
             folder, attn_implementation="kv_f16", dtype=torch.float32).eval()
     with torch.no_grad():
         return model(torch.tensor([ids]), use_cache=False).logits[0].float().numpy()
@@ -132,7 +143,7 @@ def ours(programs, source, work, name, ids, chunks):
 def check(name, kind, variant, options, work):
     config = variant["config"]
     folder = work / "hf"
-    recorded = make_folder(kind, config, folder, variant.get("around", {}))
+    recorded = make_folder(kind, config, folder, variant.get("around", {}), variant.get("published"))
     ids = recorded["ids"]
     exact = reference(folder, ids, False)
     rounded = reference(folder, ids, True)

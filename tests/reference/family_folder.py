@@ -4,8 +4,8 @@ are drawn from the tensors' names (tiny_models.values), so that check_family.py,
 and tests/end_to_end/test_families.py have the same.
 
 A recording is a JSON file: the configuration as transformers saves it, the tensors' names, shapes and what
-their values are around (1 for most norms), of layers that are alike once, ids, and logits of some positions, as
-f16 in base64.
+their values are around (1 for most norms), of layers and of experts that are alike once, ids where they are others than
+those in ids.json, and logits of some positions, as f16 in base85.
 """
 
 import base64
@@ -33,22 +33,45 @@ def weights(name, shape, around):
     return (numbers * 1.3 / shape[-1] ** 0.5).astype(np.float32)
 
 
-def write_recording(path, recorded):
+def grouped(names, numbered):
+    """{(name with a star for the number that `numbered` finds, of what besides): numbers} of (name, of what) pairs."""
     alike = {}
-    for name, shape, around in recorded["tensors"]:
-        number = re.search(r"\.(\d+)\.", name)
+    for name, kind in names:
+        number = re.search(numbered, name)
         pattern = name[:number.start(1)] + "*" + name[number.end(1):] if number else name
-        alike.setdefault((pattern, tuple(shape), around), []).append(int(number[1]) if number else None)
-    tensors = [[pattern, list(shape), around] + ([] if layers == [None] else [layers])
-               for (pattern, shape, around), layers in alike.items()]
-    path.write_text(json.dumps(recorded | {"tensors": tensors}, separators=(",", ":")) + "\n")
+        alike.setdefault((pattern, kind), []).append(int(number[1]) if number else None)
+    return alike
+
+
+def write_recording(path, recorded):
+    """Of a tensor of a layer, and in it of an expert, the name has stars, and behind it are the numbers of either, or how
+    many there are from 0 on."""
+    def brief(numbers):
+        return len(numbers) if list(numbers) == list(range(len(numbers))) else list(numbers)
+    layers = grouped(((name, (tuple(shape), around)) for name, shape, around in recorded["tensors"]), r"\.(\d+)\.")
+    experts = grouped(((name, (*kind, tuple(numbers))) for (name, kind), numbers in layers.items()), r"experts\.(\d+)\.")
+    tensors = [[name, list(shape), around, *([] if numbers == (None,) else [brief(numbers)]),
+                *([] if which == [None] else [brief(which)])]
+               for (name, (shape, around, numbers)), which in experts.items()]
+    recorded = recorded | {"tensors": tensors}
+    if recorded["ids"] == usual_ids():
+        del recorded["ids"]
+    path.write_text(json.dumps(recorded, separators=(",", ":")) + "\n")
+
+
+def usual_ids():
+    return json.loads((FIXTURES / "ids.json").read_text())
 
 
 def read_recording(path):
-    recorded = json.loads(path.read_text())
+    recorded = {"ids": usual_ids()} | json.loads(path.read_text())
     tensors = []
-    for name, shape, around, *layers in recorded["tensors"]:
-        tensors += [[name.replace("*", str(layer), 1), shape, around] for layer in (layers[0] if layers else [""])]
+    for name, shape, around, *numbers in recorded["tensors"]:
+        names = [name]
+        for each in numbers:
+            each = range(each) if isinstance(each, int) else each
+            names = [one.replace("*", str(number), 1) for one in names for number in each]
+        tensors += [[each, shape, around] for each in names]
     return recorded | {"tensors": sorted(tensors)}
 
 
@@ -64,9 +87,9 @@ def write_folder(recorded, folder):
 
 
 def pack(logits):
-    return base64.b64encode(logits[::EVERY].astype("<f2").tobytes()).decode()
+    return base64.b85encode(logits[::EVERY].astype("<f2").tobytes()).decode()
 
 
 def unpack(recorded):
-    rows = np.frombuffer(base64.b64decode(recorded["logits"]), "<f2").astype(np.float32)
+    rows = np.frombuffer(base64.b85decode(recorded["logits"]), "<f2").astype(np.float32)
     return rows.reshape(-(-len(recorded["ids"]) // EVERY), -1)

@@ -49,8 +49,10 @@ THEMSELVES = {"Gemma4ForCausalLM", "Gemma4ForConditionalGeneration", "FalconForC
 # Models of more than text: their classes, and those of their text parts by model_type ("": any).
 WRAPPERS = {
     "Gemma3ForConditionalGeneration": {"": "Gemma3ForCausalLM"},
+    "Gemma3nForConditionalGeneration": {"": "Gemma3nForCausalLM"},
     "Llama4ForConditionalGeneration": {"": "Llama4ForCausalLM"},
-    "Mistral3ForConditionalGeneration": {"ministral3": "Ministral3ForCausalLM", "mistral": "MistralForCausalLM"},
+    "Mistral3ForConditionalGeneration": {"ministral3": "Ministral3ForCausalLM", "mistral": "MistralForCausalLM",
+                                         "mistral4": "Mistral4ForCausalLM"},
     "Qwen2VLForConditionalGeneration": {"": "Qwen2VLTextModel"},
     "Qwen2_5_VLForConditionalGeneration": {"": "Qwen2_5_VLTextModel"},
     "Qwen3VLForConditionalGeneration": {"": "Qwen3VLTextModel"},
@@ -61,13 +63,15 @@ WRAPPERS = {
 # Whose older files say of the text part beside the other parts, without an object of its own.
 FLAT = {"Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"}
 # Configurations of their own of which transformers makes a class of another name.
-READ_BY = {"InternLM3ForCausalLM": ("LlamaForCausalLM", "InternLM3Config"),
+READ_BY = {"ExaoneForCausalLM": ("LlamaForCausalLM", "ExaoneConfig"),
+           "InternLM3ForCausalLM": ("LlamaForCausalLM", "InternLM3Config"),
            "IQuestCoderForCausalLM": ("LlamaForCausalLM", "IQuestCoderConfig")}
 # Sizes with which a class is made, without any memory, to see its tensors.
 SMALL = dict(num_hidden_layers=4, hidden_size=64, intermediate_size=64, vocab_size=64, num_attention_heads=4,
              num_key_value_heads=2, pad_token_id=None, n_layer=2, n_embd=64, n_head=4)
 OWN = {
     "dots1": dict(n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=64),
+    "gemma3n_text": dict(layer_types=["sliding_attention", "full_attention"] * 2, num_kv_shared_layers=1),
     "mamba2": dict(num_heads=8, head_dim=16, expand=2, n_groups=1),
     "nemotron_h": dict(layers_block_type=["mamba", "attention", "mlp", "moe"], mamba_num_heads=8, mamba_head_dim=16,
                        n_groups=1),

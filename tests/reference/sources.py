@@ -27,6 +27,18 @@ def patch(cls):
         if "set_vocab" in vars(each): each.set_vocab = lambda self: vocabulary(self)
         patch(each)
 patch(base.ModelBase)
+# Which calls itself without end for all but one kind of tensor.
+from conversion import baichuan
+splits = baichuan.BaichuanModel.modify_tensors
+baichuan.BaichuanModel.modify_tensors = lambda self, data, name, bid: (
+    splits if "W_pack" in name else base.TextModel.modify_tensors)(self, data, name, bid)
+# Which it knows as a whole with an encoder alone.
+conversion.TEXT_MODEL_MAP["Mistral4ForCausalLM"] = "mistral3"
+base.ModelBase.register("Mistral4ForCausalLM")(conversion.get_model_class("Ministral3ForCausalLM"))
+# Which asks for a key that transformers, by which configurations are read, has under another name.
+from conversion import exaone
+says = exaone.ExaoneModel.set_gguf_parameters
+exaone.ExaoneModel.set_gguf_parameters = lambda self: (self.hparams.setdefault("activation_function", "silu"), says(self))
 """
 
 

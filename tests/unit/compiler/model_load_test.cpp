@@ -383,6 +383,11 @@ TEST(ShippedModels, LoadWithTheirGraphs) {
         {"starcoder2-3b", {483, 3030.371328}},
         {"pythia-70m", {100, 70.426624}},
         {"falcon-7b", {260, 7217.189760}},
+        {"exaone-3.0-7.8b", {291, 7818.448896}},
+        {"internlm2-7b", {291, 7737.708544}},
+        {"baichuan-7b", {291, 7000.559616}},
+        {"deepseek-moe-16b", {5466, 16375.728128}},
+        {"gpt-j-6b", {285, 6050.882784}},
         // vectors that are computed beside: rotary factors, ones where norms have no weights
         {"deepseek-v2-lite", {5346, 15706.484256}},  // 32 of them
         {"exaone-4.0-1.2b", {333, 1279.391520}},     // 32 of them
@@ -392,6 +397,21 @@ TEST(ShippedModels, LoadWithTheirGraphs) {
         {"olmo-1b", {114, 1176.766464}},     // 2048 of them
         // of which only rounded numbers are published, which these are
         {"afm-4.5b", {292, 4619.184704}},
+        {"laguna-xs.2", {30513, 33442.617088}},
+        {"mistral-small-4", {14368, 118972.826656}},
+        {"mellum2-12b", {5631, 12149.923072}},
+        {"minicpm3-4b", {872, 4073.876000}},
+        {"ling-lite", {5659, 16801.974272}},
+        {"openpangu-7b", {445, 8030.887936}},
+        {"orion-14b", {444, 14498.703360}},
+        {"xverse-7b", {291, 7299.846144}},
+        {"gemma-3n-e2b", {705, 4435.209312}},
+        {"smallthinker-4b", {3299, 4268.459520}},
+        {"granite-swash-2b", {242, 2144.463840}},
+        {"trinity-mini", {12031, 26123.974400}},
+        {"hy3", {46545, 295033.543488}},
+        {"nanbeige2-8b", {327, 7772.344320}},
+        {"maincoder-1b", {354, 1026.203136}},
         {"ernie-4.5-21b-a3b", {5465, 21825.436160}},
         {"gemma-4-e2b", {503, 4626.210304}},
         {"glm-4.5-air", {17925, 106852.251264}},
