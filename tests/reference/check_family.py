@@ -34,7 +34,7 @@ from safetensors.torch import save_file
 
 from family_configs import FAMILIES
 from family_folder import FIXTURES, pack, write_folder, write_recording
-from sources import ROOT, convert, imported, parser, run
+from sources import ROOT, convert, imported, is_well, parser, run
 
 LENGTH = 96
 CONTEXT = LENGTH  # positions that go by it are as transformers has them for a text of this length
@@ -140,7 +140,7 @@ def ours(programs, source, work, name, ids, chunks):
     return made
 
 
-def check(name, kind, variant, options, work):
+def check(family, name, kind, variant, options, work):
     config = variant["config"]
     folder = work / "hf"
     recorded = make_folder(kind, config, folder, variant.get("around", {}), variant.get("published"))
@@ -190,8 +190,8 @@ def check(name, kind, variant, options, work):
                     problems.append(f"the logits of the {what} with a next-token block are others")
     if options.record and not problems:
         recorded["logits"] = pack(exact if rounded is None else rounded)
-        write_recording(FIXTURES / f"{name}.json", recorded)
-    return words, problems
+        write_recording(FIXTURES / f"{family}-{name}.json", recorded)
+    return f"{family}:{name}: {'; '.join(words)}", problems
 
 
 def main():
@@ -200,7 +200,7 @@ def main():
     arguments.add_argument("--record", action="store_true")
     options = arguments.parse_args()
     wanted = options.names or list(FAMILIES)
-    failed = False
+    well = True
     for family in wanted:
         name, _, one = family.partition(":")
         for variant_name, variant in FAMILIES[name]["variants"].items():
@@ -212,16 +212,9 @@ def main():
                     work = options.keep / f"{name}-{variant_name}"
                     shutil.rmtree(work, ignore_errors=True)
                     work.mkdir(parents=True)
-                try:
-                    words, problems = check(f"{name}-{variant_name}", FAMILIES[name].get("type", name),
-                                            copy.deepcopy(variant), options, work)
-                except RuntimeError as error:
-                    words, problems = [], [str(error)]
-            print(f"{name}:{variant_name}: {'; '.join(words)}", flush=True)
-            for problem in problems:
-                failed = True
-                print(f"  WRONG: {problem}", flush=True)
-    sys.exit(1 if failed else 0)
+                well &= is_well(f"{name}:{variant_name}: ", lambda: check(
+                    name, variant_name, FAMILIES[name].get("type", name), copy.deepcopy(variant), options, work))
+    sys.exit(0 if well else 1)
 
 
 if __name__ == "__main__":

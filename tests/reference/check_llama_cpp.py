@@ -19,7 +19,7 @@ import numpy as np
 from check_family import LENGTH, ids_of, ours
 from family_folder import FIXTURES, pack, write_folder, write_recording
 from llama_cpp_configs import MODELS
-from sources import convert, parser, run
+from sources import convert, is_well, parser, run
 
 
 def check(name, model, options, work):
@@ -50,7 +50,7 @@ def check(name, model, options, work):
         problems.append("the GGUF's logits are not the folder's")
     if options.record and not problems:
         write_recording(FIXTURES / f"{name}.json", recorded | {"logits": pack(theirs)})
-    return words, problems
+    return f"{name}: {'; '.join(words)}", problems
 
 
 def main():
@@ -58,20 +58,13 @@ def main():
     arguments.add_argument("--logits", type=pathlib.Path, required=True, metavar="PROGRAM")
     arguments.add_argument("--record", action="store_true")
     options = arguments.parse_args()
-    failed = False
+    well = True
     for name, model in MODELS.items():
         if options.names and name.split("-")[0] not in options.names and name not in options.names:
             continue
         with tempfile.TemporaryDirectory() as temporary:
-            try:
-                words, problems = check(name, model, options, pathlib.Path(temporary))
-            except RuntimeError as error:
-                words, problems = [], [str(error)]
-        print(f"{name}: {'; '.join(words)}", flush=True)
-        for problem in problems:
-            failed = True
-            print(f"  WRONG: {problem}", flush=True)
-    sys.exit(1 if failed else 0)
+            well &= is_well(f"{name}: ", lambda: check(name, model, options, pathlib.Path(temporary)))
+    sys.exit(0 if well else 1)
 
 
 if __name__ == "__main__":

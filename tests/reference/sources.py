@@ -57,6 +57,18 @@ def run(*command):
     return done
 
 
+def is_well(title, check):
+    """Prints what check() gives: a line, and what is wrong, which is whatever ends it, too, behind the title then."""
+    try:
+        line, problems = check()
+    except RuntimeError as error:
+        line, problems = title, [str(error)]
+    print(line, flush=True)
+    for problem in problems:
+        print(f"  WRONG: {problem}", flush=True)
+    return not problems
+
+
 def convert(llama_cpp, folder, gguf, *options, of_bytes=True):
     """Makes a GGUF of the folder; with `of_bytes` of whatever tokenizer.json there is, which need not be one that the
     converter knows."""

@@ -25,7 +25,7 @@ import time
 
 from shape_folder import make_folder
 from shapes import SHAPES
-from sources import ROOT, convert, imported, parser, run
+from sources import ROOT, convert, imported, is_well, parser, run
 
 
 def smallest_budget(options, context, model, plan):
@@ -95,20 +95,13 @@ def main():
     options = arguments.parse_args()
     if not options.converter:
         arguments.error("--converter is needed")
-    failed = False
+    well = True
     print("name | model | layers | 10⁹ weights | tokenizer | template | import | database | smallest budget | peak"
           " | GGUF's | texts")
     for name in options.names or SHAPES:
         with tempfile.TemporaryDirectory(dir=options.work) as temporary:
-            try:
-                row, problems = check(name, SHAPES[name], options, pathlib.Path(temporary))
-            except RuntimeError as error:
-                row, problems = name, [str(error)]
-        print(row, flush=True)
-        for problem in problems:
-            failed = True
-            print(f"  WRONG: {problem}", flush=True)
-    sys.exit(1 if failed else 0)
+            well &= is_well(name, lambda: check(name, SHAPES[name], options, pathlib.Path(temporary)))
+    sys.exit(0 if well else 1)
 
 
 if __name__ == "__main__":
