@@ -14,13 +14,9 @@ namespace {
 
 constexpr int64_t kWidest = 1'000'000, kMostDigits = 1000;
 
-bool is_plain_digit(Char c) {
-    return plain(c) >= U'0' && plain(c) <= U'9';
-}
-
 int64_t number_at(CharsView text, size_t& at) {
     int64_t number = 0;
-    while (at < text.size() && is_plain_digit(text[at])) {
+    while (at < text.size() && is_ascii_digit(text[at])) {
         number = number * 10 + static_cast<int64_t>(plain(text[at++]) - U'0');
         if (number > kWidest) fail("a format is wider than {}", kWidest);
     }
@@ -409,7 +405,7 @@ class Braces {
         while (end < path.size() && plain(path[end]) != U'.' && plain(path[end]) != U'[') ++end;
         const CharsView first = path.substr(0, end);
         Value value;
-        if (first.empty() || std::ranges::all_of(first, is_plain_digit)) {
+        if (first.empty() || std::ranges::all_of(first, is_ascii_digit)) {
             const bool automatic = first.empty();
             if (automatic ? next_ < 0 : next_ > 0)
                 fail("cannot switch between automatic and manual field numbering");
@@ -439,7 +435,7 @@ class Braces {
             if (bracket) {
                 if (stop == path.size()) fail("Missing ']' in format string");
                 size_t digits = 0;
-                value = std::ranges::all_of(name, is_plain_digit)
+                value = std::ranges::all_of(name, is_ascii_digit)
                             ? item_of(value, Value::of(number_at(name, digits)))
                             : item_of(value, Value(Chars(name)));
                 ++stop;

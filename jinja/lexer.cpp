@@ -29,10 +29,6 @@ Chars normalized(std::string_view source) {
     return chars_of(text);
 }
 
-bool is_ascii_digit(Char c) {
-    return c >= U'0' && c <= U'9';
-}
-
 class Lexer {
   public:
     explicit Lexer(std::string_view source) : source_(normalized(source)), text_(source_) {}

@@ -22,6 +22,9 @@ inline constexpr Char kRawByte = 0x110000;
 constexpr Char plain(Char c) {
     return c & ~kForeign;
 }
+constexpr bool is_ascii_digit(Char c) {
+    return plain(c) >= U'0' && plain(c) <= U'9';
+}
 constexpr Char mark_of(Char c) {
     return c & kForeign;
 }
