@@ -10,14 +10,12 @@
 #include "common/weight_format.h"
 #include "runtime/compute/functions.h"
 #include "runtime/kernels/kernels.h"
+#include "runtime/weights/blob_pages.h"
 
 namespace llmsql {
 namespace {
 
 constexpr int64_t kMostTokenBytes = 64 << 20;
-
-// Bytes of a file between two parts of a strip that its pages cut, as a mapping has them.
-constexpr ptrdiff_t kBetweenParts = 4;
 
 // Counts the bytes that lists of tokens take, for as long as they do.
 class CountedBytes {
@@ -137,7 +135,7 @@ class LinearExpr final : public Expr {
             offset += part.size();
             if (gathered > 0) {
                 const size_t more = std::min(size - gathered, part.size());
-                if (before + kBetweenParts == part.data() && gathered + more == size) {
+                if (before + BlobPages::kChainHeader == part.data() && gathered + more == size) {
                     alignas(64) float none[kStripRows] = {};
                     kernel(before - gathered, b, 1, blocks, x, none);
                 }
