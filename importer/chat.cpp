@@ -149,8 +149,8 @@ std::string short_conversation(const std::string& jinja, const SourceTokenizer& 
     return fmt::format("{} … {}", text.substr(0, begin), text.substr(end));
 }
 
-std::optional<std::string> checked_template(std::optional<std::string> jinja,
-                                            const std::string& advice, const Note& note) {
+std::optional<std::string> checked_template(std::optional<std::string> jinja, const Advice& advice,
+                                            const Note& note) {
     if (!jinja) return jinja;
     if (auto named = named_template(*jinja)) return named;
     std::string wrong;
@@ -162,25 +162,25 @@ std::optional<std::string> checked_template(std::optional<std::string> jinja,
         wrong = fmt::format("\"{}\", without any message in it", printable(*jinja));
     else
         return jinja;
-    note(fmt::format("the source's chat template is {}: left out{}{}", wrong,
-                     advice.empty() ? "" : "; ", advice));
+    note(fmt::format("the source's chat template is {}: left out{}{}", wrong, advice ? "; " : "",
+                     advice ? advice() : ""));
     return std::nullopt;
 }
 
 ChatSpec chat_of(const std::optional<std::string>& jinja, const SourceTokenizer& tokenizer,
-                 const std::string& advice, const Note& note) {
+                 const Advice& advice, const Note& note) {
     ChatSpec chat;
     chat.stop = stop_pieces(tokenizer);
     if (!jinja) return chat;
     if (const auto fault = try_template(*jinja, tokenizer).fault) {
         note(fmt::format("the source's chat template is not one that llmsql can run: {}; {}",
-                         *fault, advice));
+                         *fault, advice()));
         return chat;
     }
     std::string query = render_query(*jinja, tokenizer);
     if (query.size() > kLongestQuery) {
         note(fmt::format("the source's chat template is longer than a plan's statement may be: {}",
-                         advice));
+                         advice()));
         return chat;
     }
     const std::vector<std::string_view> missing = marks_without_token(query, tokenizer);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,18 +27,21 @@ std::string render_query(std::string_view jinja, const SourceTokenizer& tokenize
 /// Empty where it cannot be run.
 std::string short_conversation(const std::string& jinja, const SourceTokenizer& tokenizer);
 
-/// The template if it can be kept as text in model.db: not too long, valid UTF-8 without NUL, and with
-/// messages in it. Where llama.cpp's converter writes the name of one that its programs know, as of
-/// Mistral's folders that have no template, that one. Notes what is wrong with one that is left out;
-/// `advice`, if there is any, ends the note.
-std::optional<std::string> checked_template(std::optional<std::string> jinja,
-                                            const std::string& advice, const Note& note);
+/// How a note that a template is left out ends; asked for only then, as it is long in the making.
+using Advice = std::function<std::string()>;
+
+/// The template if it can be kept as text in model.db: not too long, valid UTF-8 without NUL, and
+/// with messages in it. Where llama.cpp's converter writes the name of one that its programs know,
+/// as of Mistral's folders that have no template, that one. Notes what is wrong with one that is
+/// left out; `advice`, unless it is null, ends the note.
+std::optional<std::string> checked_template(std::optional<std::string> jinja, const Advice& advice,
+                                            const Note& note);
 
 /// The chat section and the pieces that end generation, from the template that checked_template()
 /// has left of a source's, and its settled tokenizer. A template that cannot be run, or that fails
 /// at a short conversation, is left out with a note, which `advice` ends.
 ChatSpec chat_of(const std::optional<std::string>& jinja, const SourceTokenizer& tokenizer,
-                 const std::string& advice, const Note& note);
+                 const Advice& advice, const Note& note);
 
 /// The model files beside graph folders (graphs/../models) with a chat template for models of this
 /// graph whose stops the vocabulary has; by name.

@@ -376,7 +376,7 @@ std::string template_advice(const ImportOptions& options, const Model& model,
 /// The source's template, to be kept. Where no model file is made of it, one that can't be read is
 /// told, and no more.
 std::optional<std::string> template_of(const Opened& opened, const ImportOptions& options,
-                                       const std::string& advice, const Note& note) {
+                                       const Advice& advice, const Note& note) {
     try {
         std::optional<std::string> jinja = opened.chat();
         if (!jinja && options.write_model)
@@ -539,8 +539,9 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
         check_tokenizer(options, source, model, tokenizer);
     else
         model.tokenizer = tokenizer.spec;
-    const std::string advice =
-        options.write_model ? template_advice(options, model, tokenizer) : "";
+    Advice advice;
+    if (options.write_model)
+        advice = [&] { return template_advice(options, model, tokenizer); };
     const std::optional<std::string> jinja = template_of(opened, options, advice, watcher.note);
     settle_special_tokens(tokenizer, {jinja.value_or(""), model.chat.query},
                           source.format() == "gguf", watcher.note);

@@ -609,14 +609,16 @@ std::vector<fs::path> graph_files(const fs::path& folder) {
     return files;
 }
 
-/// The architectures of a graph file; none where its text does not have `name`, as parsing every
-/// file takes as long as an import of a small model.
-std::vector<std::string> architectures_in(const SourceFile& source, const std::string& format,
-                                          const std::string& name) {
-    if (source.text().find(name) == std::string::npos) return {};
+/// The architectures that a graph file says it is for.
+std::vector<std::string> architectures_in(const fs::path& file, const std::string& format) {
+    const std::optional<ast::Graph> head = parse_graph_head(SourceFile::read(file));
+    return head ? architectures_of(*head, format) : std::vector<std::string>();
+}
+
+bool has_right_syntax(const fs::path& file) {
+    const SourceFile source = read_graph_text(file);
     Diagnostics errors(source);
-    const std::optional<ast::Graph> graph = parse_graph(source, errors);
-    return graph ? architectures_of(*graph, format) : std::vector<std::string>();
+    return parse_graph(source, errors).has_value();
 }
 
 }  // namespace
@@ -785,11 +787,11 @@ fs::path find_graph_for(const std::string& format, const std::string& architectu
         if (!files.empty()) looked_in.push_back(folder.lexically_normal().string());
         std::optional<fs::path> found;
         for (const fs::path& file : files) {
+            const std::vector<std::string> names = architectures_in(file, format);
+            if (std::ranges::find(names, architecture) == names.end()) continue;
             // What is in the file is checked when it is used: a slip in one architecture's file is
             // nothing to the others.
-            const SourceFile source = read_graph_text(file);
-            const std::vector<std::string> names = architectures_in(source, format, architecture);
-            if (std::ranges::find(names, architecture) == names.end()) continue;
+            if (!has_right_syntax(file)) continue;
             if (found)
                 fail("both {} and {} are for the {} architecture '{}': choose one with --graph",
                      found->string(), file.string(), name_of_format(format), architecture);
@@ -810,8 +812,7 @@ fs::path find_graph_for(const std::string& format, const std::string& architectu
     }
     for (const fs::path& folder : graph_dirs)
         for (const fs::path& file : graph_files(folder)) {
-            const std::vector<std::string> names =
-                architectures_in(read_graph_text(file), format, "");
+            const std::vector<std::string> names = architectures_in(file, format);
             served.insert(served.end(), names.begin(), names.end());
         }
     std::ranges::sort(served);

@@ -175,10 +175,14 @@ class Builder {
   public:
     explicit Builder(Diagnostics& errors) : errors_(errors) {}
 
-    ast::Graph graph(GraphParser::GraphContext* tree) {
-        ast::Graph graph;
+    void take_head(auto* tree, ast::Graph& graph) {
         graph.name = name(tree->name());
         graph.annotations = annotations(tree->annotation());
+    }
+
+    ast::Graph graph(GraphParser::GraphContext* tree) {
+        ast::Graph graph;
+        take_head(tree, graph);
         for (GraphParser::DeclarationContext* each : tree->declaration()) {
             if (auto* number = each->number()) {
                 graph.items.emplace_back(declare(number));
@@ -423,6 +427,27 @@ std::optional<ast::Graph> parse_graph(const SourceFile& source, Diagnostics& err
     parse.parser.require_memory();
     if (!errors.empty()) return std::nullopt;
     ast::Graph graph = Builder(errors).graph(tree);
+    if (!errors.empty()) return std::nullopt;
+    return graph;
+}
+
+std::optional<ast::Graph> parse_graph_head(const SourceFile& source) {
+    Diagnostics errors(source);
+    antlr4::ANTLRInputStream input(source.text());
+    GraphLexer lexer(&input);
+    lexer.removeErrorListeners();
+    size_t end = 0;  // of the head, in characters
+    for (auto token = lexer.nextToken(); end == 0; token = lexer.nextToken()) {
+        if (token->getType() == antlr4::Token::EOF) return std::nullopt;
+        if (token->getText() == "{") end = token->getStartIndex();
+    }
+    Parse parse(input.getText({0, static_cast<ssize_t>(end) - 1}), errors);
+    if (!within_limits(parse.tokens.getTokens(), errors)) return std::nullopt;
+    GraphParser::HeadContext* tree = parse.parser.head();
+    parse.parser.require_memory();
+    if (!errors.empty()) return std::nullopt;
+    ast::Graph graph;
+    Builder(errors).take_head(tree, graph);
     if (!errors.empty()) return std::nullopt;
     return graph;
 }

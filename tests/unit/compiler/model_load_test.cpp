@@ -871,6 +871,13 @@ TEST_F(ModelLoad, TheGraphForAnArchitecture) {
     EXPECT_EQ(found("gguf", "tiny", {folder}),
               "both DIR/second.graph and DIR/tiny.graph are for the GGUF architecture 'tiny': "
               "choose one with --graph");
+    // A head that another has in its text, and one without an end.
+    folder_.write("third.graph",
+                  "graph third @gguf(\"third\") // @gguf(\"not\") {\n@hf(\"also{\") {}");
+    EXPECT_EQ(found("hf", "also{", {folder}), "DIR/third.graph");
+    EXPECT_SAYS(found("gguf", "not", {folder}), "no graph file is for the GGUF architecture 'not': …");
+    folder_.write("fourth.graph", "graph fourth @gguf(\"fourth\")");
+    EXPECT_SAYS(found("gguf", "fourth", {folder}), "no graph file is for …'fourth': …");
     for (const auto& [format, architecture, graph] :
          std::vector<std::array<std::string, 3>>{{"gguf", "llama", "llama"},
                                                  {"hf", "MistralForCausalLM", "llama"},

@@ -84,8 +84,9 @@ class ChatOfTest : public testing::Test {
         const Note note = [&](const std::string& line) { notes_.push_back(line); };
         SourceTokenizer tokenizer = read_tokenizer(gguf, note);
         settle_special_tokens(tokenizer, {}, true, note);
-        const auto text = checked_template(gguf.text("tokenizer.chat_template"), "do this", note);
-        return chat_of(text, tokenizer, "do this", note);
+        const Advice advice = [] { return "do this"; };
+        const auto text = checked_template(gguf.text("tokenizer.chat_template"), advice, note);
+        return chat_of(text, tokenizer, advice, note);
     }
     std::string missing_ = "?";  // a token that the vocabulary has not
     TemporaryFolder folder_;

@@ -547,7 +547,7 @@ TEST_F(HfTokenizerTest, EveryEndIsAStop) {
     EXPECT_EQ(tokenizer.ends, (std::vector<int64_t>{5, 6}));
     EXPECT_EQ(tokenizer.tokens.kind(5), PieceKind::control);
     EXPECT_EQ(tokenizer.tokens.kind(6), PieceKind::control);
-    EXPECT_EQ(chat_of(std::nullopt, tokenizer, "", note()).stop,
+    EXPECT_EQ(chat_of(std::nullopt, tokenizer, nullptr, note()).stop,
               (std::vector<std::string>{"<|end|>", "<tool>"}));
 }
 
