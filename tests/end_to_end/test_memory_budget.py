@@ -68,14 +68,14 @@ class MemoryBudget(unittest.TestCase):
         self.assertEqual(said.groups(), tuple(told(model) for model in files.values()))
 
     def test_rows_headers_and_pages_agree(self):
-        for model in MODELS:
+        for number, model in enumerate(MODELS):  # each with one of three, as large mixtures take seconds
             near = self.least(model) + 20
-            for budget, megabytes in ((f"{near}MiB", near), (f"{near + 136}mib", near + 136),
-                                      ("4 GiB", 4096)):
+            budgets = (f"{near}MiB", near), (f"{near + 136}mib", near + 136), ("4 GiB", 4096)
+            for budget, megabytes in budgets[number % 3:number % 3 + 1]:
                 with self.subTest(model=model.name, budget=budget):
                     text = self.succeed(model, "--emit=sql", "--budget", budget)
-                    again = self.succeed(model, "--emit=sql", "--budget", budget)
-                    self.assertTrue(text == again)
+                    if megabytes == near:
+                        self.assertEqual(self.succeed(model, "--emit=sql", "--budget", budget), text)
                     lines = text.splitlines()
                     shown = "4 GiB" if megabytes == 4096 else f"{megabytes} MiB"
                     self.assertIn(f" · budget {shown} · context 1024 · ", lines[0])
