@@ -9,6 +9,11 @@
 
 namespace llmsql {
 
+/// Whether a binary16 is neither an infinity nor a NaN.
+constexpr bool is_finite(uint16_t half) {
+    return (half & 0x7c00u) != 0x7c00u;
+}
+
 /// IEEE 754 binary16 to binary32: exact for every value, NaNs stay NaN.
 constexpr float f16_to_f32(uint16_t h) {
     const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;

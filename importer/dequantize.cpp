@@ -35,14 +35,6 @@ const uint8_t* bytes_of(const std::byte* row) {
     return reinterpret_cast<const uint8_t*>(row);
 }
 
-bool is_finite(uint16_t half) {
-    return (half & 0x7c00) != 0x7c00;
-}
-
-bool all_finite(std::span<const float> values) {
-    return std::ranges::all_of(values, [](float x) { return std::isfinite(x); });
-}
-
 std::span<const float> values_of_block(std::span<float> row, size_t block) {
     const size_t first = block * kBlock;
     return row.subspan(first, std::min<size_t>(kBlock, row.size() - first));

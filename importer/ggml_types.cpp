@@ -8,7 +8,7 @@
 namespace llmsql {
 namespace {
 
-constexpr std::array kTypes{
+constexpr std::array kGgmlTypes{
     GgmlTypeInfo{0, "F32", 1, 4, true},         GgmlTypeInfo{1, "F16", 1, 2, true},
     GgmlTypeInfo{2, "Q4_0", 32, 18, true},      GgmlTypeInfo{3, "Q4_1", 32, 20, true},
     GgmlTypeInfo{6, "Q5_0", 32, 22, true},      GgmlTypeInfo{7, "Q5_1", 32, 24, true},
@@ -42,8 +42,8 @@ constexpr std::array kRemoved{
 }  // namespace
 
 const GgmlTypeInfo* find_ggml_type(uint32_t number) {
-    const auto found = std::ranges::find(kTypes, number, &GgmlTypeInfo::number);
-    return found == kTypes.end() ? nullptr : &*found;
+    const auto found = std::ranges::find(kGgmlTypes, number, &GgmlTypeInfo::number);
+    return found == kGgmlTypes.end() ? nullptr : &*found;
 }
 
 std::string_view removed_ggml_type(uint32_t number) {
@@ -52,7 +52,7 @@ std::string_view removed_ggml_type(uint32_t number) {
 }
 
 const GgmlTypeInfo& info_of(GgmlType type) {
-    return *std::ranges::find(kTypes, static_cast<uint32_t>(type), &GgmlTypeInfo::number);
+    return *std::ranges::find(kGgmlTypes, static_cast<uint32_t>(type), &GgmlTypeInfo::number);
 }
 
 int64_t ggml_row_bytes(GgmlType type, int64_t weights) {
@@ -62,7 +62,7 @@ int64_t ggml_row_bytes(GgmlType type, int64_t weights) {
 
 std::string readable_ggml_types() {
     std::string names;
-    for (const GgmlTypeInfo& type : kTypes) {
+    for (const GgmlTypeInfo& type : kGgmlTypes) {
         if (!names.empty()) names += ", ";
         names += type.name;
     }

@@ -32,7 +32,7 @@ constexpr const char* kHead = "lm_head.weight";
 // Of GPT-NeoX and of InternLM 2 it has another name.
 constexpr const char* kOtherHeads[] = {"embed_out.weight", "output.weight"};
 constexpr size_t kMostShards = 1000;
-constexpr size_t kMostJudged = 4096;  // elements of a list that stands for something a layer
+constexpr size_t kLongestLayerList = 4096;  // elements of a list that stands for something a layer
 
 /// True and false count as 1 and 0.
 std::optional<double> number_of(const Json& value) {
@@ -145,11 +145,10 @@ void HfFolder::settle_tensors() {
 bool HfFolder::head_is_embedding() const {
     constexpr size_t kPiece = 1 << 20;
     const SourceTensor& head = tensors_[tensor_index_.at(head_)];
-    for (const char* name :
-         {"model.embed_tokens.weight", "transformer.wte.weight", "wte.weight",
-          "backbone.embeddings.weight", "model.embeddings.weight", "gpt_neox.embed_in.weight",
-          "transformer.word_embeddings.weight", "model.word_embeddings.weight",
-          "model.tok_embeddings.weight"}) {
+    for (const char* name : {"model.embed_tokens.weight", "transformer.wte.weight", "wte.weight",
+                             "backbone.embeddings.weight", "model.embeddings.weight",
+                             "gpt_neox.embed_in.weight", "transformer.word_embeddings.weight",
+                             "model.word_embeddings.weight", "model.tok_embeddings.weight"}) {
         const auto found = tensor_index_.find(name);
         if (found == tensor_index_.end()) continue;
         const SourceTensor& embedding = tensors_[found->second];
@@ -275,7 +274,7 @@ SourceValue value_of(const Json& value) {
     if (!value.is_array()) return judged;
     judged.kind = SourceValue::Kind::list;
     judged.count = value.size();
-    if (value.size() <= kMostJudged)
+    if (value.size() <= kLongestLayerList)
         for (const Json& element : value)
             judged.elements.push_back(element.is_array() ? SourceValue{} : value_of(element));
     return judged;

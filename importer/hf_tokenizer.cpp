@@ -22,12 +22,7 @@
 namespace llmsql {
 namespace {
 
-// The largest known, Gemma's, is 33 MB with 262144 tokens and 514906 merges.
-constexpr size_t kLargestFile = 80 << 20;
-constexpr size_t kMostMerges = 1 << 22;
-constexpr size_t kLongestPiece = 64 * 1024;
-constexpr size_t kLongestTemplate = 4 << 20;
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
+constexpr size_t kLongestTemplateFile = 4 << 20;
 
 // How text is cut into words, as tokenizer.json files write it; how many digits go together tells
 // Qwen's from OpenAI's cl100k, which Llama 3 has taken over; Qwen3.5's keeps marks with letters.
@@ -129,7 +124,7 @@ TokenizerFile read_file_of(const HfFolder& folder) {
             "{}: is missing; of other forms of tokenizer llmsql reads Mistral's {} alone "
             "(transformers' AutoTokenizer.from_pretrained(…).save_pretrained(…) writes this one)",
             file.where, kTekkenFile);
-    JsonLimits limits{.bytes = kLargestFile};
+    JsonLimits limits{.bytes = kLargestTokenizerFile};
     limits.take = [&](const JsonPath& path, Json& value) {
         if (path.size() != 3 || path[0] != "model") return false;
         if (path[1] == "vocab" && value.is_array()) {  // Unigram's: a piece and its score
@@ -173,13 +168,13 @@ bool is_flag(const Json& part, std::string_view name, bool value, bool absent) {
 }
 
 void add_steps(const Json& value, std::string_view list, int depth, std::vector<Json>& steps) {
-    constexpr int kDeepest = 20;
+    constexpr int kDeepestSplit = 20;
     if (type_of(value) != "Sequence") {
         steps.push_back(value);
         return;
     }
     const Json* parts = member(value, list);
-    if (!parts || !parts->is_array() || depth == kDeepest) return;
+    if (!parts || !parts->is_array() || depth == kDeepestSplit) return;
     for (const Json& part : *parts) add_steps(part, list, depth + 1, steps);
 }
 
@@ -203,7 +198,7 @@ std::string pattern_of(const Json& step, const char* kind) {
 }
 
 // GPT-2's words, which ByteLevel's use_regex stands for.
-constexpr std::string_view kGpt2 =
+constexpr std::string_view kWordsOfByteLevel =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 std::string translated(const TokenizerFile& file, std::string_view regex) {
@@ -340,7 +335,7 @@ void read_pre(const TokenizerFile& file, const std::vector<Json>& all, SourceTok
     std::vector<std::string>& rules = tokenizer.split;
     rules = rules_of(file, steps);
     if (prefix) rules.push_back("prefix  ");
-    if (words) rules.push_back("isolated " + translated(file, kGpt2));
+    if (words) rules.push_back("isolated " + translated(file, kWordsOfByteLevel));
     if (!behind.empty()) {
         // They see each byte as a character: Falcon's cut digits there.
         rules.emplace_back("bytes");
@@ -833,9 +828,9 @@ std::optional<std::string> chat_template(const HfFolder& folder, const Note& not
     std::error_code ignored;
     if (std::filesystem::exists(jinja, ignored)) {
         if (const auto bytes = std::filesystem::file_size(jinja, ignored);
-            !ignored && bytes > kLongestTemplate)
+            !ignored && bytes > kLongestTemplateFile)
             fail("{}: is {} bytes long, more than the {} that can be read", jinja.string(), bytes,
-                 kLongestTemplate);
+                 kLongestTemplateFile);
         return read_file(jinja);
     }
     const Json config = folder.optional_json("tokenizer_config.json");

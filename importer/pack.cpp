@@ -37,7 +37,7 @@ void gather(const std::byte* strip, int64_t place, std::span<T> row) {
 }
 
 // Of the source's blocks, all little-endian. importer/dequantize.cpp says what each field is.
-using Bytes = const uint8_t*;
+using Octets = const uint8_t*;
 
 // A row's place in a strip's block.
 struct Place {
@@ -51,7 +51,7 @@ struct Place {
     // The four bytes of vector `v` of those from `at` on.
     std::byte* four(size_t at, size_t v) const { return block + at + (v * kRows + row) * 4; }
     // 4 * count bytes, a dword to a vector.
-    void put_dwords(size_t at, Bytes from, size_t count) const {
+    void put_dwords(size_t at, Octets from, size_t count) const {
         for (size_t v = 0; v < count; ++v) std::memcpy(four(at, v), from + 4 * v, 4);
     }
 };
@@ -74,24 +74,24 @@ void put_bits(const Place& to, size_t at, const uint8_t* codes, size_t count, in
 }
 
 // Sixteen bytes of nibbles, the low ones first: the codes of 32 columns.
-void nibbles_of(Bytes q, uint8_t* codes) {
+void nibbles_of(Octets q, uint8_t* codes) {
     for (size_t j = 0; j < 16; ++j) {
         codes[j] = q[j] & 15;
         codes[16 + j] = q[j] >> 4;
     }
 }
 
-void fifth_bits_of(Bytes h, uint8_t* codes) {
+void fifth_bits_of(Octets h, uint8_t* codes) {
     for (size_t j = 0; j < 32; ++j) codes[j] |= static_cast<uint8_t>((h[j / 8] >> j % 8 & 1) << 4);
 }
 
-bool finite_half(Bytes at) {
+bool finite_half(Octets at) {
     uint16_t half;
     std::memcpy(&half, at, 2);
     return (half & 0x7c00) != 0x7c00;
 }
 
-bool pack_bf16(Bytes from, const Place& to) {
+bool pack_bf16(Octets from, const Place& to) {
     uint16_t value;
     std::memcpy(&value, from, 2);
     to.put(0, from, 2);
@@ -99,7 +99,7 @@ bool pack_bf16(Bytes from, const Place& to) {
 }
 
 // f16 scale and nibbles.
-bool pack_4(Bytes from, const Place& to) {
+bool pack_4(Octets from, const Place& to) {
     Codes codes;
     nibbles_of(from + 2, codes.data());
     to.put(0, from, 2);
@@ -117,7 +117,7 @@ void put_three(const Place& to, size_t at, const uint8_t* codes) {
     put_bits(to, at + 64, codes, 32, 0, 2);
 }
 
-bool pack_q5_0(Bytes from, const Place& to) {
+bool pack_q5_0(Octets from, const Place& to) {
     Codes codes;
     nibbles_of(from + 6, codes.data());
     fifth_bits_of(from + 2, codes.data());
@@ -126,7 +126,7 @@ bool pack_q5_0(Bytes from, const Place& to) {
     return finite_half(from);
 }
 
-bool pack_q5_1(Bytes from, const Place& to) {
+bool pack_q5_1(Octets from, const Place& to) {
     Codes codes;
     nibbles_of(from + 8, codes.data());
     fifth_bits_of(from + 4, codes.data());
@@ -136,7 +136,7 @@ bool pack_q5_1(Bytes from, const Place& to) {
     return finite_half(from) && finite_half(from + 2);
 }
 
-bool pack_mxfp4(Bytes from, const Place& to) {
+bool pack_mxfp4(Octets from, const Place& to) {
     Codes codes;
     nibbles_of(from + 1, codes.data());
     to.put(0, from, 1);
@@ -145,7 +145,7 @@ bool pack_mxfp4(Bytes from, const Place& to) {
 }
 
 // Two bits each of 256 codes: byte 32 n + j has column 128 n + 32 i + j at bits 2 i.
-void two_bits_of(Bytes q, uint8_t* codes) {
+void two_bits_of(Octets q, uint8_t* codes) {
     for (size_t n = 0; n < 2; ++n)
         for (size_t i = 0; i < 4; ++i)
             for (size_t j = 0; j < 32; ++j)
@@ -153,13 +153,13 @@ void two_bits_of(Bytes q, uint8_t* codes) {
 }
 
 // One bit each of 256 codes, which becomes their bit `at`: byte j has column 32 i + j at bit i.
-void top_bits_of(Bytes h, int at, uint8_t* codes) {
+void top_bits_of(Octets h, int at, uint8_t* codes) {
     for (size_t i = 0; i < 8; ++i)
         for (size_t j = 0; j < 32; ++j)
             codes[32 * i + j] |= static_cast<uint8_t>((h[j] >> i & 1) << at);
 }
 
-bool pack_q2_k(Bytes from, const Place& to) {
+bool pack_q2_k(Octets from, const Place& to) {
     Codes codes;
     two_bits_of(from + 16, codes.data());
     to.put(0, from + 80, 2);
@@ -169,7 +169,7 @@ bool pack_q2_k(Bytes from, const Place& to) {
     return finite_half(from + 80) && finite_half(from + 82);
 }
 
-bool pack_q3_k(Bytes from, const Place& to) {
+bool pack_q3_k(Octets from, const Place& to) {
     Codes codes;
     two_bits_of(from + 32, codes.data());
     top_bits_of(from, 2, codes.data());
@@ -180,7 +180,7 @@ bool pack_q3_k(Bytes from, const Place& to) {
 }
 
 // Byte 32 n + j has column 64 n + j in its low nibble, 64 n + 32 + j in its high one.
-void k_nibbles_of(Bytes q, uint8_t* codes) {
+void k_nibbles_of(Octets q, uint8_t* codes) {
     for (size_t n = 0; n < 4; ++n)
         for (size_t j = 0; j < 32; ++j) {
             codes[64 * n + j] = q[32 * n + j] & 15;
@@ -188,7 +188,7 @@ void k_nibbles_of(Bytes q, uint8_t* codes) {
         }
 }
 
-bool pack_q4_k(Bytes from, const Place& to) {
+bool pack_q4_k(Octets from, const Place& to) {
     Codes codes;
     k_nibbles_of(from + 16, codes.data());
     to.put(0, from, 2);
@@ -198,7 +198,7 @@ bool pack_q4_k(Bytes from, const Place& to) {
     return finite_half(from) && finite_half(from + 2);
 }
 
-bool pack_q5_k(Bytes from, const Place& to) {
+bool pack_q5_k(Octets from, const Place& to) {
     Codes codes;
     k_nibbles_of(from + 48, codes.data());
     top_bits_of(from + 16, 4, codes.data());
@@ -209,7 +209,7 @@ bool pack_q5_k(Bytes from, const Place& to) {
     return finite_half(from) && finite_half(from + 2);
 }
 
-bool pack_q6_k(Bytes from, const Place& to) {
+bool pack_q6_k(Octets from, const Place& to) {
     Codes codes;
     for (size_t n = 0; n < 2; ++n)
         for (size_t run = 0; run < 4; ++run)
@@ -227,7 +227,7 @@ bool pack_q6_k(Bytes from, const Place& to) {
     return finite_half(from + 208);
 }
 
-bool pack_iq4_xs(Bytes from, const Place& to) {
+bool pack_iq4_xs(Octets from, const Place& to) {
     to.put_dwords(0, from + 4, 1);
     to.put(64, from, 2);
     to.put(96, from + 2, 2);
@@ -241,7 +241,7 @@ bool pack_iq4_xs(Bytes from, const Place& to) {
 
 constexpr float kLargestE4m3 = 480;  // 0xff, as ggml reads it
 
-bool pack_nvfp4(Bytes from, const Place& to) {
+bool pack_nvfp4(Octets from, const Place& to) {
     // The last number is none in the format, and 0 to ggml, which else passes over the sign.
     for (size_t i = 0; i < 4; ++i)
         to.four(0, 0)[i] = from[i] == 0x7f ? std::byte{0} : static_cast<std::byte>(from[i] & 0x7f);
@@ -266,7 +266,7 @@ bool put_times(std::byte* block, float times) {
     return std::isfinite(times * kLargestE4m3 * 6);
 }
 
-bool pack_q1_0(Bytes from, const Place& to) {
+bool pack_q1_0(Octets from, const Place& to) {
     Codes codes;
     for (size_t c = 0; c < 128; ++c) codes[c] = from[2 + c / 8] >> c % 8 & 1;
     to.put(0, from, 2);
@@ -274,7 +274,7 @@ bool pack_q1_0(Bytes from, const Place& to) {
     return finite_half(from);
 }
 
-bool pack_q2_0(Bytes from, const Place& to) {
+bool pack_q2_0(Octets from, const Place& to) {
     Codes codes;
     for (size_t c = 0; c < 64; ++c) codes[c] = from[2 + c / 4] >> 2 * (c % 4) & 3;
     to.put(0, from, 2);
@@ -283,7 +283,7 @@ bool pack_q2_0(Bytes from, const Place& to) {
 }
 
 // Byte 32 n + j has column 128 n + 32 i + j at bits 2 i.
-bool pack_tq2_0(Bytes from, const Place& to) {
+bool pack_tq2_0(Octets from, const Place& to) {
     Codes codes;
     two_bits_of(from, codes.data());
     for (size_t g = 0; g < 8; ++g) put_bits(to, g * 128, &codes[g * 32], 32, 0, 2);
@@ -293,7 +293,7 @@ bool pack_tq2_0(Bytes from, const Place& to) {
 
 // Of four neighboring columns and the next sixteen the trits, five in each of four bytes: the first
 // counts most, and all of them, as 243rds, are rounded up to 256ths, 0 to 1.
-bool pack_tq1_0(GgmlType type, Bytes from, const Place& to) {
+bool pack_tq1_0(GgmlType type, Octets from, const Place& to) {
     GgmlBlock block;
     read_block(type, from, block);
     for (size_t v = 0; v < 13; ++v)
@@ -305,13 +305,13 @@ bool pack_tq1_0(GgmlType type, Bytes from, const Place& to) {
             }
             to.four(0, v)[i] = static_cast<std::byte>(trits * 256 / 243 + 1);
         }
-    const Bytes d = from + info_of(type).block_bytes - 2;
+    const Octets d = from + info_of(type).block_bytes - 2;
     to.put(13 * 64, d, 2);
     return finite_half(d);
 }
 
 // Of the code books' types: points' levels one by one, and scales of 16 columns.
-bool pack_levels(GgmlType type, const int8_t (&levels)[16], int width, Bytes from,
+bool pack_levels(GgmlType type, const int8_t (&levels)[16], int width, Octets from,
                  const Place& to) {
     GgmlBlock block;
     read_block(type, from, block);
@@ -340,7 +340,7 @@ bool pack_levels(GgmlType type, const int8_t (&levels)[16], int width, Bytes fro
 }
 
 // How a block of one row goes to its place. False if a scale is not finite.
-using Pack = bool (*)(Bytes from, const Place& to);
+using Pack = bool (*)(Octets from, const Place& to);
 
 Pack pack_of(WeightType type) {
     switch (type) {
@@ -381,7 +381,7 @@ Pack pack_of(WeightType type) {
 }
 
 // A block of a type that has another layout than its format.
-bool pack_other(GgmlType from, WeightType type, Bytes block, const Place& to) {
+bool pack_other(GgmlType from, WeightType type, Octets block, const Place& to) {
     switch (type) {
         case WeightType::tq1_0:
             return pack_tq1_0(from, block, to);
@@ -408,7 +408,7 @@ bool pack_blocks(GgmlType from, WeightType type, std::span<const std::byte> row,
                       static_cast<size_t>(format.columns / info_of(from).block_weights);
     bool good = format.keeps.has(static_cast<uint32_t>(from));
     for (size_t b = 0; good && (b + 1) * each <= row.size(); ++b) {
-        const auto block = reinterpret_cast<Bytes>(row.data()) + b * each;
+        const auto block = reinterpret_cast<Octets>(row.data()) + b * each;
         const Place to{strip + b * format.block_bytes(), static_cast<size_t>(place)};
         good = pack ? pack(block, to) : pack_other(from, type, block, to);
         if (type == WeightType::nvfp4) good = good && put_times(to.block, times);

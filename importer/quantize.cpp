@@ -13,18 +13,9 @@
 namespace llmsql {
 namespace {
 
-constexpr uint16_t kInfinity = 0x7c00;
-
 /// The nearest integer, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves it in the mantissa.
 int32_t nearest(float x) {
     return std::bit_cast<int32_t>(x + 0x1.8p23f) - 0x4b400000;
-}
-
-bool all_finite(std::span<const float> values) {
-    // A NaN or infinity makes x * 0 something other than 0, and the sum keeps it.
-    float sum = 0;
-    for (const float x : values) sum += x * 0.0f;
-    return sum == 0.0f;
 }
 
 /// The next f16 towards plus or minus infinity; `half` is finite.
@@ -35,10 +26,6 @@ uint16_t next_up(uint16_t half) {
 uint16_t next_down(uint16_t half) {
     if (half == 0x0000) return 0x8001;
     return static_cast<uint16_t>(half & 0x8000 ? half + 1 : half - 1);
-}
-
-bool is_finite(uint16_t half) {
-    return (half & kInfinity) != kInfinity;
 }
 
 /// A block on its way to q4: values and what an error of each weighs. Past the values' end weights
@@ -149,10 +136,17 @@ float error_of(const Weighted& values, const Q4Block& block) {
 }
 
 // How far, as a part of the range, the ends of a line are moved inwards on the search for the best.
-constexpr std::array kEnds{-0.05f, -0.025f, 0.0f, 0.025f, 0.05f, 0.075f, 0.1f};
+constexpr std::array kShifts{-0.05f, -0.025f, 0.0f, 0.025f, 0.05f, 0.075f, 0.1f};
 constexpr int kRefits = 8;
 
 }  // namespace
+
+bool all_finite(std::span<const float> values) {
+    // A NaN or infinity makes x * 0 something other than 0, and the sum keeps it.
+    float sum = 0;
+    for (const float x : values) sum += x * 0.0f;
+    return sum == 0.0f;
+}
 
 std::optional<Q8Block> quantize_q8(std::span<const float> values) {
     Q8Block block;
@@ -201,8 +195,8 @@ std::optional<Q4Block> quantize_q4(std::span<const float> values) {
 
     // Lines through ranges somewhat wider and narrower at both ends than the values, each refitted.
     std::optional<Refit> best;
-    for (const float low : kEnds) {
-        for (const float high : kEnds) {
+    for (const float low : kShifts) {
+        for (const float high : kShifts) {
             const float scale = range * (1 - low - high) / 15;
             const auto fit = refit(block, {scale, lowest + range * low});
             if (fit && (!best || fit->error < best->error)) best = fit;

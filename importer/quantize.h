@@ -9,6 +9,8 @@
 
 namespace llmsql {
 
+bool all_finite(std::span<const float> values);
+
 /// scale = max|x| / 127 as f16, codes the nearest. Nothing if a value is not finite or the scale is
 /// beyond f16. Error of a value: at most half the scale. Codes past the values' end are 0.
 std::optional<Q8Block> quantize_q8(std::span<const float> values);

@@ -20,12 +20,12 @@ namespace llmsql {
 namespace {
 
 constexpr size_t kLongest = 64 << 10;
-constexpr int kDeepest = 50;
+constexpr int kDeepestClass = 50;
 
 // Members of a class, as they stand within its brackets. PCRE2's \s also takes U+180E, which ceased
 // to be a space in Unicode 6.3, and its \w no marks; Oniguruma's has the numbers of Latin-1, too,
 // but not within brackets.
-constexpr std::string_view kSpaces =
+constexpr std::string_view kSpaceCharacters =
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
     "\\x{205f}\\x{3000}";
 constexpr std::string_view kNoSpaces =
@@ -58,8 +58,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 45> kPropert
     {"lower", "\\p{Lowercase}"},
     {"lowercase", "\\p{Lowercase}"},
     {"punct", "\\p{P}"},
-    {"space", kSpaces},
-    {"whitespace", kSpaces},
+    {"space", kSpaceCharacters},
+    {"whitespace", kSpaceCharacters},
     {"upper", "\\p{Uppercase}"},
     {"uppercase", "\\p{Uppercase}"},
     {"xdigit", kHex},
@@ -287,7 +287,7 @@ class Translator {
         if (first.size() > 1) return {std::string(first), false, ""};
         switch (const char c = first[0]) {
             case 's':
-                return {std::string(kSpaces), false, ""};
+                return {std::string(kSpaceCharacters), false, ""};
             case 'S':
                 return {std::string(kNoSpaces), false, ""};
             case 'd':
@@ -406,7 +406,7 @@ class Translator {
 
     /// A class, whose bracket has been read.
     Set set(int depth) {
-        if (depth > kDeepest) fail("classes lie in each other too deeply");
+        if (depth > kDeepestClass) fail("classes lie in each other too deeply");
         const bool inverted = take("^");
         Set all, part;
         bool intersects = false, first = true;

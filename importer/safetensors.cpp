@@ -17,14 +17,14 @@ namespace {
 
 // Real headers are below 1 MB; the format allows 100. What is read is kept small whatever is said.
 constexpr uint64_t kLongestHeader = 16 << 20;
-constexpr size_t kMostTensors = 65536;
+constexpr size_t kMostTensorsOfFile = 65536;
 constexpr size_t kLongestName = 512;
 constexpr size_t kMostDimensions = 8;
 
 // Types that the importer cannot read are here by name and size, so that a file that holds some can
 // still be checked, and used where a graph does not need those tensors. The others are GGUF's.
 constexpr uint32_t kNone = ~0u;
-constexpr std::array kTypes{
+constexpr std::array kDtypes{
     GgmlTypeInfo{kNone, "BOOL", 1, 1},    GgmlTypeInfo{kNone, "U8", 1, 1},
     GgmlTypeInfo{kNone, "I8", 1, 1},      GgmlTypeInfo{kNone, "F8_E5M2", 1, 1},
     GgmlTypeInfo{kNone, "F8_E4M3", 1, 1}, GgmlTypeInfo{kNone, "F8_E8M0", 1, 1},
@@ -37,8 +37,8 @@ constexpr std::array kTypes{
 const GgmlTypeInfo* type_named(std::string_view name) {
     for (const GgmlType type : {GgmlType::f32, GgmlType::f16, GgmlType::bf16})
         if (info_of(type).name == name) return &info_of(type);
-    const auto found = std::ranges::find(kTypes, name, &GgmlTypeInfo::name);
-    return found == kTypes.end() ? nullptr : &*found;
+    const auto found = std::ranges::find(kDtypes, name, &GgmlTypeInfo::name);
+    return found == kDtypes.end() ? nullptr : &*found;
 }
 
 /// A whole number from 0 that fits 63 bits; nothing if it is something else.
@@ -152,9 +152,9 @@ std::vector<SourceTensor> read_safetensors(const RandomAccessFile& file) {
     limits.take = [&](const JsonPath& path, Json& value) {
         if (path.size() != 1) return false;
         if (path[0] == "__metadata__") return true;
-        if (tensors.size() == kMostTensors)
+        if (tensors.size() == kMostTensorsOfFile)
             fail("{}: has more than {} tensors, more than any model has: the file is damaged",
-                 file.name(), kMostTensors);
+                 file.name(), kMostTensorsOfFile);
         tensors.push_back(read_entry(file, path[0], value, data));
         return true;
     };

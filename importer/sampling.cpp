@@ -43,14 +43,14 @@ constexpr Foreign kForeignHf[] = {
     {"diversity_penalty", 0}};
 
 /// What stands under a name: a number, or what else it is.
-struct Said {
+struct SaidSetting {
     std::optional<double> number;
     std::string text;
 };
-using Find = std::function<std::optional<Said>(const std::string& name)>;
+using Find = std::function<std::optional<SaidSetting>(const std::string& name)>;
 
 /// A number, or something else, as a note shows it.
-std::string shown(const Said& said) {
+std::string setting_shown(const SaidSetting& said) {
     return said.number ? fmt::format("{}", *said.number) : said.text;
 }
 
@@ -66,7 +66,7 @@ Sampling read(const std::string& where, std::string_view prefix, const Find& fin
         if (!value || !(*value >= option.least && *value <= option.most) ||
             (option.whole && *value != std::floor(*value))) {
             note(fmt::format("{}: {}{} is {}, which is none: left out", where, prefix, name,
-                             shown(*given)));
+                             setting_shown(*given)));
             continue;
         }
         // A GGUF's numbers have 32 bits: 0.6, not 0.60000002.
@@ -78,7 +78,8 @@ Sampling read(const std::string& where, std::string_view prefix, const Find& fin
     }
     for (const auto& [name, nothing] : foreign)
         if (const auto value = find(name); value && value->number != nothing)
-            lacking += fmt::format("{}{} {}", lacking.empty() ? "" : ", ", name, shown(*value));
+            lacking +=
+                fmt::format("{}{} {}", lacking.empty() ? "" : ", ", name, setting_shown(*value));
     if (!said.empty())
         note(fmt::format("{}: tokens are picked as it says, where nothing else is asked for: {}",
                          where, said));
@@ -91,11 +92,11 @@ Sampling read(const std::string& where, std::string_view prefix, const Find& fin
 }  // namespace
 
 Sampling sampling_of(const Gguf& gguf, const Note& note) {
-    const Find find = [&](const std::string& name) -> std::optional<Said> {
+    const Find find = [&](const std::string& name) -> std::optional<SaidSetting> {
         const std::string key = "general.sampling." + name;
-        if (const auto number = gguf.number(key)) return Said{number, ""};
+        if (const auto number = gguf.number(key)) return SaidSetting{number, ""};
         if (const auto text = gguf.text(key))
-            return Said{{}, fmt::format("\"{}\"", printable(*text))};
+            return SaidSetting{{}, fmt::format("\"{}\"", printable(*text))};
         return std::nullopt;
     };
     return read(gguf.name(), "general.sampling.", find, true, kForeignGguf, note);
@@ -109,12 +110,12 @@ Sampling sampling_of(const HfFolder& folder, const Note& note) {
     if (sample && !sample->is_boolean())
         note(fmt::format("{}: do_sample is {}, neither true nor false: left out", where,
                          shown(*sample)));
-    const Find find = [&](const std::string& name) -> std::optional<Said> {
-        if (greedy && name == "temperature") return Said{0, ""};
+    const Find find = [&](const std::string& name) -> std::optional<SaidSetting> {
+        if (greedy && name == "temperature") return SaidSetting{0, ""};
         const Json* value = member(json, name);
         if (!value) return std::nullopt;
-        if (!value->is_number()) return Said{{}, shown(*value)};
-        return Said{value->get<double>(), ""};
+        if (!value->is_number()) return SaidSetting{{}, shown(*value)};
+        return SaidSetting{value->get<double>(), ""};
     };
     return read(where, "", find, false, kForeignHf, note);
 }

@@ -21,10 +21,6 @@
 namespace llmsql {
 namespace {
 
-constexpr size_t kLargestFile = 80 << 20;  // those known have 20 MB
-constexpr size_t kLongestPiece = 64 * 1024;
-constexpr size_t kMostMerges = 1 << 22;
-
 // What files up to version 7 mean that do not list their special tokens.
 constexpr std::array kFirstSpecial{
     std::string_view("<unk>"),
@@ -86,10 +82,10 @@ void take_piece(TekkenFile& file, const Json& value) {
     file.pieces.push_back(*std::move(bytes));
 }
 
-TekkenFile read_file_of(const HfFolder& folder) {
+TekkenFile tekken_file(const HfFolder& folder) {
     TekkenFile file;
     file.where = folder.path(kTekkenFile).string();
-    JsonLimits limits{.bytes = kLargestFile};
+    JsonLimits limits{.bytes = kLargestTokenizerFile};
     limits.take = [&](const JsonPath& path, Json& value) {
         if (path.size() != 2 || path[0] != "vocab") return false;
         take_piece(file, value);
@@ -167,7 +163,7 @@ void add_merges(const TekkenFile& file, size_t count, int64_t first, SourceToken
 }  // namespace
 
 SourceTokenizer read_tekken(const HfFolder& folder, int64_t vocabulary, const Note& note) {
-    const TekkenFile file = read_file_of(folder);
+    const TekkenFile file = tekken_file(folder);
     const Json* config = member(file.json, "config");
     if (!config || !config->is_object()) fail("{}: has no config", file.where);
     const int64_t size = number_of(file, *config, "default_vocab_size", 1, kMostTokens);

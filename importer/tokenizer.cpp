@@ -24,7 +24,6 @@ namespace {
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
 constexpr const char* kScores = "tokenizer.ggml.scores";
 constexpr const char* kKinds = "tokenizer.ggml.token_type";
-constexpr const char* kSpaceMark = "\xE2\x96\x81";  // U+2581
 constexpr const char* kMerges = "tokenizer.ggml.merges";
 
 const Splitter& pre_of(const Gguf& gguf, const Note& note) {

@@ -36,6 +36,15 @@ enum class PieceKind : int {
 /// No vocabulary comes near it; memory stays small whatever a file claims.
 inline constexpr uint64_t kMostTokens = 1 << 22;
 
+/// Of files that have tokenizers in them. The largest known, Gemma's, is 33 MB with 262144 tokens
+/// and 514906 merges.
+inline constexpr size_t kLargestTokenizerFile = 80 << 20;
+inline constexpr size_t kMostMerges = 1 << 22;
+inline constexpr size_t kLongestPiece = 64 * 1024;
+
+/// What SentencePiece has for a space: U+2581.
+inline constexpr const char* kSpaceMark = "\xE2\x96\x81";
+
 /// A vocabulary by id: all texts in one string, so that a large one costs little.
 class TokenList {
   public:

@@ -177,7 +177,7 @@ void require_safe_overwrite(const Expr& expr, const TensorPlace& place, const st
 }
 
 // What the cache gets of each position: a key or a value, head by head.
-struct Stored {
+struct CacheStore {
     ExprPtr expr;
     void (KvCache::*store)(int64_t sequence, int64_t layer, int64_t position, int64_t head,
                            const float* values);
@@ -354,8 +354,8 @@ void evaluate_into_cache(Compute& compute, const ExprPtr& k, const ExprPtr& v, K
     if (position == 0) compute.workers.wait();
     cache.append(sequence, layer, position, k->rows);
     const std::array both{
-        Stored{k, &KvCache::store_key, cut(*k, shape.width, compute)},
-        Stored{v, &KvCache::store_value, v ? cut(*v, shape.width, compute) : Pieces{}}};
+        CacheStore{k, &KvCache::store_key, cut(*k, shape.width, compute)},
+        CacheStore{v, &KvCache::store_value, v ? cut(*v, shape.width, compute) : Pieces{}}};
     const int64_t count = both[0].pieces.count + both[1].pieces.count;
     share_out(compute, count, [=, &cache, width = shape.width](int64_t piece, Scratch& scratch) {
         const int64_t keys = both[0].pieces.count;

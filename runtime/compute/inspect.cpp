@@ -13,9 +13,9 @@ namespace llmsql {
 namespace {
 
 constexpr int64_t kMostValues = 1 << 28;
-constexpr int64_t kAtOnce = 1 << 16;      // values, and scratch for each operator
-constexpr int64_t kMostAtOnce = 1 << 24;  // where an operator needs a whole head
-constexpr int64_t kRowsOfMatrix = 32;     // a matrix is read once for so many rows
+constexpr int64_t kValuesAtOnce = 1 << 16;  // values, and scratch for each operator
+constexpr int64_t kMostAtOnce = 1 << 24;    // where an operator needs a whole head
+constexpr int64_t kRowsOfMatrix = 32;       // a matrix is read once for so many rows
 
 struct Stats {
     double sum = 0, squares = 0;
@@ -26,12 +26,12 @@ struct Stats {
 // Row by row, in the order of the columns, some at a time.
 Stats look_at(const Arguments& arguments, const Expr& values, const std::function<void()>& pulse) {
     const int64_t elements = values.elements(), granule = values.granule();
-    int64_t rows_each = std::max<int64_t>(1, kAtOnce / elements);
+    int64_t rows_each = std::max<int64_t>(1, kValuesAtOnce / elements);
     if (values.scans_matrix())
         rows_each = std::max(rows_each, std::min(kRowsOfMatrix, kMostAtOnce / elements));
-    const bool whole_rows = values.scans_matrix() || elements <= kAtOnce;
+    const bool whole_rows = values.scans_matrix() || elements <= kValuesAtOnce;
     const int64_t cols_each =
-        whole_rows ? elements : std::max<int64_t>(1, kAtOnce / granule) * granule;
+        whole_rows ? elements : std::max<int64_t>(1, kValuesAtOnce / granule) * granule;
     if (std::min(cols_each, elements) > kMostAtOnce)
         arguments.refuse("its heads are too wide to look at: store it in a tensor first");
     Stats stats;

@@ -43,9 +43,9 @@ std::string column(const std::string& text, size_t width) {
     return text + std::string(width - characters, ' ');
 }
 
-class Table {
+class TextTable {
   public:
-    Table(const RunPhase& phase, std::string& text)
+    TextTable(const RunPhase& phase, std::string& text)
         : passes_(static_cast<double>(phase.times.passes)), seconds_(phase.seconds), text_(text) {}
 
     void head(const char* what) {
@@ -110,7 +110,7 @@ std::string phase_text(const RunProfile& run, const RunPhase& phase) {
             {fmt::format("{} {} (line {})", step.number, step.name, step.line), time, 1});
     }
 
-    Table table(phase, text);
+    TextTable table(phase, text);
     table.head("by operator (statements)");
     std::vector<Line> by_kind;
     for (auto& [kind, line] : kinds) {

@@ -37,7 +37,7 @@ std::optional<std::string_view> short_text_of(sqlite3_value* value, const char* 
 }
 
 // Between two calls of `pulse`, in bytes looked at or written.
-constexpr size_t kAtOnce = 64 << 10;
+constexpr size_t kCharactersAtOnce = 64 << 10;
 
 using Pulse = std::function<void()>;
 
@@ -56,8 +56,8 @@ size_t character_length(std::string_view text) {
 // Where `what`, which is short, begins in `text` from `at` on; npos if it does not.
 size_t find(std::string_view text, std::string_view what, size_t at, const Pulse& pulse) {
     const size_t none = std::string_view::npos;
-    for (; at + what.size() <= text.size(); at += kAtOnce) {
-        const size_t found = text.substr(at, kAtOnce + what.size() - 1).find(what);
+    for (; at + what.size() <= text.size(); at += kCharactersAtOnce) {
+        const size_t found = text.substr(at, kCharactersAtOnce + what.size() - 1).find(what);
         if (found != none) return at + found;
         pulse();
     }
@@ -98,7 +98,7 @@ void replace(sqlite3_context* context, sqlite3_value** values, int, const Pulse&
         out += x->substr(done, at - done);
         out += *z;
         if (out.size() > most) return sqlite3_result_error_toobig(context);
-        if (out.size() + at - told > kAtOnce) {
+        if (out.size() + at - told > kCharactersAtOnce) {
             pulse();
             told = out.size() + at;
         }
@@ -151,7 +151,7 @@ void trim(sqlite3_context* context, sqlite3_value** values, int count, const Pul
     std::string_view rest = *x;
     size_t steps = 0;
     const auto tell = [&] {
-        if (++steps % kAtOnce == 0) pulse();
+        if (++steps % kCharactersAtOnce == 0) pulse();
     };
     if constexpr (left)
         while (const size_t bytes =
@@ -204,7 +204,7 @@ bool is_like(std::string_view text, std::string_view pattern, std::string_view e
     std::optional<std::pair<std::string_view, std::string_view>> again;  // text, pattern behind '%'
     size_t steps = 0;
     while (true) {
-        if (++steps % kAtOnce == 0) pulse();
+        if (++steps % kCharactersAtOnce == 0) pulse();
         if (pattern.empty() && text.empty()) return true;
         bool goes_on = false;
         if (!pattern.empty()) {
