@@ -95,6 +95,12 @@ void require_readable_file(const std::filesystem::path& path) {
         fail("{}: {}", path.string(), std::strerror(errno));
 }
 
+void fill_standard_descriptors() {
+    for (int fd = 0; fd <= 2; ++fd)
+        if (::fcntl(fd, F_GETFD) == -1 && ::open("/dev/null", O_RDONLY) < 0)
+            fail("/dev/null: {}", std::strerror(errno));
+}
+
 std::string read_file(const std::filesystem::path& path) {
     const auto file = SharedFile::of(path);
     std::string content;

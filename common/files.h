@@ -31,6 +31,11 @@ class Descriptor {
     int fd_;
 };
 
+/// For main, before any file is opened: one opened while descriptor 0, 1 or 2 is closed would get
+/// its number, and text meant for standard output would go into that file. Those that are closed
+/// are /dev/null afterwards, opened for reading, so that writing to them still fails.
+void fill_standard_descriptors();
+
 /// The content of a regular file. Errors name the path: not found, a directory, unreadable. Read
 /// through SharedFile: a database's locks stay, whoever in this process holds them.
 std::string read_file(const std::filesystem::path& path);

@@ -341,6 +341,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
     end_well_without_memory("llmsqlc");
     try {
+        fill_standard_descriptors();
         return run(argc, argv);
     } catch (const std::bad_alloc&) {
         report("llmsqlc: out of memory\n");

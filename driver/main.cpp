@@ -176,9 +176,9 @@ int verify(const RunRequest& request) {
     ReadyModel prepared = prepare_database(request);
     const std::vector<std::string> arguments = prepared.arguments({"--verify"});
     if (!prepared.entry) become_program("llmsql-run", arguments);
-    const Ended ended = run_program("llmsql-run", arguments);
-    constexpr int kFailed = 1;
-    if (ended.status != kFailed) return ended.status;
+    const Ended ended = run_program("llmsql-run", arguments, Channel::passed, Channel::captured);
+    report(ended.errors);
+    if (!tells_of_damage(ended)) return ended.status;
     const std::string key = prepared.entry->folder().filename().string();
     prepared.entry.reset();
     if (Cache(default_cache_folder()).remove(key))
@@ -373,6 +373,7 @@ int command(const std::vector<std::string>& arguments) {
 }
 
 int command_status(int argc, char** argv) {
+    fill_standard_descriptors();
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is an error of writing it
     try {
         return command({argv + 1, argv + argc});

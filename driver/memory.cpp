@@ -3,17 +3,18 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
+#include <string_view>
 
 #include "common/error.h"
 #include "driver/prepare.h"
 
 namespace llmsql::driver {
 
-int64_t sum_on_page(const std::string& page) {
-    constexpr std::string_view kRow = "\nsum ";
-    const size_t row = page.find(kRow);
+int64_t bytes_on_page(const std::string& page, std::string_view name) {
+    const std::string begins = fmt::format("\n{} ", name);
+    const size_t row = page.find(begins);
     const size_t digits =
-        row == std::string::npos ? row : page.find_first_not_of(' ', row + kRow.size());
+        row == std::string::npos ? row : page.find_first_not_of(' ', row + begins.size());
     int64_t bytes = 0;
     if (digits == std::string::npos ||
         std::from_chars(&page[digits], page.data() + page.size(), bytes).ec != std::errc())

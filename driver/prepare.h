@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "driver/arguments.h"
 #include "driver/cache.h"
+#include "driver/processes.h"
 
 namespace llmsql::driver {
 
@@ -38,14 +40,19 @@ ReadyModel prepare_database(const RunRequest& request);
 /// memory is short within what it is to run.
 ReadyModel prepare(const RunRequest& request);
 
+/// Whether what `llmsql-run --verify` has said on ending is that a database is not what was
+/// imported, and not that it could not be read, or told about.
+bool tells_of_damage(const Ended& verified);
+
 /// "llmsql: LINE" to standard error.
 void say(const std::string& line);
 
 /// What a run of a model file's plan would take, part by part, as text. Throws Error or EndedBy.
 std::string memory_page(const RunRequest& request, const std::filesystem::path& model);
 
-/// What `llmsqlc --emit=memory` says a run takes in all, in bytes; fails where it does not.
-int64_t sum_on_page(const std::string& page);
+/// Of what `llmsqlc --emit=memory` says a run takes, a part, in bytes, or the "sum"; fails where it
+/// does not.
+int64_t bytes_on_page(const std::string& page, std::string_view part);
 
 /// The budget for a process that has so much memory free: some is left to others, and so coarse
 /// that what was compiled once is found again. A whole number of MiB.

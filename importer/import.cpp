@@ -184,12 +184,18 @@ Model model_from_graph(const ImportOptions& options, const Source& source, const
             note(fmt::format("tensor {} has values beyond f16: stored as f32", rows.tensor().name));
         }
     }
-    for (size_t i = 0; i < matched.size(); ++i)
-        if (!matched[i])
+    for (size_t i = 0; i < matched.size(); ++i) {
+        if (matched[i]) continue;
+        const std::string& pattern = options.weights[i].pattern;
+        if (pattern == "*")
             fail(
-                "--weights: '{}' matches none of the model's matrices that are still to be told "
-                "of; they are called as in graph {}, '{}' for one",
-                options.weights[i].pattern, model.graph, example_of(model));
+                "--weights: the one for all matrices comes after others that have told of each: "
+                "leave it out, or name the matrices that it is for");
+        fail(
+            "--weights: '{}' matches none of the model's matrices that are still to be told of; "
+            "they are called as in graph {}, '{}' for one",
+            pattern, model.graph, example_of(model));
+    }
     return model;
 }
 
@@ -540,8 +546,7 @@ ImportResult import_opened(const Opened& opened, const ImportOptions& options,
     else
         model.tokenizer = tokenizer.spec;
     Advice advice;
-    if (options.write_model)
-        advice = [&] { return template_advice(options, model, tokenizer); };
+    if (options.write_model) advice = [&] { return template_advice(options, model, tokenizer); };
     const std::optional<std::string> jinja = template_of(opened, options, advice, watcher.note);
     settle_special_tokens(tokenizer, {jinja.value_or(""), model.chat.query},
                           source.format() == "gguf", watcher.note);
@@ -641,6 +646,7 @@ std::string model_name_of(const fs::path& source) {
     std::ranges::transform(name, name.begin(), [](unsigned char c) {
         return std::iscntrl(c) ? '-' : static_cast<char>(std::tolower(c));
     });
+    name = one_line(name);  // what is not UTF-8
     const size_t cut = name.find_last_of(".-");
     if (cut == std::string::npos || cut == 0) return name;
     const std::string_view last = std::string_view(name).substr(cut + 1);

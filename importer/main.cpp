@@ -258,6 +258,7 @@ int read_and_run(int argc, char** argv) {
 int main(int argc, char** argv) {
     llmsql::end_well_without_memory("llmsql-import");
     try {
+        llmsql::fill_standard_descriptors();
         return read_and_run(argc, argv);
     } catch (const std::bad_alloc&) {
         return ended(1, "out of memory");

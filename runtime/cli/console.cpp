@@ -51,12 +51,7 @@ bool wait_for_input() {
 }  // namespace
 
 void prepare_console() {
-    // A file opened while descriptor 1 is closed would get its number, and text meant for standard
-    // output would go into that file. Opened for reading, writing to it still fails.
-    for (int fd = 0; fd <= 2; ++fd)
-        if (::fcntl(fd, F_GETFD) == -1 && ::open("/dev/null", O_RDONLY) < 0)
-            fail("/dev/null: {}", std::strerror(errno));
-
+    fill_standard_descriptors();
     struct sigaction action {};
     action.sa_handler = on_signal;  // without SA_RESTART: a read at the prompt ends
     ::sigaction(SIGINT, &action, nullptr);
@@ -150,18 +145,23 @@ void print_notice(std::string_view text) {
     report(fmt::format("llmsql-run: {}\n", one_line(text)));
 }
 
+// Of standard input, at a time.
+static constexpr size_t kMostInput = 64 << 20;
+
 std::optional<std::string> read_line() {
     static std::string buffer;  // read but not yet returned
-    while (true) {
-        const size_t newline = buffer.find('\n');
+    for (size_t searched = 0;;) {
+        const size_t newline = buffer.find('\n', searched);
+        searched = buffer.size();
         if (newline != std::string::npos) {
             std::string line = buffer.substr(0, newline);
             buffer.erase(0, newline + 1);
             if (line.ends_with('\r')) line.pop_back();
             return line;
         }
+        if (buffer.size() > kMostInput) fail("standard input: a line is longer than 64 MiB");
         if (!wait_for_input()) return std::nullopt;
-        char bytes[4096];
+        char bytes[1 << 16];
         const ssize_t count = ::read(STDIN_FILENO, bytes, sizeof(bytes));
         if (count < 0 && errno == EINTR) continue;
         if (count < 0) fail("standard input: {}", std::strerror(errno));
@@ -187,7 +187,6 @@ std::optional<char> read_byte() {
 }
 
 std::string read_input(const std::filesystem::path& path) {
-    constexpr size_t kMost = 64 << 20;
     const bool standard = path == "-";
     const std::filesystem::file_type type =
         standard ? std::filesystem::file_type::fifo : status_of(path).type();
@@ -209,7 +208,7 @@ std::string read_input(const std::filesystem::path& path) {
         if (count < 0) fail("{}: cannot read: {}", name, std::strerror(errno));
         if (count == 0) return content;
         content.append(bytes, static_cast<size_t>(count));
-        if (content.size() > kMost) fail("{}: more than 64 MiB: put it into a file", name);
+        if (content.size() > kMostInput) fail("{}: more than 64 MiB: put it into a file", name);
     }
 }
 

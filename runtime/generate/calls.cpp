@@ -25,7 +25,8 @@ std::vector<int32_t> ids_of(std::string_view tokens) {
     if (!list.is_array()) refuse();
     std::vector<int32_t> ids;
     for (const Json& id : list) {
-        if (!id.is_number_integer() || id < 0 || id > INT32_MAX) refuse();
+        if (!id.is_number_integer()) refuse();
+        if (id < 0 || id > INT32_MAX) fail("there is no token {}", id.dump());
         ids.push_back(id.get<int32_t>());
     }
     return ids;

@@ -6,6 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
+
 #include "common/error.h"
 #include "common/files.h"
 #include "runtime/session/session_schema.h"
@@ -52,6 +55,9 @@ std::unique_ptr<const CopyLock> lock_out_other_copies(const std::string& name, b
         // One that somebody else makes in between is his.
         const int made = ::open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
         if (made >= 0) ::close(made);
+        // SQLite says of the reason only what comes last to it.
+        if (made < 0 && (errno == EACCES || errno == EROFS || errno == ENOSPC || errno == EDQUOT))
+            fail("{}: cannot be made: {}", name, std::strerror(errno));
     }
     struct stat info {};
     if (::stat(name.c_str(), &info) != 0 || !S_ISREG(info.st_mode) ||

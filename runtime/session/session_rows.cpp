@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/utf8.h"
 #include "jinja/conversation.h"
+#include "jinja/template.h"
 #include "runtime/session/session.h"
 
 namespace llmsql {
@@ -94,6 +95,11 @@ void Session::find(std::optional<SessionKind> kind, const ProgramIdentity& ident
     id_ = committed_id_ = query.integer(0);
     revision_ = committed_revision_ = query.integer(6);
     created_ = query.text(7).substr(0, std::string_view("2026-11-29T08:30:00").size());
+    try {
+        if (!created_.empty()) jinja::seconds_of(created_);
+    } catch (const Error&) {
+        damaged(file_, name_, "its time is none");
+    }
 }
 
 void Session::create() {

@@ -9,6 +9,7 @@ names it, are imported within 150 MB of memory."""
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -59,6 +60,14 @@ class Tiny(Folder):
                 self.assertEqual(order, sorted(order))
                 self.assertEqual(set(order), {id for id, in rows(db, "SELECT id FROM llm_param")})
                 self.assertIn(f'graph = "{graph}"', toml.read_text())
+
+    def test_a_name_that_is_no_text(self):
+        source = os.path.join(os.fsencode(self.folder), b"bad\xffname.gguf")
+        shutil.copy(LLAMA, source)
+        toml = self.folder / "bad.toml"
+        subprocess.run([os.environ["LLMSQL_IMPORT"], source, "-o", self.folder / "bad.db", "--write-model", toml],
+                       check=True, capture_output=True)
+        self.assertIn('name = "bad\ufffdname"', toml.read_text())
 
     def test_merges_make_what_they_say(self):
         db, _ = import_gguf(LLAMA, "llama", "auto", self.folder)
@@ -217,6 +226,8 @@ class BadInput(Folder):
         graph = "--graph", GRAPHS / "llama.graph"
         self.refuse("excludes", LLAMA, *graph, "--model", "x.toml", code=2)
         self.refuse("--weights", LLAMA, *graph, "--weights", "q5", code=2)
+        self.refuse("--weights: the one for all matrices comes after others", LLAMA, *graph, "--weights", "q8",
+                    "--weights", "f16")
         self.refuse("--model excludes --weights", LLAMA, "--model", "x.toml", "--weights", "q8",
                     code=2)
         self.assertEqual(attempt(), (2, "llmsql-import: SRC is required (llmsql-import --help lists "

@@ -29,6 +29,7 @@ WRAPPER = """#!/bin/sh
 case " $* " in *" --check-options "*) exec "{program}" "$@";; esac
 echo "{name} $*" >>"{folder}/calls"
 while [ -e "{folder}/{name}.hold" ]; do sleep 0.02; done
+if [ -e "{folder}/{name}.fails" ]; then cat "{folder}/{name}.fails" >&2; exit 1; fi
 exec "{program}" "$@"
 """
 
@@ -575,6 +576,46 @@ class OtherCommands(OneCommand):
         self.assertIn("has left it: the next run", err)
         self.assertEqual(self.entries(), [])
         self.succeed("run", self.gguf, *TEXT)
+
+    def test_what_cannot_be_verified_stays(self):
+        self.succeed("run", self.gguf, *TEXT)
+        entries = self.entries()
+        with open("/dev/full", "w") as full:
+            status, _, err = self.attempt("verify", self.gguf, stdout=full)
+        self.assertEqual((status, err), (1, "llmsql-run: standard output: No space left on device\n"))
+        self.assertEqual(self.entries(), entries)
+        # The same where a copy that was written to is compared before a run.
+        with sqlite3.connect(entries[0] / "model.db") as db:
+            db.execute("CREATE TABLE notes(a)")
+        db.close()
+        (self.folder / "llmsql-run.fails").write_text("llmsql-run: out of memory\n")
+        status, _, err = self.attempt("run", self.gguf, *TEXT)
+        self.assertEqual(status, 1)
+        self.assertTrue(err.endswith("\nllmsql-run: out of memory\n"), err)
+        (self.folder / "llmsql-run.fails").unlink()
+        self.assertEqual(self.entries(), entries)
+        self.assertIn("compared with its checksums", self.succeed("run", self.gguf, *TEXT)[1])
+
+    def test_closed_descriptors(self):
+        """No file gets the number of standard output or error, and so what is written there."""
+        whole, _ = self.succeed("run", self.gguf, *TEXT)
+        (entry,) = self.entries()
+        for closed in ((1,), (1, 2), (0, 1, 2)):
+            def close(closed=closed):
+                for descriptor in closed:
+                    os.close(descriptor)
+            for command in (("run", self.gguf, *TEXT), ("prepare", self.gguf), ("show", self.gguf),
+                            ("verify", self.gguf)):
+                status, _, err = self.attempt(*command, preexec_fn=close)
+                self.assertEqual(status, 1, (closed, command))
+                if 2 not in closed:
+                    self.assertRegex(err, "standard output.*(closed|Bad file descriptor)")
+        for path in self.cache.glob("*lock"):
+            self.assertEqual(path.read_bytes(), b"", path.name)
+        self.assertEqual(self.entries(), [entry])
+        self.succeed("cache", "rm", "--all")
+        self.assertEqual(self.attempt("run", self.gguf, *TEXT, preexec_fn=lambda: os.close(2))[:2], (0, whole))
+        self.succeed("verify", self.gguf)
 
     def test_a_copy_that_is_cut_off(self):
         whole, _ = self.succeed("run", self.gguf, *TEXT)

@@ -188,6 +188,9 @@ class Errors(RunTest):
                 (("-f", self.folder), "is a directory"),
                 (("-f", self.folder / "missing"), "No such file")):
             self.check((*both, *arguments), 1, message)
+        # A line that does not end, of a pipe.
+        status, out, err = attempt(*both, stdin=b"a" * (65 << 20))
+        self.assertEqual((status, out, err), (1, b"", "llmsql-run: standard input: a line is longer than 64 MiB\n"))
 
     def test_files(self):
         garbage = self.folder / "garbage"

@@ -213,6 +213,8 @@ class Sessions(RunTest):
         status, _, err = attempt(*self.made["tiny-llama"], "--session", db, "-p", "x")
         self.assertEqual(status, 1)
         self.assertIn("not a session file", err)
+        status, _, err = attempt(*self.made["tiny-llama"], "--session", "/sys/s.db", "-p", "x")
+        self.assertEqual((status, err), (1, "llmsql-run: /sys/s.db: cannot be made: Permission denied\n"))
         self.file.unlink()
         self.assertIn("no such file", self.refused("--continue"))
         self.assertFalse(self.file.exists())
@@ -265,6 +267,7 @@ class Sessions(RunTest):
                 ("UPDATE session SET weights = 7.5", "other weights"),
                 ("DELETE FROM token", "its tokens are missing"),
                 ("UPDATE message SET role = 'user' WHERE n = 0", "message 0 has the role 'user', and there are prompt, completion"),
+                ("UPDATE session SET created = 'banana'", "is not as it was written: its time is none"),
                 ("UPDATE session SET kind = 'song'", "no known kind")):
             self.setUp()
             self.well("-p", LONG, "-n", 4)

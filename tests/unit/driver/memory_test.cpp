@@ -35,12 +35,14 @@ TEST(Budget, LeavesSomeOfWhatIsFree) {
     EXPECT_GT(budget_within(UINT64_MAX), 0);
 }
 
-TEST(MemoryPage, SumIsRead) {
-    EXPECT_EQ(sum_on_page("m · context 64\n\nparts 7\nsum           1234567     1.2 MiB\n"
-                          "budget 99"),
-              1234567);
-    EXPECT_SAYS(error_of([] { sum_on_page("nothing of it"); }), "… memory …");
-    EXPECT_SAYS(error_of([] { sum_on_page("\nsum x"); }), "… memory …");
+TEST(MemoryPage, PartsAreRead) {
+    const std::string page =
+        "m · context 64\n\nparts 7\nheld weights   12     0.0 MiB\nsum           1234567     1.2 "
+        "MiB\nbudget 99";
+    EXPECT_EQ(bytes_on_page(page, "sum"), 1234567);
+    EXPECT_EQ(bytes_on_page(page, "held weights"), 12);
+    for (const std::string other : {"nothing of it", "\nsum x", "\nsums 5"})
+        EXPECT_SAYS(error_of([&] { bytes_on_page(other, "sum"); }), "… memory …");
 }
 
 }  // namespace
