@@ -36,8 +36,10 @@ Value message(const Value& given) {
             thought = *found;
     Map message;
     if (!thought.missing()) message.set(Value(chars_of("thinking")), thought);
+    // What programs that list all keys write for one that is not there; but templates ask whether
+    // content is none, as it is of an answer that only calls tools.
     for (const auto& [name, value] : given.map()->items)
-        if (!value.is_none())
+        if (!value.is_none() || equals(name.text()->chars, "content"))
             message.set(name, equals(name.text()->chars, "role") ? trusted_role(value) : value);
     if (!thought.missing()) message.set(Value(chars_of("reasoning_content")), thought);
     return message;

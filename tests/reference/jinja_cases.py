@@ -66,6 +66,7 @@ PLAIN = [
      turn("user", "2"), turn("assistant", "<think>a</think>b</think>\n\nc"), turn("user", "3")],
     [turn("user", "Hi"), turn("assistant", THOUGHT)],
     [turn("user", "Hi"), turn("assistant", "")],
+    [turn("user", "Hi"), turn("assistant", None), turn("user", "Bye")],
     [turn("user", "")],
     [turn("system", ""), turn("user", "Hi")],
     [turn("user", "Hi"), turn("user", "again")],
@@ -126,7 +127,7 @@ def variables_of(messages, tools, more):
     """What apply_chat_template hands to a template."""
     chat = []
     for message in messages:
-        message = {key: value for key, value in message.items() if value is not None}
+        message = {key: value for key, value in message.items() if value is not None or key == "content"}
         thought = next((message[key] for key in ("reasoning_content", "thinking", "reasoning") if key in message), None)
         if thought is not None:
             message = {"thinking": thought, **message, "reasoning_content": thought}

@@ -78,10 +78,15 @@ TEST_F(Render, VariablesDatesAndTheModelsOwn) {
             R"(SELECT llm_render('{{ messages | length }}{{ tools[0].a }}{{ add_generation_prompt }}{{ enable_thinking }}',
                    '{"messages": [{"role": "user"}], "tools": [{"a": 1}], "enable_thinking": false, "add_generation_prompt": false}'))"),
         "11FalseFalse");
-    // Keys that are null are not there; what was thought has three names.
+    // Keys that are null are not there, but for content; what was thought has three names.
     EXPECT_EQ(
         rows(
-            R"(SELECT llm_render('{% for m in messages %}{{ m.content is defined }}{{ m.thinking }}{{ m.reasoning_content }};{% endfor %}',
+            R"(SELECT llm_render('{% for m in messages %}{{ m.content is none }}{{ m.name is defined }};{% endfor %}',
+                   '[{"role": "a", "content": null, "name": null}, {"role": "a", "name": "b"}]'))"),
+        "TrueFalse;FalseTrue;");
+    EXPECT_EQ(
+        rows(
+            R"(SELECT llm_render('{% for m in messages %}{{ m.content is string }}{{ m.thinking }}{{ m.reasoning_content }};{% endfor %}',
                    '[{"role": "a", "content": null, "reasoning": "r"}, {"role": "a", "thinking": "t"}, {"role": "a", "content": ""}]'))"),
         "Falserr;Falsett;True;");
     // A role that templates know may be part of a mark; another is a text.
