@@ -373,9 +373,9 @@ int command(const std::vector<std::string>& arguments) {
 }
 
 int command_status(int argc, char** argv) {
-    fill_standard_descriptors();
     std::signal(SIGXFSZ, SIG_IGN);  // a file at its limit is an error of writing it
     try {
+        fill_standard_descriptors();
         return command({argv + 1, argv + argc});
     } catch (const Misuse& error) {
         say(fmt::format("{} (llmsql --help lists the commands)", error.what()));

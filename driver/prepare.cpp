@@ -352,8 +352,12 @@ bool is_sound(const fs::path& folder, const std::string& source) {
 }  // namespace
 
 bool tells_of_damage(const Ended& verified) {
-    // Each message of a database that is not what was imported says so, and no other does.
-    return verified.status == 1 && verified.errors.find("import the model") != std::string::npos;
+    // Each message of a database that is not what was imported says one of these, and no other
+    // does.
+    const auto says = [&](std::string_view what) {
+        return verified.errors.find(what) != std::string::npos;
+    };
+    return verified.status == 1 && (says("import the model") || says("not a model database"));
 }
 
 void say(const std::string& line) {

@@ -631,10 +631,15 @@ class OtherCommands(OneCommand):
         whole, _ = self.succeed("run", self.gguf, *TEXT)
         (entry,) = self.entries()
         for damage in ("UPDATE llm_tile SET data = zeroblob(length(data)) WHERE id = 1",
-                       "UPDATE llm_token SET piece = x'78' WHERE id = 290"):
-            with sqlite3.connect(entry / "model.db") as db:
-                db.execute(damage)
-            db.close()
+                       "UPDATE llm_token SET piece = x'78' WHERE id = 290",
+                       "PRAGMA application_id = 7", "PRAGMA user_version = 77", None):
+            if damage is None:
+                with open(entry / "model.db", "r+b") as file:
+                    file.write(bytes(70000))
+            else:
+                with sqlite3.connect(entry / "model.db") as db:
+                    db.execute(damage)
+                db.close()
             out, err = self.succeed("run", self.gguf, *TEXT)
             self.assertIn("in the cache is damaged: it is made anew", err)
             self.assertEqual(out, whole)
