@@ -183,7 +183,7 @@ class Templates(Folder):
         whole = {"messages": [one, {"role": "assistant", "content": None, "reasoning": "hm"}], "tools": [{"name": "t"}],
                  "mood": "!", "add_generation_prompt": False}
         self.assertEqual(rendered(whole, "--date", "2024-02-29 10:00:00").stdout.decode(),
-                         chat_templates.BOS + "<user>Grüße <|eot_id|><assistant>hmt29 Feb 2024!.\n")
+                         chat_templates.BOS + "<user>Grüße <|eot_id|><assistant>Nonehmt29 Feb 2024!.\n")  # as with jinja2
         for conversation, options, status, what in ((1, (), 1, "a list of messages"), ([1], (), 1, "must be an object"),
                                                     ([one], ("--date", "soon"), 2, "is no date")):
             done = rendered(conversation, *options, check=False)
