@@ -14,9 +14,6 @@ using llmsql::compiler::ParserBase;
 
 graph: 'graph' name annotation* '{' declaration* '}' EOF;
 
-// What stands before the brace, alone: which file is for an architecture is found so.
-head: 'graph' name annotation* EOF;
-
 declaration: number | let | require | ignore | parameter | state | block | define | forward;
 
 number: kind=('dim' | 'const') name ('=' expression)? annotation* ';';

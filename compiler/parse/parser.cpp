@@ -175,14 +175,10 @@ class Builder {
   public:
     explicit Builder(Diagnostics& errors) : errors_(errors) {}
 
-    void take_head(auto* tree, ast::Graph& graph) {
-        graph.name = name(tree->name());
-        graph.annotations = annotations(tree->annotation());
-    }
-
     ast::Graph graph(GraphParser::GraphContext* tree) {
         ast::Graph graph;
-        take_head(tree, graph);
+        graph.name = name(tree->name());
+        graph.annotations = annotations(tree->annotation());
         for (GraphParser::DeclarationContext* each : tree->declaration()) {
             if (auto* number = each->number()) {
                 graph.items.emplace_back(declare(number));
@@ -432,7 +428,6 @@ std::optional<ast::Graph> parse_graph(const SourceFile& source, Diagnostics& err
 }
 
 std::optional<ast::Graph> parse_graph_head(const SourceFile& source) {
-    Diagnostics errors(source);
     antlr4::ANTLRInputStream input(source.text());
     GraphLexer lexer(&input);
     lexer.removeErrorListeners();
@@ -441,15 +436,9 @@ std::optional<ast::Graph> parse_graph_head(const SourceFile& source) {
         if (token->getType() == antlr4::Token::EOF) return std::nullopt;
         if (token->getText() == "{") end = token->getStartIndex();
     }
-    Parse parse(input.getText({0, static_cast<ssize_t>(end) - 1}), errors);
-    if (!within_limits(parse.tokens.getTokens(), errors)) return std::nullopt;
-    GraphParser::HeadContext* tree = parse.parser.head();
-    parse.parser.require_memory();
-    if (!errors.empty()) return std::nullopt;
-    ast::Graph graph;
-    Builder(errors).take_head(tree, graph);
-    if (!errors.empty()) return std::nullopt;
-    return graph;
+    const SourceFile head(source.name(), input.getText({0, static_cast<ssize_t>(end)}) + "}");
+    Diagnostics errors(head);
+    return parse_graph(head, errors);
 }
 
 ast::Expr parse_expression(std::string_view text) {
