@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/half.h"
 #include "common/strips.h"
 #include "common/weight_format.h"
 #include "importer/blocks.h"
@@ -88,7 +89,7 @@ void fifth_bits_of(Octets h, uint8_t* codes) {
 bool finite_half(Octets at) {
     uint16_t half;
     std::memcpy(&half, at, 2);
-    return (half & 0x7c00) != 0x7c00;
+    return is_finite(half);
 }
 
 bool pack_bf16(Octets from, const Place& to) {
@@ -336,7 +337,7 @@ bool pack_levels(GgmlType type, const int8_t (&levels)[16], int width, Octets fr
             d = static_cast<uint16_t>(d | (from[48 + 2 * i + 1] >> 4) << (4 * i));
     }
     to.put(128 + 8 * group, &d, 2);
-    return (d & 0x7c00) != 0x7c00;
+    return is_finite(d);
 }
 
 // How a block of one row goes to its place. False if a scale is not finite.
