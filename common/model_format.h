@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "common/types.h"
 
@@ -18,6 +19,9 @@ constexpr TileCut cut_of_format(int64_t version) {
     return version < kCutSince ? TileCut::format_1 : TileCut::format_4;
 }
 inline constexpr int64_t kModelPageBytes = 65536;
+
+/// What each message has in it of a database that is not what was imported.
+inline constexpr std::string_view kImportAgain = "import the model";
 
 /// Where plans are installed: one a name. Made by the first that is.
 inline constexpr char kPlanTable[] =

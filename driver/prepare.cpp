@@ -357,7 +357,7 @@ bool tells_of_damage(const Ended& verified) {
     const auto says = [&](std::string_view what) {
         return verified.errors.find(what) != std::string::npos;
     };
-    return verified.status == 1 && (says("import the model") || says("not a model database"));
+    return verified.status == 1 && (says(kImportAgain) || says("not a model database"));
 }
 
 void say(const std::string& line) {

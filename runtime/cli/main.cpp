@@ -9,6 +9,7 @@
 
 #include "common/ending.h"
 #include "common/error.h"
+#include "common/model_format.h"
 #include "plan/outline.h"
 #include "runtime/cli/chat.h"
 #include "runtime/cli/console.h"
@@ -147,8 +148,7 @@ int read_and_run(int argc, char** argv) {
         print_notice(with_flags(error.what()));
         // llmsql's copies are its own to make anew, and it has said how.
         const char* remedy = std::getenv("LLMSQL_REMEDY");
-        if (remedy &&
-            std::string_view(error.what()).find("import the model") != std::string_view::npos)
+        if (remedy && std::string_view(error.what()).find(kImportAgain) != std::string_view::npos)
             print_notice(remedy);
     }
     return 1;
