@@ -71,41 +71,40 @@ class MemoryBudget(unittest.TestCase):
         for number, model in enumerate(MODELS):  # each with one of three, as large mixtures take seconds
             near = self.least(model) + 20
             budgets = (f"{near}MiB", near), (f"{near + 136}mib", near + 136), ("4 GiB", 4096)
-            for budget, megabytes in budgets[number % 3:number % 3 + 1]:
-                with self.subTest(model=model.name, budget=budget):
-                    text = self.succeed(model, "--emit=sql", "--budget", budget)
-                    if megabytes == near:
-                        self.assertEqual(self.succeed(model, "--emit=sql", "--budget", budget), text)
-                    lines = text.splitlines()
-                    shown = "4 GiB" if megabytes == 4096 else f"{megabytes} MiB"
-                    self.assertIn(f" · budget {shown} · context 1024 · ", lines[0])
-                    # Tiles of several lengths leave a part of one unused here: the bound is nearly reached.
-                    nearly = (model.stem, budget) == ("deepseek-v2-lite", "4 GiB")
-                    self.assertRegex(lines[1], r"held [\d.]+ MB, read per pass ([\d.]+ \w+)"
-                                               r"( expected, [\d.]+ \w+ at most)? "
-                                               rf"\({'at least' if nearly else 'optimum'} \1\)$")
-                    choices = " expected, " in lines[1]
-                    table = next(line for line in lines if " temp.residency " in line)
-                    self.assertIn(f"llm_residency(budget={megabytes << 20}, pool=", table)
-                    memory = self.succeed(model, "--emit=memory", "--budget", budget)
-                    part = {m[1].strip(): int(m[2]) for m in
-                            re.finditer(r"(?m)^(.{24}) *(\d+) +[\d.]+ MiB$", memory)}
-                    total, limit = part.pop("sum"), part.pop("budget")
-                    left = part.pop("left")
-                    self.assertEqual((sum(part.values()), limit), (total, megabytes << 20))
-                    self.assertEqual(total + left, limit)
-                    self.assertEqual(int(re.search(r"pool=(\d+)", table)[1]), part["held weights"])
-                    schedule = self.succeed(model, "--emit=schedule", "--budget", budget)
-                    reads = int(re.search(r"(?m)^reads, (?:by this schedule|expected) +(\d+)",
-                                          schedule)[1])
-                    scans = int(re.search(r"(?m)^scans(?:, with all matrices chosen)? +(\d+)",
-                                          schedule)[1])
-                    self.assertLess(reads, scans)
-                    if choices:  # no trace beforehand that other policies could follow
-                        most = int(re.search(r"(?m)^reads, at most +(\d+)", schedule)[1])
-                        self.assertGreaterEqual(most, reads)
-                        self.assertIn("which only the run knows", memory)
-                        continue
+            budget, megabytes = budgets[number % 3]
+            with self.subTest(model=model.name, budget=budget):
+                text = self.succeed(model, "--emit=sql", "--budget", budget)
+                if megabytes == near:
+                    self.assertEqual(self.succeed(model, "--emit=sql", "--budget", budget), text)
+                lines = text.splitlines()
+                shown = "4 GiB" if megabytes == 4096 else f"{megabytes} MiB"
+                self.assertIn(f" · budget {shown} · context 1024 · ", lines[0])
+                # Tiles of several lengths leave a part of one unused here: the bound is nearly reached.
+                nearly = (model.stem, budget) == ("deepseek-v2-lite", "4 GiB")
+                self.assertRegex(lines[1], r"held [\d.]+ MB, read per pass ([\d.]+ \w+)"
+                                           r"( expected, [\d.]+ \w+ at most)? "
+                                           rf"\({'at least' if nearly else 'optimum'} \1\)$")
+                choices = " expected, " in lines[1]
+                table = next(line for line in lines if " temp.residency " in line)
+                self.assertIn(f"llm_residency(budget={megabytes << 20}, pool=", table)
+                memory = self.succeed(model, "--emit=memory", "--budget", budget)
+                part = {m[1].strip(): int(m[2]) for m in
+                        re.finditer(r"(?m)^(.{24}) *(\d+) +[\d.]+ MiB$", memory)}
+                total, limit = part.pop("sum"), part.pop("budget")
+                left = part.pop("left")
+                self.assertEqual((sum(part.values()), limit), (total, megabytes << 20))
+                self.assertEqual(total + left, limit)
+                self.assertEqual(int(re.search(r"pool=(\d+)", table)[1]), part["held weights"])
+                schedule = self.succeed(model, "--emit=schedule", "--budget", budget)
+                reads = int(re.search(r"(?m)^reads, (?:by this schedule|expected) +(\d+)",
+                                      schedule)[1])
+                scans = int(re.search(r"(?m)^scans(?:, with all matrices chosen)? +(\d+)",
+                                      schedule)[1])
+                self.assertLess(reads, scans)
+                if choices:  # no trace beforehand that other policies could follow
+                    most = int(re.search(r"(?m)^reads, at most +(\d+)", schedule)[1])
+                    self.assertGreaterEqual(most, reads)
+                    self.assertIn("which only the run knows", memory)
 
     def test_a_q8_cache_leaves_more_to_the_weights(self):
         for model in MODELS:

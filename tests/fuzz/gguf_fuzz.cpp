@@ -74,7 +74,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         SourceTokenizer tokenizer = read_tokenizer(gguf, note);
         const auto jinja = checked_template(gguf.text("tokenizer.chat_template"), nullptr, note);
         settle_special_tokens(tokenizer, {jinja.value_or("")}, true, note);
-        chat_of(jinja, tokenizer, [] { return ""; }, note);
+        chat_of(
+            jinja, tokenizer, [] { return ""; }, note);
         use_tokenizer(folder, tokenizer);
     });
     return 0;

@@ -875,7 +875,8 @@ TEST_F(ModelLoad, TheGraphForAnArchitecture) {
     folder_.write("third.graph",
                   "graph third @gguf(\"third\") // @gguf(\"not\") {\n@hf(\"also{\") {}");
     EXPECT_EQ(found("hf", "also{", {folder}), "DIR/third.graph");
-    EXPECT_SAYS(found("gguf", "not", {folder}), "no graph file is for the GGUF architecture 'not': …");
+    EXPECT_SAYS(found("gguf", "not", {folder}),
+                "no graph file is for the GGUF architecture 'not': …");
     folder_.write("fourth.graph", "graph fourth @gguf(\"fourth\")");
     EXPECT_SAYS(found("gguf", "fourth", {folder}), "no graph file is for …'fourth': …");
     for (const auto& [format, architecture, graph] :
