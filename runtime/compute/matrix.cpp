@@ -117,41 +117,41 @@ class LinearExpr final : public Expr {
             std::copy_n(padded + r * kStripRows, filled, out + r * out_stride);
     }
 
-    // A strip that lies in parts, times one token. A block across two parts is put together; it is
-    // also gone through where it lies, for nothing but that a processor, which reads ahead of what
-    // goes on steadily, does not begin anew behind it.
+    // A strip that lies in parts, times one token. A block across neighbouring pages is multiplied
+    // as it lies, one that goes on elsewhere is put together.
     void multiply_parts(int64_t strip, const Block& block, Scratch& scratch, float* out,
                         int64_t filled) const {
-        const auto kernel = kernel_of(kernels(), weight_.entry.type).part;
+        const LinearKernel& kernel = kernel_of(kernels(), weight_.entry.type);
+        constexpr int64_t kGap = BlobPages::kChainHeader;
         const int64_t blocks = format().blocks(weight_.entry.shape.cols);
         const std::byte* x = x_->row_data(block.row);
         const size_t size = format().block_bytes();
         alignas(64) float sums[kStripRows];
-        alignas(64) std::byte across[kLargestBlock];
-        size_t offset = 0, gathered = 0;    // bytes of the strip; of them, in `across`
-        const std::byte* before = nullptr;  // where the part before ended
+        alignas(64) std::byte joined[kLargestBlock];
+        std::span<const std::byte> left;  // what the parts before have of block b
+        size_t offset = 0;
         for (int64_t b = 0; b < blocks;) {
             auto part = weight_.pool->part(weight_, strip, offset, scratch.strips);
             offset += part.size();
-            if (gathered > 0) {
-                const size_t more = std::min(size - gathered, part.size());
-                if (before + BlobPages::kChainHeader == part.data() && gathered + more == size) {
-                    alignas(64) float none[kStripRows] = {};
-                    kernel(before - gathered, b, 1, blocks, x, none);
+            if (!left.empty()) {
+                const size_t more = std::min(size - left.size(), part.size());
+                const bool whole = left.size() + more == size;
+                if (whole && left.data() + left.size() + kGap == part.data()) {
+                    kernel.cut(left.data(), static_cast<int64_t>(left.size()), kGap, b++, blocks, x,
+                               sums);
+                } else {
+                    if (left.data() != joined) std::memcpy(joined, left.data(), left.size());
+                    std::memcpy(joined + left.size(), part.data(), more);
+                    left = {joined, left.size() + more};
+                    if (!whole) continue;
+                    kernel.part(joined, b++, 1, blocks, x, sums);
                 }
-                std::memcpy(across + gathered, part.data(), more);
-                gathered += more;
                 part = part.subspan(more);
-                if (gathered < size) continue;
-                kernel(across, b++, 1, blocks, x, sums);
             }
-            const auto whole = static_cast<int64_t>(part.size() / size);
-            if (whole > 0) kernel(part.data(), b, whole, blocks, x, sums);
-            b += whole;
-            part = part.subspan(static_cast<size_t>(whole) * size);
-            gathered = part.size();
-            before = part.data() + part.size();
-            if (gathered > 0) std::memcpy(across, part.data(), gathered);
+            const auto count = static_cast<int64_t>(part.size() / size);
+            if (count > 0) kernel.part(part.data(), b, count, blocks, x, sums);
+            b += count;
+            left = part.subspan(static_cast<size_t>(count) * size);
         }
         std::copy_n(sums, filled, out);
     }

@@ -37,23 +37,25 @@ const Kernels& preferred() {
     fail_unknown(name, "LLMSQL_KERNELS: ");
 }
 
-bool is_zen5_or_later() {
+Ahead suited_to_processor() {
 #if defined(__x86_64__)
     unsigned a = 0, b = 0, c = 0, d = 0;
-    if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx || d != signature_AMD_edx ||
-        c != signature_AMD_ecx || !__get_cpuid(1, &a, &b, &c, &d))
-        return false;
-    return ((a >> 8) & 15) + ((a >> 20) & 255) >= 0x1A;  // family; Zen 3 and 4 are 0x19
-#else
-    return false;
+    if (!__get_cpuid(0, &a, &b, &c, &d)) return Ahead::long_blocks;
+    if (b == signature_INTEL_ebx && d == signature_INTEL_edx && c == signature_INTEL_ecx)
+        return Ahead::into_second;
+    if (b == signature_AMD_ebx && d == signature_AMD_edx && c == signature_AMD_ecx &&
+        __get_cpuid(1, &a, &b, &c, &d) &&
+        ((a >> 8) & 15) + ((a >> 20) & 255) >= 0x1A)  // family; Zen 3 and 4 are 0x19
+        return Ahead::into_first;
 #endif
+    return Ahead::long_blocks;
 }
 
 }  // namespace
 
-bool prefetches_groups() {
-    static const bool does = is_zen5_or_later();
-    return does;
+Ahead ahead_of_use() {
+    static const Ahead suited = suited_to_processor();
+    return suited;
 }
 
 std::span<const Kernels* const> usable_kernels() {

@@ -118,14 +118,60 @@ struct EachDot {
     LLMSQL_INLINE typename I::Ints result(int s, int t) const { return of[s][t].result(); }
 };
 
-/// Weights whose blocks are long are asked for so many bytes before they are multiplied, so that
-/// memory is never idle; those of one group a block only where prefetches_groups().
+/// Weights are asked for so many bytes before they are multiplied, so that memory is never idle.
 constexpr int64_t kAhead = 8192;
 
 template<int64_t Bytes>
-LLMSQL_INLINE inline void prefetch(const std::byte* at) {
-    for (int64_t i = 0; i < Bytes; i += 64) __builtin_prefetch(at + kAhead + i);
+LLMSQL_INLINE inline void prefetch(const std::byte* at, Ahead ahead) {
+    if (ahead == Ahead::into_second)
+        for (int64_t i = 0; i < Bytes; i += 64) __builtin_prefetch(at + kAhead + i, 0, 2);
+    else
+        for (int64_t i = 0; i < Bytes; i += 64) __builtin_prefetch(at + kAhead + i);
 }
+
+/// Where a block's bytes are: behind one another.
+struct InOnePiece {
+    LLMSQL_INLINE const std::byte* head(const std::byte* block) { return block; }
+    LLMSQL_INLINE const std::byte* group(const std::byte* block, int64_t at) { return block + at; }
+};
+
+/// Or those behind the first `cut` lie `gap` bytes farther on. A group is taken from where it lies,
+/// so that memory is read on without a hole; the one that is cut is put together, and what a head
+/// is decoded from.
+template<class F>
+class InTwoPieces {
+  public:
+    LLMSQL_INLINE InTwoPieces(int64_t cut, int64_t gap) : cut_(cut), gap_(gap) {}
+
+    LLMSQL_INLINE const std::byte* head(const std::byte* block) {
+        constexpr int64_t kTail = F::kCodes + F::kGroups * F::kGroup;
+        put_together(block, 0, F::kCodes);
+        if constexpr (kTail < F::kBytes) put_together(block, kTail, F::kBytes);
+        return joined_;
+    }
+    LLMSQL_INLINE const std::byte* group(const std::byte* block, int64_t at) {
+        if (at + F::kGroup <= cut_) return block + at;
+        if (at >= cut_) return block + gap_ + at;
+        return put_together(block, at, at + F::kGroup);
+    }
+    LLMSQL_INLINE const std::byte* whole(const std::byte* block) {
+        return put_together(block, 0, F::kBytes);
+    }
+
+  private:
+    LLMSQL_INLINE const std::byte* put_together(const std::byte* block, int64_t from, int64_t to) {
+        const int64_t middle = cut_ < from ? from : cut_ < to ? cut_ : to;
+        copy(block, from, middle);
+        copy(block + gap_, middle, to);
+        return joined_ + from;
+    }
+    LLMSQL_INLINE void copy(const std::byte* block, int64_t from, int64_t to) {
+        __builtin_memcpy(joined_ + from, block + from, static_cast<size_t>(to - from));
+    }
+
+    const int64_t cut_, gap_;
+    alignas(64) std::byte joined_[F::kBytes];
+};
 
 /// Adds to sum[16 rows] of `S` strips and each row of x the products with blocks
 /// [first, first + count) of those strips, the first of which lies at `block`, the others at
@@ -133,25 +179,25 @@ LLMSQL_INLINE inline void prefetch(const std::byte* at) {
 /// group by group. A group's sum is multiplied by the weights' scale times the activations'; where
 /// each 16 columns have an integer scale, by those first, and the f16 that covers the block comes
 /// in when the block has been summed; where their scales are floats, each 16 are a group.
-template<class I, class F, int S, int T>
+template<class I, class F, int S, int T, class Place = InOnePiece>
 LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int64_t first,
                                      int64_t count, const ActivationRows<T>& x,
-                                     typename I::Sum (&sum)[S][T]) {
+                                     typename I::Sum (&sum)[S][T], Place&& place = {}) {
     using Sum = typename I::Sum;
     constexpr int kParts = F::kScalesOf16 || F::kFloatsOf16 ? 2 : 1, kSteps = 8 / kParts;
-    const bool ahead = F::kGroups == 1 && S == 1 && prefetches_groups();
+    const Ahead ahead = ahead_of_use();
     for (int64_t b = first; b < first + count; ++b, block += F::kBytes) {
         typename F::Head head[S];
-        for (int s = 0; s < S; ++s) head[s] = F::head(block + s * strip);
-        if constexpr (F::kGroups > 1)
-            prefetch<F::kCodes>(block);
-        else if (ahead)
-            prefetch<F::kBytes>(block);
+        for (int s = 0; s < S; ++s) head[s] = F::head(place.head(block + s * strip));
+        if constexpr (F::kGroups > 1) {
+            prefetch<F::kCodes>(block, ahead);
+        } else if constexpr (S == 1) {
+            if (ahead != Ahead::long_blocks) prefetch<F::kBytes>(block, ahead);
+        }
         constexpr bool kUnpacks = F::kUnpacked > 0;
         alignas(kUnpacks ? 64 : 1) std::byte unpacked[kUnpacks ? S * F::kUnpacked : 1];
         if constexpr (kUnpacks)
             for (int s = 0; s < S; ++s) F::unpack(block + s * strip, unpacked + s * F::kUnpacked);
-        const std::byte* const codes = kUnpacks ? unpacked : block + F::kCodes;
         const int64_t next = kUnpacks ? F::kUnpacked : strip;
         Sum whole[S][T], least[S][T];  // of the block, before its f16 scale and that of its minima
         for (int s = 0; s < S; ++s)
@@ -161,9 +207,11 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
             }
 #pragma GCC unroll 1
         for (int g = 0; g < F::kGroups; ++g) {
-            const std::byte* at = codes + g * F::kGroup;
-            const int64_t group = b * F::kGroups + g;
-            if constexpr (F::kGroups > 1 && !kUnpacks) prefetch<F::kGroup>(at);
+            const int64_t offset = g * F::kGroup, group = b * F::kGroups + g;
+            const std::byte* at =
+                kUnpacks ? unpacked + offset : place.group(block, F::kCodes + offset);
+            if constexpr (F::kGroups > 1 && !kUnpacks)
+                prefetch<F::kGroup>(block + F::kCodes + offset, ahead);
             typename I::Ints products[S][T];
             unroll<kParts>([&]<int P>() LLMSQL_INLINE {
                 constexpr Part part = kParts == 1 ? Part::all : static_cast<Part>(P);
@@ -268,6 +316,14 @@ constexpr int strips_together() {
         return F::kGroups == 1 ? I::kStrips : 1;
 }
 
+template<class F>
+constexpr bool takes_cut_blocks() {
+    if constexpr (!format_of(F::kType).quantized())
+        return false;
+    else
+        return F::kGroups > 1 && F::kUnpacked == 0;
+}
+
 /// Few rows of x take strips one by one, as they lie in memory; many take several at a time where
 /// a code is cheaply got at, so that an activation that is loaded serves them all.
 template<class I, class F>
@@ -294,6 +350,20 @@ template<class I, class F>
 void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
                  const std::byte* x, float* out) {
     tile<I, F, 1, 1>(weights, first, count, blocks, x, 0, out, 0);
+}
+
+/// Where a block is short, or not multiplied as it lies, it is put together as a whole.
+template<class I, class F>
+void linear_cut(const std::byte* block, int64_t cut, int64_t gap, int64_t at, int64_t blocks,
+                const std::byte* x, float* out) {
+    InTwoPieces<F> place(cut, gap);
+    if constexpr (takes_cut_blocks<F>()) {
+        typename I::Sum sum[1][1] = {{at == 0 ? I::zero() : I::load(out)}};
+        add_blocks<I, F, 1, 1>(block, 0, at, 1, {x, 0, blocks * F::kGroups}, sum, place);
+        I::store(out, sum[0][0]);
+    } else {
+        linear_part<I, F>(place.whole(block), at, 1, blocks, x, out);
+    }
 }
 
 template<class I>

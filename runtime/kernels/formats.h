@@ -513,7 +513,8 @@ constexpr Linears<I> linears_of() {
     static_assert(sizeof...(Formats) == kWeightFormats.size(), "one for each format");
     Linears<I> all{};
     ((all.of[static_cast<int>(Formats<I>::kType)] = {linear<I, Formats<I>>,
-                                                     linear_part<I, Formats<I>>}),
+                                                     linear_part<I, Formats<I>>,
+                                                     linear_cut<I, Formats<I>>}),
      ...);
     return all;
 }

@@ -61,6 +61,11 @@ struct LinearKernel {
     /// file's pages cut can be used where it lies.
     void (*part)(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
                  const std::byte* x, float* out);
+
+    /// The part that is block `at` alone, of which all behind the first `cut` bytes (0 < cut < its
+    /// size) lies `gap` bytes farther from `block` on.
+    void (*cut)(const std::byte* block, int64_t cut, int64_t gap, int64_t at, int64_t blocks,
+                const std::byte* x, float* out);
 };
 
 /// One token of one head's recurrence: what its state becomes, and what is read from it.
@@ -156,9 +161,17 @@ inline const LinearKernel& kernel_of(const Kernels& kernels, WeightType type) {
     return kernels.linear[static_cast<size_t>(type)];
 }
 
-/// Whether weights whose blocks are one group of 32 columns are asked for ahead of use, as those of
-/// longer blocks are: AMD's processors from Zen 5 on gain by it, Zen 4 loses (docs/performance.md).
-bool prefetches_groups();
+/// How the weights of one row of x, or a few, are asked for ahead of use (docs/performance.md has
+/// what each gains and costs where).
+enum class Ahead : uint8_t {
+    long_blocks,  // into the first cache, where blocks are of several groups of 32 columns
+    into_first,   // into the first cache, whatever the blocks
+    into_second,  // into the second
+};
+
+/// What suits this processor: Intel's the second cache, as few lines can be under way to the first;
+/// AMD's the first, before Zen 5 for long blocks alone.
+Ahead ahead_of_use();
 
 /// The kernels that this processor can run, from the portable one to the best.
 std::span<const Kernels* const> usable_kernels();

@@ -63,7 +63,7 @@ class TileReader {
                       Use use) = 0;
 
     /// Where the same bytes lie in memory already: those from `offset` on that are in one piece, at
-    /// least one; empty where there is no such place. Valid until the worker's next call.
+    /// least one; empty where there is no such place. They stay there as long as the reader.
     virtual std::span<const std::byte> view(int /*worker*/, int64_t /*rowid*/, size_t /*offset*/,
                                             size_t /*bytes*/) {
         return {};

@@ -144,6 +144,43 @@ TEST(Linear, PartsOfAStripGiveTheBitsOfTheWhole) {
             }
 }
 
+TEST(Linear, ABlockCutAnywhereGivesTheBitsOfThePart) {
+    constexpr size_t kGap = 4;
+    std::mt19937 random(8);
+    for (const Kernels* kernels : usable_kernels())
+        for (const WeightFormat& format : kWeightFormats) {
+            SCOPED_TRACE(fmt::format("{} {}", kernels->name, format.name));
+            constexpr int64_t kBlocks = 2;
+            const int64_t cols = kBlocks * format.columns;
+            const size_t size = format.block_bytes();
+            const auto x = random_values(static_cast<size_t>(cols), random(), 3.0f);
+            const PackedMatrix weights = random_matrix(format.type, kStripRows, cols, random());
+            const QuantizedRows quantized(*kernels, x, 1, cols);
+            const std::byte* row = format.quantized()
+                                       ? quantized.bytes.data()
+                                       : reinterpret_cast<const std::byte*>(x.data());
+            const LinearKernel& kernel = kernel_of(*kernels, format.type);
+            for (int64_t at = 0; at < kBlocks; ++at) {
+                const auto block =
+                    std::span(weights.bytes).subspan(static_cast<size_t>(at) * size, size);
+                std::vector<float> before(kStripRows, 1e9f);
+                if (at > 0) kernel.part(weights.bytes.data(), 0, at, kBlocks, row, before.data());
+                std::vector<float> part = before;
+                kernel.part(block.data(), at, 1, kBlocks, row, part.data());
+                for (size_t cut = 1; cut < size; ++cut) {
+                    std::vector<std::byte> broken(size + kGap, std::byte{0x7f});
+                    std::ranges::copy(block.first(cut), broken.begin());
+                    std::ranges::copy(block.subspan(cut),
+                                      broken.end() - static_cast<ptrdiff_t>(size - cut));
+                    std::vector<float> sums = before;
+                    kernel.cut(broken.data(), static_cast<int64_t>(cut), kGap, at, kBlocks, row,
+                               sums.data());
+                    ASSERT_EQ(sums, part) << "block " << at << " cut at " << cut;
+                }
+            }
+        }
+}
+
 // What a processor has beside another's instructions: the same integers, summed in the same order.
 TEST(Linear, SomeInstructionSetsGiveTheSameBits) {
     const auto named = [](std::string_view name) -> const Kernels* {
