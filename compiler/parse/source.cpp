@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <fstream>
 #include <numeric>
 
 #include "common/error.h"
@@ -91,6 +92,20 @@ std::string included_in(std::string_view line) {
     return plain ? std::string(name) : std::string();
 }
 
+// What a file is of which one may think that it is compiled; empty: none of these.
+std::string_view kind_of_model(const std::filesystem::path& path) {
+    constexpr std::pair<std::string_view, std::string_view> kKinds[] = {
+        {"SQLite format 3", "a database"}, {"GGUF", "a GGUF file"}};
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(path, error))
+        return {};  // what a pipe gives is read once
+    char start[16] = {};
+    std::ifstream(path, std::ios::binary).read(start, sizeof start);
+    for (const auto& [magic, kind] : kKinds)
+        if (std::string_view(start, sizeof start).starts_with(magic)) return kind;
+    return {};
+}
+
 }  // namespace
 
 SourceFile::SourceFile(std::string name, std::string text)
@@ -108,6 +123,11 @@ SourceFile::SourceFile(std::string name, std::string text)
 
 SourceFile SourceFile::read(const std::filesystem::path& path) {
     require_readable_file(path);
+    if (const std::string_view kind = kind_of_model(path); !kind.empty())
+        fail(
+            "{}: this is {}; a model file is compiled ('llmsql-import SRC -o MODEL.db "
+            "--write-model FILE.toml' writes one, 'llmsql run' takes this as it is)",
+            path.string(), kind);
     std::error_code error;
     const auto bytes = std::filesystem::file_size(path, error);
     if (!error && bytes > kMaxBytes)

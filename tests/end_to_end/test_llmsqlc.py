@@ -130,6 +130,10 @@ class Llmsqlc(unittest.TestCase):
         self.assertEqual(self.refuse(1, missing, "-o", plan),
                          f"llmsqlc: {missing}: No such file or directory\n")
         self.assertIn("is a directory", self.refuse(1, self.folder, "-o", plan))
+        for start, kind in ((b"SQLite format 3\0", "a database"), (b"GGUF\3\0\0\0", "a GGUF file")):
+            (self.folder / "model").write_bytes(start + bytes(1 << 21))
+            self.assertIn(f"this is {kind}; a model file is compiled ('llmsql-import SRC -o MODEL.db --write-model",
+                          self.refuse(1, self.folder / "model", "-o", plan))
         self.assertIn("is a directory", self.refuse(1, MODELS[0], "-o", self.folder))
         self.assertRegex(self.refuse(1, MODELS[0], "-o", self.folder / "no" / "plan.sql"),
                          r"^llmsqlc: .*No such file or directory\n$")
