@@ -118,6 +118,19 @@ std::string read_start(const std::filesystem::path& path, size_t bytes) {
     return start;
 }
 
+namespace {
+
+// A journal goes when its transaction has ended, perhaps just now; or what it begins with is
+// zeroed, where the database's journal mode is to keep the file.
+bool journal_has_ended(const std::filesystem::path& journal) {
+    const Descriptor file{::open(journal.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (file.get() < 0) return errno == ENOENT;
+    char first = 1;
+    return ::read(file.get(), &first, 1) == 1 && first == 0;
+}
+
+}  // namespace
+
 std::optional<std::filesystem::path> unfinished_log(const std::filesystem::path& database) {
     std::error_code ignored;
     std::filesystem::path real = std::filesystem::canonical(database, ignored);
@@ -130,11 +143,8 @@ std::optional<std::filesystem::path> unfinished_log(const std::filesystem::path&
             fail("{}: {}", log.string(), std::strerror(errno));
         }
         if (info.st_size == 0) continue;
-        // What a journal begins with is zeroed once its transaction has ended, where the database's
-        // journal mode is to keep the file.
         const bool ended = std::string_view(suffix) == "-journal" && S_ISREG(info.st_mode) &&
-                           ::faccessat(AT_FDCWD, log.c_str(), R_OK, AT_EACCESS) == 0 &&
-                           read_start(log, 1) == std::string(1, '\0');
+                           journal_has_ended(log);
         if (!ended) return log;
     }
     return std::nullopt;

@@ -115,12 +115,16 @@ uint64_t statistic(const fs::path& path, std::string_view key) {
     return 0;
 }
 
-// A limit that is beyond what a machine has, as v1 says that there is none, leaves that much too.
+// The page cache counts as left, as it does for MemAvailable: of a file that has been read twice it
+// is "active". A limit that is beyond what a machine has, as v1 says that there is none, leaves
+// that much too.
 void lower_left(CgroupLimits& limits, const fs::path& group, std::optional<uint64_t> limit,
-                const char* usage, const char* reclaimable) {
+                const char* usage, const std::string& prefix) {
     if (!limit) return;
     const uint64_t used = number_in<uint64_t>(group / usage).value_or(0);
-    const uint64_t files = std::min(used, statistic(group / "memory.stat", reclaimable));
+    const fs::path statistics = group / "memory.stat";
+    const uint64_t files = std::min(used, statistic(statistics, prefix + "inactive_file") +
+                                              statistic(statistics, prefix + "active_file"));
     const uint64_t busy = used - files;
     lower(limits.memory_left, std::optional(*limit > busy ? *limit - busy : 0));
 }
@@ -137,7 +141,7 @@ void lower_by(CgroupLimits& limits, const fs::path& root, const Mount& mount,
             for (const char* name : {"memory.max", "memory.high"}) {
                 const auto limit = number_in<uint64_t>(folder / name);
                 lower(limits.memory, limit);
-                lower_left(limits, folder, limit, "memory.current", "inactive_file");
+                lower_left(limits, folder, limit, "memory.current", "");
             }
             lower(limits.cpus, quota_v2(folder));
             return;
@@ -145,7 +149,7 @@ void lower_by(CgroupLimits& limits, const fs::path& root, const Mount& mount,
         if (has_word(mount.controllers, "memory")) {
             const auto limit = number_in<uint64_t>(folder / "memory.limit_in_bytes");
             lower(limits.memory, limit);
-            lower_left(limits, folder, limit, "memory.usage_in_bytes", "total_inactive_file");
+            lower_left(limits, folder, limit, "memory.usage_in_bytes", "total_");
         }
         if (has_word(mount.controllers, "cpu")) lower(limits.cpus, quota_v1(folder));
     };

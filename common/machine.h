@@ -14,8 +14,8 @@ struct CgroupLimits {
     std::optional<uint64_t> memory;  // bytes, the page cache included
     std::optional<double> cpus;      // processor time a time
 
-    /// What is left of it: the least, over those groups, of the limit less what is in use; files
-    /// that were read and are in no use count as left. Absent: no limit.
+    /// What is left of it: the least, over those groups, of the limit less what is in use; the
+    /// page cache counts as left. Absent: no limit.
     std::optional<uint64_t> memory_left;
 };
 

@@ -381,7 +381,7 @@ class Memory(OneCommand):
                              "proc/self/cgroup": "4:memory:/a\n",
                              "sys/fs/cgroup/memory/a/memory.limit_in_bytes": f"{1 << 30}\n",
                              "sys/fs/cgroup/memory/a/memory.usage_in_bytes": f"{(1 << 30) - short + 4096}\n",
-                             "sys/fs/cgroup/memory/a/memory.stat": "total_inactive_file 4096\n"}),
+                             "sys/fs/cgroup/memory/a/memory.stat": "total_inactive_file 1096\ntotal_active_file 3000\n"}),
         }
         for name, (free, files) in groups.items():
             with self.subTest(name):
@@ -718,6 +718,9 @@ class OtherCommands(OneCommand):
     def test_bench(self):
         out, _ = self.succeed("bench", self.gguf, "-c", 128)
         self.assertRegex(out, r"\Aprefill: \d+ tokens, [\d.]+ tok/s\ndecode: \d+ tokens, ")
+        db, toml = import_gguf(self.gguf, "llama", "auto", self.folder)
+        subprocess.run([os.environ["LLMSQLC"], toml, "-c", "40", "--install", db], check=True, capture_output=True)
+        self.assertRegex(self.succeed("bench", db)[0], r"\Aprefill: \d+ tokens, [\d.]+ tok/s\ndecode: 10 tokens, ")
 
     def test_help_fits_a_screen(self):
         for words in (("--help",), ("help",), ("help", "run"), ("run", "--help"), ("help", "cache"),
