@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <fstream>
 #include <numeric>
 
 #include "common/error.h"
@@ -14,9 +13,10 @@ namespace llmsql::compiler {
 namespace {
 
 constexpr size_t kMaxBytes = 1 << 20;
-constexpr size_t kMaxErrors = 20;  // shown
-constexpr size_t kMaxKept = 1000;  // so that a file of nothing but errors takes no time
-constexpr int kMaxShown = 160;     // characters of a source line in a message
+constexpr size_t kMagicBytes = 16;  // of files that are no text
+constexpr size_t kMaxErrors = 20;   // shown
+constexpr size_t kMaxKept = 1000;   // so that a file of nothing but errors takes no time
+constexpr int kMaxShown = 160;      // characters of a source line in a message
 
 /// The bytes of the UTF-8 character at `at`, 0 where there is none (RFC 3629).
 size_t character_bytes(std::string_view text, size_t at) {
@@ -92,17 +92,10 @@ std::string included_in(std::string_view line) {
     return plain ? std::string(name) : std::string();
 }
 
-// What a file is of which one may think that it is compiled; empty: none of these.
-std::string_view kind_of_model(const std::filesystem::path& path) {
-    constexpr std::pair<std::string_view, std::string_view> kKinds[] = {
-        {"SQLite format 3", "a database"}, {"GGUF", "a GGUF file"}};
-    std::error_code error;
-    if (!std::filesystem::is_regular_file(path, error))
-        return {};  // what a pipe gives is read once
-    char start[16] = {};
-    std::ifstream(path, std::ios::binary).read(start, sizeof start);
-    for (const auto& [magic, kind] : kKinds)
-        if (std::string_view(start, sizeof start).starts_with(magic)) return kind;
+// What begins so, of which one may think that it is compiled; empty: none of these.
+std::string_view kind_of_model(std::string_view start) {
+    if (start.starts_with("SQLite format 3")) return "a database";
+    if (start.starts_with("GGUF")) return "a GGUF file";
     return {};
 }
 
@@ -123,17 +116,19 @@ SourceFile::SourceFile(std::string name, std::string text)
 
 SourceFile SourceFile::read(const std::filesystem::path& path) {
     require_readable_file(path);
-    if (const std::string_view kind = kind_of_model(path); !kind.empty())
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(path, error);
+    const bool too_long = !error && bytes > kMaxBytes;
+    std::string text = too_long ? read_start(path, kMagicBytes) : read_file(path);
+    if (const std::string_view kind = kind_of_model(text); !kind.empty())
         fail(
             "{}: this is {}; a model file is compiled ('llmsql-import SRC -o MODEL.db "
             "--write-model FILE.toml' writes one, 'llmsql run' takes this as it is)",
             path.string(), kind);
-    std::error_code error;
-    const auto bytes = std::filesystem::file_size(path, error);
-    if (!error && bytes > kMaxBytes)
+    if (too_long)
         fail("{}: has {} bytes; graph and model files are at most {} bytes long", path.string(),
              bytes, kMaxBytes);
-    return {path.string(), read_file(path)};
+    return {path.string(), std::move(text)};
 }
 
 SourceFile SourceFile::read_with_parts(const std::filesystem::path& path, const FindPart& find) {
