@@ -106,13 +106,15 @@ std::optional<double> quota_v1(const fs::path& group) {
     return quota / period;
 }
 
-// What a line of memory.stat says, "inactive_file 8192"; 0 if there is none.
-uint64_t statistic(const fs::path& path, std::string_view key) {
-    std::ifstream file(path);
+// What memory.stat says of files in the page cache; v1's lines that count the groups below, too,
+// have a `prefix`.
+uint64_t page_cache(const fs::path& statistics, const std::string& prefix) {
+    std::ifstream file(statistics);
     std::string name;
+    uint64_t sum = 0;
     for (uint64_t value = 0; file >> name >> value;)
-        if (name == key) return value;
-    return 0;
+        if (name == prefix + "inactive_file" || name == prefix + "active_file") sum += value;
+    return sum;
 }
 
 // The page cache counts as left, as it does for MemAvailable: of a file that has been read twice it
@@ -122,10 +124,7 @@ void lower_left(CgroupLimits& limits, const fs::path& group, std::optional<uint6
                 const char* usage, const std::string& prefix) {
     if (!limit) return;
     const uint64_t used = number_in<uint64_t>(group / usage).value_or(0);
-    const fs::path statistics = group / "memory.stat";
-    const uint64_t files = std::min(used, statistic(statistics, prefix + "inactive_file") +
-                                              statistic(statistics, prefix + "active_file"));
-    const uint64_t busy = used - files;
+    const uint64_t busy = used - std::min(used, page_cache(group / "memory.stat", prefix));
     lower(limits.memory_left, std::optional(*limit > busy ? *limit - busy : 0));
 }
 
