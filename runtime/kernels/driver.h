@@ -185,15 +185,14 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
                                      typename I::Sum (&sum)[S][T], Place&& place = {}) {
     using Sum = typename I::Sum;
     constexpr int kParts = F::kScalesOf16 || F::kFloatsOf16 ? 2 : 1, kSteps = 8 / kParts;
-    const Ahead ahead = ahead_of_use();
+    const Ahead ahead = F::kGroups > 1 || S == 1 ? ahead_of_use() : Ahead::long_blocks;
     for (int64_t b = first; b < first + count; ++b, block += F::kBytes) {
         typename F::Head head[S];
         for (int s = 0; s < S; ++s) head[s] = F::head(place.head(block + s * strip));
-        if constexpr (F::kGroups > 1) {
+        if constexpr (F::kGroups > 1)
             prefetch<F::kCodes>(block, ahead);
-        } else if constexpr (S == 1) {
-            if (ahead != Ahead::long_blocks) prefetch<F::kBytes>(block, ahead);
-        }
+        else if (ahead != Ahead::long_blocks)
+            prefetch<F::kBytes>(block, ahead);
         constexpr bool kUnpacks = F::kUnpacked > 0;
         alignas(kUnpacks ? 64 : 1) std::byte unpacked[kUnpacks ? S * F::kUnpacked : 1];
         if constexpr (kUnpacks)

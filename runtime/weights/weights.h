@@ -103,8 +103,8 @@ class WeightPool {
     Strips strips(const Weight& weight, int64_t first, int64_t wanted, Use use, StripBuffer& buffer,
                   bool parts_will_do = false);
 
-    /// Of a strip that lies in parts: the bytes from `offset` on that are in one piece. The last part
-    /// is valid until the buffer is used again, those before it as long as the pool.
+    /// Of a strip that lies in parts: the bytes from `offset` on that are in one piece. The last
+    /// part is valid until the buffer is used again, those before it as long as the pool.
     std::span<const std::byte> part(const Weight& weight, int64_t strip, size_t offset,
                                     StripBuffer& buffer);
 
