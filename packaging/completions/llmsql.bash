@@ -71,7 +71,7 @@ _llmsql() {
     --profile) values="text passes db: html:" ;;
     --trace) values="db: compare: layer. all" ;;
     --io) values="auto read map direct blob" ;;
-    --kernels) values="portable avx2 avxvnni avx512 neon i8mm" ;;
+    --kernels) values="portable avx2 avxvnni avx512 amx neon i8mm" ;;
     --graph-dir) _llmsql_files "$word"; return ;;
     --model | --write-model) _llmsql_files "$word" .toml; return ;;
     --graph) _llmsql_files "$word" .graph; return ;;

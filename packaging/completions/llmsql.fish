@@ -77,5 +77,5 @@ for program in llmsql llmsqlc llmsql-run llmsql-import
     complete -c $program -n "__llmsql_after --weights" -f -a "auto q8 q4 f16 f32"
     complete -c $program -n "__llmsql_after --emit" -f -a "ast graph sql html memory schedule operators"
     complete -c $program -n "__llmsql_after --io" -f -a "auto read map direct blob"
-    complete -c $program -n "__llmsql_after --kernels" -f -a "portable avx2 avxvnni avx512 neon i8mm"
+    complete -c $program -n "__llmsql_after --kernels" -f -a "portable avx2 avxvnni avx512 amx neon i8mm"
 end

@@ -398,10 +398,10 @@ CommandLine read_command_line(int argc, char** argv) {
     app.add_option("--io", given.io,
                    "how weights are read: read, map, direct, blob, or auto (default): the fastest")
         ->type_name("WAY");
-    app.add_option(
-           "--kernels", given.kernels,
-           "instruction set to compute with: portable, avx2, avxvnni, avx512, neon "
-           "(default: the environment's LLMSQL_KERNELS, or the best that this processor has)")
+    app.add_option("--kernels", given.kernels,
+                   "instruction set to compute with: portable, avx2, avxvnni, avx512, amx, "
+                   "neon, i8mm (default: the environment's LLMSQL_KERNELS, or the best that this "
+                   "processor has)")
         ->type_name("NAME");
     app.add_flag("--verify", options.verify,
                  "check all weights before anything else (default: each when it is first read); "

@@ -61,8 +61,8 @@ Ahead ahead_of_use() {
 std::span<const Kernels* const> usable_kernels() {
     static const std::vector<const Kernels*> usable = [] {
         std::vector<const Kernels*> found{&portable_kernels()};
-        for (const Kernels* kernels :
-             {avx2_kernels(), avxvnni_kernels(), avx512_kernels(), neon_kernels(), i8mm_kernels()})
+        for (const Kernels* kernels : {avx2_kernels(), avxvnni_kernels(), avx512_kernels(),
+                                       amx_kernels(), neon_kernels(), i8mm_kernels()})
             if (kernels) found.push_back(kernels);
         return found;
     }();

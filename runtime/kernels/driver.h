@@ -16,6 +16,13 @@
 //             them: what takes back that codes are stored raised by B
 //   kTokens   rows of x in a tile, so that sums and products find registers
 //   kStrips, kTokensOfStrips   the same of several strips that are taken together; 1: never
+//   kMatrixTokens, kFewestOfMatrices   rows of x that products of matrices take together, if there
+//             are such instructions (else 0), and how many are worth it; then also
+//     Matrices<Parts>(tokens)    what sets them up, for one or two parts of a group
+//     signed_code<B>(code)       64 int8, less the B by which they are stored raised
+//     begin<Parts, N>(codes, x, stride), end<Parts, N>(dots)   begins the N-th (0 or 1) of two
+//             groups' products, and stores them
+//     dots(p)   16 of those as floats
 //   kQueries, attend_heads<N>   the same of attention: query heads that are taken together
 //   kQueriesOfQ8, attend_heads_q8<N>   and over a cache of q8
 //
@@ -68,7 +75,8 @@ LLMSQL_INLINE inline void in_tiles(int64_t count, const Each& each) {
 
 /// x, of which a compiler knows no more: else it makes a pointer of each sum with it before a loop,
 /// and those are more than there are registers.
-LLMSQL_INLINE inline int64_t unknown(int64_t x) {
+template<class X>
+LLMSQL_INLINE inline X unknown(X x) {
     asm volatile("" : "+r"(x));
     return x;
 }
@@ -82,6 +90,12 @@ struct ActivationRows {
     LLMSQL_INLINE ActivationRows(const std::byte* x, int64_t x_stride, int64_t groups_of_row)
         : groups(groups_of_row) {
         for (int t = 0; t < T; ++t) row[t] = x + t * x_stride;
+    }
+    /// `tokens` rows: the last stands for those that are missing.
+    LLMSQL_INLINE ActivationRows(const std::byte* x, int64_t x_stride, int64_t groups_of_row,
+                                 int64_t tokens)
+        : groups(groups_of_row) {
+        for (int t = 0; t < T; ++t) row[t] = x + (t < tokens ? t : tokens - 1) * x_stride;
     }
     LLMSQL_INLINE const int8_t* codes(int t, int64_t group, int64_t column) const {
         return reinterpret_cast<const int8_t*>(row[t]) + group * kBlock + column;
@@ -173,18 +187,70 @@ class InTwoPieces {
     alignas(64) std::byte joined_[F::kBytes];
 };
 
+/// What is done with products of a group, of one strip with row `t` of x. The order of sums:
+/// integers over a group of 32 columns, then floats group by group. A group's sum is multiplied by
+/// the weights' scale times the activations'; where each 16 columns have an integer scale, by those
+/// first, and the f16 that covers the block comes in when the block has been summed; where their
+/// scales are floats, each 16 are a group.
+template<class I, class F>
+struct Sums {
+    static constexpr int kParts = F::kScalesOf16 || F::kFloatsOf16 ? 2 : 1;
+
+    /// `dot` is that of part `P` of kParts of group `g` in a block, the `group`-th of the row.
+    template<int P, int T>
+    static LLMSQL_INLINE void take_part(const typename F::Head& head, int g,
+                                        const typename I::Ints& dot, const ActivationRows<T>& x,
+                                        int t, int64_t group, typename I::Ints& products,
+                                        typename I::Sum& sum) {
+        if constexpr (F::kFloatsOf16) {
+            sum = I::fma(I::to_f32(dot), I::mul(head.scale[2 * g + P], I::splat(x.scale(t, group))),
+                         sum);
+        } else if constexpr (!F::kScalesOf16) {
+            products = dot;
+        } else {
+            const auto scaled = I::mul_ints(dot, head.scale[2 * g + P]);
+            products = P == 0 ? scaled : I::add_ints(products, scaled);
+        }
+    }
+
+    /// All parts of a group: `whole` and `least` are of the block, before its f16 scale and that of
+    /// its minima.
+    template<int T>
+    static LLMSQL_INLINE void take_group(const typename F::Head& head, int g,
+                                         const typename I::Sum& product, const ActivationRows<T>& x,
+                                         int t, int64_t group, typename I::Sum& sum,
+                                         typename I::Sum& whole, typename I::Sum& least) {
+        const typename I::Sum by = I::splat(x.scale(t, group));
+        if constexpr (F::kScalesOf16)
+            whole = I::fma(product, by, whole);
+        else
+            sum = I::fma(product, I::mul(head.scale[g], by), sum);
+        if constexpr (F::kOffsets) sum = I::fma(head.offset[g], I::splat(x.sum(t, group)), sum);
+        if constexpr (F::kMinimaOf16)
+            least = I::fma(I::to_f32(I::dot_pairs(head.minimum[g], x.halves(t, group))), by, least);
+    }
+
+    static LLMSQL_INLINE void begin_block(typename I::Sum& whole, typename I::Sum& least) {
+        if constexpr (F::kScalesOf16) whole = I::zero();
+        if constexpr (F::kMinimaOf16) least = I::zero();
+    }
+    static LLMSQL_INLINE void take_block(const typename F::Head& head, const typename I::Sum& whole,
+                                         const typename I::Sum& least, typename I::Sum& sum) {
+        if constexpr (F::kScalesOf16) sum = I::fma(whole, head.d, sum);
+        if constexpr (F::kMinimaOf16) sum = I::fma(least, head.less, sum);
+    }
+};
+
 /// Adds to sum[16 rows] of `S` strips and each row of x the products with blocks
 /// [first, first + count) of those strips, the first of which lies at `block`, the others at
-/// distances of `strip` bytes. The order of sums: integers over a group of 32 columns, then floats
-/// group by group. A group's sum is multiplied by the weights' scale times the activations'; where
-/// each 16 columns have an integer scale, by those first, and the f16 that covers the block comes
-/// in when the block has been summed; where their scales are floats, each 16 are a group.
+/// distances of `strip` bytes.
 template<class I, class F, int S, int T, class Place = InOnePiece>
 LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int64_t first,
                                      int64_t count, const ActivationRows<T>& x,
                                      typename I::Sum (&sum)[S][T], Place&& place = {}) {
     using Sum = typename I::Sum;
-    constexpr int kParts = F::kScalesOf16 || F::kFloatsOf16 ? 2 : 1, kSteps = 8 / kParts;
+    using Take = Sums<I, F>;
+    constexpr int kParts = Take::kParts, kSteps = 8 / kParts;
     const Ahead ahead = F::kGroups > 1 || S == 1 ? ahead_of_use() : Ahead::long_blocks;
     for (int64_t b = first; b < first + count; ++b, block += F::kBytes) {
         typename F::Head head[S];
@@ -198,12 +264,9 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
         if constexpr (kUnpacks)
             for (int s = 0; s < S; ++s) F::unpack(block + s * strip, unpacked + s * F::kUnpacked);
         const int64_t next = kUnpacks ? F::kUnpacked : strip;
-        Sum whole[S][T], least[S][T];  // of the block, before its f16 scale and that of its minima
+        Sum whole[S][T], least[S][T];
         for (int s = 0; s < S; ++s)
-            for (int t = 0; t < T; ++t) {
-                if constexpr (F::kScalesOf16) whole[s][t] = I::zero();
-                if constexpr (F::kMinimaOf16) least[s][t] = I::zero();
-            }
+            for (int t = 0; t < T; ++t) Take::begin_block(whole[s][t], least[s][t]);
 #pragma GCC unroll 1
         for (int g = 0; g < F::kGroups; ++g) {
             const int64_t offset = g * F::kGroup, group = b * F::kGroups + g;
@@ -230,42 +293,18 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
                     dots.template add<F, k, kSteps>(code, x, group);
                 });
                 for (int s = 0; s < S; ++s)
-                    for (int t = 0; t < T; ++t) {
-                        if constexpr (F::kFloatsOf16) {
-                            sum[s][t] = I::fma(
-                                I::to_f32(dots.result(s, t)),
-                                I::mul(head[s].scale[2 * g + P], I::splat(x.scale(t, group))),
-                                sum[s][t]);
-                        } else if constexpr (!F::kScalesOf16) {
-                            products[s][t] = dots.result(s, t);
-                        } else {
-                            const auto scaled =
-                                I::mul_ints(dots.result(s, t), head[s].scale[2 * g + P]);
-                            products[s][t] = P == 0 ? scaled : I::add_ints(products[s][t], scaled);
-                        }
-                    }
+                    for (int t = 0; t < T; ++t)
+                        Take::template take_part<P>(head[s], g, dots.result(s, t), x, t, group,
+                                                    products[s][t], sum[s][t]);
             });
             for (int s = 0; s < S && !F::kFloatsOf16; ++s)
-                for (int t = 0; t < T; ++t) {
-                    const Sum product = I::to_f32(products[s][t]), by = I::splat(x.scale(t, group));
-                    if constexpr (F::kScalesOf16)
-                        whole[s][t] = I::fma(product, by, whole[s][t]);
-                    else
-                        sum[s][t] = I::fma(product, I::mul(head[s].scale[g], by), sum[s][t]);
-                    if constexpr (F::kOffsets)
-                        sum[s][t] = I::fma(head[s].offset[g], I::splat(x.sum(t, group)), sum[s][t]);
-                    if constexpr (F::kMinimaOf16)
-                        least[s][t] =
-                            I::fma(I::to_f32(I::dot_pairs(head[s].minimum[g], x.halves(t, group))),
-                                   by, least[s][t]);
-                }
+                for (int t = 0; t < T; ++t)
+                    Take::take_group(head[s], g, I::to_f32(products[s][t]), x, t, group, sum[s][t],
+                                     whole[s][t], least[s][t]);
         }
         for (int s = 0; s < S; ++s)
-            for (int t = 0; t < T; ++t) {
-                if constexpr (F::kScalesOf16) sum[s][t] = I::fma(whole[s][t], head[s].d, sum[s][t]);
-                if constexpr (F::kMinimaOf16)
-                    sum[s][t] = I::fma(least[s][t], head[s].less, sum[s][t]);
-            }
+            for (int t = 0; t < T; ++t)
+                Take::take_block(head[s], whole[s][t], least[s][t], sum[s][t]);
     }
 }
 
@@ -323,6 +362,136 @@ constexpr bool takes_cut_blocks() {
         return F::kGroups > 1 && F::kUnpacked == 0;
 }
 
+template<class I, class F>
+constexpr bool takes_matrices() {
+    if constexpr (!format_of(F::kType).quantized())
+        return false;
+    else
+        return I::kMatrixTokens > 0;
+}
+
+/// Blocks of a strip as products of matrices take them: heads, and of each group eight times 64
+/// bytes of codes, signed: those of four columns, in the order of columns.
+template<class I, class F>
+struct UnpackedBlocks {
+    static constexpr int64_t kMost = 24 / F::kGroups;  // with rows of x, what a first cache holds
+    typename F::Head head[kMost];
+    alignas(64) std::byte codes[kMost * F::kGroups][kBlock * kStripRows];
+
+    LLMSQL_INLINE void unpack(const std::byte* block, int64_t count) {
+        constexpr bool kUnpacks = F::kUnpacked > 0;
+        alignas(kUnpacks ? 64 : 1) std::byte first[kUnpacks ? F::kUnpacked : 1];
+        const Ahead ahead = ahead_of_use();
+#pragma GCC unroll 1
+        for (int64_t b = 0; b < count; ++b, block += F::kBytes) {
+            head[b] = F::head(block);
+            prefetch<F::kBytes>(block, ahead);
+            if constexpr (kUnpacks) F::unpack(block, first);
+            const std::byte* group = kUnpacks ? first : block + F::kCodes;
+#pragma GCC unroll 1
+            for (int g = 0; g < F::kGroups; ++g, group += F::kGroup)
+                unroll<8>([&]<int k>() LLMSQL_INLINE {
+                    I::store_bytes(
+                        codes[b * F::kGroups + g] + 16 * F::column(k),
+                        I::template signed_code<F::kBias>(F::template code<k>(group, head[b])));
+                });
+        }
+    }
+};
+
+/// The products of a strip's blocks [first, first + count) with up to `T` rows of x, added to `out`
+/// unless first is 0. While those of a group are taken, those of the next two are made.
+template<class I, class F, int T>
+__attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blocks, int64_t first,
+                                                 int64_t count, const ActivationRows<T>& rows,
+                                                 int64_t x_stride, int64_t tokens, float* out,
+                                                 int64_t out_stride) {
+    using Sum = typename I::Sum;
+    using Take = Sums<I, F>;
+    constexpr int kParts = Take::kParts;
+    Sum sum[T], whole[T], least[T];
+    unroll<T>([&]<int t>() LLMSQL_INLINE {
+        sum[t] = first == 0 || t >= tokens ? I::zero() : I::load(out + t * out_stride);
+    });
+    const int64_t from = first * F::kGroups, groups = count * F::kGroups;
+    const int8_t* const codes = rows.codes(0, from, 0);
+    alignas(64) int32_t dots[2][kParts][T][kStripRows];
+    I::template begin<kParts, 0>(blocks.codes[0], codes, x_stride);
+    I::template end<kParts, 0>(dots[0]);
+    if (groups > 1) I::template begin<kParts, 1>(blocks.codes[1], codes + kBlock, x_stride);
+    const auto step = [&]<int N>(int64_t at) LLMSQL_INLINE {
+        if (at + 2 < groups)
+            I::template begin<kParts, N>(blocks.codes[at + 2], codes + (at + 2) * kBlock, x_stride);
+        // Held in registers, the rows' addresses would leave too few for sums.
+        const ActivationRows<T>& x = *unknown(&rows);
+        const int64_t group = from + at;
+        const typename F::Head& head = blocks.head[at / F::kGroups];
+        const int g = static_cast<int>(at % F::kGroups);
+        if (g == 0)
+            unroll<T>([&]<int t>() LLMSQL_INLINE { Take::begin_block(whole[t], least[t]); });
+        unroll<T>([&]<int t>() LLMSQL_INLINE {
+            const Sum dot = I::dots(dots[N][0][t]);
+            if constexpr (F::kFloatsOf16) {
+                const Sum by = I::splat(x.scale(t, group)), other = I::dots(dots[N][1][t]);
+                sum[t] = I::fma(dot, I::mul(head.scale[2 * g], by), sum[t]);
+                sum[t] = I::fma(other, I::mul(head.scale[2 * g + 1], by), sum[t]);
+            } else if constexpr (F::kScalesOf16) {
+                // Whole numbers below 2^24, so floats have their sum exactly.
+                const Sum other = I::mul(I::dots(dots[N][1][t]), I::to_f32(head.scale[2 * g + 1]));
+                Take::take_group(head, g, I::fma(dot, I::to_f32(head.scale[2 * g]), other), x, t,
+                                 group, sum[t], whole[t], least[t]);
+            } else {
+                Take::take_group(head, g, dot, x, t, group, sum[t], whole[t], least[t]);
+            }
+        });
+        if (g == F::kGroups - 1)
+            unroll<T>([&]<int t>()
+                          LLMSQL_INLINE { Take::take_block(head, whole[t], least[t], sum[t]); });
+        if (at + 1 < groups) I::template end<kParts, 1 - N>(dots[1 - N]);
+    };
+    int64_t at = 0;
+#pragma GCC unroll 1
+    for (; at + 2 <= groups; at += 2) {
+        step.template operator()<0>(at);
+        step.template operator()<1>(at + 1);
+    }
+    if (at < groups) step.template operator()<0>(at);
+    unroll<T>([&]<int t>() LLMSQL_INLINE {
+        if (t < tokens) I::store(out + t * out_stride, sum[t]);
+    });
+}
+
+/// Products of matrices, which have few instructions for many products, take as many of the rows of
+/// x as fill them well. Returns how many.
+template<class I, class F>
+LLMSQL_INLINE inline int64_t linear_by_matrices(const std::byte* weights, int64_t strips,
+                                                int64_t blocks, const std::byte* x,
+                                                int64_t x_stride, int64_t tokens, float* out,
+                                                int64_t out_stride) {
+    constexpr int64_t kTokens = I::kMatrixTokens;
+    const int64_t rest = tokens % kTokens >= I::kFewestOfMatrices ? tokens % kTokens : 0;
+    const int64_t taken = tokens / kTokens * kTokens + rest;
+    if (taken == 0) return 0;
+    using Blocks = UnpackedBlocks<I, F>;
+    Blocks unpacked;
+    const typename I::template Matrices<Sums<I, F>::kParts> matrices;
+    matrices.set(kTokens);
+    for (int64_t s = 0; s < strips; ++s, out += kStripRows)
+        for (int64_t b = 0, count; b < blocks; b += count, weights += count * F::kBytes) {
+            count = blocks - b < Blocks::kMost ? blocks - b : Blocks::kMost;
+            unpacked.unpack(weights, count);
+            for (int64_t t = 0; t < taken; t += kTokens) {
+                const int64_t here = taken - t < kTokens ? taken - t : kTokens;
+                if (here < kTokens) matrices.set(here);
+                multiply_matrices<I, F, kTokens>(
+                    unpacked, b, count, {x + t * x_stride, x_stride, blocks * F::kGroups, here},
+                    x_stride, here, out + t * out_stride, out_stride);
+                if (here < kTokens) matrices.set(kTokens);
+            }
+        }
+    return taken;
+}
+
 /// Few rows of x take strips one by one, as they lie in memory; many take several at a time where
 /// a code is cheaply got at, so that an activation that is loaded serves them all.
 template<class I, class F>
@@ -338,6 +507,13 @@ void linear(const std::byte* weights, int64_t strips, int64_t blocks, const std:
     };
     constexpr int kStrips = strips_together<I, F>();
     constexpr int kTokens = least(I::kTokens, F::kTokens);
+    if constexpr (takes_matrices<I, F>()) {
+        const int64_t taken =
+            linear_by_matrices<I, F>(weights, strips, blocks, x, x_stride, tokens, out, out_stride);
+        x += taken * x_stride;
+        out += taken * out_stride;
+        tokens -= taken;
+    }
     if constexpr (kStrips > 1)
         if (tokens > kTokens)
             for (; strips >= kStrips; strips -= kStrips)

@@ -183,7 +183,7 @@ struct KWithMinima : QuantizedFormat<Five ? WeightType::q5_k : WeightType::q4_k>
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         if constexpr (Five)
             return five_bits<I, k>(group);
         else
@@ -214,7 +214,7 @@ struct Q6K : QuantizedFormat<WeightType::q6_k> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         const std::byte* half = group + k / 4 * 192;
         return I::and_or(I::template shift<2 * (k % 4) - 4>(I::load_bytes(half)), 0x30,
                          nibble<I, k % 4>(half + 64));
@@ -259,7 +259,7 @@ struct Q3K : QuantizedFormat<WeightType::q3_k> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return three_bits<I, k>(group);
     }
 };
@@ -294,7 +294,7 @@ struct Q2K : QuantizedFormat<WeightType::q2_k> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return two_bits<I, k>(group);
     }
 };
@@ -330,7 +330,7 @@ struct Iq4Xs : QuantizedFormat<WeightType::iq4_xs> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return I::look_up(nibble<I, k>(group), kNonlinear);
     }
 };
@@ -350,7 +350,7 @@ struct Mxfp4 : QuantizedFormat<WeightType::mxfp4> {
             {I::mul(I::from_bits(I::max_ints(exponent, I::all_ints(0x400000))), I::splat(0.5f))}};
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return I::look_up(nibble<I, k>(group), kFloat4);
     }
 };
@@ -384,7 +384,7 @@ struct Nvfp4 : QuantizedFormat<WeightType::nvfp4> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const Head&) {
+    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
         return I::look_up(nibble<I, k>(group), kFloat4);
     }
 };

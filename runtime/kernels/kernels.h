@@ -153,6 +153,7 @@ const Kernels& portable_kernels();
 const Kernels* avx2_kernels();     // AVX2, FMA and F16C
 const Kernels* avxvnni_kernels();  // those, and AVX-VNNI
 const Kernels* avx512_kernels();   // AVX-512 F, BW, DQ, VL and VNNI
+const Kernels* amx_kernels();      // those, and AMX's tiles of int8, which the system must lend
 const Kernels* neon_kernels();     // 64-bit Arm with the dot product
 const Kernels* i8mm_kernels();     // that, and products of matrices of int8
 

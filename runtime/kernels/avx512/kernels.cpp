@@ -9,6 +9,11 @@
 #if defined(__x86_64__)
 
 #include <immintrin.h>
+#ifdef LLMSQL_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "runtime/kernels/formats.h"
 #include "runtime/kernels/scans.h"
@@ -135,6 +140,73 @@ struct Avx512 {
 
     template<int Most, int S, int T>
     using Dots = EachDot<Avx512, Most, S, T>;
+
+#ifdef LLMSQL_AMX
+    static constexpr int kMatrixTokens = kMostTokens < 8 ? kMostTokens : 16;
+    static constexpr int kFewestOfMatrices = kMatrixTokens * 3 / 4;
+
+    template<int B>
+    static LLMSQL_INLINE Bytes signed_code(Bytes codes) {
+        if constexpr (B == 0) return codes;
+        return _mm512_sub_epi8(codes, _mm512_set1_epi8(B));
+    }
+    template<int>
+    static LLMSQL_INLINE Bytes signed_code(Signed codes) {
+        return _mm512_xor_si512(codes.raised, _mm512_set1_epi8(-128));
+    }
+
+    // Tiles 0 to 3 have sums: a row of 16 for each row of x. 4 and 5 have rows of x, 6 and 7 codes,
+    // a row of four columns of 16 rows.
+    template<int Parts>
+    struct Matrices {
+        LLMSQL_INLINE ~Matrices() { asm volatile("tilerelease" ::); }
+        LLMSQL_INLINE void set(int64_t tokens) const {
+            struct {
+                uint8_t palette = 1, start = 0, unused[14] = {};
+                uint16_t bytes[16] = {};
+                uint8_t rows[16] = {};
+            } shapes;
+            for (int i = 0; i < 8; ++i) {
+                shapes.bytes[i] = i == 4 || i == 5 ? 32 / Parts : 64;
+                shapes.rows[i] = static_cast<uint8_t>(i >= 6 ? 8 / Parts : tokens);
+            }
+            asm volatile("ldtilecfg %0" ::"m"(shapes));
+        }
+    };
+    // GCC 12's own intrinsics do not say that memory is read and written.
+    template<int Parts, int N>
+    static LLMSQL_INLINE void begin(const std::byte (&codes)[512], const int8_t* x,
+                                    int64_t x_stride) {
+        unroll<Parts>([&]<int P>() LLMSQL_INLINE {
+            constexpr int kPair = Parts == 1 ? N : P;
+            asm volatile(
+                "tileloadd (%3,%4,1), %%tmm%c0\n\t"
+                "tileloadd (%5,%6,1), %%tmm%c1\n\t"
+                "tilezero %%tmm%c2\n\t"
+                "tdpbssd %%tmm%c0, %%tmm%c1, %%tmm%c2" ::"i"(6 + kPair),
+                "i"(4 + kPair), "i"(2 * N + P), "r"(codes + P * 256), "r"(int64_t{64}),
+                "r"(x + P * 16), "r"(x_stride), "m"(codes));
+        });
+    }
+    template<int Parts, int N, int T>
+    static LLMSQL_INLINE void end(int32_t (&dots)[Parts][T][16]) {
+        unroll<Parts>([&]<int P>() LLMSQL_INLINE {
+            asm volatile("tilestored %%tmm%c1, (%2,%3,1)"
+                         : "=m"(dots[P])
+                         : "i"(2 * N + P), "r"(&dots[P]), "r"(int64_t{64}));
+        });
+    }
+    // Below 2^22, as sums of 32 products are. The conversion is one of the multiplications that
+    // these processors do half as fast beside products of matrices, so it is done by additions:
+    // the bits of 1.5 * 2^23 and a whole number, added, are those of their sum.
+    static LLMSQL_INLINE Sum dots(const int32_t* p) {
+        const __m512 middle = _mm512_set1_ps(12582912.0f);
+        const __m512i sum = _mm512_add_epi32(_mm512_load_si512(p), _mm512_castps_si512(middle));
+        return _mm512_sub_ps(_mm512_castsi512_ps(sum), middle);
+    }
+#else
+    static constexpr int kMatrixTokens = 0;
+#endif
 
     template<int Queries>
     static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
@@ -532,10 +604,28 @@ void gelu(float* x, int64_t n) {
     });
 }
 
-}  // namespace
+#ifdef LLMSQL_AMX
+constexpr const char* kName = "amx";
 
-const Kernels* avx512_kernels() {
-    static const Kernels table{"avx512",
+bool has_matrices() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);
+}
+
+// Linux lends the registers of matrices to processes that ask, once for all threads
+// (Documentation/arch/x86/xstate.rst).
+bool may_use_matrices() {
+    constexpr long kGetSupported = 0x1021, kAskFor = 0x1023, kTileData = 18;
+    uint64_t supported = 0;
+    if (syscall(SYS_arch_prctl, kGetSupported, &supported) != 0) return false;
+    return (supported >> kTileData & 1) != 0 && syscall(SYS_arch_prctl, kAskFor, kTileData) == 0;
+}
+#else
+constexpr const char* kName = "avx512";
+#endif
+
+const Kernels* table() {
+    static const Kernels table{kName,
                                kLinears<Avx512>.of,
                                quantize,
                                attend_f16<Avx512>,
@@ -554,13 +644,30 @@ const Kernels* avx512_kernels() {
     return able ? &table : nullptr;
 }
 
+}  // namespace
+
+#ifdef LLMSQL_AMX
+const Kernels* amx_kernels() {
+    static const Kernels* const usable = has_matrices() && may_use_matrices() ? table() : nullptr;
+    return usable;
+}
+#else
+const Kernels* avx512_kernels() {
+    return table();
+}
+#endif
+
 }  // namespace llmsql
 
 #else
 
 namespace llmsql {
 
+#ifdef LLMSQL_AMX
+const Kernels* amx_kernels() {
+#else
 const Kernels* avx512_kernels() {
+#endif
     return nullptr;
 }
 

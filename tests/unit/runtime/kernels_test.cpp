@@ -189,13 +189,14 @@ TEST(Linear, SomeInstructionSetsGiveTheSameBits) {
         return nullptr;
     };
     uint32_t seed = 70;
-    for (const auto& [one, other] : {std::pair{"avx2", "avxvnni"}, {"neon", "i8mm"}}) {
+    for (const auto& [one, other] :
+         {std::pair{"avx2", "avxvnni"}, {"avx512", "amx"}, {"neon", "i8mm"}}) {
         const Kernels *first = named(one), *second = named(other);
         if (!first || !second) continue;
         for (const WeightFormat& format : kWeightFormats)
-            for (const int64_t tokens : {1, 2, 3, 4, 5, 7, 8, 13}) {
+            for (const int64_t tokens : {1, 2, 3, 4, 5, 7, 8, 11, 12, 13, 16, 17, 30, 45}) {
                 SCOPED_TRACE(fmt::format("{} {} tokens {}", other, format.name, tokens));
-                const int64_t rows = 3 * kStripRows, cols = format.blocks(500) * format.columns;
+                const int64_t rows = 3 * kStripRows, cols = format.blocks(1000) * format.columns;
                 const auto x = random_values(static_cast<size_t>(tokens * cols), ++seed, 3.0f);
                 const PackedMatrix weights = random_matrix(format.type, rows, cols, ++seed);
                 const QuantizedRows quantized(*first, x, tokens, cols);
@@ -257,6 +258,13 @@ TEST(Linear, ExtremeBytesDoNotOverflow) {
                         }
                         EXPECT_NEAR(out[static_cast<size_t>(r)], exact, size * 1e-5);
                     }
+                    constexpr int64_t kMany = 16;
+                    std::vector<float> all;
+                    for (int64_t t = 0; t < kMany; ++t) all.insert(all.end(), x.begin(), x.end());
+                    const QuantizedRows many(*kernels, all, kMany, kCols);
+                    const auto outs = run_linear(*kernels, format.type, weights.bytes.data(), 16,
+                                                 kCols, many, all, 0, kMany);
+                    for (size_t i = 0; i < outs.size(); ++i) EXPECT_EQ(outs[i], out[i % 16]);
                 }
 }
 
