@@ -117,8 +117,8 @@ void from_memory(benchmark::State& state, const Kernels& kernels, WeightType typ
     for (auto _ : state)
         for (size_t at = 0; at < whole; at += step)
             kernel_of(kernels, type)
-                .strips(part.data() + at, kStrips, format.blocks(kCols), x.data(), stride, tokens,
-                        out.data(), kStrips * kStripRows);
+                .strips(part.data() + at, kStrips, format.blocks(kCols),
+                        {x.data(), stride, tokens, out.data(), kStrips * kStripRows});
     count_bytes(state, whole);
 }
 

@@ -75,15 +75,14 @@ class LinearExpr final : public Expr {
 
     void eval(const Block& block, Scratch& scratch, float* out, int64_t out_stride) const override {
         const size_t strip_size = strip_bytes(weight_.entry.type, weight_.entry.shape.cols);
-        const bool parts_will_do = block.rows == 1 && format().quantized();
         for (int64_t c = 0; c < block.cols;) {
             const int64_t strip = (block.col + c) / kStripRows;
             const auto [data, count] =
                 weight_.pool->strips(weight_, strip, strip_count(block.cols - c), Use::scan,
-                                     scratch.strips, parts_will_do);
+                                     scratch.strips, format().quantized());
             if (!data) {
-                multiply_parts(strip, block, scratch, out + c,
-                               std::min(kStripRows, block.cols - c));
+                multiply_parts(strip, block, std::min(kStripRows, block.cols - c), scratch, out + c,
+                               out_stride);
                 c += kStripRows;
                 continue;
             }
@@ -107,26 +106,41 @@ class LinearExpr final : public Expr {
     }
 
   private:
-    // The outputs of one strip of which only `filled` rows are the matrix's.
-    void multiply_padded(const std::byte* strip, const Block& block, int64_t filled,
-                         Scratch& scratch, float* out, int64_t out_stride) const {
+    // The outputs of one strip of which only `filled` rows are the matrix's: `multiply` is given
+    // where all of them go.
+    template<class Multiply>
+    static void pad(const Block& block, int64_t filled, Scratch& scratch, float* out,
+                    int64_t out_stride, const Multiply& multiply) {
         const Scratch::Frame frame(scratch);
         float* padded = scratch.take(block.rows, kStripRows);
-        multiply(strip, 1, block, padded, kStripRows);
+        multiply(padded, kStripRows);
         for (int64_t r = 0; r < block.rows; ++r)
             std::copy_n(padded + r * kStripRows, filled, out + r * out_stride);
     }
 
-    // A strip that lies in parts, times one token. A block across neighbouring pages is multiplied
-    // as it lies, one that goes on elsewhere is put together.
+    void multiply_padded(const std::byte* strip, const Block& block, int64_t filled,
+                         Scratch& scratch, float* out, int64_t out_stride) const {
+        pad(block, filled, scratch, out, out_stride,
+            [&](float* padded, int64_t stride) { multiply(strip, 1, block, padded, stride); });
+    }
+
+    void multiply_parts(int64_t strip, const Block& block, int64_t filled, Scratch& scratch,
+                        float* out, int64_t out_stride) const {
+        if (filled == kStripRows) return multiply_parts(strip, block, scratch, out, out_stride);
+        pad(block, filled, scratch, out, out_stride, [&](float* padded, int64_t stride) {
+            multiply_parts(strip, block, scratch, padded, stride);
+        });
+    }
+
+    // A strip that lies in parts. A block across neighbouring pages is multiplied as it lies, one
+    // that goes on elsewhere is put together.
     void multiply_parts(int64_t strip, const Block& block, Scratch& scratch, float* out,
-                        int64_t filled) const {
+                        int64_t out_stride) const {
         const LinearKernel& kernel = kernel_of(kernels(), weight_.entry.type);
         constexpr int64_t kGap = BlobPages::kChainHeader;
         const int64_t blocks = format().blocks(weight_.entry.shape.cols);
-        const std::byte* x = x_->row_data(block.row);
+        const LinearRows rows = rows_of(block, out, out_stride);
         const size_t size = format().block_bytes();
-        alignas(64) float sums[kStripRows];
         alignas(64) std::byte joined[kLargestBlock];
         std::span<const std::byte> left;  // what the parts before have of block b
         size_t offset = 0;
@@ -137,30 +151,33 @@ class LinearExpr final : public Expr {
                 const size_t more = std::min(size - left.size(), part.size());
                 const bool whole = left.size() + more == size;
                 if (whole && left.data() + left.size() + kGap == part.data()) {
-                    kernel.cut(left.data(), static_cast<int64_t>(left.size()), kGap, b++, blocks, x,
-                               sums);
+                    kernel.cut(left.data(), static_cast<int64_t>(left.size()), kGap, b++, blocks,
+                               rows);
                 } else {
                     if (left.data() != joined) std::memcpy(joined, left.data(), left.size());
                     std::memcpy(joined + left.size(), part.data(), more);
                     left = {joined, left.size() + more};
                     if (!whole) continue;
-                    kernel.part(joined, b++, 1, blocks, x, sums);
+                    kernel.part(joined, b++, 1, blocks, rows);
                 }
                 part = part.subspan(more);
             }
             const auto count = static_cast<int64_t>(part.size() / size);
-            if (count > 0) kernel.part(part.data(), b, count, blocks, x, sums);
+            if (count > 0) kernel.part(part.data(), b, count, blocks, rows);
             b += count;
             left = part.subspan(static_cast<size_t>(count) * size);
         }
-        std::copy_n(sums, filled, out);
     }
 
     void multiply(const std::byte* strips, int64_t count, const Block& block, float* out,
                   int64_t out_stride) const {
         kernel_of(kernels(), weight_.entry.type)
             .strips(strips, count, format().blocks(weight_.entry.shape.cols),
-                    x_->row_data(block.row), x_->place.stride, block.rows, out, out_stride);
+                    rows_of(block, out, out_stride));
+    }
+
+    LinearRows rows_of(const Block& block, float* out, int64_t out_stride) const {
+        return {x_->row_data(block.row), x_->place.stride, block.rows, out, out_stride};
     }
 
     const WeightFormat& format() const { return format_of(weight_.entry.type); }
@@ -264,7 +281,7 @@ class LinearHeadsExpr final : public Expr {
                   float* out, int64_t out_stride) const {
         kernel_of(kernels(), weight_.entry.type)
             .strips(strips, count, format_of(weight_.entry.type).blocks(weight_.entry.shape.cols),
-                    head.x, head.stride, block.rows, out, out_stride);
+                    {head.x, head.stride, block.rows, out, out_stride});
     }
 
     const std::shared_ptr<const TensorExpr> x_;

@@ -341,7 +341,7 @@ __attribute__((noinline)) void tile(const std::byte* weights, int64_t first, int
         for (int t = 0; t < T; ++t) I::store(out + t * out_stride + s * kStripRows, sum[s][t]);
 }
 
-constexpr int least(int a, int b) {
+constexpr int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
@@ -462,83 +462,101 @@ __attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blo
 }
 
 /// Products of matrices, which have few instructions for many products, take as many of the rows of
-/// x as fill them well. Returns how many.
+/// x as fill them well, and go on with blocks [first, first + count) of strips one behind the
+/// other. Returns how many rows.
 template<class I, class F>
 LLMSQL_INLINE inline int64_t linear_by_matrices(const std::byte* weights, int64_t strips,
-                                                int64_t blocks, const std::byte* x,
-                                                int64_t x_stride, int64_t tokens, float* out,
-                                                int64_t out_stride) {
+                                                int64_t first, int64_t count, int64_t blocks,
+                                                const LinearRows& rows) {
     constexpr int64_t kTokens = I::kMatrixTokens;
-    const int64_t rest = tokens % kTokens >= I::kFewestOfMatrices ? tokens % kTokens : 0;
-    const int64_t taken = tokens / kTokens * kTokens + rest;
+    const int64_t rest = rows.tokens % kTokens;
+    const int64_t taken = rows.tokens - (rest < I::kFewestOfMatrices ? rest : 0);
     if (taken == 0) return 0;
     using Blocks = UnpackedBlocks<I, F>;
     Blocks unpacked;
     const typename I::template Matrices<Sums<I, F>::kParts> matrices;
     matrices.set(kTokens);
-    for (int64_t s = 0; s < strips; ++s, out += kStripRows)
-        for (int64_t b = 0, count; b < blocks; b += count, weights += count * F::kBytes) {
-            count = blocks - b < Blocks::kMost ? blocks - b : Blocks::kMost;
-            unpacked.unpack(weights, count);
+    for (int64_t s = 0; s < strips; ++s)
+        for (int64_t b = first, here; b < first + count; b += here, weights += here * F::kBytes) {
+            here = least(Blocks::kMost, first + count - b);
+            unpacked.unpack(weights, here);
             for (int64_t t = 0; t < taken; t += kTokens) {
-                const int64_t here = taken - t < kTokens ? taken - t : kTokens;
-                if (here < kTokens) matrices.set(here);
+                const int64_t tokens = least(kTokens, taken - t);
+                if (tokens < kTokens) matrices.set(tokens);
                 multiply_matrices<I, F, kTokens>(
-                    unpacked, b, count, {x + t * x_stride, x_stride, blocks * F::kGroups, here},
-                    x_stride, here, out + t * out_stride, out_stride);
-                if (here < kTokens) matrices.set(kTokens);
+                    unpacked, b, here,
+                    {rows.x + t * rows.x_stride, rows.x_stride, blocks * F::kGroups, tokens},
+                    rows.x_stride, tokens, rows.out + t * rows.out_stride + s * kStripRows,
+                    rows.out_stride);
+                if (tokens < kTokens) matrices.set(kTokens);
             }
         }
     return taken;
 }
 
+/// `rows` from row `first` on, and their outputs from strip `strip` on.
+LLMSQL_INLINE inline LinearRows from_row(const LinearRows& rows, int64_t first, int64_t strip = 0) {
+    return {rows.x + first * rows.x_stride, rows.x_stride, rows.tokens - first,
+            rows.out + first * rows.out_stride + strip * kStripRows, rows.out_stride};
+}
+
+/// The rows of x in tiles of up to `Tokens`, each with the same blocks.
+template<class I, class F, int S, int Tokens>
+LLMSQL_INLINE inline void tiles(const std::byte* weights, int64_t first, int64_t count,
+                                int64_t blocks, const LinearRows& rows) {
+    in_tiles<Tokens>(rows.tokens, [&]<int T>(int64_t t) LLMSQL_INLINE {
+        tile<I, F, S, T>(weights, first, count, blocks, rows.x + t * rows.x_stride, rows.x_stride,
+                         rows.out + t * rows.out_stride, rows.out_stride);
+    });
+}
+
+template<class I, class F>
+constexpr int kTokensOfStrip = static_cast<int>(least(I::kTokens, F::kTokens));
+
 /// Few rows of x take strips one by one, as they lie in memory; many take several at a time where
 /// a code is cheaply got at, so that an activation that is loaded serves them all.
 template<class I, class F>
-void linear(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
-            int64_t x_stride, int64_t tokens, float* out, int64_t out_stride) {
-    const auto take = [&]<int S, int Tokens>() LLMSQL_INLINE {
-        in_tiles<Tokens>(tokens, [&]<int T>(int64_t t) LLMSQL_INLINE {
-            tile<I, F, S, T>(weights, 0, blocks, blocks, x + t * x_stride, x_stride,
-                             out + t * out_stride, out_stride);
-        });
-        weights += S * blocks * F::kBytes;
-        out += S * kStripRows;
-    };
-    constexpr int kStrips = strips_together<I, F>();
-    constexpr int kTokens = least(I::kTokens, F::kTokens);
+void linear(const std::byte* weights, int64_t strips, int64_t blocks, const LinearRows& all) {
+    LinearRows rows = all;
     if constexpr (takes_matrices<I, F>()) {
-        const int64_t taken =
-            linear_by_matrices<I, F>(weights, strips, blocks, x, x_stride, tokens, out, out_stride);
-        x += taken * x_stride;
-        out += taken * out_stride;
-        tokens -= taken;
+        rows = from_row(all, linear_by_matrices<I, F>(weights, strips, 0, blocks, blocks, all));
+        if (rows.tokens == 0) return;
     }
+    constexpr int kStrips = strips_together<I, F>();
+    int64_t s = 0;
     if constexpr (kStrips > 1)
-        if (tokens > kTokens)
-            for (; strips >= kStrips; strips -= kStrips)
-                take.template operator()<kStrips, least(I::kTokensOfStrips, kMostTokens)>();
-    for (; strips > 0; --strips) take.template operator()<1, kTokens>();
+        if (rows.tokens > kTokensOfStrip<I, F>)
+            for (; s + kStrips <= strips; s += kStrips)
+                tiles<I, F, kStrips, static_cast<int>(least(I::kTokensOfStrips, kMostTokens))>(
+                    weights + s * blocks * F::kBytes, 0, blocks, blocks, from_row(rows, 0, s));
+    for (; s < strips; ++s)
+        tiles<I, F, 1, kTokensOfStrip<I, F>>(weights + s * blocks * F::kBytes, 0, blocks, blocks,
+                                             from_row(rows, 0, s));
 }
 
 template<class I, class F>
 void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
-                 const std::byte* x, float* out) {
-    tile<I, F, 1, 1>(weights, first, count, blocks, x, 0, out, 0);
+                 const LinearRows& all) {
+    LinearRows rows = all;
+    if constexpr (takes_matrices<I, F>()) {
+        rows = from_row(all, linear_by_matrices<I, F>(weights, 1, first, count, blocks, all));
+        if (rows.tokens == 0) return;
+    }
+    tiles<I, F, 1, kTokensOfStrip<I, F>>(weights, first, count, blocks, rows);
 }
 
 /// Where a block is short, or not multiplied as it lies, it is put together as a whole.
 template<class I, class F>
 void linear_cut(const std::byte* block, int64_t cut, int64_t gap, int64_t at, int64_t blocks,
-                const std::byte* x, float* out) {
+                const LinearRows& rows) {
     InTwoPieces<F> place(cut, gap);
-    if constexpr (takes_cut_blocks<F>()) {
-        typename I::Sum sum[1][1] = {{at == 0 ? I::zero() : I::load(out)}};
-        add_blocks<I, F, 1, 1>(block, 0, at, 1, {x, 0, blocks * F::kGroups}, sum, place);
-        I::store(out, sum[0][0]);
-    } else {
-        linear_part<I, F>(place.whole(block), at, 1, blocks, x, out);
-    }
+    if constexpr (takes_cut_blocks<F>())
+        if (rows.tokens == 1) {
+            typename I::Sum sum[1][1] = {{at == 0 ? I::zero() : I::load(rows.out)}};
+            add_blocks<I, F, 1, 1>(block, 0, at, 1, {rows.x, 0, blocks * F::kGroups}, sum, place);
+            return I::store(rows.out, sum[0][0]);
+        }
+    linear_part<I, F>(place.whole(block), at, 1, blocks, rows);
 }
 
 template<class I>

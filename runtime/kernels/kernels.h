@@ -46,26 +46,35 @@ void soft_cap(float* scores, int64_t n, float cap);
 /// Most query heads that the attention kernels take at a time.
 inline constexpr int64_t kMostQueries = 8;
 
+/// Rows of a tensor x, of the type that a weight format takes, and where outputs go: of a strip, 16
+/// floats for each row.
+struct LinearRows {
+    const std::byte* x;
+    int64_t x_stride;  // bytes
+    int64_t tokens;    // rows, at least one
+    float* out;
+    int64_t out_stride;  // floats
+};
+
 /// How a matrix of one weight format is multiplied.
 struct LinearKernel {
-    /// 16 outputs of each of `strips` neighboring strips for each of `tokens` rows x:
-    /// out[t * out_stride + r] = sum over columns of weight[r] * x[t]. `x` is the first row of a
-    /// tensor of the type that the format takes, rows `x_stride` bytes apart; a strip has `blocks`
-    /// blocks of the format's (layout: strip_bytes in common/types.h).
-    void (*strips)(const std::byte* weights, int64_t strips, int64_t blocks, const std::byte* x,
-                   int64_t x_stride, int64_t tokens, float* out, int64_t out_stride);
+    /// 16 outputs of each of `strips` neighboring strips for each row: out[t * out_stride + r] =
+    /// sum over columns of weight[r] * x[t]. A strip has `blocks` blocks of the format's (layout:
+    /// strip_bytes in common/types.h).
+    void (*strips)(const std::byte* weights, int64_t strips, int64_t blocks,
+                   const LinearRows& rows);
 
-    /// One strip's blocks [first, first + count), which lie at `weights`, times one token, whose
-    /// row x has `blocks` in all: out[16] are its sums, those of the parts before among them (first
-    /// = 0 begins anew). All parts in order give bitwise what the whole gives: so a strip that a
-    /// file's pages cut can be used where it lies.
+    /// One strip's blocks [first, first + count), which lie at `weights`; it has `blocks` in all.
+    /// Outputs are their sums, those of the parts before among them (first = 0 begins anew). All
+    /// parts in order give bitwise what the whole gives: so a strip that a file's pages cut can be
+    /// used where it lies.
     void (*part)(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
-                 const std::byte* x, float* out);
+                 const LinearRows& rows);
 
     /// The part that is block `at` alone, of which all behind the first `cut` bytes (0 < cut < its
     /// size) lies `gap` bytes farther from `block` on.
     void (*cut)(const std::byte* block, int64_t cut, int64_t gap, int64_t at, int64_t blocks,
-                const std::byte* x, float* out);
+                const LinearRows& rows);
 };
 
 /// One token of one head's recurrence: what its state becomes, and what is read from it.

@@ -50,6 +50,15 @@ struct QuantizedRows {
     }
 };
 
+// All rows of x, as the type takes them, and 16 outputs of each.
+LinearRows linear_rows(WeightType type, int64_t cols, const QuantizedRows& quantized,
+                       const std::vector<float>& x, std::vector<float>& out) {
+    const bool integers = format_of(type).quantized();
+    return {integers ? quantized.bytes.data() : reinterpret_cast<const std::byte*>(x.data()),
+            integers ? quantized.stride : cols * static_cast<int64_t>(sizeof(float)),
+            static_cast<int64_t>(out.size()) / kStripRows, out.data(), kStripRows};
+}
+
 // `rows` outputs, a multiple of 16, of some of the tokens.
 std::vector<float> run_linear(const Kernels& kernels, WeightType type, const std::byte* weights,
                               int64_t rows, int64_t cols, const QuantizedRows& quantized,
@@ -60,9 +69,9 @@ std::vector<float> run_linear(const Kernels& kernels, WeightType type, const std
     const bool integers = format_of(type).quantized();
     kernel_of(kernels, type)
         .strips(weights, rows / kStripRows, format_of(type).blocks(cols),
-                integers ? codes : reinterpret_cast<const std::byte*>(floats),
-                integers ? quantized.stride : cols * static_cast<int64_t>(sizeof(float)), tokens,
-                out.data(), rows);
+                {integers ? codes : reinterpret_cast<const std::byte*>(floats),
+                 integers ? quantized.stride : cols * static_cast<int64_t>(sizeof(float)), tokens,
+                 out.data(), rows});
     return out;
 }
 
@@ -118,30 +127,32 @@ TEST(Linear, PartsOfAStripGiveTheBitsOfTheWhole) {
     for (const Kernels* kernels : usable_kernels())
         for (const auto& [type, name, columns, bytes, activations, keeps, takes_anything, fills,
                           since] : kWeightFormats)
-            for (int64_t cols : {32, 33, 100, 576, 4864}) {
-                if (!takes_anything) cols = format_of(type).blocks(cols) * columns;
-                SCOPED_TRACE(fmt::format("{} {} cols {}", kernels->name, name_of(type), cols));
-                const auto x = random_values(static_cast<size_t>(cols), random(), 3.0f);
-                const PackedMatrix weights = random_matrix(type, kStripRows, cols, random());
-                const QuantizedRows quantized(*kernels, x, 1, cols);
-                const auto whole = run_linear(*kernels, type, weights.bytes.data(), kStripRows,
-                                              cols, quantized, x, 0, 1);
-                const auto part = kernel_of(*kernels, type).part;
-                const int64_t blocks = format_of(type).blocks(cols);
-                std::vector<float> parts(kStripRows, 1e9f);  // what is there counts for nothing
-                for (int64_t first = 0; first < blocks;) {
-                    const auto count = std::uniform_int_distribution<int64_t>(
-                        1, std::min<int64_t>(blocks - first, 40))(random);
-                    part(weights.bytes.data() +
-                             static_cast<size_t>(first) * format_of(type).block_bytes(),
-                         first, count, blocks,
-                         format_of(type).quantized() ? quantized.bytes.data()
-                                                     : reinterpret_cast<const std::byte*>(x.data()),
-                         parts.data());
-                    first += count;
+            for (int64_t cols : {32, 33, 100, 576, 4864})
+                for (const int64_t tokens : {1, 3, 20}) {
+                    if (!takes_anything) cols = format_of(type).blocks(cols) * columns;
+                    SCOPED_TRACE(fmt::format("{} {} cols {} tokens {}", kernels->name,
+                                             name_of(type), cols, tokens));
+                    const auto x =
+                        random_values(static_cast<size_t>(tokens * cols), random(), 3.0f);
+                    const PackedMatrix weights = random_matrix(type, kStripRows, cols, random());
+                    const QuantizedRows quantized(*kernels, x, tokens, cols);
+                    const auto whole = run_linear(*kernels, type, weights.bytes.data(), kStripRows,
+                                                  cols, quantized, x, 0, tokens);
+                    const int64_t blocks = format_of(type).blocks(cols);
+                    // What is there counts for nothing.
+                    std::vector<float> parts(static_cast<size_t>(tokens * kStripRows), 1e9f);
+                    const LinearRows rows = linear_rows(type, cols, quantized, x, parts);
+                    for (int64_t first = 0; first < blocks;) {
+                        const auto count = std::uniform_int_distribution<int64_t>(
+                            1, std::min<int64_t>(blocks - first, 40))(random);
+                        kernel_of(*kernels, type)
+                            .part(weights.bytes.data() +
+                                      static_cast<size_t>(first) * format_of(type).block_bytes(),
+                                  first, count, blocks, rows);
+                        first += count;
+                    }
+                    EXPECT_EQ(parts, whole);
                 }
-                EXPECT_EQ(parts, whole);
-            }
 }
 
 TEST(Linear, ABlockCutAnywhereGivesTheBitsOfThePart) {
@@ -153,29 +164,31 @@ TEST(Linear, ABlockCutAnywhereGivesTheBitsOfThePart) {
             constexpr int64_t kBlocks = 2;
             const int64_t cols = kBlocks * format.columns;
             const size_t size = format.block_bytes();
-            const auto x = random_values(static_cast<size_t>(cols), random(), 3.0f);
             const PackedMatrix weights = random_matrix(format.type, kStripRows, cols, random());
-            const QuantizedRows quantized(*kernels, x, 1, cols);
-            const std::byte* row = format.quantized()
-                                       ? quantized.bytes.data()
-                                       : reinterpret_cast<const std::byte*>(x.data());
             const LinearKernel& kernel = kernel_of(*kernels, format.type);
-            for (int64_t at = 0; at < kBlocks; ++at) {
-                const auto block =
-                    std::span(weights.bytes).subspan(static_cast<size_t>(at) * size, size);
-                std::vector<float> before(kStripRows, 1e9f);
-                if (at > 0) kernel.part(weights.bytes.data(), 0, at, kBlocks, row, before.data());
-                std::vector<float> part = before;
-                kernel.part(block.data(), at, 1, kBlocks, row, part.data());
-                for (size_t cut = 1; cut < size; ++cut) {
-                    std::vector<std::byte> broken(size + kGap, std::byte{0x7f});
-                    std::ranges::copy(block.first(cut), broken.begin());
-                    std::ranges::copy(block.subspan(cut),
-                                      broken.end() - static_cast<ptrdiff_t>(size - cut));
-                    std::vector<float> sums = before;
-                    kernel.cut(broken.data(), static_cast<int64_t>(cut), kGap, at, kBlocks, row,
-                               sums.data());
-                    ASSERT_EQ(sums, part) << "block " << at << " cut at " << cut;
+            for (const int64_t tokens : {1, 17}) {
+                const auto x = random_values(static_cast<size_t>(tokens * cols), random(), 3.0f);
+                const QuantizedRows quantized(*kernels, x, tokens, cols);
+                const auto rows = [&](std::vector<float>& out) {
+                    return linear_rows(format.type, cols, quantized, x, out);
+                };
+                for (int64_t at = 0; at < kBlocks; ++at) {
+                    const auto block =
+                        std::span(weights.bytes).subspan(static_cast<size_t>(at) * size, size);
+                    std::vector<float> before(static_cast<size_t>(tokens * kStripRows), 1e9f);
+                    if (at > 0) kernel.part(weights.bytes.data(), 0, at, kBlocks, rows(before));
+                    std::vector<float> part = before;
+                    kernel.part(block.data(), at, 1, kBlocks, rows(part));
+                    for (size_t cut = 1; cut < size; cut += tokens == 1 ? 1 : size / 9 + 1) {
+                        std::vector<std::byte> broken(size + kGap, std::byte{0x7f});
+                        std::ranges::copy(block.first(cut), broken.begin());
+                        std::ranges::copy(block.subspan(cut),
+                                          broken.end() - static_cast<ptrdiff_t>(size - cut));
+                        std::vector<float> sums = before;
+                        kernel.cut(broken.data(), static_cast<int64_t>(cut), kGap, at, kBlocks,
+                                   rows(sums));
+                        ASSERT_EQ(sums, part) << "block " << at << " cut at " << cut;
+                    }
                 }
             }
         }
