@@ -16,13 +16,6 @@
 //             them: what takes back that codes are stored raised by B
 //   kTokens   rows of x in a tile, so that sums and products find registers
 //   kStrips, kTokensOfStrips   the same of several strips that are taken together; 1: never
-//   kMatrixTokens, kFewestOfMatrices   rows of x that products of matrices take together, if there
-//             are such instructions (else 0), and how many are worth it; then also
-//     Matrices<Parts>(tokens)    what sets them up, for one or two parts of a group
-//     signed_code<B>(code)       64 int8, less the B by which they are stored raised
-//     begin<Parts, N>(codes, x, stride), end<Parts, N>(dots)   begins the N-th (0 or 1) of two
-//             groups' products, and stores them
-//     dots(p)   16 of those as floats
 //   kQueries, attend_heads<N>   the same of attention: query heads that are taken together
 //   kQueriesOfQ8, attend_heads_q8<N>   and over a cache of q8
 //
@@ -362,138 +355,6 @@ constexpr bool takes_cut_blocks() {
         return F::kGroups > 1 && F::kUnpacked == 0;
 }
 
-template<class I, class F>
-constexpr bool takes_matrices() {
-    if constexpr (!format_of(F::kType).quantized())
-        return false;
-    else
-        return I::kMatrixTokens > 0;
-}
-
-/// Blocks of a strip as products of matrices take them: heads, and of each group eight times 64
-/// bytes of codes, signed: those of four columns, in the order of columns.
-template<class I, class F>
-struct UnpackedBlocks {
-    static constexpr int64_t kMost = 24 / F::kGroups;  // with rows of x, what a first cache holds
-    typename F::Head head[kMost];
-    alignas(64) std::byte codes[kMost * F::kGroups][kBlock * kStripRows];
-
-    LLMSQL_INLINE void unpack(const std::byte* block, int64_t count) {
-        constexpr bool kUnpacks = F::kUnpacked > 0;
-        alignas(kUnpacks ? 64 : 1) std::byte first[kUnpacks ? F::kUnpacked : 1];
-        const Ahead ahead = ahead_of_use();
-#pragma GCC unroll 1
-        for (int64_t b = 0; b < count; ++b, block += F::kBytes) {
-            head[b] = F::head(block);
-            prefetch<F::kBytes>(block, ahead);
-            if constexpr (kUnpacks) F::unpack(block, first);
-            const std::byte* group = kUnpacks ? first : block + F::kCodes;
-#pragma GCC unroll 1
-            for (int g = 0; g < F::kGroups; ++g, group += F::kGroup)
-                unroll<8>([&]<int k>() LLMSQL_INLINE {
-                    I::store_bytes(
-                        codes[b * F::kGroups + g] + 16 * F::column(k),
-                        I::template signed_code<F::kBias>(F::template code<k>(group, head[b])));
-                });
-        }
-    }
-};
-
-/// The products of a strip's blocks [first, first + count) with up to `T` rows of x, added to `out`
-/// unless first is 0. While those of a group are taken, those of the next two are made.
-template<class I, class F, int T>
-__attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blocks, int64_t first,
-                                                 int64_t count, const ActivationRows<T>& rows,
-                                                 int64_t x_stride, int64_t tokens, float* out,
-                                                 int64_t out_stride) {
-    using Sum = typename I::Sum;
-    using Take = Sums<I, F>;
-    constexpr int kParts = Take::kParts;
-    Sum sum[T], whole[T], least[T];
-    unroll<T>([&]<int t>() LLMSQL_INLINE {
-        sum[t] = first == 0 || t >= tokens ? I::zero() : I::load(out + t * out_stride);
-    });
-    const int64_t from = first * F::kGroups, groups = count * F::kGroups;
-    const int8_t* const codes = rows.codes(0, from, 0);
-    alignas(64) int32_t dots[2][kParts][T][kStripRows];
-    I::template begin<kParts, 0>(blocks.codes[0], codes, x_stride);
-    I::template end<kParts, 0>(dots[0]);
-    if (groups > 1) I::template begin<kParts, 1>(blocks.codes[1], codes + kBlock, x_stride);
-    const auto step = [&]<int N>(int64_t at) LLMSQL_INLINE {
-        if (at + 2 < groups)
-            I::template begin<kParts, N>(blocks.codes[at + 2], codes + (at + 2) * kBlock, x_stride);
-        // Held in registers, the rows' addresses would leave too few for sums.
-        const ActivationRows<T>& x = *unknown(&rows);
-        const int64_t group = from + at;
-        const typename F::Head& head = blocks.head[at / F::kGroups];
-        const int g = static_cast<int>(at % F::kGroups);
-        if (g == 0)
-            unroll<T>([&]<int t>() LLMSQL_INLINE { Take::begin_block(whole[t], least[t]); });
-        unroll<T>([&]<int t>() LLMSQL_INLINE {
-            const Sum dot = I::dots(dots[N][0][t]);
-            if constexpr (F::kFloatsOf16) {
-                const Sum by = I::splat(x.scale(t, group)), other = I::dots(dots[N][1][t]);
-                sum[t] = I::fma(dot, I::mul(head.scale[2 * g], by), sum[t]);
-                sum[t] = I::fma(other, I::mul(head.scale[2 * g + 1], by), sum[t]);
-            } else if constexpr (F::kScalesOf16) {
-                // Whole numbers below 2^24, so floats have their sum exactly.
-                const Sum other = I::mul(I::dots(dots[N][1][t]), I::to_f32(head.scale[2 * g + 1]));
-                Take::take_group(head, g, I::fma(dot, I::to_f32(head.scale[2 * g]), other), x, t,
-                                 group, sum[t], whole[t], least[t]);
-            } else {
-                Take::take_group(head, g, dot, x, t, group, sum[t], whole[t], least[t]);
-            }
-        });
-        if (g == F::kGroups - 1)
-            unroll<T>([&]<int t>()
-                          LLMSQL_INLINE { Take::take_block(head, whole[t], least[t], sum[t]); });
-        if (at + 1 < groups) I::template end<kParts, 1 - N>(dots[1 - N]);
-    };
-    int64_t at = 0;
-#pragma GCC unroll 1
-    for (; at + 2 <= groups; at += 2) {
-        step.template operator()<0>(at);
-        step.template operator()<1>(at + 1);
-    }
-    if (at < groups) step.template operator()<0>(at);
-    unroll<T>([&]<int t>() LLMSQL_INLINE {
-        if (t < tokens) I::store(out + t * out_stride, sum[t]);
-    });
-}
-
-/// Products of matrices, which have few instructions for many products, take as many of the rows of
-/// x as fill them well, and go on with blocks [first, first + count) of strips one behind the
-/// other. Returns how many rows.
-template<class I, class F>
-LLMSQL_INLINE inline int64_t linear_by_matrices(const std::byte* weights, int64_t strips,
-                                                int64_t first, int64_t count, int64_t blocks,
-                                                const LinearRows& rows) {
-    constexpr int64_t kTokens = I::kMatrixTokens;
-    const int64_t rest = rows.tokens % kTokens;
-    const int64_t taken = rows.tokens - (rest < I::kFewestOfMatrices ? rest : 0);
-    if (taken == 0) return 0;
-    using Blocks = UnpackedBlocks<I, F>;
-    Blocks unpacked;
-    const typename I::template Matrices<Sums<I, F>::kParts> matrices;
-    matrices.set(kTokens);
-    for (int64_t s = 0; s < strips; ++s)
-        for (int64_t b = first, here; b < first + count; b += here, weights += here * F::kBytes) {
-            here = least(Blocks::kMost, first + count - b);
-            unpacked.unpack(weights, here);
-            for (int64_t t = 0; t < taken; t += kTokens) {
-                const int64_t tokens = least(kTokens, taken - t);
-                if (tokens < kTokens) matrices.set(tokens);
-                multiply_matrices<I, F, kTokens>(
-                    unpacked, b, here,
-                    {rows.x + t * rows.x_stride, rows.x_stride, blocks * F::kGroups, tokens},
-                    rows.x_stride, tokens, rows.out + t * rows.out_stride + s * kStripRows,
-                    rows.out_stride);
-                if (tokens < kTokens) matrices.set(kTokens);
-            }
-        }
-    return taken;
-}
-
 /// `rows` from row `first` on, and their outputs from strip `strip` on.
 LLMSQL_INLINE inline LinearRows from_row(const LinearRows& rows, int64_t first, int64_t strip = 0) {
     return {rows.x + first * rows.x_stride, rows.x_stride, rows.tokens - first,
@@ -516,12 +377,7 @@ constexpr int kTokensOfStrip = static_cast<int>(least(I::kTokens, F::kTokens));
 /// Few rows of x take strips one by one, as they lie in memory; many take several at a time where
 /// a code is cheaply got at, so that an activation that is loaded serves them all.
 template<class I, class F>
-void linear(const std::byte* weights, int64_t strips, int64_t blocks, const LinearRows& all) {
-    LinearRows rows = all;
-    if constexpr (takes_matrices<I, F>()) {
-        rows = from_row(all, linear_by_matrices<I, F>(weights, strips, 0, blocks, blocks, all));
-        if (rows.tokens == 0) return;
-    }
+void linear(const std::byte* weights, int64_t strips, int64_t blocks, const LinearRows& rows) {
     constexpr int kStrips = strips_together<I, F>();
     int64_t s = 0;
     if constexpr (kStrips > 1)
@@ -536,12 +392,7 @@ void linear(const std::byte* weights, int64_t strips, int64_t blocks, const Line
 
 template<class I, class F>
 void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t blocks,
-                 const LinearRows& all) {
-    LinearRows rows = all;
-    if constexpr (takes_matrices<I, F>()) {
-        rows = from_row(all, linear_by_matrices<I, F>(weights, 1, first, count, blocks, all));
-        if (rows.tokens == 0) return;
-    }
+                 const LinearRows& rows) {
     tiles<I, F, 1, kTokensOfStrip<I, F>>(weights, first, count, blocks, rows);
 }
 

@@ -508,21 +508,25 @@ struct Linears {
     LinearKernel of[kWeightFormats.size()];
 };
 
-template<class I, template<class> class... Formats>
+template<class I, class F>
+struct ByVectors {
+    static constexpr LinearKernel kernel() {
+        return {linear<I, F>, linear_part<I, F>, linear_cut<I, F>};
+    }
+};
+
+template<class I, template<class, class> class By, template<class> class... Formats>
 constexpr Linears<I> linears_of() {
     static_assert(sizeof...(Formats) == kWeightFormats.size(), "one for each format");
     Linears<I> all{};
-    ((all.of[static_cast<int>(Formats<I>::kType)] = {linear<I, Formats<I>>,
-                                                     linear_part<I, Formats<I>>,
-                                                     linear_cut<I, Formats<I>>}),
-     ...);
+    ((all.of[static_cast<int>(Formats<I>::kType)] = By<I, Formats<I>>::kernel()), ...);
     return all;
 }
 
-template<class I>
+template<class I, template<class, class> class By = ByVectors>
 constexpr Linears<I> kLinears =
-    linears_of<I, F32, F16, Q8, Q4, Bf16, Q4_0, Q5_0, Q5_1, Q2K, Q3K, Q4K, Q5K, Q6K, Iq4Nl, Iq4Xs,
-               Mxfp4, Nvfp4, Q1_0, Q2_0, Tq2_0, Iq1, Iq2, Iq3Xxs, Iq3S, Tq1_0>();
+    linears_of<I, By, F32, F16, Q8, Q4, Bf16, Q4_0, Q5_0, Q5_1, Q2K, Q3K, Q4K, Q5K, Q6K, Iq4Nl,
+               Iq4Xs, Mxfp4, Nvfp4, Q1_0, Q2_0, Tq2_0, Iq1, Iq2, Iq3Xxs, Iq3S, Tq1_0>();
 
 }  // namespace
 }  // namespace llmsql

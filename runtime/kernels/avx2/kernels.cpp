@@ -50,7 +50,6 @@ struct Avx2 {
 #endif
     [[maybe_unused]] static constexpr int kTokensOfStrips = 4;
     static constexpr int kTokens = 4, kStrips = 1, kQueries = 4, kQueriesOfQ8 = 4;
-    static constexpr int kMatrixTokens = 0;
 
     template<class Each>
     static LLMSQL_INLINE Ints of(Ints a, const Each& each) {

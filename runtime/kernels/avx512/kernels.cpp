@@ -8,214 +8,12 @@
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-#ifdef LLMSQL_AMX
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
+#include "runtime/kernels/avx512/vectors.h"
 #include "runtime/kernels/formats.h"
 #include "runtime/kernels/scans.h"
 
 namespace llmsql {
 namespace {
-
-// A vector is a strip's 16 rows: one accumulator takes 16 outputs of one token.
-static_assert(kStripRows == 16);
-
-__m512 load_halves(const void* p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
-}
-
-// The vocabulary (driver.h): a vector is a strip's 16 rows. `vpdpbusd` multiplies unsigned by
-// signed, so signed codes are raised by 128.
-struct Avx512 {
-    using Sum = __m512;
-    using Ints = __m512i;
-    using Bytes = __m512i;
-    struct Signed {
-        __m512i raised;
-    };
-    static constexpr int kTokens = 8, kStrips = 4, kTokensOfStrips = 4, kSignedBias = 128;
-    static constexpr int kQueries = static_cast<int>(kMostQueries), kQueriesOfQ8 = kQueries;
-
-    static LLMSQL_INLINE Sum zero() { return _mm512_setzero_ps(); }
-    static LLMSQL_INLINE Sum load(const float* p) { return _mm512_loadu_ps(p); }
-    static LLMSQL_INLINE void store(float* p, Sum a) { _mm512_storeu_ps(p, a); }
-    static LLMSQL_INLINE Sum splat(float a) { return _mm512_set1_ps(a); }
-    static LLMSQL_INLINE Sum halves(const void* p) { return load_halves(p); }
-    static LLMSQL_INLINE Sum mul(Sum a, Sum b) { return _mm512_mul_ps(a, b); }
-    static LLMSQL_INLINE Sum fma(Sum a, Sum b, Sum c) { return _mm512_fmadd_ps(a, b, c); }
-    static LLMSQL_INLINE Sum lesser(Sum a, Sum b) { return _mm512_min_ps(a, b); }
-
-    static LLMSQL_INLINE Ints no_ints() { return _mm512_setzero_si512(); }
-    static LLMSQL_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
-    static LLMSQL_INLINE Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
-    static LLMSQL_INLINE Sum to_f32(Ints a) { return _mm512_cvtepi32_ps(a); }
-
-    static LLMSQL_INLINE Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
-    static LLMSQL_INLINE Bytes and_bytes(Bytes a, int b) {
-        return _mm512_and_si512(a, _mm512_set1_epi8(static_cast<char>(b)));
-    }
-    static LLMSQL_INLINE Bytes and_or(Bytes a, int mask, Bytes b) {
-        return _mm512_ternarylogic_epi32(a, _mm512_set1_epi8(static_cast<char>(mask)), b, 0xEA);
-    }
-    template<int N>
-    static LLMSQL_INLINE Bytes shift(Bytes a) {
-        if constexpr (N < 0) return _mm512_slli_epi16(a, -N);
-        if constexpr (N > 0) return _mm512_srli_epi16(a, N);
-        return a;
-    }
-    static LLMSQL_INLINE uint32_t signs(Bytes a) {
-        return static_cast<uint32_t>(_mm256_movemask_epi8(_mm512_castsi512_si256(a)));
-    }
-    static LLMSQL_INLINE void store_bytes(std::byte* p, Bytes a) { _mm512_store_si512(p, a); }
-    static LLMSQL_INLINE Bytes triple(Bytes a) { return _mm512_add_epi8(a, _mm512_add_epi8(a, a)); }
-    // By means, which are rounded up.
-    static LLMSQL_INLINE Bytes thirds(Bytes a) {
-        const __m512i half = _mm512_avg_epu8(a, _mm512_set1_epi8(static_cast<char>(252)));
-        return and_bytes(shift<6>(_mm512_avg_epu8(a, half)), 3);
-    }
-    static LLMSQL_INLINE Signed look_up(Bytes codes, const int8_t (&values)[16]) {
-        const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
-        return signed_codes(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), codes));
-    }
-
-    static LLMSQL_INLINE Ints as_ints(Bytes a) { return a; }
-    static LLMSQL_INLINE Sum from_bits(Ints a) { return _mm512_castsi512_ps(a); }
-    static LLMSQL_INLINE Ints all_ints(int a) { return _mm512_set1_epi32(a); }
-    static LLMSQL_INLINE Ints and_ints(Ints a, int b) {
-        return _mm512_and_si512(a, _mm512_set1_epi32(b));
-    }
-    static LLMSQL_INLINE Ints max_ints(Ints a, Ints b) { return _mm512_max_epi32(a, b); }
-    template<int N>
-    static LLMSQL_INLINE Ints shift_ints(Ints a) {
-        if constexpr (N < 0) return _mm512_slli_epi32(a, -N);
-        if constexpr (N > 0) return _mm512_srli_epi32(a, N);
-        return a;
-    }
-    template<int N>
-    static LLMSQL_INLINE Ints shift_signed(Ints a) {
-        return _mm512_srai_epi32(a, N);
-    }
-    static LLMSQL_INLINE Ints load_words(const void* p) {
-        return _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
-    }
-    static LLMSQL_INLINE Ints load_octets(const void* p) {
-        return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-    }
-    static LLMSQL_INLINE Ints dot_pairs(Ints pairs, int32_t pair) {
-        return _mm512_madd_epi16(pairs, _mm512_set1_epi32(pair));
-    }
-
-    static LLMSQL_INLINE Signed signed_codes(Bytes a) {
-        return {_mm512_xor_si512(a, _mm512_set1_epi8(-128))};
-    }
-
-    template<int B, Part P>
-    static LLMSQL_INLINE Ints bias(int32_t halves) {
-        constexpr uint32_t kLow = P == Part::second16 ? 0 : static_cast<uint16_t>(-B);
-        constexpr uint32_t kHigh = P == Part::first16 ? 0 : static_cast<uint16_t>(-B);
-        return _mm512_madd_epi16(_mm512_set1_epi32(halves),
-                                 _mm512_set1_epi32(static_cast<int>(kHigh << 16 | kLow)));
-    }
-
-    template<int Most>
-    struct Dot {
-        __m512i sum;
-        LLMSQL_INLINE void start(Ints from) { sum = from; }
-        template<int, int>
-        LLMSQL_INLINE void add(Bytes codes, const int8_t* x) {
-            int32_t four;
-            __builtin_memcpy(&four, x, sizeof four);
-            sum = _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four));
-        }
-        template<int K, int N>
-        LLMSQL_INLINE void add(Signed codes, const int8_t* x) {
-            add<K, N>(codes.raised, x);
-        }
-        LLMSQL_INLINE Ints result() const { return sum; }
-    };
-
-    template<int Most, int S, int T>
-    using Dots = EachDot<Avx512, Most, S, T>;
-
-#ifdef LLMSQL_AMX
-    static constexpr int kMatrixTokens = kMostTokens < 8 ? kMostTokens : 16;
-    static constexpr int kFewestOfMatrices = kMatrixTokens * 3 / 4;
-
-    template<int B>
-    static LLMSQL_INLINE Bytes signed_code(Bytes codes) {
-        if constexpr (B == 0) return codes;
-        return _mm512_sub_epi8(codes, _mm512_set1_epi8(B));
-    }
-    template<int>
-    static LLMSQL_INLINE Bytes signed_code(Signed codes) {
-        return _mm512_xor_si512(codes.raised, _mm512_set1_epi8(-128));
-    }
-
-    // Tiles 0 to 3 have sums: a row of 16 for each row of x. 4 and 5 have rows of x, 6 and 7 codes,
-    // a row of four columns of 16 rows.
-    template<int Parts>
-    struct Matrices {
-        LLMSQL_INLINE ~Matrices() { asm volatile("tilerelease" ::); }
-        LLMSQL_INLINE void set(int64_t tokens) const {
-            struct {
-                uint8_t palette = 1, start = 0, unused[14] = {};
-                uint16_t bytes[16] = {};
-                uint8_t rows[16] = {};
-            } shapes;
-            for (int i = 0; i < 8; ++i) {
-                shapes.bytes[i] = i == 4 || i == 5 ? 32 / Parts : 64;
-                shapes.rows[i] = static_cast<uint8_t>(i >= 6 ? 8 / Parts : tokens);
-            }
-            asm volatile("ldtilecfg %0" ::"m"(shapes));
-        }
-    };
-    // GCC 12's own intrinsics do not say that memory is read and written.
-    template<int Parts, int N>
-    static LLMSQL_INLINE void begin(const std::byte (&codes)[512], const int8_t* x,
-                                    int64_t x_stride) {
-        unroll<Parts>([&]<int P>() LLMSQL_INLINE {
-            constexpr int kPair = Parts == 1 ? N : P;
-            asm volatile(
-                "tileloadd (%3,%4,1), %%tmm%c0\n\t"
-                "tileloadd (%5,%6,1), %%tmm%c1\n\t"
-                "tilezero %%tmm%c2\n\t"
-                "tdpbssd %%tmm%c0, %%tmm%c1, %%tmm%c2" ::"i"(6 + kPair),
-                "i"(4 + kPair), "i"(2 * N + P), "r"(codes + P * 256), "r"(int64_t{64}),
-                "r"(x + P * 16), "r"(x_stride), "m"(codes));
-        });
-    }
-    template<int Parts, int N, int T>
-    static LLMSQL_INLINE void end(int32_t (&dots)[Parts][T][16]) {
-        unroll<Parts>([&]<int P>() LLMSQL_INLINE {
-            asm volatile("tilestored %%tmm%c1, (%2,%3,1)"
-                         : "=m"(dots[P])
-                         : "i"(2 * N + P), "r"(&dots[P]), "r"(int64_t{64}));
-        });
-    }
-    // Below 2^22, as sums of 32 products are. The conversion is one of the multiplications that
-    // these processors do half as fast beside products of matrices, so it is done by additions:
-    // the bits of 1.5 * 2^23 and a whole number, added, are those of their sum.
-    static LLMSQL_INLINE Sum dots(const int32_t* p) {
-        const __m512 middle = _mm512_set1_ps(12582912.0f);
-        const __m512i sum = _mm512_add_epi32(_mm512_load_si512(p), _mm512_castps_si512(middle));
-        return _mm512_sub_ps(_mm512_castsi512_ps(sum), middle);
-    }
-#else
-    static constexpr int kMatrixTokens = 0;
-#endif
-
-    template<int Queries>
-    static void attend_heads(const float* queries, int64_t width, const KvHead& head, int64_t first,
-                             int64_t last, AttentionState* states);
-    template<int Queries>
-    static void attend_heads_q8(const int16_t* queries, const float* query_scales, int64_t width,
-                                const KvHead& head, int64_t first, int64_t last,
-                                AttentionState* states);
-};
 
 // The first `count` of sixteen lanes.
 __mmask16 lanes(int64_t count) {
@@ -604,28 +402,10 @@ void gelu(float* x, int64_t n) {
     });
 }
 
-#ifdef LLMSQL_AMX
-constexpr const char* kName = "amx";
+}  // namespace
 
-bool has_matrices() {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1) && (d >> 25 & 1);
-}
-
-// Linux lends the registers of matrices to processes that ask, once for all threads
-// (Documentation/arch/x86/xstate.rst).
-bool may_use_matrices() {
-    constexpr long kGetSupported = 0x1021, kAskFor = 0x1023, kTileData = 18;
-    uint64_t supported = 0;
-    if (syscall(SYS_arch_prctl, kGetSupported, &supported) != 0) return false;
-    return (supported >> kTileData & 1) != 0 && syscall(SYS_arch_prctl, kAskFor, kTileData) == 0;
-}
-#else
-constexpr const char* kName = "avx512";
-#endif
-
-const Kernels* table() {
-    static const Kernels table{kName,
+const Kernels* avx512_kernels() {
+    static const Kernels table{"avx512",
                                kLinears<Avx512>.of,
                                quantize,
                                attend_f16<Avx512>,
@@ -644,30 +424,13 @@ const Kernels* table() {
     return able ? &table : nullptr;
 }
 
-}  // namespace
-
-#ifdef LLMSQL_AMX
-const Kernels* amx_kernels() {
-    static const Kernels* const usable = has_matrices() && may_use_matrices() ? table() : nullptr;
-    return usable;
-}
-#else
-const Kernels* avx512_kernels() {
-    return table();
-}
-#endif
-
 }  // namespace llmsql
 
 #else
 
 namespace llmsql {
 
-#ifdef LLMSQL_AMX
-const Kernels* amx_kernels() {
-#else
 const Kernels* avx512_kernels() {
-#endif
     return nullptr;
 }
 

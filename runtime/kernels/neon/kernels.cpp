@@ -48,7 +48,6 @@ struct Neon {
     };
     [[maybe_unused]] static constexpr int kTokensOfStrips = 4;
     static constexpr int kTokens = 4, kStrips = 1, kSignedBias = 0, kQueries = 2, kQueriesOfQ8 = 4;
-    static constexpr int kMatrixTokens = 0;
 
     // A vector of each of the four quarters: each(v), as parts of Result.
     template<class Result, class Each>

@@ -39,7 +39,6 @@ struct Portable {
     };
     [[maybe_unused]] static constexpr int kTokensOfStrips = 1;
     static constexpr int kTokens = 1, kStrips = 1, kSignedBias = 0, kQueries = 1, kQueriesOfQ8 = 1;
-    static constexpr int kMatrixTokens = 0;
 
     // each(row), of all.
     template<class Result, class Each>
