@@ -69,6 +69,7 @@ __attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blo
     const auto step = [&]<int N>(int64_t at) LLMSQL_INLINE {
         if (at + 2 < groups)
             I::template begin<kParts, N>(blocks.codes[at + 2], codes + (at + 2) * kBlock, x_stride);
+        if (at + 1 < groups) I::template end<kParts, 1 - N>(dots[1 - N]);
         // Held in registers, the rows' addresses would leave too few for sums.
         const ActivationRows<T>& x = *unknown(&rows);
         const int64_t group = from + at;
@@ -94,7 +95,6 @@ __attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blo
         if (g == F::kGroups - 1)
             unroll<T>([&]<int t>()
                           LLMSQL_INLINE { Take::take_block(head, whole[t], least[t], sum[t]); });
-        if (at + 1 < groups) I::template end<kParts, 1 - N>(dots[1 - N]);
     };
     int64_t at = 0;
 #pragma GCC unroll 1
