@@ -14,6 +14,9 @@ from harness import fail, note
 PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
 FLAGS = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF",
          "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_UI=OFF"]
+# GCC takes it that AMX's configuration is read in part, and does not write the rest: llama.cpp would end by an
+# illegal instruction.
+FLAGS_FOR_AMX = ["-DCMAKE_CXX_FLAGS=-fno-dse -fno-tree-dse"]
 PROGRAMS = ["llama-bench", "llama-completion", "llama-perplexity", "llama-quantize"]
 
 
@@ -25,7 +28,8 @@ def programs(cache):
     cache.mkdir(parents=True, exist_ok=True)
     source = fetched(cache)
     note(f"building {build} (some minutes) …")
-    must(["cmake", "-S", source / "vendor/llama.cpp", "-B", build, "-G", "Ninja", *FLAGS])
+    amx = FLAGS_FOR_AMX if "amx_int8" in pathlib.Path("/proc/cpuinfo").read_text() else []
+    must(["cmake", "-S", source / "vendor/llama.cpp", "-B", build, "-G", "Ninja", *FLAGS, *amx])
     must(["cmake", "--build", build, "--parallel", "--target", *PROGRAMS])
     return build / "bin"
 
