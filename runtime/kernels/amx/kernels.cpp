@@ -50,28 +50,36 @@ struct Amx : Avx512 {
             asm volatile("ldtilecfg %0" ::"m"(shapes));
         }
     };
-    // GCC 12's own intrinsics do not say that memory is read and written.
     template<int Parts, int N>
     static LLMSQL_INLINE void begin(const std::byte (&codes)[512], const int8_t* x,
                                     int64_t x_stride) {
-        unroll<Parts>([&]<int P>() LLMSQL_INLINE {
-            constexpr int kPair = Parts == 1 ? N : P;
-            asm volatile(
-                "tileloadd (%3,%4,1), %%tmm%c0\n\t"
-                "tileloadd (%5,%6,1), %%tmm%c1\n\t"
-                "tilezero %%tmm%c2\n\t"
-                "tdpbssd %%tmm%c0, %%tmm%c1, %%tmm%c2" ::"i"(6 + kPair),
-                "i"(4 + kPair), "i"(2 * N + P), "r"(codes + P * 256), "r"(int64_t{64}),
-                "r"(x + P * 16), "r"(x_stride), "m"(codes));
-        });
+        multiply<2 * N, Parts == 1 ? N : 0>(codes, 0, x, x_stride);
+        if constexpr (Parts == 2) multiply<2 * N + 1, 1>(codes, 256, x + 16, x_stride);
     }
     template<int Parts, int N, int T>
     static LLMSQL_INLINE void end(int32_t (&dots)[Parts][T][16]) {
-        unroll<Parts>([&]<int P>() LLMSQL_INLINE {
-            asm volatile("tilestored %%tmm%c1, (%2,%3,1)"
-                         : "=m"(dots[P])
-                         : "i"(2 * N + P), "r"(&dots[P]), "r"(int64_t{64}));
-        });
+        take_out<2 * N>(dots[0]);
+        if constexpr (Parts == 2) take_out<2 * N + 1>(dots[1]);
+    }
+
+    // The compilers' own intrinsics do not say what memory is read and written (GCC 12), so stores
+    // of it may be left out. Rows of x are written long before.
+    template<int To, int Pair>
+    static LLMSQL_INLINE void multiply(const std::byte (&codes)[512], int64_t from, const int8_t* x,
+                                       int64_t x_stride) {
+        asm volatile(
+            "tileloadd (%3,%4,1), %%tmm%c0\n\t"
+            "tileloadd (%5,%6,1), %%tmm%c1\n\t"
+            "tilezero %%tmm%c2\n\t"
+            "tdpbssd %%tmm%c0, %%tmm%c1, %%tmm%c2" ::"i"(6 + Pair),
+            "i"(4 + Pair), "i"(To), "r"(codes + from), "r"(int64_t{64}), "r"(x), "r"(x_stride),
+            "m"(codes));
+    }
+    template<int From, int T>
+    static LLMSQL_INLINE void take_out(int32_t (&dots)[T][16]) {
+        asm volatile("tilestored %%tmm%c1, (%2,%3,1)"
+                     : "=m"(dots)
+                     : "i"(From), "r"(&dots), "r"(int64_t{64}));
     }
     // Below 2^22, as sums of 32 products are. The conversion is one of the multiplications that
     // these processors do half as fast beside products of matrices, so it is done by additions:
