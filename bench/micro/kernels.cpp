@@ -54,8 +54,8 @@ void linear(benchmark::State& state, const Kernels& kernels, WeightType type, in
     const size_t step = kStrips * strip_bytes(type, cols);
     for (auto _ : state)
         for (int64_t s = 0; s * kStrips * kStripRows < rows; ++s)
-            run(weights.data() + static_cast<size_t>(s) * step, kStrips, blocks, x.data(), stride,
-                tokens, out.data() + s * kStrips * kStripRows, rows);
+            run(weights.data() + static_cast<size_t>(s) * step, kStrips, blocks,
+                {x.data(), stride, tokens, out.data() + s * kStrips * kStripRows, rows});
     state.counters["GMAC/s"] = benchmark::Counter(static_cast<double>(rows * cols * tokens) * 1e-9,
                                                   benchmark::Counter::kIsIterationInvariantRate);
 }

@@ -3,12 +3,12 @@
 // to the same bits. An instruction set's vocabulary has further
 //
 //   kMatrixTokens, kFewestTokens   rows of x that are taken together, and how many are worth it
-//   Matrices<Parts>   set(tokens) says how many rows of x matrices have, and that a group's
-//             columns are multiplied in one or two parts
+//   Matrices<Parts>   set(tokens) says how many rows of x matrices have, and that a group's columns
+//             are multiplied in one or two parts
 //   signed_code<B>(code)   64 int8, less the B by which they are stored raised
-//   begin<Parts, N>(codes, x, stride), end<Parts, N>(dots)   begins the N-th (0 or 1) of two
-//   groups'
-//             products, and stores them
+//   begin<Parts, N>(codes, x, stride)   begins products of a group: of two that are under way, the
+//             N-th (0 or 1)
+//   end<Parts, N>(dots)   stores them
 //   dots(p)   16 of those as floats
 #pragma once
 
