@@ -14,21 +14,21 @@ from harness import fail, note
 PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
 FLAGS = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF",
          "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_UI=OFF"]
-# GCC takes it that AMX's configuration is read in part, and does not write the rest: llama.cpp would end by an
+# GCC 12 takes it that AMX's configuration is read in part, and does not write the rest: llama.cpp would end by an
 # illegal instruction.
-FLAGS_FOR_AMX = ["-DCMAKE_CXX_FLAGS=-fno-dse -fno-tree-dse"]
+FLAGS_FOR_AMX = ["-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++", "-DCMAKE_CXX_FLAGS=-fno-dse -fno-tree-dse"]
 PROGRAMS = ["llama-bench", "llama-completion", "llama-perplexity", "llama-quantize"]
 
 
 def programs(cache):
     """The folder of llama.cpp's programs in `cache`, built there if it is not yet."""
-    build = cache / f"llama.cpp-{VERSION}"
+    amx = FLAGS_FOR_AMX if "amx_int8" in pathlib.Path("/proc/cpuinfo").read_text() else []
+    build = cache / f"llama.cpp-{VERSION}{'-amx' if amx else ''}"
     if all((build / "bin" / name).is_file() for name in PROGRAMS):
         return build / "bin"
     cache.mkdir(parents=True, exist_ok=True)
     source = fetched(cache)
     note(f"building {build} (some minutes) …")
-    amx = FLAGS_FOR_AMX if "amx_int8" in pathlib.Path("/proc/cpuinfo").read_text() else []
     must(["cmake", "-S", source / "vendor/llama.cpp", "-B", build, "-G", "Ninja", *FLAGS, *amx])
     must(["cmake", "--build", build, "--parallel", "--target", *PROGRAMS])
     return build / "bin"

@@ -132,8 +132,8 @@ class LinearExpr final : public Expr {
         });
     }
 
-    // A strip that lies in parts. A block across neighbouring pages is multiplied as it lies, one
-    // that goes on elsewhere is put together.
+    // A strip that lies in parts. A block across neighbouring pages is given to the kernel as it
+    // lies, one that goes on elsewhere is put together.
     void multiply_parts(int64_t strip, const Block& block, Scratch& scratch, float* out,
                         int64_t out_stride) const {
         const LinearKernel& kernel = kernel_of(kernels(), weight_.entry.type);

@@ -17,9 +17,19 @@ namespace {
 
 std::atomic<const Kernels*> named{nullptr};
 
+const Kernels* portable() {
+    return &portable_kernels();
+}
+
+// From the first to the best. amx_kernels() asks the system for a right that the process keeps, so
+// it comes last, and is called only by those who want it, or all.
+constexpr const Kernels* (*kFamilies[])() = {portable,       avx2_kernels, avxvnni_kernels,
+                                             avx512_kernels, neon_kernels, i8mm_kernels,
+                                             amx_kernels};
+
 const Kernels* find(std::string_view name) {
-    for (const Kernels* kernels : usable_kernels())
-        if (kernels->name == name) return kernels;
+    for (const auto& family : kFamilies)
+        if (const Kernels* kernels = family(); kernels && kernels->name == name) return kernels;
     return nullptr;
 }
 
@@ -60,10 +70,9 @@ Ahead ahead_of_use() {
 
 std::span<const Kernels* const> usable_kernels() {
     static const std::vector<const Kernels*> usable = [] {
-        std::vector<const Kernels*> found{&portable_kernels()};
-        for (const Kernels* kernels : {avx2_kernels(), avxvnni_kernels(), avx512_kernels(),
-                                       amx_kernels(), neon_kernels(), i8mm_kernels()})
-            if (kernels) found.push_back(kernels);
+        std::vector<const Kernels*> found;
+        for (const auto& family : kFamilies)
+            if (const Kernels* kernels = family()) found.push_back(kernels);
         return found;
     }();
     return usable;

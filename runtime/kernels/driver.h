@@ -280,9 +280,8 @@ LLMSQL_INLINE inline void add_blocks(const std::byte* block, int64_t strip, int6
                 }
                 unroll<kSteps>([&]<int K>() LLMSQL_INLINE {
                     constexpr int k = P * kSteps + K;
-                    decltype(F::template code<k>(at, head[0])) code[S];
-                    for (int s = 0; s < S; ++s)
-                        code[s] = F::template code<k>(at + s * next, head[s]);
+                    decltype(F::template code<k>(at)) code[S];
+                    for (int s = 0; s < S; ++s) code[s] = F::template code<k>(at + s * next);
                     dots.template add<F, k, kSteps>(code, x, group);
                 });
                 for (int s = 0; s < S; ++s)
@@ -396,7 +395,7 @@ void linear_part(const std::byte* weights, int64_t first, int64_t count, int64_t
     tiles<I, F, 1, kTokensOfStrip<I, F>>(weights, first, count, blocks, rows);
 }
 
-/// Where a block is short, or not multiplied as it lies, it is put together as a whole.
+/// Where a block is short, or not multiplied as it lies, or by several rows, it is put together.
 template<class I, class F>
 void linear_cut(const std::byte* block, int64_t cut, int64_t gap, int64_t at, int64_t blocks,
                 const LinearRows& rows) {

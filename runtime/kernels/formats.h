@@ -6,7 +6,7 @@
 //   kGroups                  of 32 columns in a block
 //   kMost, kBias             largest code as stored, and what is to be taken from it
 //   Head, head(block)        what is decoded once for a block: scale[group], offset[group], …
-//   code<k>(group, head)     16 rows' codes of the four columns from column(k) on, k = 0 … 7
+//   code<k>(group)           16 rows' codes of the four columns from column(k) on, k = 0 … 7
 //   kUnpacked, unpack(block, codes)   bytes that the block's codes are first unpacked to, if they
 //                            are; groups then lie there
 #pragma once
@@ -84,7 +84,7 @@ struct Q8 : Scaled<I, WeightType::q8> {
     static constexpr int64_t kGroup = 512;
     static constexpr int kMost = kSigned;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::signed_codes(I::load_bytes(group + 64 * k));
     }
 };
@@ -96,7 +96,7 @@ struct Q4 : ScaledAndOffset<I, WeightType::q4> {
     static constexpr int kMost = 15;
     static constexpr int column(int k) { return k / 2 * 4 + k % 2 * 16; }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return nibble<I, k>(group);
     }
 };
@@ -120,7 +120,7 @@ struct Q4_0 : Scaled<I, WeightType::q4_0> {
     static constexpr int64_t kGroup = 256;
     static constexpr int kMost = 15, kBias = 8;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return nibble<I, k>(group);
     }
 };
@@ -130,7 +130,7 @@ struct Q5_0 : Scaled<I, WeightType::q5_0> {
     static constexpr int64_t kGroup = 320;
     static constexpr int kMost = 31, kBias = 16;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return five_bits<I, k>(group);
     }
 };
@@ -140,7 +140,7 @@ struct Q5_1 : ScaledAndOffset<I, WeightType::q5_1> {
     static constexpr int64_t kGroup = 320;
     static constexpr int kMost = 31;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return five_bits<I, k>(group);
     }
 };
@@ -183,7 +183,7 @@ struct KWithMinima : QuantizedFormat<Five ? WeightType::q5_k : WeightType::q4_k>
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         if constexpr (Five)
             return five_bits<I, k>(group);
         else
@@ -214,7 +214,7 @@ struct Q6K : QuantizedFormat<WeightType::q6_k> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         const std::byte* half = group + k / 4 * 192;
         return I::and_or(I::template shift<2 * (k % 4) - 4>(I::load_bytes(half)), 0x30,
                          nibble<I, k % 4>(half + 64));
@@ -259,7 +259,7 @@ struct Q3K : QuantizedFormat<WeightType::q3_k> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return three_bits<I, k>(group);
     }
 };
@@ -294,7 +294,7 @@ struct Q2K : QuantizedFormat<WeightType::q2_k> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return two_bits<I, k>(group);
     }
 };
@@ -304,7 +304,7 @@ struct Iq4Nl : Scaled<I, WeightType::iq4_nl> {
     static constexpr int64_t kGroup = 256;
     static constexpr int kMost = kSigned;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::look_up(nibble<I, k>(group), kNonlinear);
     }
 };
@@ -330,7 +330,7 @@ struct Iq4Xs : QuantizedFormat<WeightType::iq4_xs> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::look_up(nibble<I, k>(group), kNonlinear);
     }
 };
@@ -350,7 +350,7 @@ struct Mxfp4 : QuantizedFormat<WeightType::mxfp4> {
             {I::mul(I::from_bits(I::max_ints(exponent, I::all_ints(0x400000))), I::splat(0.5f))}};
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::look_up(nibble<I, k>(group), kFloat4);
     }
 };
@@ -384,7 +384,7 @@ struct Nvfp4 : QuantizedFormat<WeightType::nvfp4> {
         return head;
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::look_up(nibble<I, k>(group), kFloat4);
     }
 };
@@ -409,7 +409,7 @@ struct Q1_0 : OneScale<I, WeightType::q1_0, 0> {
     static constexpr int64_t kCodes = 32, kGroup = 64;
     static constexpr int kMost = 2, kBias = 1;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::and_bytes(I::template shift<k - 1>(I::load_bytes(group)), 2);
     }
 };
@@ -420,7 +420,7 @@ struct Ternary : OneScale<I, Type, At> {
     static constexpr int64_t kCodes = Codes, kGroup = 128;
     static constexpr int kMost = 3, kBias = 1;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return two_bits<I, k>(group);
     }
 };
@@ -446,7 +446,7 @@ struct Tq1_0 : OneScale<I, WeightType::tq1_0, 13 * 64> {
         }
     }
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::load_bytes(group + 64 * k);
     }
 };
@@ -480,7 +480,7 @@ template<class I, WeightType Type, const int8_t (&kLevels)[16]>
 struct LevelsOf3 : Levels<I, Type, 1> {
     static constexpr int64_t kGroup = 192;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::look_up(three_bits<I, k>(group), kLevels);
     }
 };
@@ -493,7 +493,7 @@ template<class I, WeightType Type, int Eighths, const int8_t (&kLevels)[16]>
 struct LevelsOf4 : Levels<I, Type, Eighths> {
     static constexpr int64_t kGroup = 256;
     template<int k>
-    static LLMSQL_INLINE auto code(const std::byte* group, const auto&) {
+    static LLMSQL_INLINE auto code(const std::byte* group) {
         return I::look_up(nibble<I, k>(group), kLevels);
     }
 };

@@ -43,6 +43,9 @@ struct AttentionState {
 /// In place over scores[n], cap > 0: cap * tanh(score / cap).
 void soft_cap(float* scores, int64_t n, float cap);
 
+/// Below it a block's 127 / max|x| would be infinite.
+inline constexpr float kLeastCoded = 1e-36f;
+
 /// Most query heads that the attention kernels take at a time.
 inline constexpr int64_t kMostQueries = 8;
 
@@ -94,7 +97,8 @@ struct Kernels {
     const LinearKernel* linear;
 
     /// x[n] to int8 codes in blocks of 32, the last padded with zeros. scale = max|x| / 127; codes
-    /// round half to even. A block that is not finite gets the scale NaN and codes 0.
+    /// round half to even; they are 0 where max|x| is kLeastCoded or less. A block that is not
+    /// finite gets the scale NaN and codes 0.
     void (*quantize)(const float* x, int64_t n, const QuantizedRow& out);
 
     /// Adds positions first … last - 1 (0 <= first < last <= 32) of one cache block to the states
@@ -162,9 +166,11 @@ const Kernels& portable_kernels();
 const Kernels* avx2_kernels();     // AVX2, FMA and F16C
 const Kernels* avxvnni_kernels();  // those, and AVX-VNNI
 const Kernels* avx512_kernels();   // AVX-512 F, BW, DQ, VL and VNNI
-const Kernels* amx_kernels();      // those, and AMX's tiles of int8, which the system must lend
 const Kernels* neon_kernels();     // 64-bit Arm with the dot product
 const Kernels* i8mm_kernels();     // that, and products of matrices of int8
+// AVX-512 as above and AMX's tiles of int8. Linux lends these to a process that asks, which this
+// does; from then on stacks for the process's signals (sigaltstack) have to have 11 KB.
+const Kernels* amx_kernels();
 
 /// The kernel of a weight format.
 inline const LinearKernel& kernel_of(const Kernels& kernels, WeightType type) {

@@ -3,8 +3,9 @@
 // to the same bits. An instruction set's vocabulary has further
 //
 //   kMatrixTokens, kFewestTokens   rows of x that are taken together, and how many are worth it
+//   others()  kernels by vectors
 //   Matrices<Parts>   set(tokens) says how many rows of x matrices have, and that a group's columns
-//             are multiplied in one or two parts
+//             are multiplied in one or two parts; what they have is lost then, and at its end
 //   signed_code<B>(code)   64 int8, less the B by which they are stored raised
 //   begin<Parts, N>(codes, x, stride)   begins products of a group: of two that are under way, the
 //             N-th (0 or 1)
@@ -38,9 +39,8 @@ struct UnpackedBlocks {
 #pragma GCC unroll 1
             for (int g = 0; g < F::kGroups; ++g, group += F::kGroup)
                 unroll<8>([&]<int k>() LLMSQL_INLINE {
-                    I::store_bytes(
-                        codes[b * F::kGroups + g] + 16 * F::column(k),
-                        I::template signed_code<F::kBias>(F::template code<k>(group, head[b])));
+                    I::store_bytes(codes[b * F::kGroups + g] + 16 * F::column(k),
+                                   I::template signed_code<F::kBias>(F::template code<k>(group)));
                 });
         }
     }
@@ -56,6 +56,7 @@ __attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blo
     using Sum = typename I::Sum;
     using Take = Sums<I, F>;
     constexpr int kParts = Take::kParts;
+    static_assert(!F::kFloatsOf16, "of a format that few files have");
     Sum sum[T], whole[T], least[T];
     unroll<T>([&]<int t>() LLMSQL_INLINE {
         sum[t] = first == 0 || t >= tokens ? I::zero() : I::load(out + t * out_stride);
@@ -63,6 +64,7 @@ __attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blo
     const int64_t from = first * F::kGroups, groups = count * F::kGroups;
     const int8_t* const codes = rows.codes(0, from, 0);
     alignas(64) int32_t dots[2][kParts][T][kStripRows];
+    if (tokens < T) __builtin_memset(dots, 0, sizeof dots);  // rows that are missing stay so
     I::template begin<kParts, 0>(blocks.codes[0], codes, x_stride);
     I::template end<kParts, 0>(dots[0]);
     if (groups > 1) I::template begin<kParts, 1>(blocks.codes[1], codes + kBlock, x_stride);
@@ -79,11 +81,7 @@ __attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blo
             unroll<T>([&]<int t>() LLMSQL_INLINE { Take::begin_block(whole[t], least[t]); });
         unroll<T>([&]<int t>() LLMSQL_INLINE {
             const Sum dot = I::dots(dots[N][0][t]);
-            if constexpr (F::kFloatsOf16) {
-                const Sum by = I::splat(x.scale(t, group)), other = I::dots(dots[N][1][t]);
-                sum[t] = I::fma(dot, I::mul(head.scale[2 * g], by), sum[t]);
-                sum[t] = I::fma(other, I::mul(head.scale[2 * g + 1], by), sum[t]);
-            } else if constexpr (F::kScalesOf16) {
+            if constexpr (F::kScalesOf16) {
                 // Whole numbers below 2^24, so floats have their sum exactly.
                 const Sum other = I::mul(I::dots(dots[N][1][t]), I::to_f32(head.scale[2 * g + 1]));
                 Take::take_group(head, g, I::fma(dot, I::to_f32(head.scale[2 * g]), other), x, t,
@@ -139,8 +137,8 @@ int64_t multiply_many(const std::byte* weights, int64_t strips, int64_t first, i
     return taken;
 }
 
-/// A format's kernel, which leaves few rows to I::others(), kernels by vectors; null for formats
-/// that few files have.
+/// A format's kernel, which leaves few rows to I::others(); null for formats that few files have,
+/// or that are not quantized.
 template<class I, class F>
 struct ByMatrices {
     static const LinearKernel& others() { return I::others().linear[static_cast<int>(F::kType)]; }

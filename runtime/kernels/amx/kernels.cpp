@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The kernels for x86-64 with AVX-512 and AMX's tiles of int8 (Intel's servers since 2023): the
-// AVX-512 ones, but for many rows of x, which tiles multiply. This file alone is compiled with
-// those instruction sets enabled, as avx512/kernels.cpp is with its own.
+// AVX-512 ones, but for many rows of x, which tiles multiply. As avx512/kernels.cpp it is compiled
+// for its instruction sets alone, and may share no inline function with others.
 #include "runtime/kernels/kernels.h"
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -16,11 +16,13 @@
 namespace llmsql {
 namespace {
 
+const Kernels* by_vectors = nullptr;  // before there is a table of these kernels
+
 struct Amx : Avx512 {
     static constexpr int kMatrixTokens = kMostTokens < 8 ? kMostTokens : 16;
     static constexpr int kFewestTokens = kMatrixTokens * 3 / 4;
 
-    static const Kernels& others() { return *avx512_kernels(); }
+    static const Kernels& others() { return *by_vectors; }
 
     template<int B>
     static LLMSQL_INLINE Bytes signed_code(Bytes codes) {
@@ -107,12 +109,13 @@ bool may_use_tiles() {
 }
 
 const Kernels* table() {
-    if (!avx512_kernels() || !has_tiles() || !may_use_tiles()) return nullptr;
+    by_vectors = avx512_kernels();
+    if (!by_vectors || !has_tiles() || !may_use_tiles()) return nullptr;
     static constexpr Linears<Amx> kTiled = kLinears<Amx, ByMatrices>;
     static constexpr std::string_view kName = "amx";
     constexpr size_t kFormats = kWeightFormats.size();
     static LinearKernel linear[kFormats];
-    static Kernels table = *avx512_kernels();
+    static Kernels table = *by_vectors;
     for (size_t i = 0; i < kFormats; ++i)
         linear[i] = kTiled.of[i].strips ? kTiled.of[i] : table.linear[i];
     table.name = kName;

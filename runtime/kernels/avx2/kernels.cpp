@@ -297,7 +297,7 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
         const bool finite = _mm256_movemask_ps(unbounded) == 0;
         const float max = horizontal_max(largest);
         const float scale = finite ? max / 127.0f : __builtin_nanf("");
-        const __m256 inverse = _mm256_set1_ps(finite && max > 0 ? 127.0f / max : 0.0f);
+        const __m256 inverse = _mm256_set1_ps(finite && max > kLeastCoded ? 127.0f / max : 0.0f);
         __m256i code[4];
         for (int64_t i = 0; i < 4; ++i) {
             const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(in + 8 * i), inverse);

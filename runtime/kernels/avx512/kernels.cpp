@@ -2,8 +2,8 @@
 // The kernels for x86-64 with AVX-512 F, BW, DQ, VL and VNNI. Same results as the portable ones to
 // rounding.
 //
-// This file alone is compiled with those instruction sets enabled, so it must not define or
-// instantiate inline functions that other files share: it includes no standard containers.
+// This file is compiled with those instruction sets enabled, so it must not define or instantiate
+// inline functions that others share: it includes no standard containers.
 #include "runtime/kernels/kernels.h"
 
 #if defined(__x86_64__)
@@ -38,7 +38,7 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
                              _mm512_cmp_ps_mask(magnitude[1], most, _CMP_NLE_UQ)) == 0;
         const float max =
             finite ? _mm512_reduce_max_ps(_mm512_max_ps(magnitude[0], magnitude[1])) : 0.0f;
-        const __m512 inverse = _mm512_set1_ps(max > 0 ? 127.0f / max : 0.0f);
+        const __m512 inverse = _mm512_set1_ps(max > kLeastCoded ? 127.0f / max : 0.0f);
         const __mmask16 coded = finite ? 0xffff : 0;
         const __m512i first = _mm512_maskz_cvtps_epi32(coded, _mm512_mul_ps(low, inverse));
         const __m512i second = _mm512_maskz_cvtps_epi32(coded, _mm512_mul_ps(high, inverse));

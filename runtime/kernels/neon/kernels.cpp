@@ -355,7 +355,7 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
             continue;
         }
         const float max = vmaxvq_f32(largest);
-        const float inverse = max > 0 ? 127.0f / max : 0.0f;
+        const float inverse = max > kLeastCoded ? 127.0f / max : 0.0f;
         int32x4_t total[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
         int16x4_t narrow[kParts];
         for (int i = 0; i < kParts; ++i) {

@@ -227,7 +227,7 @@ void quantize(const float* x, int64_t n, const QuantizedRow& row) {
             finite = finite && std::isfinite(in[i]);
         }
         const float scale = finite ? largest / 127.0f : std::numeric_limits<float>::quiet_NaN();
-        const float inverse = finite && largest > 0 ? 127.0f / largest : 0.0f;
+        const float inverse = finite && largest > kLeastCoded ? 127.0f / largest : 0.0f;
         int16_t* sum = row.halves + 2 * b;
         sum[0] = sum[1] = 0;
         for (int64_t i = 0; i < kBlock; ++i) {
