@@ -345,9 +345,10 @@ int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64
     const int64_t scanned =
         scanned_by(plan, plan.forward, params, 1) + scanned_by(plan, plan.logits, params, 1);
     const auto least = static_cast<int64_t>(ring_bytes(workers, longest_tile(params)));
-    const int64_t largest = std::max(least, static_cast<int64_t>(mapped_bytes(workers)));
-    const int64_t wanted = std::clamp(capacity / 4 / kPage * kPage, least, largest);
+    const int64_t mapped = std::max(least, static_cast<int64_t>(mapped_bytes(workers)));
     const int64_t most = std::min(capacity / 2, (scanned - capacity) / 10);
+    if (mapped <= most) return mapped;  // with less the file can't be used where it is mapped
+    const int64_t wanted = std::max(least, capacity / 4 / kPage * kPage);
     return wanted <= most ? wanted : least <= most ? least : 0;
 }
 

@@ -51,9 +51,9 @@ std::vector<MemoryPart> fixed_parts(const Plan& plan, const std::vector<Param>& 
 std::vector<MemoryPart> memory_parts(const Plan& plan, const std::vector<Param>& params,
                                      int workers);
 
-/// What of `capacity`, the bytes left for matrices, goes to reading them: a quarter, but no more
-/// than windows of a mapping need and no less than reading past the page cache does. Nothing where
-/// that would be more than half, or add more than a tenth to what a pass reads.
+/// What of `capacity`, the bytes left for matrices, goes to reading them: what windows of a mapping
+/// need, or else a quarter, but no less than reading past the page cache does. Neither is more than
+/// half, or adds more than a tenth to what a pass reads; nothing where that leaves too little.
 int64_t windows_within(const Plan& plan, const std::vector<Param>& params, int64_t capacity,
                        int workers);
 

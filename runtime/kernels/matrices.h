@@ -2,7 +2,9 @@
 // Many rows of x by instructions that multiply matrices of int8: what driver.h does with vectors,
 // to the same bits. An instruction set's vocabulary has further
 //
-//   kMatrixTokens, kFewestTokens   rows of x that are taken together, and how many are worth it
+//   kMatrixTokens   rows of x that are taken together; less than two times as many are not worth
+//   it,
+//             and of others a rest of less than three quarters as many
 //   others()  kernels by vectors
 //   Matrices<Parts>   set(tokens) says how many rows of x matrices have, and that a group's columns
 //             are multiplied in one or two parts; what they have is lost then, and at its end
@@ -106,15 +108,15 @@ __attribute__((noinline)) void multiply_matrices(const UnpackedBlocks<I, F>& blo
     });
 }
 
-/// Blocks [first, first + count) of strips one behind the other, times as many rows of x as fill
-/// matrices well. Returns how many rows.
+/// Blocks [first, first + count) of strips one behind the other, times as many rows of x as are
+/// worth it. Returns how many rows.
 template<class I, class F>
 int64_t multiply_many(const std::byte* weights, int64_t strips, int64_t first, int64_t count,
                       int64_t blocks, const LinearRows& rows) {
     constexpr int64_t kTokens = I::kMatrixTokens;
+    if (rows.tokens < 2 * kTokens) return 0;
     const int64_t rest = rows.tokens % kTokens;
-    const int64_t taken = rows.tokens - (rest < I::kFewestTokens ? rest : 0);
-    if (taken == 0) return 0;
+    const int64_t taken = rows.tokens - (4 * rest < 3 * kTokens ? rest : 0);
     using Blocks = UnpackedBlocks<I, F>;
     Blocks unpacked;
     const typename I::template Matrices<Sums<I, F>::kParts> matrices;
@@ -156,7 +158,8 @@ struct ByMatrices {
     }
     static void cut(const std::byte* block, int64_t cut, int64_t gap, int64_t at, int64_t blocks,
                     const LinearRows& rows) {
-        if (rows.tokens < I::kFewestTokens) return others().cut(block, cut, gap, at, blocks, rows);
+        if (rows.tokens < 2 * I::kMatrixTokens)
+            return others().cut(block, cut, gap, at, blocks, rows);
         InTwoPieces<F> place(cut, gap);
         part(place.whole(block), at, 1, blocks, rows);
     }

@@ -16,7 +16,7 @@ from programs import compile_model, logits
 from running import RunTest, attempt, start
 
 WAYS = ("read", "map", "direct", "blob")
-TOKENS = 3 * [5, 9, 14, 3, 77, 8, 21, 2, 40, 11]  # more than AMX has rows in a tile
+TOKENS = 5 * [5, 9, 14, 3, 77, 8, 21, 2, 40, 11]  # enough for AMX's tiles
 READS = re.compile(r"weights: (\d+) bytes held, (\d+) read per (?:token|pass) \(--io (\w+)\)\n")
 
 

@@ -18,7 +18,7 @@ from model_db import read_model
 GRAPHS = "--graph-dir", SOURCE / "graphs"
 LLAMA = FIXTURES / "tiny-llama-k.gguf"
 Q8_0, Q4_K = 8, 12
-TOKENS = 3 * [5, 9, 14, 3, 77, 8, 21, 2, 40, 11]  # more than AMX has rows in a tile
+TOKENS = 5 * [5, 9, 14, 3, 77, 8, 21, 2, 40, 11]  # enough for AMX's tiles
 PAGE = 65536
 
 

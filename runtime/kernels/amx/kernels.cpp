@@ -20,7 +20,6 @@ const Kernels* by_vectors = nullptr;  // before there is a table of these kernel
 
 struct Amx : Avx512 {
     static constexpr int kMatrixTokens = kMostTokens < 8 ? kMostTokens : 16;
-    static constexpr int kFewestTokens = kMatrixTokens * 3 / 4;
 
     static const Kernels& others() { return *by_vectors; }
 

@@ -298,6 +298,10 @@ TEST(Memory, OfLongTilesTheRingAloneIsLarger) {
     EXPECT_EQ(windows_within(plan, many, 2 * least, 2), least);
     EXPECT_EQ(windows_within(plan, many, 2 * least - 2, 2), 0);
     EXPECT_EQ(windows_within(plan, few, 2 * ring(kTileBytes), 2), ring(kTileBytes));
+    // Windows of a mapping as soon as half of what is left is enough for them.
+    const auto mapped = static_cast<int64_t>(mapped_bytes(2));
+    EXPECT_EQ(windows_within(plan, few, 2 * mapped, 2), mapped);
+    EXPECT_LT(windows_within(plan, few, 2 * mapped - 2, 2), mapped);
 }
 
 TEST(Memory, APlanSaysByWhichRuleItsTilesAreCutWhereItMatters) {
