@@ -319,19 +319,22 @@ PlanSizes with_snapshots(const Model& model, const OpGraph& graph, PlanSizes siz
 Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& asked,
                const std::optional<MemoryBudget>& budget) {
     const PlanSizes sizes = with_snapshots(model, graph, asked, budget.has_value());
-    PlanSizes without = sizes;
-    without.drafts = 0;
-    Plan plain = plan_with(model, graph, without, budget);
+    const bool keep =
+        budget ? budget->keep_logits_rows : sizes.logits_rows != PlanSizes{}.logits_rows;
+    const auto with_drafts = [&](int64_t drafts) {
+        PlanSizes with = sizes;
+        with.drafts = drafts;
+        if (drafts > 0 && !keep) with.logits_rows = std::max(sizes.logits_rows, drafts + 1);
+        return plan_with(model, graph, with, budget);
+    };
+    // First, so that a budget that is too small is told what this takes.
+    std::optional<Plan> wanted;
+    if (sizes.drafts && *sizes.drafts > 0) wanted = with_drafts(*sizes.drafts);
+    Plan plain = with_drafts(0);
     // Taking recurrent states back takes as much memory as they do: only where that is asked for.
     if (sizes.drafts ? *sizes.drafts == 0 : !graph.states.empty()) return plain;
 
-    const bool keep =
-        budget ? budget->keep_logits_rows : sizes.logits_rows != PlanSizes{}.logits_rows;
-    const auto drafting = [&](int64_t drafts) {
-        PlanSizes with = sizes;
-        with.drafts = drafts;
-        if (!keep) with.logits_rows = std::max(sizes.logits_rows, drafts + 1);
-        Plan plan = plan_with(model, graph, with, budget);
+    const auto counted = [&](Plan plan) {
         const int workers = budget ? budget->workers : kDefaultWorkers;
         plan.draft_bytes = sum_of(fixed_parts(plan, model.params, workers)) -
                            sum_of(fixed_parts(plain, model.params, workers));
@@ -339,12 +342,12 @@ Plan make_plan(const Model& model, const OpGraph& graph, const PlanSizes& asked,
             plan.draft_read_bytes = plan.residency->read_bytes - plain.residency->read_bytes;
         return plan;
     };
-    if (sizes.drafts) return drafting(*sizes.drafts);
+    if (wanted) return counted(*std::move(wanted));
     for (const int64_t most : kDrafts) {
         const int64_t drafts = keep ? std::min(most, sizes.logits_rows - 1) : most;
         if (drafts < 1) break;
         try {
-            Plan plan = drafting(drafts);
+            Plan plan = counted(with_drafts(drafts));
             if (!budget || (plan.draft_read_bytes <= plain.residency->read_bytes / kDraftShare &&
                             (plan.residency->windows > 0 || plain.residency->windows == 0)))
                 return plan;

@@ -34,6 +34,11 @@ const Kernels* find(std::string_view name) {
 }
 
 [[noreturn]] void fail_unknown(std::string_view name, std::string_view where) {
+    if (name == "amx" && amx_is_withheld())
+        fail(
+            "{}the system does not lend this process the tiles of AMX, as where one of its stacks "
+            "for signals has less than 11 KB: name 'avx512' instead",
+            where);
     std::string names;
     for (const Kernels* kernels : usable_kernels())
         names += (names.empty() ? "" : ", ") + std::string(kernels->name);

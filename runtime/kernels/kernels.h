@@ -171,6 +171,8 @@ const Kernels* i8mm_kernels();     // that, and products of matrices of int8
 // AVX-512 as above and AMX's tiles of int8. Linux lends these to a process that asks, which this
 // does; from then on stacks for the process's signals (sigaltstack) have to have 11 KB.
 const Kernels* amx_kernels();
+/// Whether the processor has them and the system does not lend them to this process.
+bool amx_is_withheld();
 
 /// The kernel of a weight format.
 inline const LinearKernel& kernel_of(const Kernels& kernels, WeightType type) {

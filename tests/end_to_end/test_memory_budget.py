@@ -122,6 +122,14 @@ class MemoryBudget(unittest.TestCase):
         self.assertIn("key-value cache", message)
         self.assertTrue(message.endswith(" or more, or a smaller --context\n"), message)
 
+    def test_the_smallest_budget_counts_drafts_asked_for(self):
+        for options in (["-c", 512, "--drafts", 8], ["-c", 2048, "--drafts", 15]):
+            with self.subTest(options):
+                least = re.search(r"--budget \"(\d+\.\d MiB)\"",
+                                  self.refuse(1, SMALLEST, "--emit=sql", "--budget", "1MiB", *options))[1]
+                text = self.succeed(SMALLEST, "--emit=sql", "--budget", least, *options)
+                self.assertIn(f"drafts {options[-1]}", text.splitlines()[0])
+
     def test_threads_and_sizes(self):
         def table(threads):
             text = self.succeed(SMALLEST, "--emit=sql", "--budget", "64MiB", "-t", threads)

@@ -129,6 +129,10 @@ const Kernels* amx_kernels() {
     return usable;
 }
 
+bool amx_is_withheld() {
+    return avx512_kernels() && has_tiles() && !amx_kernels();
+}
+
 }  // namespace llmsql
 
 #else
@@ -137,6 +141,10 @@ namespace llmsql {
 
 const Kernels* amx_kernels() {
     return nullptr;
+}
+
+bool amx_is_withheld() {
+    return false;
 }
 
 }  // namespace llmsql
