@@ -143,7 +143,8 @@ TEST_F(CgroupTest, WhatIsLeftOfALimitIsWithoutWhatIsInUse) {
         {"proc/self/cgroup", "0::/a/b\n"},
         {"sys/fs/cgroup/a/memory.max", "10000\n"},
         {"sys/fs/cgroup/a/memory.current", "7000\n"},
-        {"sys/fs/cgroup/a/memory.stat", "anon 1000\ninactive_file 800\nactive_file 700\nfile 2000\n"},
+        {"sys/fs/cgroup/a/memory.stat",
+         "anon 1000\ninactive_file 800\nactive_file 700\nfile 2000\n"},
         {"sys/fs/cgroup/a/b/memory.max", "max\n"},
         {"sys/fs/cgroup/a/b/memory.current", "6000\n"},
     };
@@ -159,7 +160,8 @@ TEST_F(CgroupTest, WhatIsLeftOfALimitIsWithoutWhatIsInUse) {
         {"proc/self/cgroup", kV1Groups},
         {"sys/fs/cgroup/memory/a/memory.limit_in_bytes", "9000\n"},
         {"sys/fs/cgroup/memory/a/memory.usage_in_bytes", "5000\n"},
-        {"sys/fs/cgroup/memory/a/memory.stat", "inactive_file 1\ntotal_inactive_file 300\ntotal_active_file 400\n"},
+        {"sys/fs/cgroup/memory/a/memory.stat",
+         "inactive_file 1\ntotal_inactive_file 300\ntotal_active_file 400\n"},
         {"sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n"},
     };
     EXPECT_EQ(limits(first).memory_left, 4700u);
