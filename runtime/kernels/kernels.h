@@ -43,7 +43,7 @@ struct AttentionState {
 /// In place over scores[n], cap > 0: cap * tanh(score / cap).
 void soft_cap(float* scores, int64_t n, float cap);
 
-/// Below it a block's 127 / max|x| would be infinite.
+/// Blocks of x that are no larger have codes 0: not far below, 127 / max|x| is infinite.
 inline constexpr float kLeastCoded = 1e-36f;
 
 /// Most query heads that the attention kernels take at a time.

@@ -2,9 +2,7 @@
 // Many rows of x by instructions that multiply matrices of int8: what driver.h does with vectors,
 // to the same bits. An instruction set's vocabulary has further
 //
-//   kMatrixTokens   rows of x that are taken together; less than two times as many are not worth
-//   it,
-//             and of others a rest of less than three quarters as many
+//   kMatrixTokens   rows of x that are taken together
 //   others()  kernels by vectors
 //   Matrices<Parts>   set(tokens) says how many rows of x matrices have, and that a group's columns
 //             are multiplied in one or two parts; what they have is lost then, and at its end
@@ -19,6 +17,10 @@
 
 namespace llmsql {
 namespace {
+
+/// Fewer rows of x are not worth it, and of more a rest of less than three quarters of a matrix.
+template<class I>
+constexpr int64_t kFewestTokens = 2 * I::kMatrixTokens;
 
 /// Blocks of a strip as products of matrices take them: heads, and of each group eight times 64
 /// bytes of codes, signed: those of four columns, in the order of columns.
@@ -114,7 +116,7 @@ template<class I, class F>
 int64_t multiply_many(const std::byte* weights, int64_t strips, int64_t first, int64_t count,
                       int64_t blocks, const LinearRows& rows) {
     constexpr int64_t kTokens = I::kMatrixTokens;
-    if (rows.tokens < 2 * kTokens) return 0;
+    if (rows.tokens < kFewestTokens<I>) return 0;
     const int64_t rest = rows.tokens % kTokens;
     const int64_t taken = rows.tokens - (4 * rest < 3 * kTokens ? rest : 0);
     using Blocks = UnpackedBlocks<I, F>;
@@ -158,8 +160,7 @@ struct ByMatrices {
     }
     static void cut(const std::byte* block, int64_t cut, int64_t gap, int64_t at, int64_t blocks,
                     const LinearRows& rows) {
-        if (rows.tokens < 2 * I::kMatrixTokens)
-            return others().cut(block, cut, gap, at, blocks, rows);
+        if (rows.tokens < kFewestTokens<I>) return others().cut(block, cut, gap, at, blocks, rows);
         InTwoPieces<F> place(cut, gap);
         part(place.whole(block), at, 1, blocks, rows);
     }

@@ -78,13 +78,22 @@ class BeforeAWall {
     std::byte* const data_;
 };
 
-// All rows of x, as the type takes them, and 16 outputs of each.
+// Some rows of x, as the type takes them, and their outputs.
+LinearRows linear_rows(WeightType type, int64_t cols, const QuantizedRows& quantized,
+                       const std::vector<float>& x, int64_t first, int64_t tokens, float* out,
+                       int64_t out_stride) {
+    const bool integers = format_of(type).quantized();
+    const std::byte* all =
+        integers ? quantized.bytes.data() : reinterpret_cast<const std::byte*>(x.data());
+    const int64_t stride = integers ? quantized.stride : cols * static_cast<int64_t>(sizeof(float));
+    return {all + first * stride, stride, tokens, out, out_stride};
+}
+
+// All rows of x, and 16 outputs of each.
 LinearRows linear_rows(WeightType type, int64_t cols, const QuantizedRows& quantized,
                        const std::vector<float>& x, std::vector<float>& out) {
-    const bool integers = format_of(type).quantized();
-    return {integers ? quantized.bytes.data() : reinterpret_cast<const std::byte*>(x.data()),
-            integers ? quantized.stride : cols * static_cast<int64_t>(sizeof(float)),
-            static_cast<int64_t>(out.size()) / kStripRows, out.data(), kStripRows};
+    return linear_rows(type, cols, quantized, x, 0, static_cast<int64_t>(out.size()) / kStripRows,
+                       out.data(), kStripRows);
 }
 
 // `rows` outputs, a multiple of 16, of some of the tokens.
@@ -92,14 +101,9 @@ std::vector<float> run_linear(const Kernels& kernels, WeightType type, const std
                               int64_t rows, int64_t cols, const QuantizedRows& quantized,
                               const std::vector<float>& x, int64_t first, int64_t tokens) {
     std::vector<float> out(static_cast<size_t>(tokens * rows));
-    const std::byte* codes = quantized.bytes.data() + first * quantized.stride;
-    const float* floats = x.data() + first * cols;
-    const bool integers = format_of(type).quantized();
     kernel_of(kernels, type)
         .strips(weights, rows / kStripRows, format_of(type).blocks(cols),
-                {integers ? codes : reinterpret_cast<const std::byte*>(floats),
-                 integers ? quantized.stride : cols * static_cast<int64_t>(sizeof(float)), tokens,
-                 out.data(), rows});
+                linear_rows(type, cols, quantized, x, first, tokens, out.data(), rows));
     return out;
 }
 
@@ -268,15 +272,13 @@ TEST(Linear, NothingIsReadOrWrittenBeyond) {
                 const auto expected = run_linear(*kernels, format.type, weights.bytes.data(), kRows,
                                                  cols, quantized, x, 0, tokens);
                 const BeforeAWall strips(weights.bytes);
-                const BeforeAWall rows(format.quantized() ? std::span(quantized.bytes)
-                                                          : std::as_bytes(std::span(x)));
                 std::vector<float> out(static_cast<size_t>(tokens * kStride), 7.0f);
+                LinearRows rows =
+                    linear_rows(format.type, cols, quantized, x, 0, tokens, out.data(), kStride);
+                const BeforeAWall walled({rows.x, static_cast<size_t>(tokens * rows.x_stride)});
+                rows.x = walled.data();
                 kernel_of(*kernels, format.type)
-                    .strips(strips.data(), kRows / kStripRows, format.blocks(cols),
-                            {rows.data(),
-                             format.quantized() ? quantized.stride
-                                                : cols * static_cast<int64_t>(sizeof(float)),
-                             tokens, out.data(), kStride});
+                    .strips(strips.data(), kRows / kStripRows, format.blocks(cols), rows);
                 for (int64_t t = 0; t < tokens; ++t)
                     for (int64_t r = 0; r < kStride; ++r)
                         ASSERT_EQ(out[static_cast<size_t>(t * kStride + r)],
